@@ -1,0 +1,236 @@
+"""What the builders of both families share: the input, the head, checked arguments, one-line variants.
+
+A builder is `image_input` -> stem and stages -> `classifier`. A variant is a base builder with the arguments of its
+table row; what its signature shows and what it accepts are both read from the base builder.
+"""
+
+import difflib
+import inspect
+from functools import partial
+
+import keras
+from keras import layers
+
+from . import preprocessing as pixels
+from . import weights as weight_sets
+from .errors import RequestError
+
+
+def check_choice(name, value, allowed):
+    """`value` if it is one of `allowed` (True is not 1), else a RequestError that lists them."""
+    if not any(value is choice or (type(value) is type(choice) and value == choice) for choice in allowed):
+        raise RequestError(f"{name}={value!r} was given; allowed: {', '.join(map(repr, allowed))}")
+    return value
+
+
+def check_integer(name, value, minimum, hint=None):
+    """`value` as an int of `minimum` or more."""
+    if isinstance(value, bool) or not hasattr(value, "__index__") or value.__index__() < minimum:
+        raise RequestError(f"{name}={value!r} was given; it must be an integer of {minimum} or more", hint)
+    return value.__index__()
+
+
+def check_number(name, value, low, high, ends="[)"):
+    """`value` as a float between `low` and `high`; `ends` says which of the two are allowed themselves."""
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        number = float("nan")
+    above = number >= low if ends[0] == "[" else number > low
+    below = number <= high if ends[1] == "]" else number < high
+    if isinstance(value, (bool, str)) or not (above and below):
+        raise RequestError(f"{name}={value!r} was given; it must be a number in {ends[0]}{low}, {high}{ends[1]}")
+    return number
+
+
+def check_blocks(blocks):
+    """`blocks` as a tuple of integers of 1 or more."""
+    if isinstance(blocks, (str, bytes)) or not hasattr(blocks, "__iter__"):
+        raise RequestError(f"blocks={blocks!r} was given; it must be a sequence of integers such as (3, 4, 6, 3)")
+    blocks = tuple(check_integer("an entry of blocks", count, 1) for count in blocks)
+    if not blocks:
+        raise RequestError("blocks=() was given; it needs at least one stage")
+    return blocks
+
+
+def normalization(bn_momentum, bn_epsilon):
+    """BatchNormalization with its two numbers chosen, to be called with a name.
+
+    Momentum is 0.9, PyTorch's 0.1 the other way round: with Keras' default of 0.99 the moving statistics of a short
+    run lag behind the weights, and evaluation falls far below training.
+    """
+    momentum = check_number("bn_momentum", bn_momentum, 0, 1)
+    epsilon = check_number("bn_epsilon", bn_epsilon, 0, 1, "()")
+    return partial(layers.BatchNormalization, momentum=momentum, epsilon=epsilon)
+
+
+def image_input(*, input_shape, input_tensor, default, smallest, include_preprocessing, record):
+    """(inputs, x): the source tensor and the pixels that the stem reads, (N, H, W, C).
+
+    Args:
+        input_shape: (H, W, C), H and W of `smallest` or more, or None for any size.
+        input_tensor: Keras tensor to build on, or None.
+        default: Input shape where neither is given.
+        smallest: Pixels that all strides together need.
+        include_preprocessing: False, True (the weights' own `record`) or a Preprocessing.
+    """
+    if keras.config.image_data_format() != "channels_last":
+        raise RequestError(
+            "Keras is set to image_data_format='channels_first'; these nets are channels_last",
+            "keras.config.set_image_data_format('channels_last')",
+        )
+    if input_tensor is None:
+        inputs = x = layers.Input(shape=check_image_shape(input_shape or default, smallest), name="image")
+    else:
+        if not isinstance(input_tensor, keras.KerasTensor):
+            raise RequestError(
+                f"input_tensor={input_tensor!r} was given; it must be a Keras tensor such as keras.Input(...)"
+            )
+        x = input_tensor
+        given = check_image_shape(x.shape[1:], smallest, "the shape of input_tensor")
+        if input_shape is not None and tuple(input_shape) != given:
+            raise RequestError(
+                f"input_shape={input_shape} and an input_tensor of shape {given} were given; give one of them"
+            )
+        sources = keras.utils.get_source_inputs(x)
+        inputs = sources[0] if len(sources) == 1 else sources
+    if include_preprocessing is not False:
+        chosen = record if include_preprocessing is True else include_preprocessing
+        if not isinstance(chosen, pixels.Preprocessing):
+            raise RequestError(
+                f"include_preprocessing={include_preprocessing!r} was given; allowed: True, False or a Preprocessing"
+            )
+        if len(chosen.mean) != x.shape[-1]:
+            raise RequestError(
+                f"include_preprocessing: the record has {len(chosen.mean)} channels, the input {x.shape[-1]}",
+                "pass include_preprocessing=resdense_keras.preprocessing.measured(images)",
+            )
+        x = chosen.apply(x)
+    return inputs, x
+
+
+def check_image_shape(shape, smallest, name="input_shape"):
+    """`shape` as (H, W, C) of ints, H and W possibly None."""
+    try:
+        height, width, channels = shape
+    except (TypeError, ValueError):
+        raise RequestError(f"{name}={shape!r} was given; it must be (height, width, channels)") from None
+    why = f"the strides of this net need {smallest} pixels"
+    for side, size in (("height", height), ("width", width)):
+        if size is not None:
+            check_integer(f"{name}: {side}", size, smallest, why)
+    return height, width, check_integer(f"{name}: channels", channels, 1)
+
+
+def classifier(inputs, x, *, include_top, pooling, classes, classifier_activation, dropout, name):
+    """Global pooling, dropout and the dense head on features x, (N, h, w, C) -> (N, classes); the finished model.
+
+    Without the head: x itself, or (N, C) where `pooling` is "avg" or "max".
+    """
+    check_choice("include_top", include_top, (True, False))
+    check_choice("pooling", pooling, (None, "avg", "max"))
+    check_integer("classes", classes, 1)
+    if include_top:
+        x = layers.GlobalAveragePooling2D(name="head_pool")(x)
+        if dropout:
+            x = layers.Dropout(dropout, name="head_dropout")(x)
+        x = layers.Dense(
+            classes, activation=_activation(classifier_activation), dtype=_head_dtype(), name="predictions"
+        )(x)
+    elif pooling is not None:
+        pool = layers.GlobalAveragePooling2D if pooling == "avg" else layers.GlobalMaxPooling2D
+        x = pool(name="head_pool")(x)
+    return keras.Model(inputs, x, name=name)
+
+
+def _activation(activation):
+    try:
+        return keras.activations.get(activation)
+    except (TypeError, ValueError):
+        raise RequestError(
+            f"classifier_activation={activation!r} was given; allowed: 'softmax', None for logits, "
+            "or any name or function that keras.activations.get takes"
+        ) from None
+
+
+def _head_dtype():
+    """Under mixed precision the head computes in the variables' float32: a softmax of float16 logits loses classes."""
+    return keras.config.dtype_policy().variable_dtype
+
+
+def load_path(model, weights):
+    """Loads the file that a base builder was given; sets of weights by name belong to the catalogue's nets."""
+    if weights is not None:
+        from .weights import load_weights
+
+        load_weights(model, weights)
+    return model
+
+
+def arguments_for(weight_set, arguments, given):
+    """The builder's arguments with what `weight_set` was trained with filled in.
+
+    Args:
+        weight_set: Row of the table of weights; its `arguments` are the builder arguments it was trained with.
+        arguments: Row of the net and the caller's options, merged.
+        given: The caller's options alone: one that contradicts the weights is an error, never overridden.
+    """
+    trained = dict(weight_set.arguments)
+    if arguments.get("include_top", True):
+        trained["classes"] = weight_set.classes
+    for option, value in trained.items():
+        if given.get(option) is not None and given[option] != value:
+            raise RequestError(
+                f"{option}={given[option]!r} was given, but weights={weight_set.name!r} of {weight_set.model} were "
+                f"trained with {option}={value!r}",
+                f"leave {option} out, or build without weights and use load_weights(..., head='skip') for another head",
+            )
+    if arguments.get("include_preprocessing") is True:
+        trained["include_preprocessing"] = weight_set.preprocessing
+    return {**arguments, **trained}
+
+
+def variant(base, name, *, structure, doc, **row):
+    """One net of a table: `base` with the arguments of `row`, which the caller's own arguments override.
+
+    Args:
+        base: Base builder that spells every argument.
+        name: Catalogue name, and the model's.
+        structure: Arguments of `base` that make the net what its name says: not accepted.
+        doc: First line of its docstring.
+    Returns:
+        Function of keyword arguments; its `__signature__` is the base's with the row's values as defaults.
+    """
+    allowed = {
+        key: parameter.replace(default=row.get(key, parameter.default))
+        for key, parameter in inspect.signature(base).parameters.items()
+        if key not in structure
+    }
+    allowed["name"] = allowed["name"].replace(default=name)
+
+    def build(**options):
+        for option in options:
+            if option not in allowed:
+                raise _unknown_argument(name, option, allowed)
+        arguments = {**row, "name": name, **options}
+        source = arguments.pop("weights", None)
+        chosen = weight_sets.find(name, source) if source else None
+        if chosen is None:
+            return base(**arguments, weights=source)
+        model = base(**arguments_for(chosen, arguments, options))
+        weight_sets.load_named(model, chosen)
+        return model
+
+    build.__name__ = build.__qualname__ = name
+    build.__module__ = base.__module__
+    build.__doc__ = f"{doc}\n\n    Arguments as in `{base.__name__}`, with the defaults of the signature.\n    "
+    build.__signature__ = inspect.Signature(list(allowed.values()), return_annotation=keras.Model)
+    return build
+
+
+def _unknown_argument(name, option, allowed):
+    close = difflib.get_close_matches(option, allowed, n=1)
+    return RequestError(
+        f"{name}() has no argument {option!r}; it has: {', '.join(allowed)}",
+        f"did you mean `{close[0]}`?" if close else None,
+    )

@@ -1,0 +1,273 @@
+"""DenseNet: `y = [x, F(x)]` with `layers.Concatenate`.
+
+Huang et al. 2017, arXiv:1608.06993. A net is one row of `DENSENETS` or `CIFAR_DENSENETS`.
+"""
+
+from typing import Any, TypedDict
+
+import keras
+
+from . import blocks as parts
+from .builder import (
+    check_blocks,
+    check_choice,
+    check_integer,
+    check_number,
+    classifier,
+    image_input,
+    load_path,
+    normalization,
+    variant,
+)
+from .errors import RequestError
+from .preprocessing import PREPROCESSING
+
+
+class DenseNetOptions(TypedDict, total=False):
+    """Arguments that every DenseNet of the catalogue takes, for type checkers."""
+
+    include_top: bool
+    weights: str | None
+    input_tensor: keras.KerasTensor | None
+    input_shape: tuple[int | None, int | None, int] | None
+    pooling: str | None
+    classes: int
+    classifier_activation: Any
+    name: str | None
+    include_preprocessing: Any
+    growth_rate: int
+    bottleneck: bool
+    compression: float
+    stem_width: int | None
+    dropout: float
+    recompute: bool
+    stem: str
+    bn_momentum: float
+    bn_epsilon: float
+
+
+def densenet(
+    *,
+    blocks=(6, 12, 24, 16),
+    include_top=True,
+    weights=None,
+    input_tensor=None,
+    input_shape=None,
+    pooling=None,
+    classes=1000,
+    classifier_activation="softmax",
+    name=None,
+    include_preprocessing=False,
+    growth_rate=32,
+    bottleneck=True,
+    compression=0.5,
+    stem_width=None,
+    dropout=0.0,
+    recompute=False,
+    stem="imagenet",
+    bn_momentum=0.9,
+    bn_epsilon=1e-5,
+):
+    """Builds a DenseNet of any depth; the defaults are DenseNet-121.
+
+    A block of L layers that starts with C channels ends with C + L * growth_rate.
+
+    Args:
+        blocks: Dense layers in each block, e.g. (6, 12, 24, 16). A transition after every block but the last halves
+            the image.
+        include_top: Whether pooling and the dense head stand at the end.
+        weights: None, or the path of a file that `load_weights` reads.
+        input_tensor: Keras tensor to build on.
+        input_shape: (height, width, channels), height and width possibly None. Default: (224, 224, 3) with the head,
+            (None, None, 3) without.
+        pooling: None, "avg" or "max"; what ends a net without head.
+        classes: Outputs of the head.
+        classifier_activation: Activation of the head; None for logits.
+        name: Name of the model.
+        include_preprocessing: True for ImageNet's normalisation inside the net (input: RGB in [0, 255]), or a
+            `Preprocessing`; False for an input that is normalized already.
+        growth_rate: Channels that each dense layer adds (k in the paper).
+        bottleneck: Whether a 1x1 convolution to 4k maps stands before each 3x3 (the B of DenseNet-BC).
+        compression: Share of the channels that a transition keeps, above 0 and at most 1 (the C of DenseNet-BC).
+        stem_width: Channels of the stem; None is twice the growth rate.
+        dropout: Rate after every convolution but the stem's, from 0 up to 1.
+        recompute: Forget each dense layer's concatenation, norms and ReLUs and compute them again in the backward
+            pass: memory linear in depth instead of quadratic, for about a fifth more time
+            (Pleiss et al. 2017, arXiv:1707.06990).
+        stem: "imagenet", "deep" or "cifar".
+        bn_momentum: Of the moving statistics.
+        bn_epsilon: Of the batch norms; 1.001e-5 in keras.applications' weights.
+    Returns:
+        Functional model, (N, height, width, channels) float32 -> (N, classes) float32 probabilities.
+    Raises:
+        RequestError (a ValueError): an argument out of range.
+    Source: Huang et al. 2017, arXiv:1608.06993, section 3 and table 1.
+    """
+    blocks = check_blocks(blocks)
+    growth_rate = check_integer(
+        "growth_rate", growth_rate, 1, "the papers use 12 to 48; to add no channels, build a ResNet"
+    )
+    check_choice("bottleneck", bottleneck, (True, False))
+    check_choice("recompute", recompute, (True, False))
+    check_choice("stem", stem, tuple(parts.STEMS))
+    compression = check_number("compression", compression, 0, 1, "(]")
+    dropout = check_number("dropout", dropout, 0, 1)
+    stem_width = 2 * growth_rate if stem_width is None else check_integer("stem_width", stem_width, 2)
+    norm = normalization(bn_momentum, bn_epsilon)
+
+    inputs, x = image_input(
+        input_shape=input_shape,
+        input_tensor=input_tensor,
+        default=(32, 32, 3) if stem == "cifar" else (224, 224, 3) if include_top else (None, None, 3),
+        smallest=parts.STEM_STRIDES[stem] * 2 ** (len(blocks) - 1),
+        include_preprocessing=include_preprocessing,
+        record=PREPROCESSING["cifar10" if stem == "cifar" else "imagenet"],
+    )
+    # The 3x3 stem of the CIFAR nets has no batch norm: the first dense layer begins with one.
+    x = parts.STEMS[stem](x, stem_width, norm=norm, activate=stem != "cifar")
+    for stage, depth in enumerate(blocks, start=1):
+        x = parts.dense_block(
+            x,
+            depth,
+            growth_rate,
+            norm=norm,
+            name=f"stage{stage}",
+            bottleneck=bottleneck,
+            dropout=dropout,
+            recompute=recompute,
+        )
+        if stage < len(blocks):
+            x = parts.transition(x, compression, norm=norm, name=f"stage{stage}_transition", dropout=dropout)
+    x = parts.norm_relu(x, norm=norm, name="head")
+    model = classifier(
+        inputs,
+        x,
+        include_top=include_top,
+        pooling=pooling,
+        classes=classes,
+        classifier_activation=classifier_activation,
+        dropout=0.0,  # the paper's dropout stands inside the blocks
+        name=name or "densenet",
+    )
+    return load_path(model, weights)
+
+
+def cifar_densenet(
+    *,
+    depth=100,
+    include_top=True,
+    weights=None,
+    input_tensor=None,
+    input_shape=None,
+    pooling=None,
+    classes=10,
+    classifier_activation="softmax",
+    name=None,
+    include_preprocessing=False,
+    growth_rate=12,
+    bottleneck=True,
+    compression=0.5,
+    stem_width=None,
+    dropout=0.0,
+    recompute=False,
+    stem="cifar",
+    bn_momentum=0.9,
+    bn_epsilon=1e-5,
+):
+    """Builds a DenseNet for 32x32 images: three dense blocks of equal depth; the defaults are DenseNet-BC (L=100, k=12).
+
+    Args:
+        depth: Layers with weights: 6n + 4 with bottlenecks, 3n + 4 without.
+        stem_width: Channels of the stem; None is the paper's: twice the growth rate for DenseNet-BC, else 16.
+
+    All other arguments as in `densenet`; `input_shape` defaults to (32, 32, 3), and True for `include_preprocessing`
+    means CIFAR-10's normalisation.
+    Source: Huang et al. 2017, arXiv:1608.06993, section 3 (implementation details) and table 2.
+    """
+    check_choice("bottleneck", bottleneck, (True, False))
+    per_block = 6 if bottleneck else 3
+    check_integer("depth", depth, per_block + 4)
+    if (depth - 4) % per_block:
+        nearest = per_block * round((depth - 4) / per_block) + 4
+        raise RequestError(
+            f"depth={depth} was given; with bottleneck={bottleneck} it must be {per_block}n + 4",
+            f"depth={nearest} is near",
+        )
+    if stem_width is None and not (bottleneck and compression != 1):
+        stem_width = 16
+    return densenet(
+        blocks=((depth - 4) // per_block,) * 3,
+        include_top=include_top,
+        weights=weights,
+        input_tensor=input_tensor,
+        input_shape=input_shape,
+        pooling=pooling,
+        classes=classes,
+        classifier_activation=classifier_activation,
+        name=name or "cifar_densenet",
+        include_preprocessing=include_preprocessing,
+        growth_rate=growth_rate,
+        bottleneck=bottleneck,
+        compression=compression,
+        stem_width=stem_width,
+        dropout=dropout,
+        recompute=recompute,
+        stem=stem,
+        bn_momentum=bn_momentum,
+        bn_epsilon=bn_epsilon,
+    )
+
+
+DENSENETS = {
+    "densenet121": {"blocks": (6, 12, 24, 16)},
+    "densenet169": {"blocks": (6, 12, 32, 32)},
+    "densenet201": {"blocks": (6, 12, 48, 32)},
+    "densenet161": {"blocks": (6, 12, 36, 24), "growth_rate": 48},
+    "densenet264": {"blocks": (6, 12, 64, 48)},
+}
+_PLAIN = {"bottleneck": False, "compression": 1.0}
+CIFAR_DENSENETS = {
+    "densenet40_12": {"depth": 40, "growth_rate": 12, **_PLAIN},
+    "densenet100_12": {"depth": 100, "growth_rate": 12, **_PLAIN},
+    "densenet_bc22_24": {"depth": 22, "growth_rate": 24},  # ours: as many parameters as resnet20, few wide layers
+    "densenet_bc40_12": {"depth": 40, "growth_rate": 12},
+    "densenet_bc100_12": {"depth": 100, "growth_rate": 12},
+    "densenet_bc250_24": {"depth": 250, "growth_rate": 24},
+    "densenet_bc190_40": {"depth": 190, "growth_rate": 40},
+}
+
+
+def _imagenet_densenet(name):
+    return variant(
+        densenet,
+        name,
+        structure=("blocks",),
+        doc=f"{name}: DenseNet for 224x224 images, 1000 classes.",
+        **DENSENETS[name],
+    )
+
+
+def _cifar_densenet(name):
+    return variant(
+        cifar_densenet,
+        name,
+        structure=("depth",),
+        doc=f"{name}: for 32x32 images, 10 classes.",
+        **CIFAR_DENSENETS[name],
+    )
+
+
+densenet121 = _imagenet_densenet("densenet121")
+densenet169 = _imagenet_densenet("densenet169")
+densenet201 = _imagenet_densenet("densenet201")
+densenet161 = _imagenet_densenet("densenet161")
+densenet264 = _imagenet_densenet("densenet264")
+densenet40_12 = _cifar_densenet("densenet40_12")
+densenet100_12 = _cifar_densenet("densenet100_12")
+densenet_bc22_24 = _cifar_densenet("densenet_bc22_24")
+densenet_bc40_12 = _cifar_densenet("densenet_bc40_12")
+densenet_bc100_12 = _cifar_densenet("densenet_bc100_12")
+densenet_bc250_24 = _cifar_densenet("densenet_bc250_24")
+densenet_bc190_40 = _cifar_densenet("densenet_bc190_40")
+
+BUILDERS = {name: globals()[name] for name in (*DENSENETS, *CIFAR_DENSENETS)}

@@ -1,0 +1,40 @@
+"""The two errors that this project raises on purpose, and how an unknown name is answered.
+
+A message says what was given and what is allowed; `hint` says what to do. The command line prints both and turns
+`RequestError` into exit 2 and `WorkError` into exit 1; in Python they are a ValueError and a RuntimeError.
+"""
+
+import difflib
+
+
+class ResdenseError(Exception):
+    """Base of both; `hint` is one line that says what to do, or None."""
+
+    def __init__(self, message, hint=None):
+        super().__init__(message)
+        self.message, self.hint = message, hint
+
+    def __str__(self):
+        return f"{self.message} (hint: {self.hint})" if self.hint else self.message
+
+
+class RequestError(ResdenseError, ValueError):
+    """The request is wrong: an unknown name, a value out of range, data that do not fit."""
+
+
+class WorkError(ResdenseError, RuntimeError):
+    """The request is right and the work failed: a full disk, a gate, a loss that is not a number."""
+
+
+def nearest(given, known, count=3):
+    """The names in `known` that `given` most likely meant, best first; often empty."""
+    return difflib.get_close_matches(str(given).lower(), [str(name) for name in known], n=count, cutoff=0.6)
+
+
+def unknown(kind, given, known):
+    """A RequestError for a name that is not in `known`: the nearest ones as the hint, else all of them."""
+    known = [str(name) for name in known]
+    close = nearest(given, known)
+    hint = "did you mean " + " or ".join(f"`{name}`" for name in close) + "?" if close else None
+    listed = ", ".join(known) if len(known) <= 12 or not close else f"{len(known)} names, `resdense models` lists them"
+    return RequestError(f"unknown {kind} {str(given)!r}; known: {listed}", hint or f"choose one of: {listed}")

@@ -1,0 +1,124 @@
+"""Which pixels a set of weights expects.
+
+Every record takes float32 RGB pixels in [0, 255] to what the net was trained on: `(pixels[..., order] - mean) / std`.
+keras.applications calls three of them "caffe", "torch" and "tf" mode; here they are rows of one table.
+"""
+
+import json
+from dataclasses import asdict, dataclass
+
+import numpy as np
+
+from .errors import RequestError, unknown
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """Mean and standard deviation of each channel in units of [0, 255] pixels, in the order of `channels`.
+
+    `channels` is "RGB", "BGR" (the nets that came from Caffe), or "L" and the like for other channel counts: only
+    "BGR" reorders.
+    """
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    channels: str = "RGB"
+
+    def __post_init__(self):
+        if len(self.mean) != len(self.std) or not all(value > 0 for value in self.std):
+            raise RequestError(
+                f"mean={self.mean}, std={self.std} were given; both need one number a channel, and std above 0"
+            )
+
+    def __call__(self, pixels):
+        """Applies the record to a NumPy array of (..., C) pixels in [0, 255]; returns float32."""
+        pixels = np.asarray(pixels, "float32")
+        if pixels.shape[-1] != len(self.mean):
+            raise RequestError(f"pixels of shape {pixels.shape} were given; the last axis must be {len(self.mean)}")
+        if self.channels == "BGR":
+            pixels = pixels[..., ::-1]
+        return (pixels - np.asarray(self.mean, "float32")) / np.asarray(self.std, "float32")
+
+    def apply(self, x):
+        """The same as layers of a Functional model: a flip where the order is BGR, then one Rescaling."""
+        from keras import layers, ops
+
+        if self.channels == "BGR":
+            x = ops.flip(x, axis=-1)
+        scale = [1.0 / std for std in self.std]
+        offset = [-mean / std for mean, std in zip(self.mean, self.std, strict=True)]
+        return layers.Rescaling(scale, offset, name="preprocessing")(x)
+
+    def as_dict(self):
+        """JSON form, as a bundle's model.json and a run's config.yaml keep it."""
+        return asdict(self)
+
+
+def _from_unit(mean, std):
+    return Preprocessing(tuple(255.0 * m for m in mean), tuple(255.0 * s for s in std))
+
+
+PREPROCESSING = {
+    # keras.applications.imagenet_utils.preprocess_input, modes "torch", "caffe" and "tf"
+    "imagenet": _from_unit((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+    "imagenet-caffe": Preprocessing((103.939, 116.779, 123.68), (1.0, 1.0, 1.0), "BGR"),
+    "imagenet-tf": Preprocessing((127.5, 127.5, 127.5), (127.5, 127.5, 127.5)),
+    # mean and standard deviation of CIFAR-10's 50,000 training images
+    "cifar10": _from_unit((0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)),
+}
+
+
+def measured(images):
+    """Record with each channel's mean and standard deviation over uint8 (N, H, W, C) images in [0, 255]."""
+    mean = images.mean(axis=(0, 1, 2), dtype="float64")
+    std = np.maximum(images.std(axis=(0, 1, 2), dtype="float64"), 1.0)  # a constant channel must not divide by zero
+    channels = {1: "L", 3: "RGB", 4: "RGBA"}.get(images.shape[-1], "other")
+    return Preprocessing(tuple(round(m, 4) for m in mean.tolist()), tuple(round(s, 4) for s in std.tolist()), channels)
+
+
+def record(which):
+    """The record that `which` names: a Preprocessing, a key of PREPROCESSING, or "model/weights" ("resnet50/imagenet")."""
+    if isinstance(which, Preprocessing):
+        return which
+    if isinstance(which, str) and "/" in which:
+        from . import weights
+
+        model, _, name = which.partition("/")
+        found = weights.find(model, name)
+        if found is not None:
+            return PREPROCESSING[found.preprocessing]
+    if which not in PREPROCESSING:
+        raise unknown("preprocessing", which, PREPROCESSING)
+    return PREPROCESSING[which]
+
+
+def preprocess_input(x, weights):
+    """Pixels as the weights expect them.
+
+    Args:
+        x: RGB pixels in [0, 255], shape (..., H, W, C).
+        weights: "model/weights" such as "resnet50/imagenet", a key of `PREPROCESSING`, or a `Preprocessing`.
+    Returns:
+        float32 array of the same shape.
+    Raises:
+        RequestError: no such record, or another number of channels.
+    """
+    return record(weights)(x)
+
+
+def decode_predictions(predictions, top=5):
+    """The `top` most probable ImageNet classes of each row of (N, 1000) probabilities: [[(wordnet id, label, probability)]].
+
+    The names come from Keras' own imagenet_class_index.json, fetched once and checked by checksum.
+    """
+    predictions = np.asarray(predictions)
+    if predictions.ndim != 2 or predictions.shape[1] != 1000:
+        raise RequestError(
+            f"predictions of shape {predictions.shape} were given; ImageNet's are (N, 1000)",
+            "other class names are in the labels.txt of the run or bundle",
+        )
+    from .weights import download
+
+    index = json.loads(download.class_index().read_text())
+    best = np.argsort(-predictions, axis=1)[:, :top]
+    return [[(*index[str(i)], float(row[i])) for i in order] for row, order in zip(predictions, best, strict=True)]

@@ -1,0 +1,101 @@
+"""The memory-efficient dense layer: forget the concatenation, compute it again when the gradient needs it.
+
+A plain DenseNet keeps every layer's concatenated input, its normalized copy and its ReLU for the backward pass:
+memory quadratic in depth. Here only what the convolutions made is kept, which is linear.
+Source: Pleiss et al. 2017, "Memory-Efficient Implementation of DenseNets", arXiv:1707.06990.
+"""
+
+import keras
+from keras import layers, ops
+
+
+@keras.saving.register_keras_serializable("resdense_keras")
+class RecomputedDenseLayer(layers.Layer):
+    """F of a dense layer, without its concatenation: a list of (N, H, W, C_i) feature maps -> (N, H, W, growth_rate).
+
+    Holds the same built-in layers under the same names and in the same order as the plain dense layer, so that the
+    weights of one net load into the other; only the call differs, and only while training.
+
+    Why it is written this way: `keras.RematScope` around a BatchNormalization raises on TensorFlow (keras#21207) and
+    updates the moving statistics twice. So the recomputed function is pure: weights go in, batch moments come out
+    without a gradient, and the moving statistics are updated here, once.
+
+    Args:
+        growth_rate: Channels that it makes.
+        bottleneck: Whether a 1x1 convolution to 4 * growth_rate maps comes first.
+        dropout: Rate after each convolution.
+        bn_momentum, bn_epsilon: Of the batch norms.
+    """
+
+    def __init__(self, growth_rate, bottleneck=True, dropout=0.0, bn_momentum=0.9, bn_epsilon=1e-5, **options):
+        super().__init__(**options)
+        self.growth_rate, self.bottleneck, self.dropout = growth_rate, bottleneck, dropout
+        self.bn_momentum, self.bn_epsilon = bn_momentum, bn_epsilon
+        # (filters, kernel) of each norm-ReLU-convolution, as in blocks.dense_layer
+        shapes = [(4 * growth_rate, 1), (growth_rate, 3)] if bottleneck else [(growth_rate, 3)]
+        part = dict(dtype=self.dtype_policy)
+        self.steps = []
+        for number, (filters, kernel) in enumerate(shapes, start=1):
+            norm = layers.BatchNormalization(
+                momentum=bn_momentum, epsilon=bn_epsilon, name=f"{self.name}_bn{number}", **part
+            )
+            conv = layers.Conv2D(
+                filters,
+                kernel,
+                padding="same",
+                use_bias=False,
+                kernel_initializer="he_normal",
+                name=f"{self.name}_conv{number}",
+                **part,
+            )
+            drop = layers.Dropout(dropout, name=f"{self.name}_dropout{number}", **part) if dropout else None
+            self.steps.append((norm, conv, drop))
+        self._parts = [layer for step in self.steps for layer in step if layer is not None]  # what Keras tracks
+
+    def build(self, shapes):
+        shape = (*shapes[0][:-1], sum(shape[-1] for shape in shapes))
+        for norm, conv, _ in self.steps:
+            norm.build(shape)
+            conv.build(shape)
+            shape = conv.compute_output_shape(shape)
+
+    def compute_output_shape(self, shapes):
+        return (*shapes[0][:-1], self.growth_rate)
+
+    def call(self, features, training=False):
+        y = features
+        for norm, conv, drop in self.steps:
+            y = self._recomputed(y, norm, conv) if training and norm.trainable else self._plain(y, norm, conv)
+            y = [drop(y, training=training) if drop else y]
+        return y[0]
+
+    def _plain(self, features, norm, conv):
+        return conv(ops.relu(norm(_joined(features), training=False)))
+
+    def _recomputed(self, features, norm, conv):
+        def normalized_convolution(gamma, beta, kernel, *features):
+            x = ops.cast(_joined(features), keras.backend.result_type(self.compute_dtype, "float32"))
+            mean, variance = ops.moments(x, axes=(0, 1, 2))
+            x = ops.batch_normalization(x, mean, variance, axis=-1, offset=beta, scale=gamma, epsilon=self.bn_epsilon)
+            x = ops.relu(ops.cast(x, self.compute_dtype))
+            y = ops.conv(x, ops.cast(kernel, self.compute_dtype), padding="same")
+            return y, ops.stop_gradient(mean), ops.stop_gradient(variance)
+
+        weights = (ops.convert_to_tensor(weight) for weight in (norm.gamma, norm.beta, conv.kernel))
+        y, mean, variance = keras.remat(normalized_convolution)(*weights, *features)
+        for moving, batch in ((norm.moving_mean, mean), (norm.moving_variance, variance)):
+            moving.assign(moving * self.bn_momentum + ops.cast(batch, moving.dtype) * (1 - self.bn_momentum))
+        return y
+
+    def get_config(self):
+        return super().get_config() | {
+            "growth_rate": self.growth_rate,
+            "bottleneck": self.bottleneck,
+            "dropout": self.dropout,
+            "bn_momentum": self.bn_momentum,
+            "bn_epsilon": self.bn_epsilon,
+        }
+
+
+def _joined(features):
+    return ops.concatenate(features, axis=-1) if len(features) > 1 else features[0]

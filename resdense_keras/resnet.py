@@ -1,0 +1,355 @@
+"""ResNet: `y = x + F(x)` with `layers.Add`.
+
+He et al. 2015, arXiv:1512.03385 (v1), and He et al. 2016, arXiv:1603.05027 (v2, pre-activation). A net is one row of
+`RESNETS`; how its blocks are laid out is one row of `VARIANTS`.
+"""
+
+from dataclasses import dataclass
+from typing import Any, TypedDict
+
+import keras
+
+from . import blocks as parts
+from .builder import (
+    check_blocks,
+    check_choice,
+    check_integer,
+    check_number,
+    classifier,
+    image_input,
+    load_path,
+    normalization,
+    variant,
+)
+from .errors import RequestError
+from .preprocessing import PREPROCESSING
+
+
+@dataclass(frozen=True)
+class Variant:
+    """Where a ResNet has its stride, its activations and its biases.
+
+    `strided` counts the convolution of a bottleneck that halves the image, from 1; a basic block always uses its
+    first. `keras_layout` is keras.applications' V2: the stride in the last block of a stage, and biases in the stem,
+    the projections and each block's last convolution.
+    """
+
+    strided: int
+    preactivation: bool = False
+    keras_layout: bool = False
+    stem: str | None = None
+    pooled_shortcut: bool = False
+
+
+VARIANTS = {
+    "v1": Variant(strided=1),  # He et al. 2015; keras.applications
+    "v1.5": Variant(strided=2),  # torchvision, timm, NVIDIA: half a point better, 6 % more MACs
+    "v2": Variant(strided=2, preactivation=True),  # He et al. 2016
+    "v2-keras": Variant(strided=2, preactivation=True, keras_layout=True),
+    "vd": Variant(strided=2, stem="deep", pooled_shortcut=True),  # He et al. 2019, arXiv:1812.01187
+}
+DEFAULT_VARIANT = "v1.5"
+
+
+class ResNetOptions(TypedDict, total=False):
+    """Arguments that every ResNet of the catalogue takes, for type checkers."""
+
+    include_top: bool
+    weights: str | None
+    input_tensor: keras.KerasTensor | None
+    input_shape: tuple[int | None, int | None, int] | None
+    pooling: str | None
+    classes: int
+    classifier_activation: Any
+    name: str | None
+    include_preprocessing: Any
+    variant: str | None
+    shortcut: str | None
+    conv_bias: bool | None
+    zero_gamma: bool
+    dropout: float
+    width: int
+    stem: str | None
+    bn_momentum: float
+    bn_epsilon: float
+
+
+def resnet(
+    *,
+    blocks=(3, 4, 6, 3),
+    block="bottleneck",
+    include_top=True,
+    weights=None,
+    input_tensor=None,
+    input_shape=None,
+    pooling=None,
+    classes=1000,
+    classifier_activation="softmax",
+    name=None,
+    include_preprocessing=False,
+    variant=None,
+    shortcut="B",
+    conv_bias=None,
+    zero_gamma=False,
+    dropout=0.0,
+    width=64,
+    stem=None,
+    bn_momentum=0.9,
+    bn_epsilon=1e-5,
+):
+    """Builds a ResNet of any depth; the defaults are ResNet-50.
+
+    Args:
+        blocks: Residual blocks in each stage, e.g. (3, 4, 6, 3). Every stage but the first halves the image.
+        block: "basic" (two 3x3 convolutions) or "bottleneck" (1x1, 3x3, 1x1 with four times the width).
+        include_top: Whether pooling and the dense head stand at the end.
+        weights: None, or the path of a file that `load_weights` reads.
+        input_tensor: Keras tensor to build on.
+        input_shape: (height, width, channels), height and width possibly None. Default: (224, 224, 3) with the head,
+            (None, None, 3) without.
+        pooling: None, "avg" or "max"; what ends a net without head.
+        classes: Outputs of the head.
+        classifier_activation: Activation of the head; None for logits.
+        name: Name of the model.
+        include_preprocessing: True for ImageNet's normalisation inside the net (input: RGB in [0, 255]), or a
+            `Preprocessing`; False for an input that is normalized already.
+        variant: "v1", "v1.5", "v2", "v2-keras", "vd"; None is v1.5, or what named weights were trained with.
+        shortcut: Where size or width change, "A" pads with zero channels, "B" projects; None leaves every shortcut
+            out and makes the plain control net.
+        conv_bias: Whether convolutions that a batch norm follows have a bias (keras.applications' v1 nets do).
+        zero_gamma: Start the last batch norm of each block at zero (v1 layouts with a shortcut).
+        dropout: Rate before the head, from 0 up to 1.
+        width: Channels of the first stage's 3x3 convolutions; each stage doubles them.
+        stem: "imagenet", "deep" or "cifar"; None is the variant's own.
+        bn_momentum: Of the moving statistics.
+        bn_epsilon: Of the batch norms; 1.001e-5 in keras.applications' weights.
+    Returns:
+        Functional model, (N, height, width, channels) float32 -> (N, classes) float32 probabilities.
+    Raises:
+        RequestError (a ValueError): an argument out of range, or arguments that contradict each other.
+    Source: He et al. 2015, arXiv:1512.03385, table 1. v1.5 differs: the stride is in the 3x3.
+    """
+    layout = _layout(variant, conv_bias, shortcut, zero_gamma, block)
+    stem = check_choice("stem", stem, (None, *parts.STEMS)) or layout.stem or "imagenet"
+    blocks = check_blocks(blocks)
+    check_integer("width", width, 1)
+    check_number("dropout", dropout, 0, 1)
+    norm = normalization(bn_momentum, bn_epsilon)
+    bias = bool(conv_bias) or layout.keras_layout
+
+    inputs, x = image_input(
+        input_shape=input_shape,
+        input_tensor=input_tensor,
+        default=(32, 32, 3) if stem == "cifar" else (224, 224, 3) if include_top else (None, None, 3),
+        smallest=parts.STEM_STRIDES[stem] * 2 ** (len(blocks) - 1),
+        include_preprocessing=include_preprocessing,
+        record=PREPROCESSING["cifar10" if stem == "cifar" else "imagenet"],
+    )
+    x = parts.STEMS[stem](x, width, norm=norm, bias=bias, activate=not layout.preactivation)
+    for stage, depth in enumerate(blocks, start=1):
+        for index in range(1, depth + 1):
+            x = _block(
+                x,
+                width * 2 ** (stage - 1),
+                layout,
+                stride=_stride(stage, index, depth, len(blocks), layout),
+                norm=norm,
+                name=f"stage{stage}_block{index}",
+                block=block,
+                shortcut=shortcut,
+                bias=bias,
+                zero_gamma=zero_gamma,
+            )
+    if layout.preactivation:
+        x = parts.norm_relu(x, norm=norm, name="head")
+    model = classifier(
+        inputs,
+        x,
+        include_top=include_top,
+        pooling=pooling,
+        classes=classes,
+        classifier_activation=classifier_activation,
+        dropout=dropout,
+        name=name or "resnet",
+    )
+    return load_path(model, weights)
+
+
+def _layout(variant, conv_bias, shortcut, zero_gamma, block):
+    """The row of VARIANTS, after the arguments that must agree with it."""
+    layout = VARIANTS[check_choice("variant", variant, (None, *VARIANTS)) or DEFAULT_VARIANT]
+    check_choice("block", block, tuple(parts.KERNELS))
+    check_choice("shortcut", shortcut, ("A", "B", None))
+    check_choice("conv_bias", conv_bias, (None, True, False))
+    check_choice("zero_gamma", zero_gamma, (True, False))
+    if layout.preactivation and conv_bias is not None and conv_bias != layout.keras_layout:
+        raise RequestError(
+            f"conv_bias={conv_bias} was given with variant={variant!r}, which fixes its biases; allowed: None",
+            'variant="v2" has none, variant="v2-keras" has keras.applications\' own',
+        )
+    if zero_gamma and (layout.preactivation or shortcut is None):
+        raise RequestError(
+            f"zero_gamma=True was given with variant={variant!r} and shortcut={shortcut!r}; it needs a block that ends "
+            "in a batch norm and a shortcut around it (v1, v1.5, vd)"
+        )
+    if layout.pooled_shortcut and shortcut == "A":
+        raise RequestError(
+            'shortcut="A" was given with variant="vd", whose shortcuts average and project; allowed: "B", None'
+        )
+    return layout
+
+
+def _stride(stage, index, depth, stages, layout):
+    """1 or 2. The first block of a stage halves the image; in keras.applications' V2 the last block of the one before."""
+    if layout.keras_layout:
+        return 2 if index == depth and stage < stages else 1
+    return 2 if index == 1 and stage > 1 else 1
+
+
+def _block(x, filters, layout, *, zero_gamma, **options):
+    strided = layout.strided if options["block"] == "bottleneck" else 1
+    if layout.preactivation:
+        return parts.preactivation_block(x, filters, strided=strided, **options)
+    return parts.residual_block(
+        x, filters, strided=strided, pooled=layout.pooled_shortcut, zero_gamma=zero_gamma, **options
+    )
+
+
+def cifar_resnet(
+    *,
+    depth=20,
+    block="basic",
+    include_top=True,
+    weights=None,
+    input_tensor=None,
+    input_shape=None,
+    pooling=None,
+    classes=10,
+    classifier_activation="softmax",
+    name=None,
+    include_preprocessing=False,
+    variant=None,
+    shortcut="A",
+    conv_bias=None,
+    zero_gamma=False,
+    dropout=0.0,
+    width=16,
+    stem="cifar",
+    bn_momentum=0.9,
+    bn_epsilon=1e-5,
+):
+    """Builds a ResNet for 32x32 images: three stages of 16, 32 and 64 channels; the defaults are ResNet-20.
+
+    Args:
+        depth: Layers with weights: 6n + 2 for basic blocks, 9n + 2 for bottlenecks.
+
+    All other arguments as in `resnet`; `input_shape` defaults to (32, 32, 3), and True for `include_preprocessing`
+    means CIFAR-10's normalisation.
+    Source: He et al. 2015, arXiv:1512.03385, section 4.2; pre-activation: He et al. 2016, arXiv:1603.05027.
+    """
+    check_choice("block", block, tuple(parts.KERNELS))
+    per_block = 3 * len(parts.KERNELS[block])
+    check_integer("depth", depth, per_block + 2)
+    if (depth - 2) % per_block:
+        nearest = per_block * round((depth - 2) / per_block) + 2
+        raise RequestError(
+            f'depth={depth} was given; with block="{block}" it must be {per_block}n + 2', f"depth={nearest} is near"
+        )
+    return resnet(
+        blocks=((depth - 2) // per_block,) * 3,
+        block=block,
+        include_top=include_top,
+        weights=weights,
+        input_tensor=input_tensor,
+        input_shape=input_shape,
+        pooling=pooling,
+        classes=classes,
+        classifier_activation=classifier_activation,
+        name=name or "cifar_resnet",
+        include_preprocessing=include_preprocessing,
+        variant=variant,
+        shortcut=shortcut,
+        conv_bias=conv_bias,
+        zero_gamma=zero_gamma,
+        dropout=dropout,
+        width=width,
+        stem=stem,
+        bn_momentum=bn_momentum,
+        bn_epsilon=bn_epsilon,
+    )
+
+
+_IMAGENET = {
+    18: {"blocks": (2, 2, 2, 2), "block": "basic"},
+    34: {"blocks": (3, 4, 6, 3), "block": "basic"},
+    50: {"blocks": (3, 4, 6, 3), "block": "bottleneck"},
+    101: {"blocks": (3, 4, 23, 3), "block": "bottleneck"},
+    152: {"blocks": (3, 8, 36, 3), "block": "bottleneck"},
+    200: {"blocks": (3, 24, 36, 3), "block": "bottleneck"},
+}
+_SUFFIXES = {"": {}, "_v2": {"variant": "v2"}, "_vd": {"variant": "vd"}}
+
+RESNETS = {
+    f"resnet{depth}{suffix}": row | extra for suffix, extra in _SUFFIXES.items() for depth, row in _IMAGENET.items()
+}
+CIFAR_RESNETS = {
+    **{f"resnet{depth}": {"depth": depth} for depth in (20, 32, 44, 56, 110, 1202)},
+    "resnet110_v2": {"depth": 110, "variant": "v2"},
+    "resnet164_v2": {"depth": 164, "variant": "v2", "block": "bottleneck", "shortcut": "B"},
+    "resnet1001_v2": {"depth": 1001, "variant": "v2", "block": "bottleneck", "shortcut": "B"},
+    "plain20": {"depth": 20, "shortcut": None},
+    "plain56": {"depth": 56, "shortcut": None},
+}
+
+
+def _imagenet_resnet(name):
+    return variant(
+        resnet,
+        name,
+        structure=("blocks", "block"),
+        doc=f"{name}: ResNet for 224x224 images, 1000 classes.",
+        **RESNETS[name],
+    )
+
+
+def _cifar_resnet(name):
+    return variant(
+        cifar_resnet,
+        name,
+        structure=("depth", "block"),
+        doc=f"{name}: for 32x32 images, 10 classes.",
+        **CIFAR_RESNETS[name],
+    )
+
+
+resnet18 = _imagenet_resnet("resnet18")
+resnet34 = _imagenet_resnet("resnet34")
+resnet50 = _imagenet_resnet("resnet50")
+resnet101 = _imagenet_resnet("resnet101")
+resnet152 = _imagenet_resnet("resnet152")
+resnet200 = _imagenet_resnet("resnet200")
+resnet18_v2 = _imagenet_resnet("resnet18_v2")
+resnet34_v2 = _imagenet_resnet("resnet34_v2")
+resnet50_v2 = _imagenet_resnet("resnet50_v2")
+resnet101_v2 = _imagenet_resnet("resnet101_v2")
+resnet152_v2 = _imagenet_resnet("resnet152_v2")
+resnet200_v2 = _imagenet_resnet("resnet200_v2")
+resnet18_vd = _imagenet_resnet("resnet18_vd")
+resnet34_vd = _imagenet_resnet("resnet34_vd")
+resnet50_vd = _imagenet_resnet("resnet50_vd")
+resnet101_vd = _imagenet_resnet("resnet101_vd")
+resnet152_vd = _imagenet_resnet("resnet152_vd")
+resnet200_vd = _imagenet_resnet("resnet200_vd")
+resnet20 = _cifar_resnet("resnet20")
+resnet32 = _cifar_resnet("resnet32")
+resnet44 = _cifar_resnet("resnet44")
+resnet56 = _cifar_resnet("resnet56")
+resnet110 = _cifar_resnet("resnet110")
+resnet1202 = _cifar_resnet("resnet1202")
+resnet110_v2 = _cifar_resnet("resnet110_v2")
+resnet164_v2 = _cifar_resnet("resnet164_v2")
+resnet1001_v2 = _cifar_resnet("resnet1001_v2")
+plain20 = _cifar_resnet("plain20")
+plain56 = _cifar_resnet("plain56")
+
+BUILDERS = {name: globals()[name] for name in (*RESNETS, *CIFAR_RESNETS)}

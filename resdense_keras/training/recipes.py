@@ -1,0 +1,44 @@
+"""How a net is trained, as data: every number with its source."""
+
+from dataclasses import asdict, dataclass
+
+from ..errors import unknown
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """One training: what a run folder keeps and what repeats it.
+
+    `weight_decay` is the papers': L2 added to the gradient, of convolution and dense kernels only. `warmup_epochs`
+    may be a fraction. `augment` names the data's augmentation ("shift", "shift_and_mirror") or is None.
+    """
+
+    epochs: int
+    batch_size: int
+    learning_rate: float
+    warmup_epochs: float = 0.0
+    momentum: float = 0.9
+    weight_decay: float = 1e-4
+    augment: str | None = None
+
+    def as_dict(self):
+        return asdict(self)
+
+
+RECIPES = {
+    # Small images, minutes on a CPU; what `resdense compare` uses. lr 0.1 at batch 64 and weight decay 1e-4 are both
+    # papers'; cosine (Loshchilov and Hutter 2017, arXiv:1608.03983) and a warm-up of one epoch (Goyal et al. 2017,
+    # arXiv:1706.02677, section 2.2) replace their steps, which need more epochs. Digits move but are never mirrored.
+    "compare": Recipe(epochs=12, batch_size=64, learning_rate=0.1, warmup_epochs=1.0, augment="shift"),
+}
+
+
+def recipe(name):
+    """The recipe of that name.
+
+    Raises:
+        RequestError: no such recipe; the nearest is in the hint.
+    """
+    if name not in RECIPES:
+        raise unknown("recipe", name, RECIPES)
+    return RECIPES[name]

@@ -1,0 +1,37 @@
+"""What all tests share: quiet libraries, a fixed hypothesis profile, and where real data and trained nets are."""
+
+import os
+from pathlib import Path
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+# Building nets takes a second where a machine is busy; a deadline would measure the machine.
+settings.register_profile(
+    "default",
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+)
+settings.load_profile("default")
+
+
+def _from_environment(variable, what):
+    path = os.environ.get(variable)
+    if not path or not Path(path).exists():
+        pytest.skip(f"{variable} does not name {what}")
+    return Path(path)
+
+
+@pytest.fixture(scope="session")
+def cifar10_file():
+    """The .npz with all of CIFAR-10."""
+    return _from_environment("RESDENSE_CIFAR10", "a CIFAR-10 .npz")
+
+
+@pytest.fixture(scope="session")
+def checkpoints():
+    """The folder of trained CIFAR-10 nets in PyTorch's layout."""
+    return _from_environment("RESDENSE_CHECKPOINTS", "a folder of checkpoints")
