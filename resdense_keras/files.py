@@ -1,0 +1,359 @@
+"""Writes every file of this project, so that what has its final name is whole.
+
+A file or folder is made under a temporary name beside its place, brought to the disk (fsync) and renamed: a reader sees
+the old one or the new one and never a part, whether the writer is killed, fails or runs out of disk. Keras' own savers
+write in place: killed in a loop, they destroyed 24 of 30 good files.
+
+Temporary names carry the process that made them (pid and start time), so the next write of the same target removes what
+a killed one has left and nothing that a living one still needs. Standard library only.
+"""
+
+import contextlib
+import errno
+import fcntl
+import fnmatch
+import hashlib
+import itertools
+import json
+import os
+import shutil
+import sys
+from pathlib import Path
+
+from resdense_keras.errors import RequestError, WorkError
+
+MANIFEST = "manifest.json"
+GROWING = ("report.*", "metrics.jsonl", "checkpoints/*")  # these change after the manifest and carry their own checks
+
+_NEW, _OLD = ".new-", ".old-"  # what will take a target's place, and a former folder that gave way
+_COUNTER = itertools.count()
+
+_REASONS = {
+    errno.ENOSPC: ("no space left on the disk", "free some space, or choose a folder on another disk"),
+    errno.EDQUOT: ("the disk quota is used up", "free some space, or choose a folder on another disk"),
+    errno.EFBIG: ("the file is larger than this file system or `ulimit -f` allows", "choose a folder on another disk"),
+    errno.EACCES: ("permission denied", "choose a folder that you may write to"),
+    errno.EPERM: ("permission denied", "choose a folder that you may write to"),
+    errno.EROFS: ("the file system is read-only", "choose a folder on another disk"),
+    errno.ENOTDIR: ("a part of this path is a file, not a folder", "choose another folder"),
+    errno.EEXIST: ("a part of this path is a file, not a folder", "choose another folder"),
+    errno.EISDIR: ("a folder with this name is in the way", "choose another name, or remove the folder"),
+    errno.ENAMETOOLONG: ("the name is too long for this file system", "choose a shorter name"),
+    errno.EIO: ("the disk reports an input/output error", "check the disk, or choose a folder on another one"),
+}
+
+
+def write_bytes(path, data):
+    """Writes `data` to `path`, whole or not at all; makes the folders above it."""
+    with writing(path) as temporary:
+        temporary.write_bytes(data)
+
+
+def write_text(path, text):
+    """Writes `text` as UTF-8; see `write_bytes`."""
+    write_bytes(path, text.encode())
+
+
+def write_json(path, obj):
+    """Writes `obj` as indented JSON; a NaN is a ValueError, for browsers refuse it."""
+    text = json.dumps(obj, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    # File names that are not UTF-8 reach us as lone surrogates; written as \udcXX they are JSON, and come back equal.
+    write_bytes(path, text.encode("utf-8", "backslashreplace"))
+
+
+@contextlib.contextmanager
+def writing(path):
+    """Gives a temporary path with the suffix of `path`, for savers that want a name; renamed to `path` on success.
+
+    Raises:
+        WorkError: the disk is full or read-only, permission is missing, the path cannot be.
+    """
+    path = _real(path)
+    with _explained(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _sweep(path)
+        temporary = _temporary(path, _NEW)
+        try:
+            yield temporary
+            _sync(temporary)
+            temporary.replace(path)
+            _sync(path.parent)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+
+
+@contextlib.contextmanager
+def new_folder(path, *, overwrite=False):
+    """Gives a temporary folder beside `path`, renamed to `path` last; removed if the body fails.
+
+    With `overwrite` an old folder at `path` stays whole until the new one takes its place in one step. An empty folder
+    counts as none.
+
+    Raises:
+        RequestError: `path` is a file or a folder with content and `overwrite` is False, or replacing it would remove
+            the home or the working folder.
+        WorkError: as `writing`.
+    """
+    path = _real(path)
+    with _explained(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _sweep(path)
+        _check_replaceable(path, overwrite)
+        temporary = _temporary(path, _NEW)
+        temporary.mkdir()
+        try:
+            yield temporary
+            for entry in temporary.rglob("*"):
+                _sync(entry)
+            _check_replaceable(path, overwrite)  # again: hours may have passed
+            _place_folder(temporary, path)
+            _sync(path.parent)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)  # the unfinished new folder, or the old one that gave way
+
+
+@contextlib.contextmanager
+def lock(path):
+    """Keeps every other run out of the folder `path` while the body runs.
+
+    The lock is the kernel's (flock) on a hidden file beside the folder, so it ends with its process however that dies:
+    a file left by a killed run is taken over, and a pid that was given away again cannot hold it. The pid inside is for
+    the message alone.
+
+    Raises:
+        RequestError: another run, or this process itself, holds the lock; names its pid.
+    """
+    path = _real(path)
+    file = path.with_name(f".{path.name}.lock")
+    with _explained(file):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = _acquire(file, path)
+    try:
+        yield
+    finally:
+        file.unlink(missing_ok=True)  # before the lock is given up, or a successor's file would go
+        os.close(descriptor)
+
+
+def check_writable(path, need_bytes=0):
+    """Fails now, and not after an hour of work, where `path` cannot be written or has too little space.
+
+    Args:
+        path: A file or folder, there or yet to be made.
+        need_bytes: Free space that the work will need.
+    Raises:
+        WorkError: says which, with the bytes needed and free.
+    """
+    path = _real(path)
+    with _explained(path):
+        folder = next(place for place in (path, *path.parents) if place.exists())
+        folder = folder.parent if folder == path and path.is_file() else folder
+        probe = _temporary(folder / "probe", _NEW)
+        probe.touch()
+        probe.unlink()
+        free = shutil.disk_usage(folder).free
+    if free < need_bytes:
+        raise WorkError(
+            f"cannot write {path}: about {need_bytes / 1e6:.0f} MB are needed and {free / 1e6:.0f} MB are free",
+            _REASONS[errno.ENOSPC][1],
+        )
+
+
+def write_manifest(folder, *, grows=GROWING):
+    """Writes manifest.json: size and sha256 of each file in `folder` but those that match `grows` (and hidden ones)."""
+    folder = Path(folder)
+    names = [name for name in _names(folder) if not _matches(name, grows)]
+    content = {
+        "schema": "resdense-manifest/1",
+        "grows": list(grows),
+        "files": {name: _fingerprint(folder / name) for name in names},
+    }
+    write_json(folder / MANIFEST, content)
+
+
+def verify_manifest(folder):
+    """What is wrong with the files of `folder`, one sentence each; an empty list where all are as they were written.
+
+    Only files found in the folder are opened: the names inside a foreign manifest are compared, never followed.
+    """
+    folder = Path(folder)
+    try:
+        manifest = json.loads((folder / MANIFEST).read_bytes())
+        known, grows = dict(manifest["files"]), list(manifest["grows"])
+        found = [name for name in _names(folder) if not _matches(name, grows)]
+        return [problem for name in sorted({*known, *found}) if (problem := _compare(folder, name, known, found))]
+    except FileNotFoundError:
+        return [f"{MANIFEST} is missing"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        return [f"{MANIFEST} cannot be used: {error!r}"]
+
+
+def _compare(folder, name, known, found):
+    """One sentence on what is wrong with the file `name`, or None."""
+    if name not in found:
+        return f"{name}: is missing"
+    if name not in known:
+        return f"{name}: is not in the manifest"
+    now = _fingerprint(folder / name)
+    if now["bytes"] != known[name]["bytes"]:
+        return f"{name}: has {now['bytes']} bytes, the manifest says {known[name]['bytes']}"
+    return None if now == known[name] else f"{name}: its sha256 is not the manifest's"
+
+
+def _fingerprint(path):
+    with path.open("rb") as file:
+        return {"bytes": os.fstat(file.fileno()).st_size, "sha256": hashlib.file_digest(file, "sha256").hexdigest()}
+
+
+def _names(folder):
+    """The files under `folder` that a manifest speaks of, as sorted relative names; hidden ones belong to others."""
+    paths = (path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
+    visible = (path.as_posix() for path in paths if not any(part.startswith(".") for part in path.parts))
+    return sorted(name for name in visible if name != MANIFEST)
+
+
+def _matches(name, patterns):
+    return any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)
+
+
+def _real(path):
+    """`path` without links, so that the target of a link is replaced and not the link, and absolute."""
+    return Path(os.path.realpath(path))
+
+
+@contextlib.contextmanager
+def _explained(path):
+    """Turns the OSErrors that a user can cause into a WorkError with a hint."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _REASONS:
+            raise
+        reason, hint = _REASONS[error.errno]
+        raise WorkError(f"cannot write {path}: {reason}", hint) from error
+
+
+def _check_replaceable(path, overwrite):
+    if path.is_file():
+        raise RequestError(f"{path} is a file, a folder is to be made there", "choose another folder")
+    if not path.exists() or not any(path.iterdir()):
+        return
+    if not overwrite:
+        raise RequestError(f"{path} exists and is not empty", "pass `--overwrite` to replace it")
+    if any(kept.is_relative_to(path) for kept in (_real("."), _real(os.environ.get("HOME", ".")))):
+        raise RequestError(f"replacing {path} would remove the home or the working folder", "choose another folder")
+
+
+def _prefix(path, kind):
+    """Start of the temporary names of `path`: a digest, for the name itself may already be as long as names may be."""
+    return kind + hashlib.sha256(os.fsencode(path.name)).hexdigest()[:16]
+
+
+def _temporary(path, kind):
+    """A fresh name beside `path` that says whose it is: kind, target, pid, start of the process, a counter, suffix."""
+    pid = os.getpid()
+    return path.with_name(f"{_prefix(path, kind)}-{pid}-{_started(pid)}-{next(_COUNTER)}{path.suffix}")
+
+
+def _started(pid):
+    """Clock ticks from boot to the start of a process, which tell it from a later one with its pid; None: it is gone.
+
+    Source: proc(5), /proc/pid/stat, fields 3 (state) and 22 (starttime), counted behind the command's closing bracket.
+    """
+    try:
+        state, *fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
+    except OSError:
+        return None
+    return None if state in (b"Z", b"X") else int(fields[18])
+
+
+def _sweep(path):
+    """Removes what killed runs have left of `path`; a former folder whose successor never came is put back first."""
+    if sys.platform != "linux":
+        return  # no /proc tells a living writer from a dead one
+    prefixes = _prefix(path, _OLD), _prefix(path, _NEW)
+    for leftover in [entry for entry in path.parent.iterdir() if entry.name.startswith(prefixes)]:
+        pid, started = leftover.name.split("-")[2:4]
+        if str(_started(pid)) == started:
+            continue
+        if leftover.name.startswith(_OLD) and not path.exists():
+            leftover.rename(path)
+        elif leftover.is_dir():
+            shutil.rmtree(leftover, ignore_errors=True)
+        else:
+            leftover.unlink(missing_ok=True)
+
+
+def _place_folder(new, path):
+    """Gives `new` the name `path`; a folder that was there is afterwards found under the name `new`."""
+    if path.exists() and any(path.iterdir()):
+        if not _exchange(new, path):
+            _replace_in_two_renames(new, path)
+    else:
+        new.rename(path)
+
+
+def _exchange(first, second):
+    """Swaps two names in one step, or gives False where the kernel or the file system cannot (NFS, some FUSE)."""
+    import ctypes  # not everyone who writes a file overwrites a folder
+
+    rename = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
+    if rename is None:
+        return False
+    here, exchange = -100, 2  # AT_FDCWD and RENAME_EXCHANGE of <linux/fs.h>
+    if rename(here, os.fsencode(first), here, os.fsencode(second), exchange) == 0:
+        return True
+    code = ctypes.get_errno()
+    if code in (errno.EINVAL, errno.ENOSYS):
+        return False
+    raise OSError(code, os.strerror(code), str(second))
+
+
+def _replace_in_two_renames(new, path):
+    """The second best: killed between the renames, the old folder waits under its `_OLD` name for `_sweep`."""
+    aside = _temporary(path, _OLD)
+    path.rename(aside)
+    try:
+        new.rename(path)
+    except OSError:
+        aside.rename(path)
+        raise
+    aside.rename(new)
+
+
+def _acquire(file, path):
+    """Descriptor of `file`, locked, this process's pid inside."""
+    while True:
+        descriptor = os.open(file, os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder = os.read(descriptor, 32).decode() or "unknown"
+            os.close(descriptor)
+            message = f"another run is writing to {path} (process {holder})"
+            raise RequestError(message, "wait for it to end, or choose another folder") from None
+        if _still_named(descriptor, file):
+            os.ftruncate(descriptor, 0)
+            os.write(descriptor, str(os.getpid()).encode())
+            return descriptor
+        os.close(descriptor)  # its holder ended, and removed the name, between our open and our flock
+
+
+def _still_named(descriptor, file):
+    try:
+        return os.path.samestat(os.fstat(descriptor), file.stat())
+    except FileNotFoundError:
+        return False
+
+
+def _sync(path):
+    """Brings a file or a folder's list of names to the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # file systems that cannot sync a folder say so with this
+            raise
+    finally:
+        os.close(descriptor)
