@@ -1,54 +1,10 @@
-"""ResNet and DenseNet as Functional Keras 3 models: `model = resdense_keras.densenet121()`."""
+"""ResNet and DenseNet as Functional Keras 3 models: `model = resdense_keras.densenet121()`.
 
-from .catalog import create, list_models
-from .densenet import (
-    cifar_densenet,
-    densenet,
-    densenet100_12,
-    densenet121,
-    densenet161,
-    densenet169,
-    densenet201,
-    densenet264,
-    densenet40_12,
-    densenet_bc100_12,
-    densenet_bc190_40,
-    densenet_bc22_24,
-    densenet_bc250_24,
-    densenet_bc40_12,
-)
-from .errors import RequestError, ResdenseError, WorkError
-from .preprocessing import Preprocessing, decode_predictions, preprocess_input
-from .resnet import (
-    cifar_resnet,
-    plain20,
-    plain56,
-    resnet,
-    resnet1001_v2,
-    resnet101,
-    resnet101_v2,
-    resnet101_vd,
-    resnet110,
-    resnet110_v2,
-    resnet1202,
-    resnet152,
-    resnet152_v2,
-    resnet152_vd,
-    resnet164_v2,
-    resnet18,
-    resnet18_v2,
-    resnet18_vd,
-    resnet20,
-    resnet200,
-    resnet200_v2,
-    resnet200_vd,
-    resnet32,
-    resnet34,
-    resnet34_v2,
-    resnet34_vd,
-    resnet44,
-    resnet50,
-    resnet50_v2,
-    resnet50_vd,
-    resnet56,
-)
+The public names stand in `__init__.pyi`, for type checkers and for the line below, which imports a name's module when
+the name is first used: the command line's help and a board that only measures .tflite files need no Keras. Modules are
+in the plural where a function has the singular, because `resdense_keras.resnet` can be only one of the two.
+"""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -4,8 +4,10 @@ A builder is `image_input` -> stem and stages -> `classifier`. A variant is a ba
 table row; what its signature shows and what it accepts are both read from the base builder.
 """
 
+import contextlib
 import difflib
 import inspect
+import sys
 from functools import partial
 
 import keras
@@ -140,7 +142,19 @@ def classifier(inputs, x, *, include_top, pooling, classes, classifier_activatio
     elif pooling is not None:
         pool = layers.GlobalAveragePooling2D if pooling == "avg" else layers.GlobalMaxPooling2D
         x = pool(name="head_pool")(x)
-    return keras.Model(inputs, x, name=name)
+    with _deep_recursion():
+        return keras.Model(inputs, x, name=name)
+
+
+@contextlib.contextmanager
+def _deep_recursion(limit=20_000):
+    """Keras walks a graph by recursion, a frame an operation; resnet1202 has four times Python's limit of them."""
+    before = sys.getrecursionlimit()
+    sys.setrecursionlimit(max(before, limit))
+    try:
+        yield
+    finally:
+        sys.setrecursionlimit(before)
 
 
 def _activation(activation):

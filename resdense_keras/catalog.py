@@ -1,13 +1,16 @@
 """One register over the tables of both families: `list_models()` and `create()`."""
 
 import fnmatch
+import functools
+import json
+from pathlib import Path
 
-# The names of both modules are also the names of base builders in the package, hence no `from . import resnet`.
-from .densenet import BUILDERS as DENSENETS
+from .densenets import BUILDERS as DENSENETS
 from .errors import unknown
-from .resnet import BUILDERS as RESNETS
+from .resnets import BUILDERS as RESNETS
 
 BUILDERS = {**RESNETS, **DENSENETS}
+SIZES = Path(__file__).with_name("sizes.json")
 
 
 def family(name):
@@ -33,3 +36,29 @@ def create(name, **options):
     if name not in BUILDERS:
         raise unknown("model", name, BUILDERS)
     return BUILDERS[name](**options)
+
+
+def count(name, **options):
+    """What `resdense models` shows of a net: its sizes, counted on the net itself.
+
+    Returns:
+        {"parameters", "trainable", "macs", "activation_bytes", "input_shape", "classes"}.
+    """
+    from .profiles import profile
+
+    model = create(name, **options)
+    found = profile(model)
+    return {
+        "parameters": found.parameters,
+        "trainable": found.trainable,
+        "macs": found.macs,
+        "activation_bytes": found.activation_bytes,
+        "input_shape": list(model.input_shape[1:]),
+        "classes": model.output_shape[-1],
+    }
+
+
+@functools.cache
+def sizes():
+    """{name: count(name)} of the whole catalogue, from the table that ships; benchmarks/sizes.py makes it."""
+    return json.loads(SIZES.read_text())
