@@ -1,0 +1,84 @@
+"""The memory that one training step takes, measured: the resident high-water mark of a process of its own.
+
+No GPU and no profiler is needed. Linux only: proc(5), writing 5 to /proc/self/clear_refs and reading VmHWM in status.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from ..errors import WorkError
+
+# After these batch sizes TensorFlow has traced a step for batches of any size, and nothing is compiled while we measure.
+_WARM_UP = (1, 2, 3)
+
+
+def peak_training_bytes(model, batch_size):
+    """Bytes of tensors that one training step holds at its peak, beyond the weights and the optimizer's state.
+
+    The step (SGD with momentum, random images) runs in a process of its own that builds the net from its configuration,
+    so `model` stays as it is. It takes 10 s and more, most of it TensorFlow's start.
+
+    Args:
+        model: Functional model with one input of known shape and one output.
+        batch_size: Images of the step.
+    Raises:
+        WorkError: not Linux, or the step failed (out of memory among others).
+    """
+    return step_peaks(model, (batch_size,))[0]
+
+
+def step_peaks(model, batch_sizes):
+    """`peak_training_bytes` of each of the ascending `batch_sizes`, all measured in one process."""
+    if sys.platform != "linux":
+        raise WorkError("peak memory is measured on Linux alone", "`profile(model).activation_bytes` estimates it")
+    order = json.dumps({"model": model.to_json(), "batch_sizes": sorted(batch_sizes)})
+    environment = {**os.environ, "KERAS_BACKEND": "tensorflow", "TF_CPP_MIN_LOG_LEVEL": "3"}
+    child = subprocess.run(
+        [sys.executable, "-m", __name__], input=order, capture_output=True, text=True, env=environment
+    )
+    if child.returncode:
+        reason = (child.stderr.strip().splitlines() or ["no message"])[-1]
+        raise WorkError(f"a training step of {model.name} failed (exit {child.returncode}): {reason}", "try a smaller batch")
+    return json.loads(child.stdout.splitlines()[-1])
+
+
+def _measure(order):
+    """The child's work: peaks as a list of bytes.
+
+    TensorFlow's CPU allocator keeps what a step has freed, so a peak shows only where it exceeds all earlier ones:
+    hence ascending sizes, and one starting point for all of them.
+    """
+    import keras
+    import numpy as np
+
+    from .. import recompute  # noqa: F401  registers the one layer that Keras does not know
+
+    model = keras.models.model_from_json(order["model"])
+    model.compile(keras.optimizers.SGD(0.01, momentum=0.9), "mse")
+
+    def step(batch_size):
+        images = np.random.default_rng(0).random((batch_size, *model.input_shape[1:]), "float32")
+        model.train_on_batch(images, np.zeros((batch_size, *model.output_shape[1:]), "float32"))
+
+    for batch_size in _WARM_UP:
+        step(batch_size)
+    Path("/proc/self/clear_refs").write_text("5")  # the high-water mark falls to what is resident now
+    start = _status("VmRSS")
+    peaks = []
+    for batch_size in order["batch_sizes"]:
+        step(batch_size)
+        peaks.append(_status("VmHWM") - start)
+    return peaks
+
+
+def _status(field):
+    """Bytes of one field of /proc/self/status, which gives kB."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return 1024 * int(next(line for line in lines if line.startswith(field)).split()[1])
+
+
+if __name__ == "__main__":
+    print(json.dumps(_measure(json.load(sys.stdin))))
