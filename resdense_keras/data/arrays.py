@@ -1,0 +1,170 @@
+"""Data that come as arrays: the named data sets and .npz files."""
+
+import contextlib
+import math
+import sys
+import zipfile
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from resdense_keras.data.memory import available_bytes
+from resdense_keras.data.source import Source
+from resdense_keras.errors import RequestError, WorkError
+
+MOST_LABEL = 99_999  # a larger one is a mistake, and the model would not fit into memory
+# zlib packs a constant image 1,000 times, a photo 1 to 3 times: beyond this a small file would fill the memory.
+MOST_INFLATION = 200
+ALWAYS_FINE_BYTES = 64 * 2**20
+
+_ARRAYS = ("x_train", "y_train", "x_test", "y_test")
+
+
+def read_digits():
+    """scikit-learn's 1,797 scans of 8 x 8 pixels, 0 to 16, spread over 0 to 255. Part of its wheel: no network."""
+    from sklearn.datasets import load_digits  # 1 s, for those who ask for it
+
+    digits = load_digits()
+    images = np.rint(digits.images * (255 / 16)).astype(np.uint8)[..., None]
+    return Source(
+        labels=digits.target.astype(np.int64),
+        image_shape=images.shape[1:],
+        given=(len(images), 0, 0),
+        class_names=tuple("0123456789"),
+        images=images,
+    )
+
+
+def read_keras(name, class_names):
+    """A data set that Keras downloads once into ~/.keras/datasets.
+
+    Raises:
+        WorkError: the download failed.
+    """
+    import keras  # with its backend: seconds
+
+    try:
+        with contextlib.redirect_stdout(sys.stderr):  # its progress bar; stdout is for results
+            train, test = getattr(keras.datasets, name).load_data()
+    except Exception as error:  # Keras raises a bare Exception for a failed download
+        hint = f"get the images elsewhere and pass a .npz with {', '.join(_ARRAYS)}"
+        raise WorkError(f"{name} could not be downloaded: {error}", hint) from error
+    return _from_arrays(name, dict(zip(_ARRAYS, (*train, *test), strict=True)), class_names)
+
+
+def read_npz(path):
+    """A .npz with x_train, x_test (uint8, NHWC or NHW) and y_train, y_test (integers, N or N x 1).
+
+    Nothing of the pixels is read before the headers are known to be sound: no objects, a size that fits into half of
+    the memory, and above ALWAYS_FINE_BYTES at most MOST_INFLATION times that of the file.
+
+    Raises:
+        RequestError: the file is no such .npz; names the array and the reason.
+    """
+    path = Path(path)
+    try:
+        _check_size(path, _read_headers(path))
+        with np.load(path, allow_pickle=False) as archive:
+            arrays = {name: archive[name] for name in _ARRAYS}
+    except RequestError:
+        raise
+    except (OSError, ValueError, EOFError, RuntimeError, NotImplementedError, zipfile.BadZipFile, zlib.error) as error:
+        raise RequestError(f"{path} cannot be read as .npz: {error}", "write it again with numpy.savez") from error
+    return _from_arrays(path, arrays, None)
+
+
+@dataclass(frozen=True)
+class _Header:
+    shape: tuple
+    dtype: np.dtype
+
+    @property
+    def nbytes(self):
+        return math.prod(self.shape) * self.dtype.itemsize  # Python's integers do not overflow as NumPy's do
+
+
+def _read_headers(path):
+    """{name: _Header} of the four arrays, from the first bytes of each."""
+    with zipfile.ZipFile(path) as archive:
+        missing = [name for name in _ARRAYS if f"{name}.npy" not in archive.namelist()]
+        if missing:
+            hint = f"a .npz of images has {', '.join(_ARRAYS)}"
+            raise RequestError(f"{path} has no {', '.join(missing)}", hint)
+        headers = {}
+        for name in _ARRAYS:
+            with archive.open(f"{name}.npy") as file:
+                version = np.lib.format.read_magic(file)
+                old = version == (1, 0)
+                read = np.lib.format.read_array_header_1_0 if old else np.lib.format.read_array_header_2_0
+                shape, _, dtype = read(file)
+                headers[name] = _Header(shape, dtype)
+    return headers
+
+
+def _check_size(path, headers):
+    for name, header in headers.items():
+        if header.dtype.hasobject:
+            raise RequestError(
+                f"{path}: {name} holds Python objects", "save plain numbers: uint8 pixels, integer labels"
+            )
+    declared, packed = sum(header.nbytes for header in headers.values()), path.stat().st_size
+    if declared > ALWAYS_FINE_BYTES and declared > MOST_INFLATION * packed:
+        message = f"{path} declares {declared / 1e6:,.0f} MB in a file of {packed / 1e6:,.1f} MB"
+        raise RequestError(message, "if the images are so uniform indeed, save them uncompressed with numpy.savez")
+    if declared > available_bytes() // 2:
+        message = (
+            f"{path} needs {declared / 1e9:.1f} GB and half of the free memory is {available_bytes() / 2e9:.1f} GB"
+        )
+        raise RequestError(message, "save fewer images, or pass a folder of image files: they are read as needed")
+
+
+def _from_arrays(name, arrays, class_names):
+    """The Source of the four arrays, or a RequestError that names the array and what is wrong with it."""
+    x_train, x_test = (_checked_images(f"{name}: {key}", arrays[key]) for key in ("x_train", "x_test"))
+    if x_train.shape[1:] != x_test.shape[1:]:
+        message = f"{name}: images of {_size(x_train)} in x_train and {_size(x_test)} in x_test"
+        raise RequestError(message, "give both the same height, width and channels")
+    y_train = _checked_labels(f"{name}: y_train", arrays["y_train"], len(x_train))
+    y_test = _checked_labels(f"{name}: y_test", arrays["y_test"], len(x_test))
+    return Source(
+        labels=np.concatenate([y_train, y_test]),
+        image_shape=x_train.shape[1:],
+        given=(len(x_train), 0, len(x_test)),
+        class_names=class_names,
+        images=np.concatenate([x_train, x_test]),
+    )
+
+
+def _checked_images(name, images):
+    """(N, H, W, C) uint8 of an array that is that already, or lacks the last axis."""
+    if images.dtype.kind == "f" and not np.isfinite(images).all():
+        raise RequestError(f"{name} holds NaN or infinite pixels", "repair them, and save pixels 0 to 255 as uint8")
+    if images.dtype != np.uint8:
+        raise RequestError(
+            f"{name} is {images.dtype}, pixels must be uint8", "scale to 0..255, then `.astype('uint8')`"
+        )
+    images = images[..., None] if images.ndim == 3 else images
+    if images.ndim != 4 or images.shape[-1] not in (1, 3):
+        message = f"{name} has the shape {images.shape}; allowed are (N, height, width) and (N, height, width, 1 or 3)"
+        raise RequestError(message, "transpose or reshape the images before you save them")
+    if 0 in images.shape:
+        raise RequestError(f"{name} has the shape {images.shape}: it is empty", "give it at least one image")
+    return images
+
+
+def _checked_labels(name, labels, count):
+    """(N,) int64 of an array of N or N x 1 class numbers."""
+    if labels.shape not in ((count,), (count, 1)):
+        raise RequestError(f"{name} has the shape {labels.shape} for {count} images", "give one label for each image")
+    if labels.dtype.kind not in "iu":
+        raise RequestError(f"{name} is {labels.dtype}, labels must be integers", "number the classes from 0")
+    if labels.min() < 0 or labels.max() > MOST_LABEL:
+        message = f"{name} has labels from {labels.min()} to {labels.max()}, allowed are 0 to {MOST_LABEL:,}"
+        raise RequestError(message, "number the classes from 0")
+    return labels.reshape(-1).astype(np.int64)
+
+
+def _size(images):
+    return " x ".join(map(str, images.shape[1:]))

@@ -1,0 +1,133 @@
+"""The one tf.data pipeline: batches in an order that hangs on (seed, epoch, index) alone.
+
+So a run that stops anywhere and starts again sees the batches that it would have seen. TensorFlow's own `shuffle` and
+`tf.image.random_*` keep their state inside, where no checkpoint reaches it; in `map`, the latter even repeat the same
+augmentation in every epoch.
+"""
+
+import atexit
+import contextlib
+import time
+
+import tensorflow as tf
+
+_ALGORITHM = "philox"  # named, for "auto_select" differs from device to device
+
+
+def pipeline(split, batch_size, *, seed=0, epochs=1, first_step=0, shuffle=True, augment=None):
+    """Batches of `split`, epoch after epoch; the last batch of an epoch may be smaller.
+
+    Args:
+        split: A `Split`; its pixels stay uint8, or in their files, until the batch is made.
+        seed: Decides order and augmentation of every epoch.
+        epochs: How many epochs, from the beginning of the training and not from `first_step`.
+        first_step: Batches to leave out, for a run that goes on; none of them is decoded.
+        shuffle: Whether each epoch has an order of its own, or all that of the split.
+        augment: (uint8 images (B, H, W, C), int32 keys (B, 2)) -> images of that shape, see `shift_and_mirror`. A key
+            belongs to one image in one epoch; it is a seed for TensorFlow's stateless operations.
+    Returns:
+        tf.data.Dataset of (float32 [0, 255] (B, H, W, C), int64 (B,)), of known length.
+    """
+    steps = -(-len(split) // batch_size)
+    first_epoch, skipped = divmod(first_step, steps)
+
+    def examples(epoch):
+        order, keys = _epoch(seed, epoch, len(split), shuffle)
+        begin = tf.where(epoch == first_epoch, skipped * batch_size, 0)
+        return tf.data.Dataset.from_tensor_slices((order[begin:], keys[begin:])).batch(batch_size)
+
+    def load(indices, keys):
+        images = read(indices)
+        images = images if augment is None else augment(images, keys)
+        return tf.cast(images, tf.float32), tf.gather(split.labels, indices)
+
+    read = _from_files(split) if split.images is None else _from_memory(split)
+    batches = tf.data.Dataset.range(first_epoch, epochs).flat_map(examples)
+    batches = batches.map(load, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+    left = max(0, epochs * steps - first_step)
+    return batches.apply(tf.data.experimental.assert_cardinality(left)).prefetch(tf.data.AUTOTUNE)
+
+
+def shift_and_mirror(pad=4, mirror=True):
+    """The augmentation of the CIFAR papers, for `pipeline`: a shift of up to `pad` pixels, every second image mirrored.
+
+    What a shift leaves open is black. Digits and other writing must not be mirrored.
+    """
+
+    def augment(images, keys):
+        height, width = images.shape[1:3]
+        down, right = keys[:, :1] % (2 * pad + 1), keys[:, 1:] // 2 % (2 * pad + 1)  # (B, 1): where the cut begins
+        rows, columns = down + tf.range(height), right + tf.range(width)  # (B, H), (B, W)
+        if mirror:
+            columns = tf.where(keys[:, 1:] % 2 == 0, columns, columns[:, ::-1])
+        padded = tf.pad(images, [[0, 0], [pad, pad], [pad, pad], [0, 0]])  # (B, H + 2 pad, W + 2 pad, C)
+        return tf.gather(tf.gather(padded, rows, axis=1, batch_dims=1), columns, axis=2, batch_dims=1)
+
+    return augment
+
+
+def _epoch(seed, epoch, count, shuffle):
+    """The order of one epoch, (count,) int64, and the key of each image, (count, 2) int32, in that order.
+
+    Keys are drawn for all images at once and by index, so none depends on where its image stands.
+    """
+    keys = tf.random.stateless_uniform(
+        (count, 2), [seed, 2 * epoch], minval=None, maxval=None, dtype=tf.int32, alg=_ALGORITHM
+    )
+    order = tf.range(count, dtype=tf.int64)
+    if shuffle:
+        order = tf.random.experimental.stateless_shuffle(order, [seed, 2 * epoch + 1], alg=_ALGORITHM)
+    return order, tf.gather(keys, order)
+
+
+def _from_memory(split):
+    with tf.device("CPU"):  # where tf.data works; a GPU's memory is for the model
+        images = tf.constant(split.images)
+    return lambda indices: tf.gather(images, indices)
+
+
+def _from_files(split):
+    def read_files(indices):
+        with _DOOR.passing():
+            return split.array(indices)
+
+    def read(indices):
+        images = tf.numpy_function(read_files, [indices], tf.uint8, stateful=False)
+        return tf.ensure_shape(images, (None, *split.image_shape))
+
+    return read
+
+
+class _Door:
+    """Lets TensorFlow's threads into Python until the interpreter ends.
+
+    A thread that asks for the interpreter's lock while that ends never goes on, and what waits for the thread waits for
+    ever: one in ten processes that left a training early did not end. So the end begins with closing the door, and with
+    waiting for the calls that are inside or on their way.
+    """
+
+    quiet_seconds = 0.2  # after which nobody is on the way: nothing is consumed any more, so the buffers are full
+
+    def __init__(self):
+        self._inside, self._closed, self._last = set(), False, 0.0
+
+    @contextlib.contextmanager
+    def passing(self):
+        call = object()
+        self._inside.add(call)
+        self._last = time.monotonic()
+        try:
+            if self._closed:
+                raise RuntimeError("the program ends")
+            yield
+        finally:
+            self._inside.discard(call)
+
+    def close(self):
+        self._closed = True
+        while self._inside or time.monotonic() - self._last < self.quiet_seconds:
+            time.sleep(0.02)
+
+
+_DOOR = _Door()
+atexit.register(_DOOR.close)

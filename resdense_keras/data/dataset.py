@@ -1,0 +1,85 @@
+"""What a data spec becomes: three disjoint splits, and the images that calibrate a quantized model."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from resdense_keras.data.images import decode_all
+from resdense_keras.data.splits import spread
+from resdense_keras.errors import RequestError, WorkError
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Split:
+    """A part of a data set: pixels in memory, or the files to read them from where memory is too small.
+
+    Attributes:
+        labels: (N,) int64 class numbers.
+        indices: (N,) int64 positions in the source, in rising order; no two splits share one.
+        image_shape: (height, width, channels).
+        images: (N, height, width, channels) uint8, or None.
+        paths: N files in a tuple, or None where the source has none.
+    """
+
+    labels: np.ndarray
+    indices: np.ndarray
+    image_shape: tuple
+    images: np.ndarray | None = None
+    paths: tuple | None = None
+
+    def __len__(self):
+        return len(self.labels)
+
+    def array(self, indices=None):
+        """The images at `indices` (0 to N - 1, all when None), (n, height, width, channels) uint8.
+
+        Raises:
+            WorkError: a file went bad after the scan; names it.
+        """
+        if self.images is not None:
+            return self.images if indices is None else self.images[indices]
+        paths = self.paths if indices is None else [self.paths[index] for index in indices]
+        *size, channels = self.image_shape
+        images, reasons = decode_all(paths, channels=channels, size=size)
+        if reasons:
+            raise WorkError("; ".join(reasons.values()), "the file changed after the scan; repair it and start again")
+        return images
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Dataset:
+    """The splits of a data spec. `class_names` is None where the source has no names (.npz)."""
+
+    spec: str
+    class_names: tuple | None
+    image_shape: tuple
+    train: Split
+    validation: Split
+    test: Split
+
+    @property
+    def splits(self):
+        return {"train": self.train, "validation": self.validation, "test": self.test}
+
+    @property
+    def classes(self):
+        """Outputs that a model of these data needs at least."""
+        highest = max(split.labels.max() for split in self.splits.values())
+        return int(highest) + 1 if self.class_names is None else len(self.class_names)
+
+    def check_outputs(self, outputs):
+        """Refuses a model with fewer outputs than there are classes; more are fine."""
+        if self.classes > outputs:
+            message = f"{self.spec} has labels up to {self.classes - 1}; a model of {outputs} outputs knows 0 to"
+            raise RequestError(f"{message} {outputs - 1}", f"take a model with {self.classes} outputs or more")
+
+
+def calibration(dataset, count=200, seed=0):
+    """Training images that set the ranges of an int8 model, the classes in their proportions.
+
+    Returns:
+        Positions in the source, rising, and the images, (n, height, width, channels) uint8; n is `count`, or the
+        whole of train where that is smaller.
+    """
+    chosen = np.sort(spread(dataset.train.labels, seed)[:count])
+    return dataset.train.indices[chosen], dataset.train.array(chosen)

@@ -1,0 +1,137 @@
+"""The one function that turns an image file into pixels, for training, calibration, evaluation and golden images alike.
+
+Two decoders that disagree on orientation, alpha or the resize filter cost accuracy that no test of either one shows.
+"""
+
+import contextlib
+import io
+import os
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from resdense_keras.errors import RequestError
+
+# Pillow's own list is longer, but each format is a parser for strangers' bytes, and EPS would start a program.
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM")
+SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".ppm", ".pgm")
+MAX_PIXELS = 25_000_000  # a PNG of 420 KB with 144 million pixels costs Pillow 2.2 GiB
+RESIZE_RULE = (
+    "apply the EXIF orientation, cut out the largest centred rectangle with the aspect ratio of the input, "
+    "resize it with an antialiased bilinear filter"
+)
+
+_MODES = {1: "L", 3: "RGB"}
+_ORIENTATION, _ON_ITS_SIDE = 0x0112, (5, 6, 7, 8)  # EXIF tag, and its values that swap width and height
+
+
+def decode(path_or_bytes, *, channels=3, size=None):
+    """Decodes one image file to (H, W, C) uint8 pixels.
+
+    EXIF orientation is applied, alpha laid over white, 16 bits scaled to 8, grey, palette and CMYK made RGB (or grey
+    for one channel), of an animation the first frame is taken. Colour profiles are not: pixels count as sRGB.
+
+    Args:
+        path_or_bytes: A path, or the bytes of a file.
+        channels: 3 for RGB, 1 for grey.
+        size: (height, width) to which RESIZE_RULE brings the image; None keeps its own.
+    Raises:
+        RequestError: not an image, damaged, over MAX_PIXELS (known from the header); names the file and the reason.
+    """
+    mode = _MODES[channels]
+    with _opened(path_or_bytes) as image:
+        image = _without_alpha(_eight_bit(ImageOps.exif_transpose(image))).convert(mode)
+        pixels = np.asarray(image if size is None else _fit(image, size))
+    return pixels.reshape(*pixels.shape[:2], channels)
+
+
+def read_size(path):
+    """(height, width) of an image file as `decode` will give it, from the header alone; raises as `decode`."""
+    with _opened(path) as image:
+        # Pillow looks for the EXIF block of a PNG behind the pixels too, and decodes them on the way.
+        known = image.format != "PNG" or "exif" in image.info
+        turned = known and image.getexif().get(_ORIENTATION) in _ON_ITS_SIDE
+        return image.size if turned else image.size[::-1]
+
+
+def decode_all(paths, *, channels=3, size):
+    """Decodes files in parallel: (N, *size, channels) uint8, and {position: reason} of those that cannot be used."""
+    images = np.zeros((len(paths), *size, channels), np.uint8)
+
+    def decode_into(position):
+        images[position] = decode(paths[position], channels=channels, size=size)
+
+    return images, try_all(decode_into, range(len(paths)))[1]
+
+
+def try_all(function, items):
+    """Runs `function` on the items in parallel threads: a list of results, and {position: reason} of RequestErrors."""
+
+    def attempt(item):
+        try:
+            return function(item), None
+        except RequestError as error:
+            return None, error.message
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:  # Pillow gives up the interpreter's lock while it decodes
+        outcomes = list(pool.map(attempt, items))
+    reasons = {position: reason for position, (_, reason) in enumerate(outcomes) if reason}
+    return [result for result, _ in outcomes], reasons
+
+
+@contextlib.contextmanager
+def _opened(path_or_bytes):
+    """A Pillow image whose header is within the limits; every fault inside becomes one RequestError.
+
+    Pillow's readers answer damaged files with OSError, SyntaxError, ValueError, struct.error and half a dozen more.
+    """
+    in_memory = isinstance(path_or_bytes, bytes | bytearray | memoryview)
+    name = f"image of {len(path_or_bytes)} bytes" if in_memory else str(path_or_bytes)
+    try:
+        with Image.open(io.BytesIO(path_or_bytes) if in_memory else path_or_bytes, formats=FORMATS) as image:
+            if image.width * image.height > MAX_PIXELS:
+                raise Image.DecompressionBombError
+            yield image
+    except Exception as error:
+        raise RequestError(f"{name}: {_reason(error)}", "replace the file or remove it") from error
+
+
+def _reason(error):
+    match error:
+        case Image.UnidentifiedImageError():
+            return f"is no image that is read here ({', '.join(FORMATS)})"
+        case Image.DecompressionBombError():
+            return f"has more than {MAX_PIXELS / 1e6:.0f} million pixels"
+        case FileNotFoundError() | PermissionError() | IsADirectoryError():
+            return f"cannot be opened ({error.strerror})"
+        case _:
+            return f"is damaged ({error})"
+
+
+def _eight_bit(image):
+    """16-bit grey scaled to 8 bits, where Pillow's own conversion cuts at 255; 16-bit colour it scales itself."""
+    if image.mode == "F" or (image.mode == "I" and not 0 <= image.getextrema()[0] <= image.getextrema()[1] < 1 << 16):
+        raise ValueError("its pixels are 32-bit numbers, for which there is no agreed range")
+    if not image.mode.startswith("I"):
+        return image
+    return Image.fromarray(((np.asarray(image, np.uint32) + 128) // 257).astype(np.uint8))
+
+
+def _without_alpha(image):
+    """The image over white: what browsers show, and what a photo of a printed page looks like."""
+    if not image.has_transparency_data:
+        return image
+    image = image.convert("RGBA")
+    return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+
+
+def _fit(image, size):
+    """RESIZE_RULE without its first step; Pillow's filters grow with the reduction, that is their antialiasing."""
+    height, width = size
+    if image.size == (width, height):
+        return image
+    scale = min(image.width / width, image.height / height)
+    left, top = (image.width - scale * width) / 2, (image.height - scale * height) / 2
+    box = (left, top, left + scale * width, top + scale * height)
+    return image.resize((width, height), Image.Resampling.BILINEAR, box=box)

@@ -1,0 +1,15 @@
+"""How much memory there is, to decide before the work what fits."""
+
+import os
+from pathlib import Path
+
+
+def available_bytes():
+    """Memory that this process can still take: the machine's, or the container's limit where that is lower."""
+    limits = [os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")]
+    meminfo, cgroup = Path("/proc/meminfo"), Path("/sys/fs/cgroup/memory.max")
+    if meminfo.exists():
+        limits += [int(line.split()[1]) * 1024 for line in meminfo.read_text().splitlines() if "MemAvailable" in line]
+    if cgroup.exists() and (text := cgroup.read_text().strip()).isdigit():  # else "max"
+        limits.append(int(text))
+    return min(limits)

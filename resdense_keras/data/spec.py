@@ -1,0 +1,125 @@
+"""From a data spec, as users type it, to a data set with three disjoint splits."""
+
+import functools
+import warnings
+from pathlib import Path
+
+import numpy as np
+
+from resdense_keras.data import class_names
+from resdense_keras.data.arrays import read_digits, read_keras, read_npz
+from resdense_keras.data.dataset import Dataset, Split
+from resdense_keras.data.folder import read_folder
+from resdense_keras.data.images import MAX_PIXELS
+from resdense_keras.data.splits import TEST_SHARE, VALIDATION_SHARE, hold_out
+from resdense_keras.errors import RequestError, unknown
+
+NAMED = {
+    "digits": read_digits,
+    "fashion_mnist": functools.partial(read_keras, "fashion_mnist", class_names.FASHION_MNIST),
+    "cifar10": functools.partial(read_keras, "cifar10", class_names.CIFAR10),
+    "cifar100": functools.partial(read_keras, "cifar100", class_names.CIFAR100),
+}
+
+
+def load(spec, *, seed=0, image_size=None, on_bad_image="fail"):
+    """Loads the data that `spec` names, as train, validation and test.
+
+    Splits are disjoint and stratified, and hang on the data and `seed` alone. A test split that the data bring is used
+    as it is, else TEST_SHARE or more becomes one; VALIDATION_SHARE of the training images is held out of them unless
+    the data bring a validation split.
+
+    Args:
+        spec: A name of NAMED, a .npz file (see `read_npz`) or a folder of class folders (see `read_folder`).
+        seed: 0 or more; decides the splits that we make.
+        image_size: One number, or (height, width), to which the images of a folder are brought.
+        on_bad_image: "fail" or "skip": what damaged files of a folder lead to.
+    Raises:
+        RequestError: no such data, or data that do not fit, with the reason.
+        WorkError: a download failed.
+    """
+    if seed < 0:
+        raise RequestError(f"seed={seed} was given; it must be 0 or more", "leave it out, or pass 0, 1, 2 ...")
+    source = _read(spec, _height_width(image_size), on_bad_image)
+    parts = _positions(source, seed)
+    _check_classes(spec, source, parts)
+    return Dataset(
+        spec=str(spec),
+        class_names=source.class_names,
+        image_shape=source.image_shape,
+        **{name: _take(source, positions) for name, positions in parts.items()},
+    )
+
+
+def _read(spec, size, on_bad_image):
+    if spec in NAMED:
+        return _of_size(spec, NAMED[spec](), size)
+    path = Path(spec).expanduser()
+    if path.is_dir():
+        return read_folder(path, image_size=size, on_bad_image=on_bad_image)
+    if path.is_file():
+        return _of_size(spec, read_npz(path), size)
+    if path.suffix == ".npz" or len(path.parts) > 1:
+        raise RequestError(f"no file or folder {str(spec)!r}", "check the path; it is taken from the working folder")
+    raise unknown("data spec", spec, [*NAMED, "FILE.npz", "FOLDER"])
+
+
+def _height_width(image_size):
+    if image_size is None:
+        return None
+    height, width = (image_size, image_size) if isinstance(image_size, int) else image_size
+    if min(height, width) < 1 or height * width > MAX_PIXELS:
+        message = f"image_size={image_size} was given; allowed are 1 pixel to {MAX_PIXELS / 1e6:.0f} million"
+        raise RequestError(message, "pass the size that the model takes, e.g. 224")
+    return height, width
+
+
+def _of_size(spec, source, size):
+    """`source`, where no other size than its own is asked for: small images would only be blown up."""
+    height, width, _ = source.image_shape
+    if size not in (None, (height, width)):
+        message = f"{spec} has images of {height} x {width}, {size[0]} x {size[1]} was asked for"
+        raise RequestError(message, "leave `--image-size` out; it brings the files of an image folder to one size")
+    return source
+
+
+def _positions(source, seed):
+    """{split: its positions in the source, rising}."""
+    train, validation, test = np.split(np.arange(len(source.labels)), np.cumsum(source.given)[:2])
+    if not len(test):
+        train, test = hold_out(train, source.labels[train], TEST_SHARE, seed, 0)
+    if not len(validation):
+        train, validation = hold_out(train, source.labels[train], VALIDATION_SHARE, seed, 1)
+    return {"train": train, "validation": validation, "test": test}
+
+
+def _check_classes(spec, source, parts):
+    for name, positions in parts.items():
+        if not len(positions):
+            raise RequestError(f"{spec}: the {name} split is empty", "give more images: 3 or more of each class")
+    trained = set(source.labels[parts["train"]])
+    if len(trained) < 2:
+        only = ", ".join(_names(source, trained))
+        raise RequestError(f"{spec} has one class only: {only}", "a classifier needs images of two classes or more")
+    for name in ("validation", "test"):
+        held = set(source.labels[parts[name]])
+        if held - trained:
+            message = f"{spec}: {name} has classes that train lacks: {', '.join(_names(source, held - trained))}"
+            raise RequestError(message, "add training images of these classes, or remove them")
+        if trained - held:
+            lacking = ", ".join(_names(source, trained - held))
+            warnings.warn(f"{spec}: {name} has no images of these classes: {lacking}", stacklevel=3)
+
+
+def _names(source, labels):
+    return [source.class_names[label] if source.class_names else str(label) for label in sorted(labels)]
+
+
+def _take(source, positions):
+    return Split(
+        labels=source.labels[positions],
+        indices=positions.astype(np.int64),
+        image_shape=source.image_shape,
+        images=None if source.images is None else source.images[positions],
+        paths=None if source.paths is None else tuple(source.paths[position] for position in positions),
+    )

@@ -1,0 +1,41 @@
+"""Orders and stratified splits as pure functions of labels and seeds."""
+
+import numpy as np
+
+TEST_SHARE = 0.2
+VALIDATION_SHARE = 0.1
+
+
+def permutation(count, *seeds):
+    """A random order of 0 to count - 1 that hangs on the `seeds` (0 or more each) alone.
+
+    Sorting by raw bits: NumPy keeps those from version to version, `Generator.permutation` it does not.
+    """
+    return np.argsort(np.random.PCG64(seeds).random_raw(count), kind="stable")
+
+
+def hold_out(positions, labels, share, *seeds):
+    """Splits `positions` into (rest, held), the share of every class held, rounded up; both keep the order given.
+
+    A class always keeps one image in the rest, so a class of one image holds none.
+
+    Args:
+        labels: Class numbers, one for each of `positions`.
+        share: Of each class, above 0 and below 1.
+    """
+    held = np.zeros(len(positions), bool)
+    for label in np.unique(labels):
+        members = np.flatnonzero(labels == label)
+        count = min(int(np.ceil(share * len(members))), len(members) - 1)
+        held[members[permutation(len(members), *seeds, int(label))[:count]]] = True
+    return positions[~held], positions[held]
+
+
+def spread(labels, *seeds):
+    """An order of 0 to N - 1 of which every beginning has the classes in their proportions, as near as may be."""
+    place = np.empty(len(labels))
+    for label in np.unique(labels):
+        members = np.flatnonzero(labels == label)
+        order = permutation(len(members), *seeds, int(label))
+        place[members[order]] = (np.arange(len(members)) + 0.5) / len(members)
+    return np.argsort(place, kind="stable")
