@@ -1,4 +1,6 @@
 """Recipes as data, and the training that follows them."""
 
-from .fit import be_deterministic, fit
+from dataclasses import replace
+
+from .fit import Training, be_deterministic, fit
 from .recipes import RECIPES, Recipe, recipe

@@ -6,12 +6,25 @@ import keras
 
 from ..errors import WorkError
 
-# The one place that knows which augmentation may be applied to which pixels is the recipe; pixels in, pixels out.
+EVALUATION_BATCH = 256
+UNMIRRORED = {"digits"}  # a mirrored digit is another sign
 
 
 def steps_per_epoch(images, batch_size):
     """Steps of one epoch; the last batch may be smaller."""
     return math.ceil(images / batch_size)
+
+
+def augmentation(recipe, dataset):
+    """The recipe's augmentation for these images, or None.
+
+    The papers shift 32x32 images by up to 4 pixels and mirror them; other sizes are shifted by the same eighth.
+    """
+    from ..data import shift_and_mirror
+
+    if not recipe.augment:
+        return None
+    return shift_and_mirror(pad=max(1, dataset.image_shape[0] // 8), mirror=dataset.spec not in UNMIRRORED)
 
 
 def optimizer(recipe, steps):
@@ -68,43 +81,71 @@ class OnEpoch(keras.callbacks.Callback):
         self.report({"epoch": epoch + 1, **{key: float(logs[key]) for key in ("loss", "accuracy", "val_accuracy")}})
 
 
-def fit(model, dataset, recipe, *, seed=0, on_epoch=None):
-    """Trains `model` on the train split and evaluates it on the validation split after each epoch.
+class Training:
+    """A net compiled for one data set and one recipe; `run` may be called many times, once a seed.
+
+    TensorFlow takes longer to trace these nets than to train them on small images, so the seeds of one net share the
+    traced step.
 
     Args:
         model: Net with the normalisation inside, (N, H, W, C) float32 pixels in [0, 255] -> probabilities.
-        dataset: A `data.Dataset`. Its test split is not read.
+        dataset: A `data.Dataset`.
         recipe: A Recipe.
-        seed: Of the order of the images and of their augmentation. Initial weights are the model's own.
-        on_epoch: Function of one epoch's record, for progress.
-    Returns:
-        [{"epoch", "loss", "accuracy", "val_accuracy"}], one for each epoch; accuracies are fractions.
-    Raises:
-        WorkError: the loss became NaN or infinite.
     """
-    from ..data import pipeline
 
-    history = []
+    def __init__(self, model, dataset, recipe):
+        self.model, self.dataset, self.recipe = model, dataset, recipe
+        self.steps = steps_per_epoch(len(dataset.train), recipe.batch_size)
+        model.compile(
+            optimizer(recipe, self.steps), "sparse_categorical_crossentropy", metrics=["accuracy"], jit_compile=False
+        )
 
-    def report(record):
-        history.append(record)
-        if on_epoch is not None:
-            on_epoch(record)
+    def run(self, seed=0, on_epoch=None):
+        """Trains from the model's present weights with a fresh optimizer; the test split is not read.
 
-    train = pipeline(
-        dataset.train, recipe.batch_size, seed=seed, epochs=recipe.epochs, shuffle=True, augment=recipe.augment
-    )
-    steps = steps_per_epoch(len(dataset.train), recipe.batch_size)
-    model.compile(optimizer(recipe, steps), "sparse_categorical_crossentropy", metrics=["accuracy"], jit_compile=False)
-    model.fit(
-        train,
-        epochs=recipe.epochs,
-        steps_per_epoch=steps,
-        validation_data=pipeline(dataset.validation, 256, shuffle=False),
-        callbacks=[StopAtNaN(), OnEpoch(report)],
-        verbose=0,
-    )
-    return history
+        Args:
+            seed: Of the order of the images and of their augmentation.
+            on_epoch: Function of one epoch's record, for progress.
+        Returns:
+            [{"epoch", "loss", "accuracy", "val_accuracy"}], one for each epoch; accuracies are fractions.
+        Raises:
+            WorkError: the loss became NaN or infinite.
+        """
+        from ..data import pipeline
+
+        for variable in self.model.optimizer.variables:
+            variable.assign(keras.ops.zeros_like(variable))
+        history = []
+
+        def report(record):
+            history.append(record)
+            if on_epoch is not None:
+                on_epoch(record)
+
+        data, recipe = self.dataset, self.recipe
+        self.model.fit(
+            pipeline(data.train, recipe.batch_size, seed=seed, epochs=recipe.epochs, augment=augmentation(recipe, data)),
+            epochs=recipe.epochs,
+            steps_per_epoch=self.steps,
+            shuffle=False,  # the pipeline has shuffled
+            validation_data=pipeline(data.validation, EVALUATION_BATCH, shuffle=False),
+            callbacks=[StopAtNaN(), OnEpoch(report)],
+            verbose=0,
+        )
+        return history
+
+    def accuracy(self, split):
+        """Top-1 of the present weights on a split, a fraction."""
+        from ..data import pipeline
+
+        batches = pipeline(split, EVALUATION_BATCH, shuffle=False)
+        found = self.model.evaluate(batches, verbose=0, return_dict=True)["accuracy"]
+        return round(found * len(split)) / len(split)  # the metric is a float32
+
+
+def fit(model, dataset, recipe, *, seed=0, on_epoch=None):
+    """Trains `model` once: `Training(model, dataset, recipe).run(seed, on_epoch)`."""
+    return Training(model, dataset, recipe).run(seed, on_epoch)
 
 
 def be_deterministic():

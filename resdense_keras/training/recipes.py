@@ -10,7 +10,7 @@ class Recipe:
     """One training: what a run folder keeps and what repeats it.
 
     `weight_decay` is the papers': L2 added to the gradient, of convolution and dense kernels only. `warmup_epochs`
-    may be a fraction. `augment` names the data's augmentation ("shift", "shift_and_mirror") or is None.
+    may be a fraction. `augment` is the papers' shift and, where the data allow it, mirror.
     """
 
     epochs: int
@@ -19,7 +19,7 @@ class Recipe:
     warmup_epochs: float = 0.0
     momentum: float = 0.9
     weight_decay: float = 1e-4
-    augment: str | None = None
+    augment: bool = True
 
     def as_dict(self):
         return asdict(self)
@@ -28,8 +28,8 @@ class Recipe:
 RECIPES = {
     # Small images, minutes on a CPU; what `resdense compare` uses. lr 0.1 at batch 64 and weight decay 1e-4 are both
     # papers'; cosine (Loshchilov and Hutter 2017, arXiv:1608.03983) and a warm-up of one epoch (Goyal et al. 2017,
-    # arXiv:1706.02677, section 2.2) replace their steps, which need more epochs. Digits move but are never mirrored.
-    "compare": Recipe(epochs=12, batch_size=64, learning_rate=0.1, warmup_epochs=1.0, augment="shift"),
+    # arXiv:1706.02677, section 2.2) replace their steps, which need more epochs.
+    "compare": Recipe(epochs=12, batch_size=64, learning_rate=0.1, warmup_epochs=1.0),
 }
 
 
