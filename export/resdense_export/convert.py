@@ -1,0 +1,131 @@
+"""A Keras model -> a float .tflite file, once; quantize.py makes every other file from that one.
+
+`model.export(format="litert")` is not used: it always allows TensorFlow's own kernels (Flex), which a phone lacks, so a
+model under a mixed precision policy silently becomes a file that only a desktop runs; and it takes three times as long,
+because the converter reads the variables back one by one. Here they are frozen into constants first.
+"""
+
+import tempfile
+from pathlib import Path
+
+from resdense_keras.errors import RequestError, WorkError
+
+from .quiet import native_stderr
+
+INPUT, OUTPUT = "image", "output"  # the names in the file's signature
+SIGNATURE = "serving_default"
+
+
+def convert(model, image_size=None):
+    """Float .tflite file of a classifier: float32 (1, H, W, C) `image` -> float32 (1, classes) `output`.
+
+    Args:
+        model: Functional or Sequential Keras model with one image input and one output, under any float dtype policy.
+        image_size: Side, or (height, width), for a model that leaves its image size open.
+    Returns:
+        The file's bytes; the same model gives the same bytes.
+    Raises:
+        RequestError: not one input and one output, an open or contradicting image size, not on TensorFlow.
+        WorkError: a layer needs an operator that LiteRT does not have.
+    """
+    import keras
+
+    if keras.backend.backend() != "tensorflow":
+        raise RequestError(
+            f"export runs on Keras' TensorFlow backend, this process uses {keras.backend.backend()}",
+            "set KERAS_BACKEND=tensorflow before Python starts",
+        )
+    shape = image_shape(model, image_size)
+    with native_stderr(), tempfile.TemporaryDirectory() as folder:
+        _save_frozen(as_float32(model), shape, folder)
+        return _convert_saved(folder)
+
+
+def image_shape(model, image_size=None):
+    """(H, W, C) of the file's input: the model's own, its open sizes filled from `image_size`."""
+    if len(getattr(model, "inputs", None) or ()) != 1 or len(model.outputs) != 1:
+        raise RequestError(
+            f"model {getattr(model, 'name', model)!r} is not a built Functional model with one input and one output",
+            "export a classifier: one image in, one vector of probabilities out",
+        )
+    shape = tuple(model.inputs[0].shape[1:])
+    if len(shape) != 3 or shape[2] is None:
+        raise RequestError(f"the model's input has shape {shape}; an image is (height, width, channels)")
+    if image_size is None:
+        if None in shape:
+            raise RequestError(
+                f"the model's input has shape {shape}: phones need a fixed image size", "pass --image-size, such as 224"
+            )
+        return shape
+    size = (image_size, image_size) if isinstance(image_size, int) else tuple(image_size)
+    if len(size) != 2 or any(own not in (None, asked) for own, asked in zip(shape, size, strict=False)):
+        raise RequestError(f"image size {image_size} was given; the model takes {shape[:2]}", "leave --image-size out")
+    return (*size, shape[2])
+
+
+def as_float32(model):
+    """`model`, or a float32 copy of it where a layer computes in another type.
+
+    The copy has the same weights. Batch norms and the head of a net that was trained in 16 bits compute in 32 then,
+    as they will on the phone.
+    """
+    import keras
+
+    if all(layer.compute_dtype == "float32" for layer in _layers(model)):
+        return model
+    quantized = [layer.name for layer in _layers(model) if getattr(layer, "quantization_mode", None)]
+    if quantized:
+        raise RequestError(
+            f"layer {quantized[0]!r} was quantized by Keras", "export the float model; --schemes quantizes"
+        )
+
+    def in_float32(operation):
+        if not isinstance(operation, keras.layers.Layer):
+            return operation  # keras.ops in the graph have no type of their own
+        return type(operation).from_config({**operation.get_config(), "dtype": "float32"})
+
+    copy = keras.models.clone_model(model, clone_function=in_float32, recursive=True)
+    with tempfile.TemporaryDirectory() as folder:  # through a file: some layers derive state while they load
+        model.save_weights(Path(folder) / "all.weights.h5")
+        copy.load_weights(Path(folder) / "all.weights.h5")
+    return copy
+
+
+def _layers(model):
+    """Every layer of `model`, those of nested models included."""
+    for layer in model.layers:
+        yield layer
+        yield from _layers(layer) if hasattr(layer, "layers") else ()
+
+
+def _save_frozen(model, shape, folder):
+    """Writes `model` to `folder` as a SavedModel of one signature, its variables frozen into constants.
+
+    Freezing first spares the converter its own, slow reading of variables; the signature is what the quantizer
+    calibrates through.
+    """
+    import tensorflow as tf
+    from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
+
+    ends = [tf.TensorSpec((1, *shape), tf.float32, name=INPUT)]
+    traced = tf.function(lambda image: model(image, training=False), input_signature=ends)
+    module = tf.Module()
+    module.frozen = convert_variables_to_constants_v2(traced.get_concrete_function())
+    module.serve = tf.function(
+        lambda image: {OUTPUT: tf.cast(module.frozen(image)[0], tf.float32)}, input_signature=ends
+    )
+    tf.saved_model.save(module, folder, signatures={SIGNATURE: module.serve.get_concrete_function()})
+
+
+def _convert_saved(folder):
+    import tensorflow as tf
+
+    try:
+        return tf.lite.TFLiteConverter.from_saved_model(folder).convert()
+    except Exception as error:  # the converter raises its own, unexported classes
+        missing = [line for line in str(error).splitlines() if line.startswith(("TF Select ops:", "Custom ops:"))]
+        reason = "; ".join(missing) or str(error).strip().splitlines()[0][:200]
+        raise WorkError(
+            f"the model does not fit LiteRT's builtin operators ({reason})",
+            "replace the layers that need these operators; phones run builtin operators only",
+        ) from error

@@ -1,0 +1,164 @@
+"""A float .tflite file -> one in a smaller number type, with ai-edge-quantizer.
+
+Quantizing the file takes seconds where converting the model again takes tens of seconds a scheme: convert once,
+quantize many. A scheme is a row of `SCHEMES`.
+"""
+
+import contextlib
+import io
+import warnings
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from resdense_keras.errors import RequestError, WorkError, unknown
+
+from . import flatbuffer
+from .convert import INPUT, SIGNATURE
+from .quiet import native_stderr
+
+MIN_CALIBRATION = 100  # one image costs four points of accuracy, a hundred none
+
+
+def _rule(operation, algorithm, **config):
+    """One entry of an ai-edge-quantizer recipe, in its JSON form; a later rule wins over an earlier one."""
+    return {"regex": ".*", "operation": operation, "algorithm_key": algorithm, "op_config": config}
+
+
+_INT8_WEIGHTS = {"num_bits": 8, "symmetric": True, "granularity": "CHANNELWISE"}
+_INT8_ACTIVATIONS = {"num_bits": 8, "symmetric": False, "granularity": "TENSORWISE"}
+_FLOAT16_WEIGHTS = {"num_bits": 16, "dtype": "FLOAT"}
+
+
+@dataclass(frozen=True)
+class Scheme:
+    """How numbers are stored and computed. `recipe` is ai-edge-quantizer's; `calibrated` schemes need images."""
+
+    summary: str
+    recipe: tuple[dict[str, Any], ...] = ()
+    calibrated: bool = False
+
+
+SCHEMES = {
+    "fp32": Scheme("float32 throughout: the converter's file itself"),
+    "fp16": Scheme(
+        "float16 weights, float32 arithmetic",
+        (
+            _rule(
+                "*",
+                "float_casting",
+                weight_tensor_config=_FLOAT16_WEIGHTS,
+                compute_precision="FLOAT",
+                explicit_dequantize=True,
+            ),
+        ),
+    ),
+    "dynamic": Scheme(
+        "int8 weights; activations become int8 while it runs",
+        (
+            _rule("*", "min_max_uniform_quantize", weight_tensor_config=_INT8_WEIGHTS, compute_precision="INTEGER"),
+            _rule("DEPTHWISE_CONV_2D", "no_quantize"),  # has no fast kernel in this form, and few weights to save
+        ),
+    ),
+    "int8": Scheme(
+        "int8 weights and activations, float32 input and output",
+        (
+            _rule(
+                "*",
+                "min_max_uniform_quantize",
+                weight_tensor_config=_INT8_WEIGHTS,
+                activation_tensor_config=_INT8_ACTIVATIONS,
+                compute_precision="INTEGER",
+            ),
+            _rule("INPUT", "no_quantize"),  # float32 ends are what every phone runtime and browser takes
+            _rule("OUTPUT", "no_quantize"),
+        ),
+        calibrated=True,
+    ),
+}
+
+
+def quantize(float_tflite, scheme, calibration=None):
+    """The .tflite file of `scheme`, made from the float one.
+
+    Args:
+        float_tflite: Bytes that `convert` returned.
+        scheme: A name in `SCHEMES`.
+        calibration: For int8: (N, H, W, C) training images as the file takes them, 100 or more; their activations set
+            the ranges.
+    Returns:
+        The file's bytes; the same arguments give the same bytes.
+    Raises:
+        RequestError: an unknown scheme, int8 without images, images that cannot calibrate it.
+        WorkError: the quantizer cannot serve the file.
+    """
+    if scheme not in SCHEMES:
+        raise unknown("scheme", scheme, SCHEMES)
+    row = SCHEMES[scheme]
+    if not row.recipe:
+        return bytes(float_tflite)
+    if row.calibrated:
+        if calibration is None:
+            raise RequestError(f"{scheme} needs images to learn the ranges of its activations", "pass --data SPEC")
+        calibration = np.asarray(calibration)
+        check_calibration(calibration, input_shape(float_tflite))
+    try:
+        with _silence():
+            return _quantize(float_tflite, row, calibration)
+    except (ValueError, RuntimeError) as error:
+        raise WorkError(f"ai-edge-quantizer could not make {scheme}: {error}", "leave this scheme out") from error
+
+
+def input_shape(tflite):
+    """(H, W, C) of the images that a file of ours takes."""
+    graph = flatbuffer.read(tflite)[0]
+    return graph.tensors[graph.inputs[0]].shape[1:]
+
+
+def check_calibration(images, shape):
+    """Raises a RequestError for images from which no range can be learned; wrong ones that pass show in check.py."""
+    if images.shape[1:] != shape:  # the quantizer would resize the file's input without a word
+        raise RequestError(
+            f"calibration images have shape {images.shape}; (images, {', '.join(map(str, shape))}) is needed"
+        )
+    if len(images) < MIN_CALIBRATION:
+        raise RequestError(
+            f"{len(images)} calibration images were given; {MIN_CALIBRATION} or more are needed",
+            "take more training images",
+        )
+    if not np.isfinite(images).all():
+        raise RequestError("a calibration image holds NaN or infinity", "look at the data")
+    if images.min() == images.max():
+        raise RequestError(f"every calibration pixel is {images.flat[0]}", "look at the data")
+    if (images == images[0]).all():
+        raise RequestError("all calibration images are the same image", "take different training images")
+
+
+def _quantize(float_tflite, row, calibration):
+    from ai_edge_quantizer import quantizer
+
+    tool = quantizer.Quantizer(float_tflite, list(row.recipe))
+    ranges = _calibrate(tool, calibration) if row.calibrated else None
+    return bytes(tool.quantize(ranges, enable_progress_report=False).quantized_model)
+
+
+def _calibrate(tool, images):
+    """{tensor name: its range}, a moving average over `images` of each one's smallest and largest value.
+
+    LiteRT's own profiler collects them: the same ranges as the tool's default of copying every tensor out to Python,
+    in a seventh of the time. One thread, so that the file is the same on every machine of a kind.
+    """
+    from ai_edge_quantizer.calibrator import CalibrationMode
+
+    samples = [{INPUT: image[np.newaxis].astype(np.float32)} for image in images]
+    return tool.calibrate({SIGNATURE: samples}, num_threads=1, mode=CalibrationMode.CALIBRATION_PROFILER_BASED)
+
+
+@contextlib.contextmanager
+def _silence():
+    """Nothing on stdout or stderr: the tool prints progress bars and LiteRT logs from C++."""
+    with native_stderr(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+            yield

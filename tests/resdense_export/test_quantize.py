@@ -1,0 +1,116 @@
+"""Laws of the quantized files: what is stored in which type, from which images, and that it repeats."""
+
+import keras
+import numpy as np
+import pytest
+from resdense_export import flatbuffer
+from resdense_export.convert import convert
+from resdense_export.quantize import MIN_CALIBRATION, SCHEMES, quantize
+
+from resdense_keras.errors import RequestError
+
+
+@pytest.fixture(scope="module")
+def calibration(training_images):
+    return training_images[0][:MIN_CALIBRATION]
+
+
+@pytest.fixture(scope="module")
+def separable():
+    """Float file of a net with a depthwise convolution, wide enough that weights are most of the file."""
+    inputs = keras.Input((16, 16, 3))
+    x = keras.layers.Conv2D(256, 3, strides=2)(keras.layers.Rescaling(1 / 255)(inputs))
+    x = keras.layers.DepthwiseConv2D(3, activation="relu")(x)
+    x = keras.layers.Conv2D(256, 3, activation="relu")(x)
+    x = keras.layers.GlobalAveragePooling2D()(x)
+    return convert(keras.Model(inputs, keras.layers.Dense(6, activation="softmax")(x)))
+
+
+def types(tflite, name):
+    """{(type of activations in, of weights, of activations out)} over all operators of a name."""
+    graph = flatbuffer.read(tflite)[0]
+    return {
+        tuple(graph.tensors[number].type for number in (*operator.inputs[:2], operator.outputs[0]))
+        for operator in graph.operators
+        if operator.name == name
+    }
+
+
+EXPECTED = {
+    "fp32": (("FLOAT32", "FLOAT32", "FLOAT32"), ("FLOAT32", "FLOAT32", "FLOAT32")),
+    "fp16": (("FLOAT32", "FLOAT32", "FLOAT32"), ("FLOAT32", "FLOAT32", "FLOAT32")),  # through a DEQUANTIZE
+    "dynamic": (("FLOAT32", "INT8", "FLOAT32"), ("FLOAT32", "FLOAT32", "FLOAT32")),
+    "int8": (("INT8", "INT8", "INT8"), ("INT8", "INT8", "INT8")),
+}
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_scheme_decides_the_types_and_leaves_the_ends_float32(scheme, separable, calibration):
+    tflite = quantize(separable, scheme, calibration)
+    convolution, depthwise = EXPECTED[scheme]
+    assert types(tflite, "CONV_2D") == {convolution}
+    assert types(tflite, "DEPTHWISE_CONV_2D") == {depthwise}
+    graph = flatbuffer.read(tflite)[0]
+    assert {graph.tensors[number].type for number in graph.inputs + graph.outputs} == {"FLOAT32"}
+    stored = {tensor.type for tensor in graph.tensors if tensor.constant}
+    assert ("FLOAT16" in stored) == (scheme == "fp16")
+
+
+@pytest.mark.parametrize(("scheme", "share"), [("fp32", 1.0), ("fp16", 0.5), ("dynamic", 0.25), ("int8", 0.25)])
+def test_file_shrinks_with_its_weights(scheme, share, separable, calibration):
+    assert len(quantize(separable, scheme, calibration)) / len(separable) == pytest.approx(share, abs=0.02)
+
+
+@pytest.mark.parametrize("kind", ["residual", "dense"])
+def test_int8_file_computes_additions_and_concatenations_in_int8(kind, float_files, calibration):
+    graph = flatbuffer.read(quantize(float_files[kind], "int8", calibration))[0]
+    name = "ADD" if kind == "residual" else "CONCATENATION"
+    joins = [operator for operator in graph.operators if operator.name == name]
+    assert len(joins) >= 2
+    assert {graph.tensors[operator.outputs[0]].type for operator in joins} == {"INT8"}
+
+
+@pytest.mark.parametrize("scheme", ["fp16", "dynamic", "int8"])
+def test_quantizing_twice_gives_the_same_bytes_and_prints_nothing(scheme, float_files, calibration, capfd):
+    first, second = (quantize(float_files["dense"], scheme, calibration) for _ in range(2))
+    assert first == second
+    assert capfd.readouterr() == ("", "")
+
+
+def test_float32_calibration_images_count_as_the_same_bytes(float_files, calibration):
+    as_floats = quantize(float_files["dense"], "int8", calibration.astype(np.float32))
+    assert as_floats == quantize(float_files["dense"], "int8", calibration)
+
+
+def bad(change):
+    """Calibration images spoiled by `change`, which takes the float32 images."""
+    return lambda images: change(images.astype(np.float32))
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (bad(lambda images: images[:99]), "99 calibration images were given; 100 or more are needed"),
+        (bad(np.zeros_like), "every calibration pixel is 0.0"),
+        (bad(lambda images: np.repeat(images[:1], 100, axis=0)), "all calibration images are the same image"),
+        (bad(lambda images: np.where(images > 200, np.nan, images)), "a calibration image holds NaN or infinity"),
+        (bad(lambda images: images[:, :8]), r"shape \(100, 8, 16, 3\); \(images, 16, 16, 3\) is needed"),
+        (bad(lambda images: images[0]), r"shape \(16, 16, 3\)"),
+    ],
+    ids=["too few", "constant", "one image", "nan", "other size", "no batch"],
+)
+def test_images_that_cannot_calibrate_are_refused(spoil, message, float_files, calibration):
+    with pytest.raises(RequestError, match=message):
+        quantize(float_files["dense"], "int8", spoil(calibration))
+
+
+def test_int8_without_images_is_refused_with_a_hint(float_files):
+    with pytest.raises(RequestError, match="int8 needs images") as error:
+        quantize(float_files["dense"], "int8")
+    assert error.value.hint == "pass --data SPEC"
+
+
+def test_unknown_scheme_names_the_nearest(float_files):
+    with pytest.raises(RequestError, match="unknown scheme 'int16'") as error:
+        quantize(float_files["dense"], "int16")
+    assert "int8" in error.value.hint
