@@ -1,0 +1,11 @@
+"""report.json, report.html and the plots, and the words that are computed from the numbers.
+
+Knows the report's JSON alone: neither Keras nor TensorFlow, and a plotting library only while it draws.
+"""
+
+from .folder import rebuild, write_report
+from .schema import read_report, validate
+from .terminal import terminal_table
+from .words import Summary, summary
+
+__all__ = ["Summary", "read_report", "rebuild", "summary", "terminal_table", "validate", "write_report"]

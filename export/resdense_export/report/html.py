@@ -1,0 +1,224 @@
+"""report.html: one page that needs nothing beside it, for a phone as for a wide screen, light and dark."""
+
+import re
+from pathlib import Path
+from statistics import fmean
+
+from . import units, view, words
+from .palette import COLOURS, light
+
+# A row of the table of nets: what it is called, how a model's entry is written.
+ROWS = (
+    ("parameters", lambda model: units.whole(model["parameters"])),
+    ("multiply-adds, one image", lambda model: units.short(model["macs"])),
+    ("activation memory, one training image", lambda model: units.size(model["activation_bytes"])),
+    ("peak memory, inference (counted)", lambda model: units.size(model["inference_peak_bytes"])),
+    ("peak memory, training step (measured)", lambda model: units.size(model["peak_training_bytes"])),
+    ("epochs", lambda model: units.whole(model["epochs"])),
+    ("training time", lambda model: units.seconds(model["train_seconds"])),
+)
+
+MEANINGS = (
+    ("accuracy", "Share of test images whose most probable class, as the file or net answers, is the right one."),
+    (
+        "95 % interval",
+        "Where the accuracy may lie, had other test images or other seeds been drawn: a difference within it is noise.",
+    ),
+    ("parameters", "Trained and stored numbers of the net, moving statistics included."),
+    ("multiply-adds", "Multiplications with additions in convolutions and dense layers for one image."),
+    (
+        "activation memory",
+        "Bytes of all tensors that training must keep of one image until the backward pass, as float32, each once.",
+    ),
+    ("peak memory, inference", "The largest sum of tensors alive at once while one image goes through the net."),
+    ("peak memory, training", "What one training step of a whole batch took on this machine."),
+    ("agreement", "Share of test images for which the file and the float Keras model name the same class."),
+    ("largest difference", "The furthest that one probability of the file lies from the Keras model's."),
+    ("latency", "Milliseconds for one image: the median, and the range from the 10th to the 90th percentile."),
+    (
+        "fp32, fp16, dynamic, int8",
+        "How a file stores numbers: 32 or 16 bit floats; 8 bit weights; 8 bit weights and activations.",
+    ),
+    ("gates", "Checks that a file of ours passes or is not written: it opens, is finite, keeps its accuracy ..."),
+    ("kB, MB", "1,000 and 1,000,000 bytes."),
+)
+
+
+def page(report, plots):
+    """The whole page as text.
+
+    Args:
+        report: A validated report, `view.printable`.
+        plots: {name: plots.Drawn}.
+    """
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,  # names come from phones and files
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["breakable"] = _breakable
+    return environment.get_template("report.html.jinja").render(
+        title=title(report),
+        report=report,
+        summary=words.summary(report),
+        nets=_nets(report),
+        rows=_rows(report),
+        conditions=view.conditions(report),
+        files=_files(report),
+        weak=any(export.get("weak") for model in report["models"] for export in model["exports"]),
+        plots={name: (drawn, _inline(name, drawn.svg)) for name, drawn in plots.items()},
+        meanings=MEANINGS,
+        colours=COLOURS,
+        origin=_origin(report),
+    )
+
+
+def title(report):
+    """`ResNet and DenseNet on digits`, or the names of the nets."""
+    models = report["models"]
+    families = list(dict.fromkeys(view.label(model) for model in models if model["family"] in ("resnet", "densenet")))
+    subject = units.listing(families) if len(families) == 2 else units.listing([model["name"] for model in models[:3]])
+    return f"{subject} on {report['data']['spec']}" if report["data"]["spec"] else subject
+
+
+def _breakable(name):
+    """A name that may be broken behind its underscores and slashes."""
+    from markupsafe import Markup, escape
+
+    return Markup(re.sub("([_/])", r"\1<wbr>", str(escape(name))))
+
+
+def _nets(report):
+    return [
+        {"name": model["name"], "family": model["family"], "label": view.label(model)} for model in report["models"]
+    ]
+
+
+def _rows(report):
+    """(what, [cell of each net]) of the table of nets; a cell is a list of lines."""
+    images = view.test_images(report)
+    rows = [(what, [[write(model)] for model in report["models"]]) for what, write in ROWS]
+    rows.append(
+        ("accuracy, exported weights", [[units.percent(model["accuracy"], images)] for model in report["models"]])
+    )
+    rows.append(("accuracy, mean over seeds", [_spread(model, images) for model in report["models"]]))
+    return [(what, cells) for what, cells in rows if any(cell != [units.NOTHING] for cell in cells)]
+
+
+def _spread(model, images):
+    """Mean, lowest and highest of the seeds."""
+    seeds = model["accuracy_by_seed"]
+    if len(seeds) < 2:
+        return [units.NOTHING]
+    spread = units.percents(min(seeds), max(seeds), images)
+    return [units.percent(fmean(seeds), images), spread, units.count(len(seeds), "seed")]
+
+
+def _files(report):
+    """One group a net: its files as rows of the table, and the schemes that were not written."""
+    conditions = view.conditions(report)
+    return [
+        {
+            "net": net,
+            "rows": [_file(export, conditions) for export in view.ordered(model)],
+            "rejected": {
+                scheme: "; ".join(f"{gate}: {why}" for gate, why in gates.items())
+                for scheme, gates in model.get("rejected", {}).items()
+            },
+        }
+        for net, model in zip(_nets(report), report["models"], strict=True)
+    ]
+
+
+def _file(export, conditions):
+    images, interval = export["images"], export["accuracy_interval"]
+    difference = export["max_difference"]
+    return {
+        "scheme": export["scheme"],
+        "stock": export["converter"] == "stock",
+        "file": export["file"],
+        "size": units.size(export["bytes"]),
+        "accuracy": units.percent(export["accuracy"], images),
+        "interval": interval and units.percents(*interval, images),
+        "agreement": units.percent(export["agreement"], images),
+        "difference": units.NOTHING if difference is None else f"{difference:.2g}",
+        "latencies": [_time(view.measured(export, condition)) for condition in conditions],
+        "gates": _gates(export),
+    }
+
+
+def _time(measurement):
+    if measurement is None:
+        return {"median": units.NOTHING, "range": None}
+    edges = measurement["p10_ms"], measurement["p90_ms"]
+    shown = None if None in edges else " to ".join(units.significant(edge) for edge in edges)
+    return {"median": units.milliseconds(measurement["median_ms"]), "range": shown}
+
+
+def _gates(export):
+    """How many gates the file passed, and which it did not."""
+    judged = {name: gate for name, gate in export["gates"].items() if gate}
+    failed = [(name, gate.get("detail", "")) for name, gate in judged.items() if not gate["passed"]]
+    return {"passed": len(judged) - len(failed), "failed": failed}
+
+
+def _origin(report):
+    """(what, text) on how the report was made."""
+    machine, data = report["machine"], report["data"]
+    splits = [
+        f"{units.count(data[split], 'image')} {text}"
+        for split, text in (("train", "to train on"), ("validation", "to watch"), ("test", "to judge on"))
+        if data[split]
+    ]
+    shape = data["image_shape"] and f"{' × '.join(map(str, data['image_shape']))} (height, width, channels)"
+    parts = [data["spec"], *splits, data["classes"] and units.count(data["classes"], "class", "classes"), shape]
+    rows = [
+        ("data", ", ".join(filter(None, parts)) or "none"),
+        ("command", report["command"]),
+        ("seed", units.whole(report["seed"])),
+        ("made", report["created"]),
+        ("machine", f"{machine['cpu'] or 'unknown'}, {units.count(machine['cores'] or 0, 'core')}"),
+        ("instruction sets", ", ".join(machine["flags"]) or units.NOTHING),
+        ("versions", ", ".join(f"{name} {version}" for name, version in report["versions"].items())),
+    ]
+    for condition in view.conditions(report):
+        rows.append(("measured on", ", ".join(filter(None, (condition.name, condition.os, condition.details)))))
+    return rows
+
+
+# The plots inside the page
+
+
+def _inline(name, svg):
+    """A plot as a part of the page: its colours follow the theme, its ids are its own, its text is the page's."""
+    from xml.etree import ElementTree
+
+    from markupsafe import Markup
+
+    root = ElementTree.fromstring(svg)
+    for definitions in root.findall(".//{*}defs"):
+        for style in definitions.findall("{*}style"):
+            definitions.remove(style)  # would hold for the whole page
+    for element in root.iter():
+        element.tag = element.tag.rpartition("}")[2]
+        element.attrib = {key.rpartition("}")[2]: _themed(name, key, value) for key, value in element.attrib.items()}
+    for key in ("width", "height", "version"):
+        del root.attrib[key]  # the page gives it its size
+    root.attrib |= {"role": "img", "aria-labelledby": f"{name}-title {name}-caption"}
+    return Markup(ElementTree.tostring(root, encoding="unicode"))
+
+
+def _themed(name, key, value):
+    """One attribute of a plot."""
+    if key == "id":
+        return f"{name}-{value}"
+    if key.endswith("href"):
+        return value.replace("#", f"#{name}-")
+    value = value.replace("url(#", f"url(#{name}-")
+    for colour in COLOURS:
+        value = value.replace(light(colour), f"var(--{colour})")
+    return re.sub("font-family: .*?(;|$)", r"font-family: inherit\1", value)

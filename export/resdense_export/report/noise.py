@@ -1,0 +1,137 @@
+"""Which differences are more than noise: the rules by which two nets or two files tie."""
+
+import math
+from dataclasses import dataclass
+from statistics import fmean, variance
+
+from ..check import drop_interval, wilson
+
+SEEDS = 3  # from here on the spread over seeds says more than the images of one training
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A fraction with its 95 % interval. `seeds`: how many trainings it comes from, where their spread made it."""
+
+    value: float
+    low: float
+    high: float
+    seeds: int | None = None
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Two fractions and the 95 % interval of `first` - `second`.
+
+    `seeds`: how many trainings of each, where their spread made the interval.
+    """
+
+    first: float
+    second: float
+    low: float
+    high: float
+    seeds: tuple[int, int] | None = None
+
+    @property
+    def value(self):
+        """First minus second."""
+        return self.first - self.second
+
+    @property
+    def tie(self):
+        """Whether no difference at all lies within the interval."""
+        return self.low <= 0 <= self.high
+
+    def reversed(self):
+        """The same with first and second exchanged."""
+        return Difference(self.second, self.first, -self.high, -self.low, self.seeds and self.seeds[::-1])
+
+
+def accuracy(model, images):
+    """Estimate of a model's accuracy: the mean over SEEDS seeds and more, else its own accuracy; None: not measured.
+
+    Args:
+        model: An entry of the report's `models`.
+        images: Test images, or None where nobody knows; then there is no interval to give, and the answer is None.
+    """
+    if not images:
+        return None
+    seeds = model["accuracy_by_seed"]
+    if len(seeds) >= SEEDS:
+        half = _quantile(len(seeds) - 1) * math.sqrt(_variance(seeds, images) / len(seeds))
+        return Estimate(fmean(seeds), max(0.0, fmean(seeds) - half), min(1.0, fmean(seeds) + half), len(seeds))
+    if model["accuracy"] is None:
+        return None
+    return Estimate(model["accuracy"], *wilson(round(model["accuracy"] * images), images))
+
+
+def accuracy_difference(first, second, images):
+    """Difference of two models' accuracies on the same `images` test images; None where it cannot be judged.
+
+    With SEEDS seeds each it is Welch's interval of the means: what another training would change. With fewer it is
+    Newcombe's hybrid score interval (1998, method 10) for two binomial fractions, which holds near 1: what other
+    images would change. It takes the images of the two for different ones and is a little wide.
+    """
+    one, two = accuracy(first, images), accuracy(second, images)
+    if one is None or two is None:
+        return None
+    if one.seeds and two.seeds:
+        return _welch(first["accuracy_by_seed"], second["accuracy_by_seed"], images)
+    if one.seeds or two.seeds:  # the two are compared in the same way, by one training each
+        one, two = (accuracy({**model, "accuracy_by_seed": []}, images) for model in (first, second))
+        if one is None or two is None:
+            return None
+    return difference(one, two)
+
+
+def difference(one, two):
+    """Newcombe's interval of the difference of two fractions that have Wilson's."""
+    value = one.value - two.value
+    down = math.hypot(one.value - one.low, two.high - two.value)
+    up = math.hypot(one.high - one.value, two.value - two.low)
+    return Difference(one.value, two.value, value - down, value + up)
+
+
+def accuracy_drop(before, after):
+    """Difference `before` - `after` of two files of one model on the same images; None where one was not measured.
+
+    Only images on which the files disagree can make it, and of those there are no more than `agreement` leaves.
+    """
+    images = after["images"]
+    if before["accuracy"] is None or after["accuracy"] is None or not images:
+        return None
+    lost = round((before["accuracy"] - after["accuracy"]) * images)
+    split = abs(lost) if after["agreement"] is None else max(abs(lost), round((1 - after["agreement"]) * images))
+    interval = drop_interval((split + lost) / 2, (split - lost) / 2, images)
+    return Difference(before["accuracy"], after["accuracy"], *interval)
+
+
+def faster(first, second):
+    """-1: the first measurement is faster, 1: the second, 0: their ranges from p10 to p90 overlap; None: no ranges."""
+    ranges = [(measurement["p10_ms"], measurement["p90_ms"]) for measurement in (first, second)]
+    if any(edge is None for edges in ranges for edge in edges):
+        return None
+    (low, high), (other_low, other_high) = ranges
+    return -1 if high < other_low else 1 if other_high < low else 0
+
+
+def _welch(first, second, images):
+    """Welch's interval for the difference of two means, with Satterthwaite's degrees of freedom."""
+    parts = [(_variance(seeds, images) / len(seeds), len(seeds) - 1) for seeds in (first, second)]
+    total = sum(part for part, _ in parts)
+    freedom = total**2 / sum(part**2 / degrees for part, degrees in parts)
+    one, two = fmean(first), fmean(second)
+    half = _quantile(freedom) * math.sqrt(total)
+    return Difference(one, two, one - two - half, one - two + half, (len(first), len(second)))
+
+
+def _variance(seeds, images):
+    """Variance over the seeds, at least that of one test image: a finer spread cannot be seen, and none would be 0."""
+    return max(variance(seeds), 1 / images**2)
+
+
+def _quantile(freedom):
+    """97.5 % quantile of Student's t."""
+    from scipy.special import stdtrit
+
+    return float(stdtrit(freedom, 0.975))

@@ -1,0 +1,40 @@
+"""The table that a command prints at its end."""
+
+from . import units, view
+
+
+def terminal_table(report):
+    """A rich table with a row a file: bytes, accuracy, agreement, latency under the first condition, gates."""
+    from rich.table import Table
+    from rich.text import Text
+
+    report = view.printable(report)
+    conditions = view.conditions(report)
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    table.add_column("net", overflow="fold")
+    table.add_column("file")
+    for column in ("bytes", "accuracy", "agreement", "median", "10 % to 90 %"):
+        table.add_column(column, justify="right")
+    table.add_column("gates")
+    for model in report["models"]:
+        for number, export in enumerate(view.ordered(model)):
+            name = model["name"] if number == 0 else ""
+            # Text, for a name may look like rich's markup.
+            table.add_row(*(Text(cell) for cell in (name, *_cells(export, conditions))))
+    return table
+
+
+def _cells(export, conditions):
+    measurement = view.measured(export, conditions[0]) if conditions else None
+    median = measurement and measurement["median_ms"]
+    edges = [measurement[key] for key in ("p10_ms", "p90_ms")] if measurement else [None]
+    failed = [name for name, gate in export["gates"].items() if gate and not gate["passed"]]
+    return (
+        export["scheme"] + (" (stock)" if export["converter"] == "stock" else ""),
+        units.size(export["bytes"]),
+        units.percent(export["accuracy"], export["images"]),
+        units.percent(export["agreement"], export["images"]),
+        units.milliseconds(median),
+        units.NOTHING if None in edges else " to ".join(map(units.significant, edges)),
+        f"failed: {', '.join(failed)}" if failed else "passed",
+    )

@@ -1,0 +1,134 @@
+"""What a report holds, found for those who show it: the files of a net, the devices, the pair to compare."""
+
+import re
+from dataclasses import dataclass
+
+from .palette import FAMILIES
+
+SCHEMES = ("fp32", "fp16", "dynamic", "int8")  # the order in which they are shown; others follow
+# What XML does not allow: a plot that held one would open nowhere.
+_UNPRINTABLE = re.compile("[^\t\n\r\x20-\x7e\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+
+
+@dataclass(frozen=True)
+class Condition:
+    """Where and how files were measured; times of two conditions are never put into one number."""
+
+    device: str
+    runtime: str
+    accelerator: str
+    threads: int | None
+    name: str
+    os: str
+
+    @property
+    def key(self):
+        """What tells two conditions apart."""
+        return self.device, self.runtime, self.accelerator, self.threads
+
+    @property
+    def details(self):
+        """`ai-edge-litert 2.3.0, cpu, 1 thread`."""
+        threads = self.threads and (f"{self.threads} thread" + "s" * (self.threads != 1))
+        return ", ".join(part for part in (self.runtime, self.accelerator, threads) if part)
+
+
+def printable(value):
+    """A copy of JSON data in which every string can be shown: control characters become a replacement character."""
+    if isinstance(value, dict):
+        return {printable(key): printable(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [printable(item) for item in value]
+    return _UNPRINTABLE.sub("\ufffd", value) if isinstance(value, str) else value
+
+
+def label(model):
+    """`ResNet`."""
+    return FAMILIES[model["family"]].label
+
+
+def exports(model, converter="rewritten"):
+    """{scheme: export} of one converter, in the order of SCHEMES."""
+    found = {export["scheme"]: export for export in model["exports"] if export["converter"] == converter}
+    return dict(sorted(found.items(), key=lambda item: _rank(item[0])))
+
+
+def ordered(model):
+    """All files of a model: by scheme, the stock converter's twin behind ours."""
+    return sorted(model["exports"], key=lambda export: (_rank(export["scheme"]), export["converter"]))
+
+
+def schemes(models):
+    """All schemes of some models, in order."""
+    return sorted({export["scheme"] for model in models for export in model["exports"]}, key=_rank)
+
+
+def _rank(scheme):
+    return (SCHEMES.index(scheme), "") if scheme in SCHEMES else (len(SCHEMES), scheme)
+
+
+def conditions(report):
+    """The report's conditions, in the order in which they first appear."""
+    found = {}
+    for model in report["models"]:
+        for export in model["exports"]:
+            for measurement in export["measurements"]:
+                condition = _condition(measurement)
+                found.setdefault(condition.key, condition)
+    return list(found.values())
+
+
+def measured(export, condition):
+    """The measurement of a file under a condition, the last one where there are several; None without a median."""
+    found = [row for row in export["measurements"] if _condition(row).key == condition.key]
+    return found[-1] if found and found[-1]["median_ms"] is not None else None
+
+
+def _condition(measurement):
+    device = measurement["device"]
+    # Whether XNNPACK takes a file is the file's doing, not the place's: those it leaves stand in the same column.
+    accelerator = (measurement["accelerator"] or "").removeprefix("xnnpack-")
+    return Condition(
+        device["id"], measurement["runtime"], accelerator, measurement["threads"], device["name"], device["os"] or ""
+    )
+
+
+def test_images(report):
+    """How many images the accuracies come from, or None."""
+    counts = [export["images"] or 0 for model in report["models"] for export in model["exports"]]
+    return report["data"]["test"] or max(counts, default=0) or None
+
+
+def pair(report):
+    """The two models that words compare, in the report's order, or None where there is one.
+
+    Of a ResNet and a DenseNet those two that are nearest in parameters; else the first two nets, controls last.
+    """
+    models = report["models"]
+    residual, dense = (_family(models, name) for name in ("resnet", "densenet"))
+    if residual and dense:
+        chosen = min(((one, two) for one in residual for two in dense), key=_size_ratio)
+    else:
+        chosen = sorted(models, key=lambda model: model["family"] == "plain")[:2]
+    return tuple(sorted(chosen, key=_position(models))) if len(chosen) == 2 else None
+
+
+def control(report, pair):
+    """(plain net, ResNet of `pair`) where the report has both and the pair is not these two, else None."""
+    plain, residual = _family(report["models"], "plain"), _family(pair, "resnet")
+    if not (plain and residual) or _family(pair, "plain"):
+        return None
+    return min(((one, residual[0]) for one in plain), key=_size_ratio)
+
+
+def _family(models, name):
+    return [model for model in models if model["family"] == name]
+
+
+def _position(models):
+    return lambda model: next(place for place, other in enumerate(models) if other is model)
+
+
+def _size_ratio(pair):
+    small, large = sorted(model["parameters"] or 0 for model in pair)
+    return large / small if small else float("inf")
