@@ -1,0 +1,3 @@
+from .pipeline import compare, export
+
+__all__ = ["compare", "export"]

@@ -1,0 +1,286 @@
+"""`resdense`: verbs over the library.
+
+Results go to stdout (`--json` for machines), everything else to stderr. Exit 0: done; 1: the work failed; 2: the request
+is wrong; 130: Ctrl-C; 143: SIGTERM. Nothing heavy is imported before a command needs it.
+"""
+
+import json
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from resdense_keras.errors import RequestError, ResdenseError, WorkError
+
+app = typer.Typer(
+    name="resdense",
+    help="ResNet and DenseNet in Keras: build, train, export to TFLite, compare.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+class Terminated(BaseException):
+    """SIGTERM, raised so that temporary files go the same way as on Ctrl-C."""
+
+
+def main(arguments=None):
+    """Runs the command line; returns never, exits with the codes above."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    debug = "--debug" in arguments
+    arguments = [argument for argument in arguments if argument != "--debug"]
+    signal.signal(signal.SIGTERM, _terminate)
+    try:
+        code = app(arguments, standalone_mode=False) or 0
+    except (KeyboardInterrupt, Terminated) as stop:
+        if debug:
+            raise
+        code = 143 if isinstance(stop, Terminated) else 130
+        _complain("stopped", None)
+    except Exception as error:
+        if debug:
+            raise
+        code = _explain(error)
+    sys.exit(code)
+
+
+def _terminate(number, frame):
+    raise Terminated
+
+
+def _explain(error):
+    """Prints an error as one line and its hint; the exit code."""
+    if isinstance(error, ResdenseError):
+        _complain(error.message, error.hint)
+        return 2 if isinstance(error, RequestError) else 1
+    if hasattr(error, "format_message"):  # what typer says of wrong usage
+        _complain(error.format_message(), "`resdense --help` and `resdense COMMAND --help` list what there is")
+        return 2
+    if type(error).__name__ == "Abort":  # typer's own word for Ctrl-C
+        _complain("stopped", None)
+        return 130
+    _complain(f"{type(error).__name__}: {error}", "this is a defect; --debug shows where it happened")
+    return 1
+
+
+def _complain(message, hint):
+    print(f"error: {message}", file=sys.stderr)
+    if hint:
+        print(f"hint: {hint}", file=sys.stderr)
+
+
+def _quiet_tensorflow():
+    """Export and training run on Keras' TensorFlow backend, without its start-up chatter."""
+    import logging
+
+    from .quiet import native_stderr
+
+    os.environ["KERAS_BACKEND"] = "tensorflow"
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)
+    with native_stderr():  # some of it is written before that variable is read
+        import tensorflow  # noqa: F401
+
+
+def _print_table(table):
+    from rich.console import Console
+
+    Console().print(table)
+
+
+def _print_json(value):
+    print(json.dumps(value, indent=2, allow_nan=False))
+
+
+def _options(settings):
+    """{"growth_rate": 24} of ["growth_rate=24"]; values are YAML, so that 0.5, true, null and [6, 12] work."""
+    import yaml
+
+    parsed = {}
+    for setting in settings or ():
+        name, equals, value = setting.partition("=")
+        if not (name and equals):
+            raise RequestError(f"--set {setting!r} was given; it takes NAME=VALUE", "for example --set growth_rate=24")
+        try:
+            parsed[name] = yaml.safe_load(value)
+        except yaml.YAMLError:
+            raise RequestError(f"--set {setting!r} was given; the value is not a number, true, false, null or a list") from None
+    return parsed
+
+
+def _show_version(wanted: bool):
+    if wanted:
+        from importlib.metadata import version
+
+        print(version("resdense-keras"))
+        raise typer.Exit
+
+
+Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the output folder once the new one is whole.")]
+Settings = Annotated[
+    list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="A builder option, such as growth_rate=24; repeatable.")
+]
+ImageSize = Annotated[int | None, typer.Option("--image-size", min=1, help="Side in pixels, for folders of images of several sizes.")]
+OnBadImage = Annotated[str, typer.Option("--on-bad-image", help="fail, or skip up to 1 % unreadable images.")]
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", callback=_show_version, is_eager=True)
+    ] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
+):
+    pass
+
+
+@app.command()
+def models(
+    pattern: Annotated[str, typer.Argument(help='Shell pattern, such as "densenet*".')] = "*",
+    settings: Settings = None,
+    as_json: Json = False,
+):
+    """What can be built, with parameters, MACs and activation memory."""
+    _quiet_tensorflow()
+    from . import listing, tables
+
+    rows = listing.rows(pattern, _options(settings))
+    _print_json(rows) if as_json else _print_table(tables.nets(rows))
+
+
+@app.command()
+def export(
+    model: Annotated[str, typer.Argument(metavar="MODEL_OR_FILE", help="A name from `resdense models`, or a .keras file.")],
+    out: Annotated[Path, typer.Option("--out", help="Folder of the bundle.")],
+    weights: Annotated[str | None, typer.Option("--weights", help="A set of weights by name, or a file.")] = None,
+    data: Annotated[str | None, typer.Option("--data", metavar="SPEC", help="Calibrates on train, judges on test.")] = None,
+    schemes: Annotated[
+        str | None, typer.Option("--schemes", help="Of fp32,fp16,dynamic,int8; default: all, without --data not int8.")
+    ] = None,
+    max_drop: Annotated[float, typer.Option("--max-drop", help="Points of top-1 that a file may lose.")] = 1.0,
+    min_agreement: Annotated[float, typer.Option("--min-agreement", help="Least share of equal top-1.")] = 0.98,
+    labels: Annotated[Path | None, typer.Option("--labels", help="File with a class name a line.")] = None,
+    image_size: ImageSize = None,
+    on_bad_image: OnBadImage = "fail",
+    baseline: Annotated[bool, typer.Option("--baseline", help="Also make the stock converter's files.")] = False,
+    overwrite: Overwrite = False,
+    settings: Settings = None,
+    as_json: Json = False,
+):
+    """Turn a model into checked and measured .tflite files with a report."""
+    _quiet_tensorflow()
+    from . import bundle, pipeline, sources
+    from .progress import steps
+
+    chosen = bundle.schemes_for(schemes and [name.strip() for name in schemes.split(",")], data is not None)
+    net = sources.model(model, weights, _options(settings), image_size)
+    dataset = data and sources.dataset(data, net.image_shape, image_size, on_bad_image)
+    with steps(len(chosen) * (1 + baseline) + 1) as progress:
+        report = pipeline.export(
+            net.model,
+            out,
+            chosen,
+            name=net.name,
+            dataset=dataset or None,
+            class_names=sources.labels(labels) if labels else None,
+            preprocessing=net.preprocessing,
+            max_drop=max_drop,
+            min_agreement=min_agreement,
+            baseline=baseline,
+            overwrite=overwrite,
+            steps=progress,
+        )
+    _show_report(report, out, as_json)
+
+
+@app.command()
+def check(
+    paths: Annotated[list[Path], typer.Argument(metavar="FILE_OR_DIR...", help=".tflite files, bundles, or folders of bundles.")],
+    as_json: Json = False,
+):
+    """Gates and manifest of .tflite files and bundles, made here or elsewhere."""
+    from . import inspection, tables
+
+    findings = inspection.inspect(paths)
+    _print_json(findings) if as_json else _print_table(tables.findings(findings))
+    failed = [finding["path"] for finding in findings if finding["problems"]]
+    if failed:
+        raise WorkError(f"{len(failed)} of {len(findings)} failed: {', '.join(failed)}", "do not ship these files")
+
+
+@app.command()
+def bench(
+    paths: Annotated[list[Path], typer.Argument(metavar="FILE...", help=".tflite files.")],
+    threads: Annotated[int, typer.Option("--threads", min=1)] = 1,
+    rounds: Annotated[int, typer.Option("--rounds", min=3, help="Inferences of each file that count.")] = 100,
+    as_json: Json = False,
+):
+    """Latency on this machine: the files take turns, so that what slows the machine slows all."""
+    from . import measure, tables
+
+    timed = measure.measure(paths, rounds, threads)
+    rows = [{"file": str(path), **measure.describe(path), **row} for path, row in zip(paths, timed, strict=True)]
+    _print_json(rows) if as_json else _print_table(tables.timings(rows))
+
+
+@app.command()
+def compare(
+    models: Annotated[list[str] | None, typer.Argument(metavar="[MODEL...]", help="Names from `resdense models`.")] = None,
+    data: Annotated[str, typer.Option("--data", metavar="SPEC", help="digits, cifar10, a .npz, a folder ...")] = "digits",
+    out: Annotated[Path, typer.Option("--out", help="Folder of the report.")] = Path("resdense-report"),
+    epochs: Annotated[int | None, typer.Option("--epochs", min=1, help="Default: the recipe's.")] = None,
+    seeds: Annotated[int, typer.Option("--seeds", min=1, help="Trainings of each net.")] = 3,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="The first seed; its weights are exported.")] = 0,
+    image_size: ImageSize = None,
+    on_bad_image: OnBadImage = "fail",
+    deterministic: Annotated[bool, typer.Option("--deterministic", help="Repeat to the bit.")] = False,
+    overwrite: Overwrite = False,
+    settings: Settings = None,
+    as_json: Json = False,
+):
+    """Train, export, check and measure both families on the same data; the result is a report to open."""
+    _quiet_tensorflow()
+    from . import pipeline
+    from .progress import steps
+
+    models = models or list(pipeline.DEFAULT_MODELS)
+    with steps(pipeline.count_steps(len(models), seeds)) as progress:
+        report = pipeline.compare(
+            models,
+            out,
+            data=data,
+            epochs=epochs,
+            seeds=seeds,
+            seed=seed,
+            options=_options(settings),
+            image_size=image_size,
+            on_bad_image=on_bad_image,
+            deterministic=deterministic,
+            overwrite=overwrite,
+            steps=progress,
+        )
+    _show_report(report, out, as_json)
+
+
+@app.command()
+def report(folder: Annotated[Path, typer.Argument(metavar="DIR", help="A folder with report.json.")]):
+    """Rebuild report.html and its plots from report.json."""
+    from . import report as reports
+
+    reports.rebuild(folder)
+    print(folder / "report.html")
+
+
+def _show_report(report, out, as_json):
+    from . import report as reports
+
+    if as_json:
+        _print_json(report)
+        return
+    _print_table(reports.terminal_table(report))
+    print(out / "report.html")

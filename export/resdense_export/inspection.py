@@ -1,0 +1,44 @@
+"""`resdense check`: gates and manifests of files and bundles, made here or elsewhere."""
+
+from pathlib import Path
+
+from resdense_keras import files
+from resdense_keras.errors import RequestError
+
+from .check import check
+from .sandbox import Child
+
+
+def inspect(paths):
+    """What is wrong with each .tflite file, and with each folder that has a manifest.
+
+    Args:
+        paths: .tflite files, bundles, or folders of bundles.
+    Returns:
+        [{"path", "problems": [sentence], "gates"}], folders with `gates` null.
+    Raises:
+        RequestError: a path that does not exist, or a folder without a .tflite file.
+    """
+    with Child() as child:
+        return [finding for path in paths for finding in _inspect(Path(path), child)]
+
+
+def _inspect(path, child):
+    if path.is_file():
+        yield _judged(path, child)
+        return
+    if not path.is_dir():
+        raise RequestError(f"there is no file or folder {str(path)!r}", "give .tflite files or bundles")
+    found = sorted(path.rglob("*.tflite"))
+    if not found:
+        raise RequestError(f"{str(path)!r} holds no .tflite file", "give a folder that `resdense export` made")
+    for folder in sorted({file.parent for file in found} | {manifest.parent for manifest in path.rglob(files.MANIFEST)}):
+        yield {"path": str(folder), "problems": files.verify_manifest(folder), "gates": None}
+    for file in found:
+        yield _judged(file, child)
+
+
+def _judged(path, child):
+    found = check(path, child=child)
+    problems = [f"{gate}: {why}" for gate, why in found.failures.items()]
+    return {"path": str(path), "problems": problems, "gates": found.gates}

@@ -1,0 +1,76 @@
+"""The house's walls, its manners at import, and the README's commands."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+
+
+def run(*arguments, **options):
+    return subprocess.run(arguments, capture_output=True, text=True, timeout=300, **options)
+
+
+def test_the_walls_stand():
+    result = run("lint-imports", cwd=ROOT)
+    assert result.returncode == 0, result.stdout
+
+
+def test_ci_runs_the_readmes_test_command_word_for_word():
+    commands = re.findall(r"^\s*(python -m pip install .*pytest)\s*(?:#.*)?$", (ROOT / "README.md").read_text(), re.M)
+    assert len(commands) == 1
+    assert commands[0].strip() in (ROOT / ".ci/run").read_text()
+
+
+IMPORTED = "import sys; {}; print(*sorted(name for name in sys.modules if name in {!r}))"
+HEAVY = ("tensorflow", "jax", "torch", "tf_keras", "keras", "matplotlib", "h5py", "pooch", "safetensors", "sklearn")
+
+
+@pytest.mark.parametrize(
+    "statement", ["import resdense_keras", "import resdense_export", "import resdense_export.cli", "import resdense_keras.files"]
+)
+def test_importing_loads_nothing_heavy(statement):
+    result = run(sys.executable, "-c", IMPORTED.format(statement, HEAVY))
+    assert (result.returncode, result.stdout.strip(), result.stderr) == (0, "", "")
+
+
+def test_help_loads_nothing_heavy():
+    program = "import sys\nfrom resdense_export import cli\ntry: cli.main(['--help'])\nexcept SystemExit: pass\n"
+    result = run(sys.executable, "-c", program + f"print('loaded', [name for name in {HEAVY!r} if name in sys.modules])")
+    assert "loaded []" in result.stdout
+
+
+def test_the_library_runs_without_tensorflow():
+    """Builders need keras and numpy: on the JAX backend, with TensorFlow, h5py and the like out of reach."""
+    program = (
+        "import sys, os\nos.environ['KERAS_BACKEND'] = 'jax'\n"
+        "import keras\n"
+        "before = set(sys.modules)\n"
+        "import resdense_keras as rk\n"
+        "model = rk.cifar_resnet(depth=8)\nrk.profile(model)\nrk.cifar_densenet(depth=10, recompute=True)\n"
+        "print('loaded', sorted({'tensorflow', 'torch', 'pooch', 'safetensors'} & (set(sys.modules) - before)))"
+    )
+    result = run(sys.executable, "-c", program)
+    assert "loaded []" in result.stdout, result.stderr
+
+
+def test_the_public_names_of_the_stub_are_all_there():
+    program = "import resdense_keras as r, resdense_export as e\nfor p in (r, e):\n    [getattr(p, n) for n in p.__all__]\nprint(len(r.__all__))"
+    result = run(sys.executable, "-c", program)
+    assert result.returncode == 0, result.stderr
+
+
+def test_the_project_names_no_machine_path():
+    tracked = run("git", "ls-files", "-z", cwd=ROOT).stdout.split("\0")
+    if tracked == [""]:
+        pytest.skip("not a git checkout")
+    wrong = re.compile(r"/(work|home|root|tmp)/[a-z]+/")
+    named = [
+        name
+        for name in tracked
+        if name and Path(name).suffix in (".py", ".md", ".toml", ".json", ".ipynb") and wrong.search((ROOT / name).read_text())
+    ]
+    assert named == []
