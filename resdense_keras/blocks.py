@@ -16,7 +16,7 @@ KERNELS = {"basic": (3, 3), "bottleneck": (1, 3, 1)}
 
 
 def conv(x, filters, kernel, *, stride=1, bias=False, name):
-    """Convolution with `kernel // 2` zeros on every side, as the papers and PyTorch pad: (N, ceil(H/s), ceil(W/s), filters).
+    """Convolution with `kernel // 2` zeros on every side, as the papers pad: (N, ceil(H/s), ceil(W/s), filters).
 
     TensorFlow's "same" pads a strided convolution on one side only, which shifts the image by half a pixel and does
     not fit anyone's trained weights, so a strided convolution gets its zeros from a layer of its own.

@@ -174,7 +174,7 @@ def cifar_densenet(
     bn_momentum=0.9,
     bn_epsilon=1e-5,
 ):
-    """Builds a DenseNet for 32x32 images: three dense blocks of equal depth; the defaults are DenseNet-BC (L=100, k=12).
+    """Builds a DenseNet for 32x32 images, three dense blocks of equal depth; the defaults are DenseNet-BC-100-12.
 
     Args:
         depth: Layers with weights: 6n + 4 with bottlenecks, 3n + 4 without.

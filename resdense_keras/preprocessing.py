@@ -77,7 +77,7 @@ def measured(images):
 
 
 def record(which):
-    """The record that `which` names: a Preprocessing, a key of PREPROCESSING, or "model/weights" ("resnet50/imagenet")."""
+    """The record that `which` names: a key of PREPROCESSING, "model/weights", or a Preprocessing itself."""
     if isinstance(which, Preprocessing):
         return which
     if isinstance(which, str) and "/" in which:
@@ -86,7 +86,7 @@ def record(which):
         model, _, name = which.partition("/")
         found = weights.find(model, name)
         if found is not None:
-            return PREPROCESSING[found.preprocessing]
+            return found.preprocessing
     if which not in PREPROCESSING:
         raise unknown("preprocessing", which, PREPROCESSING)
     return PREPROCESSING[which]
@@ -107,7 +107,10 @@ def preprocess_input(x, weights):
 
 
 def decode_predictions(predictions, top=5):
-    """The `top` most probable ImageNet classes of each row of (N, 1000) probabilities: [[(wordnet id, label, probability)]].
+    """The `top` most probable ImageNet classes of each row of (N, 1000) probabilities.
+
+    Returns:
+        [[(WordNet id, label, probability), ...], ...], the most probable first.
 
     The names come from Keras' own imagenet_class_index.json, fetched once and checked by checksum.
     """

@@ -33,7 +33,7 @@ class RecomputedDenseLayer(layers.Layer):
         self.bn_momentum, self.bn_epsilon = bn_momentum, bn_epsilon
         # (filters, kernel) of each norm-ReLU-convolution, as in blocks.dense_layer
         shapes = [(4 * growth_rate, 1), (growth_rate, 3)] if bottleneck else [(growth_rate, 3)]
-        part = dict(dtype=self.dtype_policy)
+        part = {"dtype": self.dtype_policy}
         self.steps = []
         for number, (filters, kernel) in enumerate(shapes, start=1):
             norm = layers.BatchNormalization(

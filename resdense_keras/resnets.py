@@ -200,7 +200,7 @@ def _layout(variant, conv_bias, shortcut, zero_gamma, block):
 
 
 def _stride(stage, index, depth, stages, layout):
-    """1 or 2. The first block of a stage halves the image; in keras.applications' V2 the last block of the one before."""
+    """1 or 2: a stage's first block halves the image; in keras.applications' V2 the last block of the stage before."""
     if layout.keras_layout:
         return 2 if index == depth and stage < stages else 1
     return 2 if index == 1 and stage > 1 else 1

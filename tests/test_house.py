@@ -30,7 +30,8 @@ HEAVY = ("tensorflow", "jax", "torch", "tf_keras", "keras", "matplotlib", "h5py"
 
 
 @pytest.mark.parametrize(
-    "statement", ["import resdense_keras", "import resdense_export", "import resdense_export.cli", "import resdense_keras.files"]
+    "statement",
+    ["import resdense_keras", "import resdense_export", "import resdense_export.cli", "import resdense_keras.files"],
 )
 def test_importing_loads_nothing_heavy(statement):
     result = run(sys.executable, "-c", IMPORTED.format(statement, HEAVY))
@@ -39,7 +40,9 @@ def test_importing_loads_nothing_heavy(statement):
 
 def test_help_loads_nothing_heavy():
     program = "import sys\nfrom resdense_export import cli\ntry: cli.main(['--help'])\nexcept SystemExit: pass\n"
-    result = run(sys.executable, "-c", program + f"print('loaded', [name for name in {HEAVY!r} if name in sys.modules])")
+    result = run(
+        sys.executable, "-c", program + f"print('loaded', [name for name in {HEAVY!r} if name in sys.modules])"
+    )
     assert "loaded []" in result.stdout
 
 
@@ -58,7 +61,7 @@ def test_the_library_runs_without_tensorflow():
 
 
 def test_the_public_names_of_the_stub_are_all_there():
-    program = "import resdense_keras as r, resdense_export as e\nfor p in (r, e):\n    [getattr(p, n) for n in p.__all__]\nprint(len(r.__all__))"
+    program = "import resdense_keras as r, resdense_export as e\nfor p in (r, e): [getattr(p, n) for n in p.__all__]"
     result = run(sys.executable, "-c", program)
     assert result.returncode == 0, result.stderr
 
@@ -71,6 +74,19 @@ def test_the_project_names_no_machine_path():
     named = [
         name
         for name in tracked
-        if name and Path(name).suffix in (".py", ".md", ".toml", ".json", ".ipynb") and wrong.search((ROOT / name).read_text())
+        if name
+        and Path(name).suffix in (".py", ".md", ".toml", ".json", ".ipynb")
+        and wrong.search((ROOT / name).read_text())
     ]
     assert named == []
+
+
+def test_the_readmes_table_is_the_stored_reports():
+    import importlib.util
+    import json
+
+    spec = importlib.util.spec_from_file_location("readme_table", ROOT / "docs" / "readme_table.py")
+    script = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(script)
+    readme = (ROOT / "README.md").read_text()
+    assert script.with_table(readme, json.loads(script.STORED.read_text())) == readme

@@ -175,10 +175,17 @@ def model_json(bundle):
             "channels": {1: "grey", 3: "RGB", 4: "RGBA"}.get(channels),
             "resize": "scale the shorter side to the input, bilinear with antialiasing, then crop the centre",
         },
-        "output": {"name": OUTPUT, "dtype": "float32", "shape": [1, bundle.model.output_shape[-1]], "meaning": "probabilities"},
+        "output": {
+            "name": OUTPUT,
+            "dtype": "float32",
+            "shape": [1, bundle.model.output_shape[-1]],
+            "meaning": "probabilities",
+        },
         "preprocessing": bundle.preprocessing,
         "files": {
-            export["file"]: {key: export[key] for key in ("converter", "scheme", "bytes", "sha256", "accuracy", "agreement")}
+            export["file"]: {
+                key: export[key] for key in ("converter", "scheme", "bytes", "sha256", "accuracy", "agreement")
+            }
             for export in bundle.exports
         },
         "rejected": bundle.rejected,
@@ -201,10 +208,17 @@ def recommended(exports):
     if timed:
         fastest = min(timed, key=lambda export: export["measurements"][0]["median_ms"])
         here = fastest["measurements"][0]
-        chosen["cpu"] = (fastest, f"lowest median latency measured on {here['device']['name']}: {here['median_ms']:.3g} ms")
+        chosen["cpu"] = (
+            fastest,
+            f"lowest median latency on {here['device']['name']}: {here['median_ms']:.3g} ms",
+        )
     rules = (
         ("gpu", ("fp16", "fp32"), "GPU delegates compute in float16, and the file is half the size"),
-        ("browser", ("fp32", "dynamic"), "float16 weights run about 20 times slower in the browser (LiteRT issue 9663)"),
+        (
+            "browser",
+            ("fp32", "dynamic"),
+            "float16 weights run about 20 times slower in the browser (LiteRT issue 9663)",
+        ),
         ("npu", ("int8",), "NPUs run statically quantized int8 alone"),
     )
     for target, order, reason in rules:
@@ -273,7 +287,11 @@ def model_card(bundle, description):
         if bundle.labels is not None
         else "Exported without data: compared with the float Keras model on generated images only."
     )
-    pixels = "pixels in [0, 255], the normalisation is inside" if bundle.preprocessing != "unknown" else "as the model takes them"
+    pixels = (
+        "pixels in [0, 255], the normalisation is inside"
+        if bundle.preprocessing != "unknown"
+        else "as the model takes them"
+    )
     lines = [
         "---",
         "library_name: litert",

@@ -58,12 +58,13 @@ class Parity:
 
 
 # Measured on CIFAR-10 nets, 2,000 images: largest fp32 6e-6, fp16 4e-3; mean dynamic .004, int8 .02. An image between
-# two classes turns round in int8, so the largest difference says nothing there.
+# two classes turns round in int8, so the largest difference says nothing there. Calibrated on noise, small nets keep
+# their top-1 and lose their probabilities: .2 to .4.
 PARITY = {
     "fp32": Parity(np.max, 1e-3),
     "fp16": Parity(np.max, 2e-2),
     "dynamic": Parity(np.mean, 0.1),
-    "int8": Parity(np.mean, 0.1, made_up=False),
+    "int8": Parity(np.mean, 0.15, made_up=False),
 }
 
 

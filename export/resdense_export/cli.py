@@ -1,7 +1,7 @@
 """`resdense`: verbs over the library.
 
-Results go to stdout (`--json` for machines), everything else to stderr. Exit 0: done; 1: the work failed; 2: the request
-is wrong; 130: Ctrl-C; 143: SIGTERM. Nothing heavy is imported before a command needs it.
+Results go to stdout (`--json` for machines), everything else to stderr. Exit 0: done; 1: the work failed; 2: the
+request is wrong; 130: Ctrl-C; 143: SIGTERM. Nothing heavy is imported before a command needs it.
 """
 
 import json
@@ -108,7 +108,9 @@ def _options(settings):
         try:
             parsed[name] = yaml.safe_load(value)
         except yaml.YAMLError:
-            raise RequestError(f"--set {setting!r} was given; the value is not a number, true, false, null or a list") from None
+            raise RequestError(
+                f"--set {setting!r} was given; the value is not a number, true, false, null or a list"
+            ) from None
     return parsed
 
 
@@ -123,9 +125,12 @@ def _show_version(wanted: bool):
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the output folder once the new one is whole.")]
 Settings = Annotated[
-    list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="A builder option, such as growth_rate=24; repeatable.")
+    list[str] | None,
+    typer.Option("--set", metavar="NAME=VALUE", help="A builder option, such as growth_rate=24; repeatable."),
 ]
-ImageSize = Annotated[int | None, typer.Option("--image-size", min=1, help="Side in pixels, for folders of images of several sizes.")]
+ImageSize = Annotated[
+    int | None, typer.Option("--image-size", min=1, help="Side in pixels, for folders of images of several sizes.")
+]
 OnBadImage = Annotated[str, typer.Option("--on-bad-image", help="fail, or skip up to 1 % unreadable images.")]
 
 
@@ -155,10 +160,14 @@ def models(
 
 @app.command()
 def export(
-    model: Annotated[str, typer.Argument(metavar="MODEL_OR_FILE", help="A name from `resdense models`, or a .keras file.")],
+    model: Annotated[
+        str, typer.Argument(metavar="MODEL_OR_FILE", help="A name from `resdense models`, or a .keras file.")
+    ],
     out: Annotated[Path, typer.Option("--out", help="Folder of the bundle.")],
     weights: Annotated[str | None, typer.Option("--weights", help="A set of weights by name, or a file.")] = None,
-    data: Annotated[str | None, typer.Option("--data", metavar="SPEC", help="Calibrates on train, judges on test.")] = None,
+    data: Annotated[
+        str | None, typer.Option("--data", metavar="SPEC", help="Calibrates on train, judges on test.")
+    ] = None,
     schemes: Annotated[
         str | None, typer.Option("--schemes", help="Of fp32,fp16,dynamic,int8; default: all, without --data not int8.")
     ] = None,
@@ -200,7 +209,9 @@ def export(
 
 @app.command()
 def check(
-    paths: Annotated[list[Path], typer.Argument(metavar="FILE_OR_DIR...", help=".tflite files, bundles, or folders of bundles.")],
+    paths: Annotated[
+        list[Path], typer.Argument(metavar="FILE_OR_DIR...", help=".tflite files, bundles, or folders of bundles.")
+    ],
     as_json: Json = False,
 ):
     """Gates and manifest of .tflite files and bundles, made here or elsewhere."""
@@ -230,8 +241,12 @@ def bench(
 
 @app.command()
 def compare(
-    models: Annotated[list[str] | None, typer.Argument(metavar="[MODEL...]", help="Names from `resdense models`.")] = None,
-    data: Annotated[str, typer.Option("--data", metavar="SPEC", help="digits, cifar10, a .npz, a folder ...")] = "digits",
+    models: Annotated[
+        list[str] | None, typer.Argument(metavar="[MODEL...]", help="Names from `resdense models`.")
+    ] = None,
+    data: Annotated[
+        str, typer.Option("--data", metavar="SPEC", help="digits, cifar10, a .npz, a folder ...")
+    ] = "digits",
     out: Annotated[Path, typer.Option("--out", help="Folder of the report.")] = Path("resdense-report"),
     epochs: Annotated[int | None, typer.Option("--epochs", min=1, help="Default: the recipe's.")] = None,
     seeds: Annotated[int, typer.Option("--seeds", min=1, help="Trainings of each net.")] = 3,
@@ -272,8 +287,8 @@ def report(folder: Annotated[Path, typer.Argument(metavar="DIR", help="A folder 
     """Rebuild report.html and its plots from report.json."""
     from . import report as reports
 
-    reports.rebuild(folder)
-    print(folder / "report.html")
+    for page in reports.rebuild(folder):
+        print(page)
 
 
 def _show_report(report, out, as_json):

@@ -32,7 +32,7 @@ def _inspect(path, child):
     found = sorted(path.rglob("*.tflite"))
     if not found:
         raise RequestError(f"{str(path)!r} holds no .tflite file", "give a folder that `resdense export` made")
-    for folder in sorted({file.parent for file in found} | {manifest.parent for manifest in path.rglob(files.MANIFEST)}):
+    for folder in sorted({file.parent for file in (*found, *path.rglob(files.MANIFEST))}):
         yield {"path": str(folder), "problems": files.verify_manifest(folder), "gates": None}
     for file in found:
         yield _judged(file, child)

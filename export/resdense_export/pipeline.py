@@ -117,7 +117,7 @@ def compare(
         The report.
     Raises:
         RequestError: a wrong argument; nothing was written.
-        WorkError: a loss that is not finite, a full disk; or a file that failed a gate: the report is there and says it.
+        WorkError: a loss that is not finite, a full disk; or a file failed a gate: the report is there and says it.
     """
     from resdense_keras import training
 
@@ -164,9 +164,9 @@ def compare(
     return result
 
 
-def count_steps(models, seeds, schemes=len(SCHEMES)):
+def count_steps(models, seeds):
     """Steps of a `compare`: one to read, a training a net and seed, a file a net and scheme, to measure, to report."""
-    return 1 + models * (seeds + schemes) + 2
+    return 1 + models * (seeds + len(SCHEMES)) + 2
 
 
 def _new_folder(out, overwrite):
@@ -212,12 +212,12 @@ def _train(name, dataset, recipe, seeds, options, steps):
     from resdense_keras.experiments import memory
 
     pixels = preprocessing.measured(dataset.train.array())
-    options = {"input_shape": dataset.image_shape, "classes": dataset.classes, "include_preprocessing": pixels, **options}
+    own = {"input_shape": dataset.image_shape, "classes": dataset.classes, "include_preprocessing": pixels}
     trainer, kept, accuracies = None, None, []
     for number, seed in enumerate(seeds, start=1):
         steps.start(f"train {name}, seed {number} of {len(seeds)}")
         keras.utils.set_random_seed(seed)
-        fresh = create(name, **options)
+        fresh = create(name, **(own | options))
         if trainer is None:
             trainer = training.Training(fresh, dataset, recipe)
         else:

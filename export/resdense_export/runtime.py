@@ -87,7 +87,7 @@ def time_rounds(paths, rounds, threads=1, beat=_silent):
         nets[-1].fill()
         for _ in range(WARM_UP):
             nets[-1].interpreter.invoke()
-        beat(0, rounds)
+            beat(0, rounds)
     times = [[] for _ in nets]
     for done in range(rounds):
         for turn in range(len(nets)):
@@ -97,7 +97,7 @@ def time_rounds(paths, rounds, threads=1, beat=_silent):
             start = time.perf_counter_ns()
             invoke()
             times[number].append(time.perf_counter_ns() - start)
-        beat(done + 1, rounds)
+            beat(done, rounds)
     return times
 
 

@@ -29,7 +29,7 @@ from resdense_keras.errors import WorkError
 
 from . import flatbuffer
 
-SECONDS = 10  # for each step: reading a file, opening it, one image, one round
+SECONDS = 10  # for each step: reading a file, opening it, one image
 MEMORY = 4 << 30  # bytes of address space; DenseNet-201 needs a tenth
 
 

@@ -42,7 +42,8 @@ def _from_file(path, weights, options, image_size):
 
     for flag, value in (("--weights", weights), ("--set", options), ("--image-size", image_size)):
         if value:
-            raise RequestError(f"{flag} was given with the file {path.name}; it belongs to a catalogue name", f"leave {flag} out")
+            message = f"{flag} was given with the file {path.name}; it belongs to a catalogue name"
+            raise RequestError(message, f"leave {flag} out")
     if not path.is_file():
         raise RequestError(f"there is no file {str(path)!r}", "give a catalogue name or a .keras file")
     print(f"note: {path.name} is loaded in Keras' safe mode; only open models that you trust", file=sys.stderr)
@@ -50,7 +51,9 @@ def _from_file(path, weights, options, image_size):
         loaded = keras.saving.load_model(path, compile=False, safe_mode=True)
     except Exception as error:  # Keras raises many kinds for a file that it cannot read
         reason = next(iter(str(error).splitlines()), "")[:200]
-        raise WorkError(f"Keras cannot load {path.name}: {reason}", "is it a .keras file of built-in layers?") from error
+        raise WorkError(
+            f"Keras cannot load {path.name}: {reason}", "is it a .keras file of built-in layers?"
+        ) from error
     return Net(path.stem, loaded, preprocessing_inside(loaded))
 
 

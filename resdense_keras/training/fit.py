@@ -65,7 +65,8 @@ class StopAtNaN(keras.callbacks.Callback):
         if not math.isfinite(logs["loss"]):
             rate = float(self.model.optimizer.learning_rate)
             raise WorkError(
-                f"the loss became {logs['loss']} in epoch {self.epoch + 1}, step {batch + 1}, at learning rate {rate:.4g}",
+                f"the loss became {logs['loss']} in epoch {self.epoch + 1}, step {batch + 1}, "
+                f"at learning rate {rate:.4g}",
                 "lower the learning rate or lengthen the warm-up",
             )
 
@@ -123,8 +124,9 @@ class Training:
                 on_epoch(record)
 
         data, recipe = self.dataset, self.recipe
+        augment = augmentation(recipe, data)
         self.model.fit(
-            pipeline(data.train, recipe.batch_size, seed=seed, epochs=recipe.epochs, augment=augmentation(recipe, data)),
+            pipeline(data.train, recipe.batch_size, seed=seed, epochs=recipe.epochs, augment=augment),
             epochs=recipe.epochs,
             steps_per_epoch=self.steps,
             shuffle=False,  # the pipeline has shuffled

@@ -10,8 +10,8 @@ import pytest
 
 import resdense_keras as rk
 from resdense_keras import catalog
-from resdense_keras.densenet import CIFAR_DENSENETS, DENSENETS, DenseNetOptions
-from resdense_keras.resnet import CIFAR_RESNETS, RESNETS, ResNetOptions
+from resdense_keras.densenets import CIFAR_DENSENETS, DENSENETS, DenseNetOptions
+from resdense_keras.resnets import CIFAR_RESNETS, RESNETS, ResNetOptions
 
 ROWS = {**RESNETS, **CIFAR_RESNETS, **DENSENETS, **CIFAR_DENSENETS}
 

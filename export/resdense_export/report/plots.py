@@ -5,6 +5,7 @@ state that a notebook would share. The bytes are the same for the same report.
 """
 
 import io
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -76,7 +77,9 @@ def draw(report):
     from matplotlib.figure import Figure
 
     drawn = {}
-    with style.context(["default", _STYLE]):
+    with style.context(["default", _STYLE]), warnings.catch_warnings():
+        # A name in a script that DejaVu lacks has boxes in the .png; the .svg and the page show it.
+        warnings.filterwarnings("ignore", "Glyph .* missing from font")
         for name, plot in PLOTS.items():
             figure = Figure(figsize=(WIDTH, WIDTH))
             height = plot.draw(report, figure)
@@ -335,7 +338,7 @@ def _curve(axes, model, key, **line):
 def _memory(report, figure):
     """A point a net, its name beside it; both axes begin at 0, so that equal sizes look equal."""
     models = [model for model in report["models"] if model["activation_bytes"] and model["parameters"]]
-    if not models:
+    if len(models) < 2:
         return None
     axes = figure.subplots()
     right = 1.12 * max(model["parameters"] for model in models)

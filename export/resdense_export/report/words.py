@@ -12,6 +12,7 @@ ABOUT_EQUAL = 1.1  # sizes within this ratio are called about equal
 SAME_SIZE = 1.01  # a control net within this ratio of parameters differs in its shortcuts alone
 SMALL_IMAGE = 64  # pixels a side
 FEW_SEEDS = 5
+DRIFT = 1.2  # between the first and the last third of the rounds; more says that the machine did something else too
 
 # What is counted exactly and has no noise: key of a model -> what it is an amount of, how to write it.
 COUNTED = {
@@ -103,7 +104,10 @@ def _accuracy(names, pair, images):
     else:
         verdict = f"{names.full(first)} is more accurate than {names.full(second)}"
         values = f"it gets {one} {where} right against {two}, {what} more"
-    return f"{verdict}: {values} ({_basis(found, images)})."
+    lean = (
+        f" Every seed of {names(first)} lies above every seed of {names(second)}, but these few vary too much to tell."
+    )
+    return f"{verdict}: {values} ({_basis(found, images)})." + (lean if found.tie and found.apart else "")
 
 
 def _winner_first(pair, found):
@@ -138,10 +142,10 @@ def _control(report, names, pair, images):
     evidence = f"({values}; {_basis(_winner_first(nets, found)[2], images)})"
     text = f"{names.full(plain)}, the control, is a net {size} without shortcuts; it"
     if found.tie:
-        return (
-            f"{text} ties with {names(residual)} within the noise {evidence}, so these runs show no gain in accuracy "
-            "from the shortcuts."
-        )
+        side = "below" if found.value < 0 else "above"
+        lean = f"though every seed of it lies {side} every seed of {names(residual)}: more seeds would tell"
+        ending = lean if found.apart else "so these runs show no gain in accuracy from the shortcuts"
+        return f"{text} ties with {names(residual)} within the noise {evidence}, {ending}."
     amount = f"{units.points(abs(found.value), images)} points {'less' if found.value < 0 else 'more'} accurate"
     if not same:
         reason = "size and shortcuts may both be the reason"
@@ -314,7 +318,7 @@ def _twins(names, model, condition, conditions):
     judged = _judged([(scheme, ours[scheme], stock[scheme]) for scheme in ours if scheme in stock], condition)
     clauses = [
         f"{text} as {units.listing([f'{scheme} ({own} against {other})' for scheme, own, other in found])}"
-        for text, found in zip(("faster", "slower", "neither"), judged, strict=True)
+        for text, found in zip(("faster", "slower", "neither faster nor slower"), judged, strict=True)
         if found
     ]
     if not clauses:
@@ -342,6 +346,7 @@ def _limits(report, pair, conditions):
     if conditions:
         places = units.listing(list(dict.fromkeys(condition.name for condition in conditions)))
         yield f"the times hold for {places}; another processor may order the files otherwise."
+        yield from (_limit_of_drift(report, condition) for condition in conditions)
     else:
         yield "no latency was measured."
     if any(model["activation_bytes"] for model in report["models"]):
@@ -364,6 +369,17 @@ def _limit_of_size(shape):
         return None
     height, width = shape[:2]
     return f"images of {height} × {width} pixels are small: on photographs the nets may stand otherwise."
+
+
+def _limit_of_drift(report, condition):
+    rows = [view.measured(export, condition) for model in report["models"] for export in model["exports"]]
+    drift = max((_ratio(row["drift"], 1) for row in rows if row and row["drift"]), default=1)
+    if drift <= DRIFT:
+        return None
+    return (
+        f"while the files were timed, the speed of {condition.name} changed by up to {units.ratio(drift)} times: it "
+        "grew hot or had other work, and close times there say little."
+    )
 
 
 def _limit_of_seeds(pair):

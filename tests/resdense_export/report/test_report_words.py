@@ -4,10 +4,10 @@ import copy
 import re
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from resdense_export import check
-from resdense_export.report import noise, summary, units, validate
+from resdense_export.report import html, noise, plots, summary, terminal_table, units, validate
 from scipy.stats import ttest_ind
 
 
@@ -81,6 +81,17 @@ def test_with_fewer_than_three_seeds_the_test_images_decide_and_the_text_says_so
     with_accuracies(report, resnet=[353, 352], densenet=[320, 321])
     assert shown(report)[0].startswith("The ResNet (resnet20) is more accurate than")
     assert "binomial, one training each)" in shown(report)[0]
+
+
+def test_seeds_that_lie_apart_and_vary_too_much_are_a_tie_that_leans(report):
+    with_accuracies(report, resnet=[351, 358, 355], densenet=[295, 327, 342], plain=[295, 327, 342])
+    assert "tie in accuracy within the noise" in shown(report)[0]
+    assert shown(report)[0].endswith(
+        "Every seed of the ResNet lies above every seed of the DenseNet, but these few vary too much to tell."
+    )
+    assert shown(report)[1].endswith(
+        "though every seed of it lies below every seed of the ResNet: more seeds would tell."
+    )
 
 
 def test_the_same_accuracy_in_every_seed_is_a_tie_and_so_is_one_image(report):
@@ -186,6 +197,12 @@ def test_a_slower_int8_is_called_slower(report):
         for key in ("median_ms", "p10_ms", "p90_ms"):
             measurement[key] *= 10
     assert "runs slower (1.10 ms against 0.212 ms)" in text(report)
+
+
+def test_a_machine_that_changed_its_speed_is_told_of(phone_report):
+    assert "changed by up to" not in text(phone_report)
+    net(phone_report, "resnet")["exports"][0]["measurements"][1]["drift"] = 1.42
+    assert "While the files were timed, the speed of Pixel 8 changed by up to 1.4 times" in text(phone_report)
 
 
 # Reports of other shapes
@@ -324,6 +341,9 @@ def claims(report):
     """All comparisons that the text makes, as (winner, what, loser): the order in which they stand does not matter."""
     words, found = text(report), set()
     found |= {(a, "accurate", b) for a, b in re.findall(r"[Tt]he (\w+) \(\w+\) is more accurate than the (\w+)", words)}
+    found |= {
+        (a, "apart", b) for a, b in re.findall(r"Every seed of the (\w+) lies above every seed of the (\w+)", words)
+    }
     for clause in re.findall(r"[Tt]he (\w+) is faster as ([^;]*?)[;.]\s", words + " "):
         found |= {(clause[0], scheme, "faster") for scheme in re.findall(r"(\w+) \([\d.]+ ms against", clause[1])}
     for loser, winner, amounts in re.findall(r"Next to the (\w+), the (\w+) has ([^:]*?)\.(?:\s|$)", words):
@@ -351,7 +371,9 @@ def test_every_claim_is_true_of_the_numbers(report):
     for winner, what, loser in claims(report):
         one = nets[winner]
         two = nets[loser] if loser in nets else next(model for model in nets.values() if model is not one)
-        if what == "accurate":
+        if what == "apart":
+            assert min(one["accuracy_by_seed"]) > max(two["accuracy_by_seed"])
+        elif what == "accurate":
             seeds = [model["accuracy_by_seed"] for model in (one, two)]
             enough = min(map(len, seeds)) >= 3
             assert mean(seeds[0]) > mean(seeds[1]) if enough else seeds[0][0] > seeds[1][0]
@@ -367,6 +389,15 @@ def test_every_claim_is_true_of_the_numbers(report):
             scheme = what.removeprefix("file size as ")
             first, second = (next(row for row in model["exports"] if row["scheme"] == scheme) for model in (one, two))
             assert first["bytes"] > second["bytes"]
+
+
+@settings(max_examples=12)
+@given(pairs())
+def test_any_report_is_drawn_and_shown(report):
+    report = validate(report)
+    page = html.page(report, plots.draw(report))
+    assert "resnet20" in page
+    assert terminal_table(report).row_count == sum(len(model["exports"]) for model in report["models"])
 
 
 @given(pairs())

@@ -1,0 +1,5 @@
+"""`python -m resdense_export` is `resdense`."""
+
+from .cli import main
+
+main()
