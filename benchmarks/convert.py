@@ -20,12 +20,12 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import keras
 import numpy as np
-from resdense_export import flatbuffer
-from resdense_export.convert import convert
-from resdense_export.measure import machine
-from resdense_export.quiet import native_stderr
 
 import resdense_keras
+from resdense_export import flatbuffer
+from resdense_export.conversion import convert
+from resdense_export.measurement import machine
+from resdense_export.quiet import native_stderr
 from resdense_keras import files
 
 GOAL = 0.5

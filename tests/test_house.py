@@ -15,7 +15,7 @@ def run(*arguments, **options):
 
 
 def test_the_walls_stand():
-    result = run("lint-imports", cwd=ROOT)
+    result = run(Path(sys.executable).with_name("lint-imports"), cwd=ROOT)
     assert result.returncode == 0, result.stdout
 
 

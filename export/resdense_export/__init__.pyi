@@ -1,3 +1,7 @@
+from .conversion import convert
+from .gates import check
+from .measurement import machine, measure
 from .pipeline import compare, export
+from .quantization import quantize
 
-__all__ = ["compare", "export"]
+__all__ = ["check", "compare", "convert", "export", "machine", "measure", "quantize"]

@@ -15,9 +15,9 @@ import numpy as np
 from resdense_keras import files
 from resdense_keras.errors import RequestError
 
-from . import check, environment
-from .convert import INPUT, OUTPUT, SIGNATURE, convert
-from .quantize import SCHEMES, quantize
+from . import environment, gates
+from .conversion import INPUT, OUTPUT, SIGNATURE, convert
+from .quantization import SCHEMES, quantize
 from .sandbox import Child
 from .stock import stock
 
@@ -78,7 +78,7 @@ def from_dataset(folder, name, model, dataset, *, class_names=None, preprocessin
 
 def without_data(folder, name, model, *, class_names=None, preprocessing="unknown"):
     """A Bundle whose files are only compared with the float model, on images made up here."""
-    images = check.generated_images(model.input_shape[1:], GOLDEN)
+    images = gates.generated_images(model.input_shape[1:], GOLDEN)
     return Bundle(folder, name, model, images=images, class_names=class_names, preprocessing=preprocessing)
 
 
@@ -105,14 +105,14 @@ def make_files(bundle, schemes, *, limits, baseline=False, steps):
 
     Args:
         bundle: Its `exports` and `rejected` are filled.
-        schemes: Names of quantize.SCHEMES.
-        limits: {"max_drop", "min_agreement", "strict"} of check.check.
+        schemes: Names of quantization.SCHEMES.
+        limits: {"max_drop", "min_agreement", "strict"} of gates.check.
         baseline: Also the stock converter's files, which are kept whatever their gates say.
         steps: A progress.Steps; each file is one step.
     """
-    expected = check.predictions(bundle.model, bundle.images)
+    expected = gates.predictions(bundle.model, bundle.images)
     with Child() as child:
-        judge = partial(_keep, bundle, partial(check.check, child=child, **limits), expected)
+        judge = partial(_keep, bundle, partial(gates.check, child=child, **limits), expected)
         steps.start(f"{bundle.name}: convert, fp32")
         floating = convert(bundle.model)
         for scheme in schemes:
@@ -130,7 +130,7 @@ def _keep(bundle, judge, expected, converter, scheme, content):
     name = f"{bundle.name}-{scheme}{'-stock' if converter == 'stock' else ''}.tflite"
     path = bundle.folder / name
     files.write_bytes(path, content)
-    found = judge(path, expected, bundle.images, bundle.labels, scheme=scheme)
+    found = judge(path, expected, bundle.images, bundle.labels, scheme=scheme, real=bundle.labels is not None)
     if converter == "rewritten" and not found.passed:
         bundle.rejected[scheme] = found.failures
         path.unlink()
@@ -201,7 +201,7 @@ def _list(indices):
 
 
 def recommended(exports):
-    """{target: {"file", "reason"}}, the file to begin with on each kind of processor; measured where it was measured."""
+    """{target: {"file", "reason"}}, the file to begin with on each kind of processor, with the reason."""
     ours = {export["scheme"]: export for export in exports if export["converter"] == "rewritten"}
     chosen = {}
     timed = [export for export in ours.values() if export["measurements"]]

@@ -232,10 +232,10 @@ def bench(
     as_json: Json = False,
 ):
     """Latency on this machine: the files take turns, so that what slows the machine slows all."""
-    from . import measure, tables
+    from . import measurement, tables
 
-    timed = measure.measure(paths, rounds, threads)
-    rows = [{"file": str(path), **measure.describe(path), **row} for path, row in zip(paths, timed, strict=True)]
+    timed = measurement.measure(paths, rounds, threads)
+    rows = [{"file": str(path), **measurement.describe(path), **row} for path, row in zip(paths, timed, strict=True)]
     _print_json(rows) if as_json else _print_table(tables.timings(rows))
 
 

@@ -14,9 +14,9 @@ from resdense_keras.errors import RequestError, WorkError
 
 from . import bundle as bundles
 from . import environment
-from .measure import machine, measure
+from .measurement import machine, measure
 from .progress import Steps
-from .quantize import SCHEMES
+from .quantization import SCHEMES
 from .sources import preprocessing_inside
 
 DEFAULT_MODELS = ("resnet20", "densenet_bc22_24", "plain20")  # the same parameters within 10 %
@@ -46,13 +46,13 @@ def export(
     Args:
         model: Functional Keras model, float32 (1, H, W, C) pixels in, probabilities out.
         out: Folder of the bundle; appears when it is whole.
-        schemes: Names of quantize.SCHEMES; default: all that can be made.
+        schemes: Names of quantization.SCHEMES; default: all that can be made.
         name: First part of the files' names; default: the model's.
         dataset: data.Dataset whose train split calibrates and whose test split judges; without it int8 is refused and
             only parity is checked.
         class_names: Labels; default: the data's.
         preprocessing: What stands inside the net, as JSON.
-        max_drop, min_agreement: Gates, see check.check.
+        max_drop, min_agreement: Gates, see gates.check.
         baseline: Also the stock converter's files.
         overwrite: Replace a folder that has content.
         rounds, threads: Of the measurement.

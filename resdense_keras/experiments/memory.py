@@ -11,7 +11,7 @@ from pathlib import Path
 
 from ..errors import WorkError
 
-# After these batch sizes TensorFlow has traced a step for batches of any size, and nothing is compiled while we measure.
+# After these batch sizes TensorFlow has traced a step for batches of any size: nothing is compiled while we measure.
 _WARM_UP = (1, 2, 3)
 
 
@@ -41,7 +41,9 @@ def step_peaks(model, batch_sizes):
     )
     if child.returncode:
         reason = (child.stderr.strip().splitlines() or ["no message"])[-1]
-        raise WorkError(f"a training step of {model.name} failed (exit {child.returncode}): {reason}", "try a smaller batch")
+        raise WorkError(
+            f"a training step of {model.name} failed (exit {child.returncode}): {reason}", "try a smaller batch"
+        )
     return json.loads(child.stdout.splitlines()[-1])
 
 

@@ -66,6 +66,6 @@ def nets(training_images):
 @pytest.fixture(scope="session")
 def float_files(nets):
     """{"residual": bytes, "dense": bytes}: each net's float .tflite."""
-    from resdense_export.convert import convert
+    from resdense_export.conversion import convert
 
     return {kind: convert(net) for kind, net in nets.items()}

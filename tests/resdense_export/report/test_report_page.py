@@ -9,9 +9,9 @@ from xml.etree import ElementTree
 
 import pytest
 from PIL import Image
+
 from resdense_export import report as reports
 from resdense_export.report import palette, plots, rebuild, write_report
-
 from resdense_keras import files
 from resdense_keras.errors import RequestError
 

@@ -6,8 +6,8 @@ import math
 
 import pytest
 from jsonschema import Draft202012Validator
-from resdense_export.report import read_report, schema, validate
 
+from resdense_export.report import read_report, schema, validate
 from resdense_keras.errors import RequestError
 
 

@@ -2,8 +2,9 @@
 
 from io import StringIO
 
-from resdense_export.report import terminal_table
 from rich.console import Console
+
+from resdense_export.report import terminal_table
 
 
 def printed(report, width=120):

@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from ai_edge_litert import schema_py_generated as schema
-from resdense_export import check as gates
-from resdense_export.check import check, compare, drop_interval, generated_images, predictions, wilson
-from resdense_export.convert import convert
-from resdense_export.quantize import SCHEMES, quantize
-from resdense_export.sandbox import Child, Fault
 from scipy import stats
 
+from resdense_export import gates
+from resdense_export.conversion import convert
+from resdense_export.gates import check, compare, drop_interval, generated_images, predictions, wilson
+from resdense_export.quantization import SCHEMES, quantize
+from resdense_export.sandbox import Child, Fault
 from resdense_keras.errors import RequestError
 
 
@@ -86,6 +86,12 @@ def test_without_data_only_parity_is_judged(nets, float_files, write):
     found = check(write(float_files["dense"]), nets["dense"])
     assert found.gates["parity"]["passed"] and found.max_difference < 1e-5
     assert (found.images, found.accuracy, found.agreement, found.gates["agreement"]) == (None, None, None, None)
+
+
+def test_file_of_unknown_scheme_is_compared_too(nets, float_files, tmp_path, child):
+    (tmp_path / "net.tflite").write_bytes(float_files["dense"])
+    good, bad = (check(tmp_path / "net.tflite", nets[kind], child=child) for kind in ("dense", "residual"))
+    assert good.passed and set(bad.failures) == {"parity"}
 
 
 def test_made_up_images_judge_parity_alone_and_int8_not_even_that(

@@ -1,4 +1,4 @@
-"""A Keras model -> a float .tflite file, once; quantize.py makes every other file from that one.
+"""A Keras model -> a float .tflite file, once; quantization.py makes every other file from that one.
 
 `model.export(format="litert")` is not used: it always allows TensorFlow's own kernels (Flex), which a phone lacks, so a
 model under a mixed precision policy silently becomes a file that only a desktop runs; and it takes three times as long,

@@ -7,12 +7,12 @@ import sys
 import keras
 import numpy as np
 import pytest
-from resdense_export import measure as measuring
-from resdense_export import runtime
-from resdense_export.convert import convert
-from resdense_export.measure import describe, device, machine, measure, summary
-from resdense_export.sandbox import Child
 
+from resdense_export import measurement as measuring
+from resdense_export import runtime
+from resdense_export.conversion import convert
+from resdense_export.measurement import describe, device, machine, measure, summary
+from resdense_export.sandbox import Child
 from resdense_keras.errors import RequestError, WorkError
 
 
@@ -129,7 +129,7 @@ def test_arm_board_is_known_by_its_model_and_its_dot_product(tmp_path, monkeypat
 def test_measuring_and_checking_import_neither_tensorflow_nor_keras():
     script = """
 import sys
-import resdense_export.check, resdense_export.measure, resdense_export.runtime
+import resdense_export.gates, resdense_export.measurement, resdense_export.runtime
 print(sorted({"keras", "tensorflow"} & set(sys.modules)))
 """
     found = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)

@@ -147,7 +147,7 @@ def check(
         images: (N, H, W, C) as the file takes them, none of them calibrated on. Without them a `model` is compared on
             generated images, by parity alone.
         labels: N integers; with them accuracy and its drop are judged.
-        scheme: Name in quantize.SCHEMES; default: read from a name such as `net-int8.tflite`.
+        scheme: Name in quantization.SCHEMES; default: read from a name such as `net-int8.tflite`.
         max_drop, min_agreement, strict: See Limits.
         real: Whether `images` are somebody's data; on made-up ones agreement means nothing, so parity alone is judged.
         child: A sandbox.Child to use; default: one of its own.
@@ -191,7 +191,7 @@ def scheme_of(file):
 
 def predictions(model, images):
     """Probabilities (N, classes) of the Keras model in float32, the reference that files are compared with."""
-    from .convert import as_float32
+    from .conversion import as_float32
 
     return as_float32(model).predict(images, batch_size=64, verbose=0).reshape(len(images), -1)
 
@@ -305,7 +305,7 @@ def compare(outputs, expected, labels, scheme, limits=None, real=True):
         outputs: (N, classes) of the file.
         expected: (N, classes) of the Keras model, or None.
         labels: N integers, or None.
-        scheme: Whose PARITY holds; int8's where it is unknown.
+        scheme: Whose PARITY holds; dynamic's where it is unknown.
         limits: Limits.
         real: See `check`.
     """
@@ -324,7 +324,7 @@ def compare(outputs, expected, labels, scheme, limits=None, real=True):
     differences = np.abs(outputs - expected).max(axis=1)
     if np.isfinite(differences).all():
         figures["max_difference"] = float(differences.max())
-    parity = PARITY.get(scheme, PARITY["int8"])
+    parity = PARITY.get(scheme, PARITY["dynamic"])
     if real or parity.made_up:
         gates["parity"] = _parity(differences, parity)
     expected_top = expected.argmax(axis=1)

@@ -15,7 +15,7 @@ import numpy as np
 from resdense_keras.errors import RequestError, WorkError, unknown
 
 from . import flatbuffer
-from .convert import INPUT, SIGNATURE
+from .conversion import INPUT, SIGNATURE
 from .quiet import native_stderr
 
 MIN_CALIBRATION = 100  # one image costs four points of accuracy, a hundred none
@@ -117,7 +117,7 @@ def input_shape(tflite):
 
 
 def check_calibration(images, shape):
-    """Raises a RequestError for images from which no range can be learned; wrong ones that pass show in check.py."""
+    """Raises a RequestError for images from which no range can be learned; wrong ones that pass show in gates.py."""
     if images.shape[1:] != shape:  # the quantizer would resize the file's input without a word
         raise RequestError(
             f"calibration images have shape {images.shape}; (images, {', '.join(map(str, shape))}) is needed"

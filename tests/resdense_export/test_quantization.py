@@ -3,10 +3,10 @@
 import keras
 import numpy as np
 import pytest
-from resdense_export import flatbuffer
-from resdense_export.convert import convert
-from resdense_export.quantize import MIN_CALIBRATION, SCHEMES, quantize
 
+from resdense_export import flatbuffer
+from resdense_export.conversion import convert
+from resdense_export.quantization import MIN_CALIBRATION, SCHEMES, quantize
 from resdense_keras.errors import RequestError
 
 

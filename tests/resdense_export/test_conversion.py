@@ -6,9 +6,9 @@ import sys
 import keras
 import numpy as np
 import pytest
-from resdense_export import flatbuffer, runtime
-from resdense_export.convert import INPUT, OUTPUT, SIGNATURE, as_float32, convert
 
+from resdense_export import flatbuffer, runtime
+from resdense_export.conversion import INPUT, OUTPUT, SIGNATURE, as_float32, convert
 from resdense_keras.errors import RequestError, WorkError
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (8, 16, 16, 3)).astype(np.uint8)

@@ -1,0 +1,170 @@
+"""Laws of the lessons: notebooks are made from scripts, claims can fail, a lesson runs anywhere."""
+
+import ast
+import importlib.util
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import jupytext
+import nbformat
+import pytest
+
+TUTORIALS = Path(__file__).parents[1] / "tutorials"
+SCRIPTS = sorted(TUTORIALS.glob("[0-9][0-9]_*.py"))
+SECTIONS = ("After this lesson you can", "**Predict.**", "What this does not show", "## Exercises", "## Sources")
+DEFINITIONS = (ast.Import, ast.ImportFrom, ast.FunctionDef)
+
+each_lesson = pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.stem)
+
+
+def cells(script, kind):
+    return [cell.source for cell in jupytext.read(script, fmt="py:percent").cells if cell.cell_type == kind]
+
+
+def prose(script):
+    return "\n\n".join(cells(script, "markdown"))
+
+
+def definitions(script):
+    """What a lesson defines, without what it runs: its imports, its functions, its constants in capitals."""
+    tree = ast.parse(script.read_text())
+    tree.body = [node for node in tree.body if isinstance(node, DEFINITIONS) or _is_constant(node)]
+    names = {}
+    exec(compile(tree, script, "exec"), names)
+    return names
+
+
+def _is_constant(node):
+    return isinstance(node, ast.Assign) and all(getattr(name, "id", "").isupper() for name in node.targets)
+
+
+def stored_cells(script):
+    """The code cells of the notebook beside a script, with their outputs."""
+    return [cell for cell in nbformat.read(script.with_suffix(".ipynb"), 4).cells if cell.cell_type == "code"]
+
+
+@pytest.fixture(scope="module")
+def make_notebooks():
+    spec = importlib.util.spec_from_file_location("make_notebooks", TUTORIALS / "make_notebooks.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+# Script and notebook
+
+
+def test_every_notebook_is_made_from_its_script(make_notebooks):
+    assert make_notebooks.problems(TUTORIALS) == [], "run: python tutorials/make_notebooks.py"
+
+
+def test_the_comparison_sees_a_change_a_missing_and_a_left_over_notebook(make_notebooks, tmp_path, capsys):
+    for name in ("01_same", "02_changed"):
+        (tmp_path / f"{name}.py").write_text("# %% [markdown]\n# # Title\n\n# %%\nprint(1)\n")
+        nbformat.write(make_notebooks.read(tmp_path / f"{name}.py"), tmp_path / f"{name}.ipynb")
+    (tmp_path / "02_changed.py").write_text("# %% [markdown]\n# # Title\n\n# %%\nprint(2)\n")
+    (tmp_path / "03_missing.py").write_text("# %%\nprint(3)\n")
+    (tmp_path / "01_same.ipynb").replace(tmp_path / "04_left_over.ipynb")
+    nbformat.write(make_notebooks.read(tmp_path / "01_same.py"), tmp_path / "01_same.ipynb")
+    assert make_notebooks.main(["--check"], tmp_path) == 1
+    assert [line for line in capsys.readouterr().err.splitlines() if not line.startswith("hint: ")] == [
+        "02_changed.ipynb differs from 02_changed.py",
+        "03_missing.ipynb is missing",
+        "04_left_over.ipynb has no script 04_left_over.py",
+    ]
+
+
+def test_an_unknown_lesson_is_named(make_notebooks, capsys):
+    assert make_notebooks.main(["99"]) == 2
+    assert "no lesson begins with 99; known: 01" in capsys.readouterr().err
+
+
+@pytest.mark.lessons
+def test_a_cell_that_fails_leaves_the_old_notebook_and_a_good_one_is_executed(make_notebooks, tmp_path, capsys):
+    script, notebook = tmp_path / "01_lesson.py", tmp_path / "01_lesson.ipynb"
+    script.write_text("# %%\nimport os\nprint(os.listdir())\n")
+    assert make_notebooks.main([], tmp_path) == 0
+    good = notebook.read_bytes()
+    assert nbformat.read(notebook, 4).cells[0].outputs[0].text == "[]\n"  # it ran, and in an empty folder
+    script.write_text("# %%\nraise ValueError('wrong')\n")
+    assert make_notebooks.main([], tmp_path) == 1
+    assert "ValueError: wrong" in capsys.readouterr().err
+    assert notebook.read_bytes() == good
+
+
+# Form
+
+
+@each_lesson
+def test_a_lesson_has_all_its_parts(script):
+    text = prose(script)
+    assert [part for part in SECTIONS if part not in text] == []
+    assert 600 <= len(text.split()) <= 1500
+    assert 3 <= len(re.findall(r"^\*\*\d\. ", text, re.MULTILINE)) <= 5  # exercises
+    sources = text.split("## Sources")[1]
+    assert re.search(r"[Ff]igure \d", sources) and "arXiv:" in sources
+
+
+@each_lesson
+def test_a_lesson_is_plain_python_and_uses_public_names_only(script):
+    code = "\n".join(cells(script, "code"))
+    tree = ast.parse(code)  # a magic would not parse
+    assert not re.search(r"^#\s*[%!](?!%)", script.read_text(), re.MULTILINE)  # nor one that jupytext comments out
+    used = [node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)]
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom):
+            used += [*node.module.split("."), *(alias.name for alias in node.names)]
+    assert [name for name in used if re.match(r"_(?!_)", name)] == []
+
+
+@each_lesson
+def test_no_code_is_cut_off_at_a_notebooks_edge(script):
+    assert [line for source in cells(script, "code") for line in source.splitlines() if len(line) > 96] == []
+
+
+@each_lesson
+def test_the_stored_run_took_no_more_than_the_header_says_and_fits_a_small_machine(script):
+    minutes = int(re.search(r"\*\*Time:\*\* at most (\d+) minutes? on 2 CPU cores", prose(script)).group(1))
+    cost = re.match(r"This run: (\d+) s, (\d+) MiB of memory at its peak", stored_cells(script)[-1].outputs[0].text)
+    seconds, mebibytes = map(int, cost.groups())
+    assert seconds <= 60 * minutes <= 180
+    assert mebibytes <= 2048
+
+
+@each_lesson
+def test_the_stored_notebook_is_complete(script):
+    code = stored_cells(script)
+    assert [cell.execution_count for cell in code] == list(range(1, len(code) + 1))
+    outputs = [output for cell in code for output in cell.outputs]
+    assert [output.text for output in outputs if output.get("name") == "stderr"] == []
+    pictures = [output for output in outputs if "image/png" in output.get("data", {})]
+    assert pictures and all(picture.metadata["image/png"]["alt"] for picture in pictures)
+
+
+# Running
+
+
+@pytest.mark.lessons
+@each_lesson
+def test_a_lesson_runs_as_a_script_in_an_empty_folder_without_a_display(script, tmp_path):
+    hidden = ("DISPLAY", "WAYLAND_DISPLAY", "RESDENSE_PLOTS", "RESDENSE_FULL")
+    environment = {name: value for name, value in os.environ.items() if name not in hidden}
+    run = subprocess.run([sys.executable, script], cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["lesson-plots"]
+    assert len(list((tmp_path / "lesson-plots").glob("*.png"))) == run.stdout.count("Picture: ") > 0
+
+
+@pytest.mark.lessons
+@each_lesson
+def test_every_claim_fails_once_its_cause_is_taken_away(script):
+    from resdense_keras.experiments import lesson
+
+    names = definitions(script)
+    claims = {value for name, value in names.items() if name.startswith("claim_")}
+    assert claims == set(names["BREAK"])
+    for claim, change in names["BREAK"].items():
+        lesson.refutation(claim, change)
