@@ -42,16 +42,16 @@ def decode(path_or_bytes, *, channels=3, size=None):
     mode = _MODES[channels]
     with _opened(path_or_bytes) as image:
         image = _without_alpha(_eight_bit(ImageOps.exif_transpose(image))).convert(mode)
-        pixels = np.asarray(image if size is None else _fit(image, size))
+        pixels = np.array(image if size is None else _fit(image, size))
     return pixels.reshape(*pixels.shape[:2], channels)
 
 
 def read_size(path):
     """(height, width) of an image file as `decode` will give it, from the header alone; raises as `decode`."""
     with _opened(path) as image:
-        # Pillow looks for the EXIF block of a PNG behind the pixels too, and decodes them on the way.
-        known = image.format != "PNG" or "exif" in image.info
-        turned = known and image.getexif().get(_ORIENTATION) in _ON_ITS_SIDE
+        # A TIFF's size is turned already; in a PNG Pillow looks behind the pixels too, and decodes them on the way.
+        told = image.format != "TIFF" and (image.format != "PNG" or "exif" in image.info)
+        turned = told and image.getexif().get(_ORIENTATION) in _ON_ITS_SIDE
         return image.size if turned else image.size[::-1]
 
 
@@ -132,6 +132,7 @@ def _fit(image, size):
     if image.size == (width, height):
         return image
     scale = min(image.width / width, image.height / height)
-    left, top = (image.width - scale * width) / 2, (image.height - scale * height) / 2
-    box = (left, top, left + scale * width, top + scale * height)
-    return image.resize((width, height), Image.Resampling.BILINEAR, box=box)
+    cut_width, cut_height = max(1, round(scale * width)), max(1, round(scale * height))
+    left, top = (image.width - cut_width) // 2, (image.height - cut_height) // 2
+    cut = image.crop((left, top, left + cut_width, top + cut_height))
+    return cut.resize((width, height), Image.Resampling.BILINEAR)
