@@ -51,19 +51,19 @@ class Profile:
 
     def as_dict(self):
         """JSON form, the layers as a list of dicts."""
-        return asdict(self) | {"layers": [asdict(row) | {"output_shape": list(row.output_shape)} for row in self.layers]}
+        rows = [asdict(row) | {"output_shape": list(row.output_shape)} for row in self.layers]
+        return asdict(self) | {"layers": rows, "uncounted": list(self.uncounted)}
 
     def __str__(self):
-        header = ("layer", "type", "output", "parameters", "MACs", "kept bytes", "alive bytes")
-        rows = [
-            (row.name, row.type, "x".join(map(str, row.output_shape)))
-            + tuple(f"{n:,}" for n in (row.parameters, row.macs, row.kept_bytes, row.alive_bytes))
-            for row in self.layers
-        ]
-        widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
+        table = [("layer", "type", "output", "parameters", "MACs", "kept bytes", "alive bytes")]
+        for row in self.layers:
+            numbers = (row.parameters, row.macs, row.kept_bytes, row.alive_bytes)
+            table.append((row.name, row.type, "x".join(map(str, row.output_shape)), *(f"{n:,}" for n in numbers)))
+        widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+        align = ["<", "<", "<", ">", ">", ">", ">"]
         lines = [
-            "  ".join(cell.ljust(width) if i < 3 else cell.rjust(width) for i, (cell, width) in enumerate(zip(row, widths)))
-            for row in (header, *rows)
+            "  ".join(f"{cell:{side}{width}}" for cell, side, width in zip(row, align, widths, strict=True))
+            for row in table
         ]
         return "\n".join(line.rstrip() for line in [*lines, "", *self._totals()])
 
@@ -79,7 +79,8 @@ def profile(model, input_shape=None):
     """Counts what one image costs in any Functional model, nested and multi-input ones included.
 
     macs: convolutions (depthwise, separable, transposed and grouped ones too) and dense layers; bias, batch norm and
-    pooling are not counted. A layer that is called twice counts twice, its parameters once.
+    pooling are not counted, nor are bare operations such as keras.ops.matmul. A layer that is called twice counts
+    twice, its parameters once.
 
     activation_bytes: float32 bytes of all tensors that the backward pass must keep, each once, if every layer trains.
     Convolutions, dense layers and batch norms keep their input, a ReLU its output, max pooling both, dropout a mask of
@@ -111,6 +112,7 @@ def profile(model, input_shape=None):
     alive = _alive_bytes(calls, inputs, outputs)
     parameters = _own_parameters(calls)
     macs = [_macs(call) for call in calls]
+    uncounted = [call.operation.name for call, count in zip(calls, macs, strict=True) if count is None]
     rows = [
         LayerProfile(
             name=call.operation.name,
@@ -131,7 +133,7 @@ def profile(model, input_shape=None):
         activation_bytes=sum(kept),
         inference_peak_bytes=max(alive, default=0),
         layers=tuple(rows),
-        uncounted=tuple(dict.fromkeys(call.operation.name for call, count in zip(calls, macs, strict=True) if count is None)),
+        uncounted=tuple(dict.fromkeys(uncounted)),
     )
 
 
@@ -275,7 +277,7 @@ MACS = {
     "EinsumDense": _einsum,
     RecomputedDenseLayer.__name__: _recomputed,
 }
-NO_MACS = {"Embedding": True}  # a table that is read, not multiplied
+NO_MACS = {"Embedding": True, "PReLU": True}  # their weights are read or applied one by one
 
 
 def _macs(call):
@@ -308,7 +310,7 @@ KEEPS = {
     }.items()
     for name in names.split()
 }
-ACTIVATIONS_THAT_KEEP_THEIR_OUTPUT = {"relu", "relu6", "elu", "sigmoid", "tanh", "softmax"}
+ACTIVATIONS = {"linear": NOTHING} | dict.fromkeys(("relu", "relu6", "elu", "sigmoid", "tanh", "softmax"), OUTPUT)
 VIEWS = dict.fromkeys(("Flatten", "Reshape", "Squeeze", "ExpandDims", "Identity", "StopGradient"), True)
 INFERENCE_VIEWS = VIEWS | dict.fromkeys(("Dropout", "SpatialDropout1D", "SpatialDropout2D", "GaussianNoise"), True)
 
@@ -320,7 +322,7 @@ def _kept_bytes(calls):
     counts = []
     for call in calls:
         tensors, extra = _kept(call)
-        fresh = {roots.get(id(x), id(x)): x for x in tensors if roots.get(id(x), id(x)) not in kept}
+        fresh = {_root(x, roots): x for x in tensors if _root(x, roots) not in kept}
         kept.update(fresh)
         counts.append(extra + FLOAT_BYTES * sum(map(_size, fresh.values())))
     return counts
@@ -328,49 +330,54 @@ def _kept_bytes(calls):
 
 def _kept(call):
     """(tensors of the graph that the gradient of this call needs, bytes of others that only the call itself knows)."""
-    operation, inputs, output = call.operation, call.inputs, call.outputs[0]
+    operation, output = call.operation, call.outputs[0]
     if isinstance(operation, RecomputedDenseLayer):
         # its second step starts from what the first convolution made; all else is computed again
         between = sum(conv.filters for _, conv, _ in operation.steps[:-1])
-        return inputs, FLOAT_BYTES * _size(output) // operation.growth_rate * between
-    activation = getattr(getattr(operation, "activation", None), "__name__", "linear")
+        return call.inputs, FLOAT_BYTES * _size(output) // operation.growth_rate * between
+    keeps, activation = _rule(operation, KEEPS, INPUT), _activation(operation)
     if isinstance(operation, keras.layers.Activation):
-        by_activation = {"linear": []}.get(activation, inputs)
-        return (call.outputs if activation in ACTIVATIONS_THAT_KEEP_THEIR_OUTPUT else by_activation), 0
-    keeps = _rule(operation, KEEPS, INPUT)
-    tensors = (inputs if keeps in (INPUT, BOTH) else []) + (call.outputs if keeps in (OUTPUT, BOTH) else [])
-    if activation in ACTIVATIONS_THAT_KEEP_THEIR_OUTPUT:
-        return tensors + call.outputs, 0
-    if activation != "linear":  # it keeps its own input, which lies between the layer's two tensors
-        return tensors, FLOAT_BYTES * _size(output)
-    if isinstance(operation, keras.layers.SeparableConv2D):
-        return tensors, FLOAT_BYTES * _size(output) // operation.filters * operation.pointwise_kernel.shape[-2]
-    return tensors, _size(output) if keeps == MASK else 0
+        keeps, activation = ACTIVATIONS.get(activation, INPUT), "linear"
+    tensors = {INPUT: call.inputs, OUTPUT: call.outputs, BOTH: [*call.inputs, *call.outputs]}.get(keeps, [])
+    own = _size(output) if keeps == MASK else 0
+    if ACTIVATIONS.get(activation) == OUTPUT:
+        tensors = [*tensors, *call.outputs]
+    elif activation != "linear":  # it keeps its own input, which lies inside the layer
+        own += FLOAT_BYTES * _size(output)
+    if hasattr(operation, "pointwise_kernel"):  # a separable convolution is two
+        own += FLOAT_BYTES * _size(output) // operation.filters * operation.pointwise_kernel.shape[-2]
+    return tensors, own
+
+
+def _activation(operation):
+    """Name of the activation inside a layer, "linear" where there is none."""
+    return getattr(getattr(operation, "activation", None), "__name__", "linear")
 
 
 def _alive_bytes(calls, inputs, outputs):
-    """Bytes of all tensors alive while each call runs: from the call that makes them to the last one that reads them."""
+    """Bytes of all tensors alive while each call runs: from the call that makes them to the last that reads them."""
     roots = _roots(calls, INFERENCE_VIEWS)
-    tensors = {id(x): x for x in (*inputs, *(x for call in calls for x in call.outputs))}
-    root = lambda x: roots.get(id(x), id(x))
-    last_use = {root(x): i for i, call in enumerate(calls) for x in (*call.inputs, *call.outputs)}
-    last_use |= {root(x): len(calls) for x in outputs}
-    alive = {root(x) for x in inputs}
+    sizes = {id(x): FLOAT_BYTES * _size(x) for x in (*inputs, *(x for call in calls for x in call.outputs))}
+    last_use = {_root(x, roots): i for i, call in enumerate(calls) for x in (*call.inputs, *call.outputs)}
+    last_use |= {_root(x, roots): len(calls) for x in outputs}
+    alive = {_root(x, roots) for x in inputs}
     counts = []
     for i, call in enumerate(calls):
-        alive |= {root(x) for x in call.outputs}
-        counts.append(FLOAT_BYTES * sum(_size(tensors[key]) for key in alive))
+        alive |= {_root(x, roots) for x in call.outputs}
+        counts.append(sum(sizes[key] for key in alive))
         alive = {key for key in alive if last_use.get(key, -1) > i}
     return counts
+
+
+def _root(tensor, roots):
+    return roots.get(id(tensor), id(tensor))
 
 
 def _roots(calls, views):
     """id of a view -> id of the tensor whose memory it shows."""
     roots = {}
     for call in calls:
-        activation = getattr(getattr(call.operation, "activation", None), "__name__", "linear")
-        linear = isinstance(call.operation, keras.layers.Activation) and activation == "linear"
+        linear = isinstance(call.operation, keras.layers.Activation) and _activation(call.operation) == "linear"
         if call.inputs and (linear or _rule(call.operation, views, False)):
-            source = id(call.inputs[0])
-            roots |= {id(x): roots.get(source, source) for x in call.outputs}
+            roots |= {id(x): _root(call.inputs[0], roots) for x in call.outputs}
     return roots

@@ -1,0 +1,125 @@
+"""`load_weights`: a file's tensors into a model, all of them or none."""
+
+import numpy as np
+
+from ..errors import RequestError
+from . import mapping, reader
+from .headers import refusal, shortened
+
+HEAD = "predictions/"
+FLOATS = ("float32", "float16", "bfloat16", "float64")
+LISTED = 4  # entries of each kind in an error; the rest is counted
+
+
+def load_weights(model, source, *, head=None):
+    """Loads the weights of `source` into `model`; on any error the model keeps the ones it has.
+
+    Reads Keras' .weights.h5 and .keras (of which only the weights are looked at), keras.applications' .h5, and
+    timm's, torchvision's and the usual CIFAR nets' tensors as .safetensors or .npz. Names decide where a tensor goes,
+    shapes are checked before any bytes are read, and every tensor of the file must find its place and every weight its
+    tensor. What is no weight is passed over: an optimizer's state, random states, `num_batches_tracked`.
+
+    Args:
+        model: Net of this package, or any model with these layer names.
+        source: Path of the file. Nothing in it is run, deserialized or unpickled.
+        head: None, or "skip" to leave the dense head as it is, in the file and in the model (other classes, no head).
+    Returns:
+        `model`.
+    Raises:
+        RequestError (a ValueError): the file is damaged, hostile or does not fit; both sides are listed with shapes.
+    """
+    if head not in (None, "skip"):
+        raise RequestError(f"head={head!r} was given; allowed: None, 'skip'")
+    variables = _variables(model, head)
+    shapes = {key: tuple(variable.shape) for key, variable in variables.items()}
+    with reader.opened(source) as file:
+        found = mapping.places(file.headers, shapes, _layer_names(model))
+        found = {name: place for name, place in found.items() if not (head and (place.key or "").startswith(HEAD))}
+        _check_fit(file, found, shapes, model.name, head)
+        arrays = {place.key: _fitted(file, name, place, variables[place.key]) for name, place in found.items()}
+    for key, array in arrays.items():
+        variables[key].assign(array)
+    return model
+
+
+def _variables(model, head):
+    """{"layer/variable": variable} of all weights, the head's left out where it is skipped."""
+    variables = {}
+    for variable in model.weights:
+        key = "/".join(variable.path.split("/")[-2:])  # above them stand the models and layers it lies in
+        if key in variables:
+            raise RequestError(
+                f"{model.name} has two weights called {key!r}; a file's names must lead to one",
+                "load the parts one by one, e.g. load_weights(model.get_layer(...), path)",
+            )
+        variables[key] = variable
+    return {key: variable for key, variable in variables.items() if not (head and key.startswith(HEAD))}
+
+
+def _layer_names(model):
+    names = {}
+    for layer in model.layers:
+        names.setdefault(type(layer).__name__, []).append(layer.name)
+    return names
+
+
+def _fitted(file, name, place, variable):
+    """The tensor as the variable takes it."""
+    if file.headers[name].dtype not in FLOATS:
+        raise refusal(file.path, f"its type is {file.headers[name].dtype}, a weight is a floating-point number", name)
+    array = file.read(name)
+    array = array.transpose(place.axes) if place.axes else array
+    with np.errstate(over="ignore"):
+        array = np.ascontiguousarray(array, dtype="float64" if variable.dtype == "float64" else "float32")
+    if not np.isfinite(array).all():
+        raise refusal(file.path, "its values are too large for float32", name)
+    if place.key.endswith("/moving_variance") and (array < 0).any():
+        raise refusal(file.path, "a variance is negative", name)
+    return array
+
+
+def _check_fit(file, found, shapes, model_name, head):
+    """One error for all that does not fit, both sides listed."""
+    placed = {}
+    homeless = []  # tensors of the file
+    for name, place in found.items():
+        twice = place.key in placed
+        if place.key not in shapes or twice:
+            homeless.append(f"{shortened(name)} {file.headers[name].shape}" + (" (twice)" if twice else ""))
+        else:
+            placed[place.key] = name
+    empty = [f"{key} {shape}" for key, shape in shapes.items() if key not in placed]
+    misfits = [
+        f"{key} is {shapes[key]}, {shortened(name)} gives {found[name].shape}"
+        for key, name in placed.items()
+        if shapes[key] != found[name].shape
+    ]
+    problems = [
+        _listed("without a place in the model", homeless),
+        _listed("without a tensor in the file", empty),
+        _listed("of another shape", misfits),
+    ]
+    if any(problems):
+        reason = "; ".join(problem for problem in problems if problem)
+        raise refusal(file.path, f"it does not fit {model_name}: {reason}", hint=_hint(found, shapes, placed, head))
+
+
+def _listed(what, entries):
+    if not entries:
+        return ""
+    more = f", and {len(entries) - LISTED} more" if len(entries) > LISTED else ""
+    return f"{len(entries)} {what}: {', '.join(entries[:LISTED])}{more}"
+
+
+def _hint(found, shapes, placed, head):
+    """What to do: skip a head that alone differs, or build the variant that the file's names tell of."""
+    keys = {place.key for place in found.values() if place.key}
+    wrong = (keys ^ set(shapes)) | {key for key, name in placed.items() if shapes[key] != found[name].shape}
+    if head is None and wrong and all(key.startswith(HEAD) for key in wrong):
+        return "only the head differs: pass head='skip' to leave the model's own"
+    mine, theirs = mapping.traits(shapes), mapping.traits(keys)
+    differing = {option: values for option, values in theirs.items() if mine.get(option) != values}
+    if differing:
+        wanted = ", ".join(f"{option}={' or '.join(map(repr, values))}" for option, values in differing.items())
+        return f"the file holds the weights of a ResNet with {wanted}: build that one"
+    return "build the net that the file was made from"

@@ -1,0 +1,114 @@
+"""Published sets of weights as records, and how to name and load one."""
+
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ..errors import RequestError, unknown
+from ..preprocessing import PREPROCESSING, Preprocessing
+from .loading import load_weights
+from .reader import FORMATS
+
+
+@dataclass(frozen=True)
+class WeightSet:
+    """One set of weights: what it belongs to, how it was trained, and its files.
+
+    `arguments` are the builder arguments that it was trained with, `accuracy` is the published top-1 of one crop as a
+    fraction. `file` is below the address of the weights (download.BASE_URL); `md5` and `notop_md5` are the published
+    checksums of the file and of its twin without the head. `megabytes` is the size of the larger one.
+    """
+
+    model: str
+    name: str
+    arguments: dict[str, Any] = field(hash=False)
+    preprocessing: Preprocessing
+    classes: int
+    accuracy: float
+    file: str
+    md5: str
+    notop_md5: str
+    megabytes: int
+
+    @property
+    def notop_file(self):
+        return self.file.removesuffix(".h5") + "_notop.h5"
+
+
+def _keras(model, file, accuracy, megabytes, md5, notop_md5, preprocessing, **arguments):
+    return WeightSet(
+        model=model,
+        name="imagenet",
+        arguments={"bn_epsilon": 1.001e-5, **arguments},
+        preprocessing=PREPROCESSING[preprocessing],
+        classes=1000,
+        accuracy=accuracy,
+        file=f"{file}_weights_tf_dim_ordering_tf_kernels.h5",
+        md5=md5,
+        notop_md5=notop_md5,
+        megabytes=megabytes,
+    )
+
+
+_V1 = {"preprocessing": "imagenet-caffe", "variant": "v1", "conv_bias": True}
+_V2 = {"preprocessing": "imagenet-tf", "variant": "v2-keras"}
+_DENSE = {"preprocessing": "imagenet"}
+
+# Checksums: keras.applications' source (resnet.py, densenet.py) of Keras 3.15. Accuracies and sizes: the table at
+# https://keras.io/api/applications/
+# fmt: off
+WEIGHTS = (
+    _keras("resnet50", "resnet/resnet50", 0.749, 98,
+           "2cb95161c43110f7111970584f804107", "4d473c1dd8becc155b73f8504c6f6626", **_V1),
+    _keras("resnet101", "resnet/resnet101", 0.764, 171,
+           "f1aeb4b969a6efcfb50fad2f0c20cfc5", "88cf7a10940856eca736dc7b7e228a21", **_V1),
+    _keras("resnet152", "resnet/resnet152", 0.766, 232,
+           "100835be76be38e30d865e96f2aaae62", "ee4c566cf9a93f14d82f913c2dc6dd0c", **_V1),
+    _keras("resnet50_v2", "resnet/resnet50v2", 0.760, 98,
+           "3ef43a0b657b3be2300d5770ece849e0", "fac2f116257151a9d068a22e544a4917", **_V2),
+    _keras("resnet101_v2", "resnet/resnet101v2", 0.772, 171,
+           "6343647c601c52e1368623803854d971", "c0ed64b8031c3730f411d2eb4eea35b5", **_V2),
+    _keras("resnet152_v2", "resnet/resnet152v2", 0.780, 232,
+           "a49b44d1979771252814e80f8ec446f9", "ed17cf2e0169df9d443503ef94b23b33", **_V2),
+    _keras("densenet121", "densenet/densenet121", 0.750, 33,
+           "9d60b8095a5708f2dcce2bca79d332c7", "30ee3e1110167f948a6b9946edeeb738", **_DENSE),
+    _keras("densenet169", "densenet/densenet169", 0.762, 57,
+           "d699b8f76981ab1b30698df4c175e90b", "b8c4d4c20dd625c148057b9ff1c1176b", **_DENSE),
+    _keras("densenet201", "densenet/densenet201", 0.773, 80,
+           "1ceb130c1ea1b78c3bf6114dbdfd8807", "c13680b51ded0fb44dff2d8f86ac8bb1", **_DENSE),
+)
+# fmt: on
+
+
+def names(model):
+    """Names of the sets of weights that a net of the catalogue has."""
+    return [row.name for row in WEIGHTS if row.model == model]
+
+
+def find(model, weights):
+    """The WeightSet that `weights` names for the net `model`; None where it is the path of a file.
+
+    Raises:
+        RequestError (a ValueError): neither a name that the net has nor a path.
+    """
+    for row in WEIGHTS:
+        if (row.model, row.name) == (model, weights):
+            return row
+    if not isinstance(weights, str) or Path(weights).suffix or os.sep in weights:
+        return None
+    known = names(model)
+    if not known:
+        raise RequestError(
+            f"weights={weights!r} was given; {model} has no published weights here",
+            f"pass the path of a file ({', '.join(FORMATS)}), or None",
+        )
+    raise unknown(f"weights of {model}", weights, known)
+
+
+def load_named(model, weight_set):
+    """Fetches the file of `weight_set` (the one without the head for a model without) and loads it."""
+    from .download import fetch
+
+    has_head = any(layer.name == "predictions" for layer in model.layers)
+    return load_weights(model, fetch(weight_set, head=has_head))
