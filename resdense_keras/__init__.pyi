@@ -18,6 +18,7 @@ from .densenets import (
 from .errors import RequestError, ResdenseError, WorkError
 from .preprocessing import Preprocessing, decode_predictions, preprocess_input
 from .profiles import Profile, profile
+from .pyramids import pyramid
 from .resnets import (
     cifar_resnet,
     plain20,
@@ -82,6 +83,7 @@ __all__ = [
     "plain56",
     "preprocess_input",
     "profile",
+    "pyramid",
     "resnet",
     "resnet18",
     "resnet18_v2",

@@ -3,6 +3,15 @@
 import os
 from pathlib import Path
 
+# Of the free memory, for the pixels of a data set. Reading, splitting and TensorFlow's own copies (tf.constant of an
+# array takes two, the optimizer of tf.data a third) hold them up to four times.
+SHARE = 0.2
+
+
+def most_pixel_bytes():
+    """The size up to which the pixels of a data set are held in memory."""
+    return int(SHARE * available_bytes())
+
 
 def available_bytes():
     """Memory that this process can still take: the machine's, or the container's limit where that is lower."""
