@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from resdense_keras.data.memory import available_bytes
+from resdense_keras.data.memory import most_pixel_bytes
 from resdense_keras.data.source import Source
 from resdense_keras.errors import RequestError, WorkError
 
@@ -57,8 +57,8 @@ def read_keras(name, class_names):
 def read_npz(path):
     """A .npz with x_train, x_test (uint8, NHWC or NHW) and y_train, y_test (integers, N or N x 1).
 
-    Nothing of the pixels is read before the headers are known to be sound: no objects, a size that fits into half of
-    the memory, and above ALWAYS_FINE_BYTES at most MOST_INFLATION times that of the file.
+    Nothing of the pixels is read before the headers are known to be sound: no objects, a size that free
+    memory allows, and above ALWAYS_FINE_BYTES at most MOST_INFLATION times that of the file.
 
     Raises:
         RequestError: the file is no such .npz; names the array and the reason.
@@ -92,31 +92,27 @@ def _read_headers(path):
         if missing:
             hint = f"a .npz of images has {', '.join(_ARRAYS)}"
             raise RequestError(f"{path} has no {', '.join(missing)}", hint)
-        headers = {}
-        for name in _ARRAYS:
-            with archive.open(f"{name}.npy") as file:
-                version = np.lib.format.read_magic(file)
-                old = version == (1, 0)
-                read = np.lib.format.read_array_header_1_0 if old else np.lib.format.read_array_header_2_0
-                shape, _, dtype = read(file)
-                headers[name] = _Header(shape, dtype)
-    return headers
+        return {name: _read_header(archive, name) for name in _ARRAYS}
+
+
+def _read_header(archive, name):
+    with archive.open(f"{name}.npy") as file:
+        old = np.lib.format.read_magic(file) == (1, 0)
+        read = np.lib.format.read_array_header_1_0 if old else np.lib.format.read_array_header_2_0
+        shape, _, dtype = read(file)
+        return _Header(shape, dtype)
 
 
 def _check_size(path, headers):
     for name, header in headers.items():
         if header.dtype.hasobject:
-            raise RequestError(
-                f"{path}: {name} holds Python objects", "save plain numbers: uint8 pixels, integer labels"
-            )
+            raise RequestError(f"{path}: {name} holds Python objects", "save uint8 pixels and integer labels")
     declared, packed = sum(header.nbytes for header in headers.values()), path.stat().st_size
     if declared > ALWAYS_FINE_BYTES and declared > MOST_INFLATION * packed:
         message = f"{path} declares {declared / 1e6:,.0f} MB in a file of {packed / 1e6:,.1f} MB"
         raise RequestError(message, "if the images are so uniform indeed, save them uncompressed with numpy.savez")
-    if declared > available_bytes() // 2:
-        message = (
-            f"{path} needs {declared / 1e9:.1f} GB and half of the free memory is {available_bytes() / 2e9:.1f} GB"
-        )
+    if declared > most_pixel_bytes():
+        message = f"{path} holds {declared / 1e9:.1f} GB, free memory allows {most_pixel_bytes() / 1e9:.1f} GB"
         raise RequestError(message, "save fewer images, or pass a folder of image files: they are read as needed")
 
 

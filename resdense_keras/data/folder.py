@@ -8,14 +8,13 @@ from pathlib import Path
 import numpy as np
 
 from resdense_keras.data.images import SUFFIXES, decode, decode_all, read_size, try_all
-from resdense_keras.data.memory import available_bytes
+from resdense_keras.data.memory import most_pixel_bytes
 from resdense_keras.data.source import Source
 from resdense_keras.errors import RequestError, unknown
 
 ON_BAD_IMAGE = ("fail", "skip")
 SKIP_SHARE = 0.01  # more bad files than this are no accident
 FULL_SCAN_FILES = 20_000  # fewer are decoded once before the work, more are judged by their headers
-MEMORY_SHARE = 0.25  # of the free memory for pixels; splitting them needs as much again
 
 _PARTS = ("train", "validation", "test")  # a file's part is its position here
 _PART_FOLDERS = {"train", "val", "validation", "test"}
@@ -120,7 +119,7 @@ def _common_size(root, sizes):
 def _decode_or_scan(paths, size):
     """All pixels where memory allows, else None; and {place: reason} of the files whose pixels are damaged."""
     height, width = size
-    if len(paths) * height * width * 3 <= MEMORY_SHARE * available_bytes():
+    if len(paths) * height * width * 3 <= most_pixel_bytes():
         return decode_all(paths, size=size)
     if len(paths) < FULL_SCAN_FILES:
         return None, try_all(_check_pixels, paths)[1]

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from resdense_keras import data
+from resdense_keras.data import memory
 from resdense_keras.errors import RequestError
 
 RNG = np.random.default_rng(0)
@@ -137,6 +138,12 @@ def test_npz_whose_header_promises_too_much_is_refused(tmp_path):
             archive.writestr(name, content.replace(b"(60, 4, 5, 3), }      ", b"(60, 4, 5000, 5000), }"))
     with pytest.raises(RequestError, match=r"declares 6,000 MB in a file of 0\.0 MB"):
         data.load(path)
+
+
+def test_npz_that_free_memory_does_not_allow_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(memory, "SHARE", 0)
+    with pytest.raises(RequestError, match=r"holds 0\.0 GB, free memory allows 0\.0 GB"):
+        data.load(saved(tmp_path))
 
 
 def test_failed_download_is_a_work_error_with_a_way_out(tmp_path):

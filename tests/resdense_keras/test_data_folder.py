@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from resdense_keras import data
-from resdense_keras.data import folder as folder_module
+from resdense_keras.data import memory
 from resdense_keras.errors import RequestError, WorkError
 
 COLORS = {"cat": (200, 0, 0), "dog": (0, 200, 0), "emu": (0, 0, 200)}
@@ -180,8 +180,8 @@ def test_images_of_several_sizes_need_a_size(tmp_path):
 
 @pytest.fixture
 def no_memory(monkeypatch):
-    """The threshold at which pixels stay in their files, brought down to the size of a test."""
-    monkeypatch.setattr(folder_module, "MEMORY_SHARE", 0)
+    """The size from which on pixels stay in their files, brought down to that of a test."""
+    monkeypatch.setattr(memory, "SHARE", 0)
 
 
 def test_folder_too_large_for_memory_gives_the_same_pixels_from_its_files(tmp_path, request):
