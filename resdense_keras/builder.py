@@ -36,13 +36,20 @@ def check_number(name, value, low, high, ends="[)"):
     """`value` as a float between `low` and `high`; `ends` says which of the two are allowed themselves."""
     try:
         number = float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         number = float("nan")
     above = number >= low if ends[0] == "[" else number > low
     below = number <= high if ends[1] == "]" else number < high
     if isinstance(value, (bool, str)) or not (above and below):
         raise RequestError(f"{name}={value!r} was given; it must be a number in {ends[0]}{low}, {high}{ends[1]}")
     return number
+
+
+def check_name(name):
+    """`name` if Keras takes it as a model's: None, or text without a slash."""
+    if name is not None and (not isinstance(name, str) or not name or "/" in name):
+        raise RequestError(f"name={name!r} was given; it must be None or text without a slash, not empty")
+    return name
 
 
 def check_blocks(blocks):
@@ -82,7 +89,9 @@ def image_input(*, input_shape, input_tensor, default, smallest, include_preproc
             "keras.config.set_image_data_format('channels_last')",
         )
     if input_tensor is None:
-        inputs = x = layers.Input(shape=check_image_shape(input_shape or default, smallest), name="image")
+        inputs = x = layers.Input(
+            shape=check_image_shape(default if input_shape is None else input_shape, smallest), name="image"
+        )
     else:
         if not isinstance(input_tensor, keras.KerasTensor):
             raise RequestError(
@@ -131,7 +140,7 @@ def classifier(inputs, x, *, include_top, pooling, classes, classifier_activatio
     """
     check_choice("include_top", include_top, (True, False))
     check_choice("pooling", pooling, (None, "avg", "max"))
-    check_integer("classes", classes, 1)
+    classes = check_integer("classes", classes, 1)
     if include_top:
         x = layers.GlobalAveragePooling2D(name="head_pool")(x)
         if dropout:

@@ -12,6 +12,7 @@ from .builder import (
     check_blocks,
     check_choice,
     check_integer,
+    check_name,
     check_number,
     classifier,
     image_input,
@@ -103,6 +104,7 @@ def densenet(
         RequestError (a ValueError): an argument out of range.
     Source: Huang et al. 2017, arXiv:1608.06993, section 3 and table 1.
     """
+    check_name(name)
     blocks = check_blocks(blocks)
     growth_rate = check_integer(
         "growth_rate", growth_rate, 1, "the papers use 12 to 48; to add no channels, build a ResNet"
@@ -137,6 +139,12 @@ def densenet(
             recompute=recompute,
         )
         if stage < len(blocks):
+            channels = x.shape[parts.CHANNEL_AXIS]
+            if int(compression * channels) < 1:
+                raise RequestError(
+                    f"compression={compression} was given; it leaves no channel of the {channels} after stage {stage}, "
+                    f"where it must be at least 1/{channels}"
+                )
             x = parts.transition(x, compression, norm=norm, name=f"stage{stage}_transition", dropout=dropout)
     x = parts.norm_relu(x, norm=norm, name="head")
     model = classifier(
@@ -186,13 +194,14 @@ def cifar_densenet(
     """
     check_choice("bottleneck", bottleneck, (True, False))
     per_block = 6 if bottleneck else 3
-    check_integer("depth", depth, per_block + 4)
+    depth = check_integer("depth", depth, per_block + 4)
     if (depth - 4) % per_block:
         nearest = per_block * round((depth - 4) / per_block) + 4
         raise RequestError(
             f"depth={depth} was given; with bottleneck={bottleneck} it must be {per_block}n + 4",
             f"depth={nearest} is near",
         )
+    compression = check_number("compression", compression, 0, 1, "(]")
     if stem_width is None and not (bottleneck and compression != 1):
         stem_width = 16
     return densenet(
@@ -204,7 +213,7 @@ def cifar_densenet(
         pooling=pooling,
         classes=classes,
         classifier_activation=classifier_activation,
-        name=name or "cifar_densenet",
+        name="cifar_densenet" if name is None else name,
         include_preprocessing=include_preprocessing,
         growth_rate=growth_rate,
         bottleneck=bottleneck,

@@ -14,6 +14,7 @@ from .builder import (
     check_blocks,
     check_choice,
     check_integer,
+    check_name,
     check_number,
     classifier,
     image_input,
@@ -132,8 +133,9 @@ def resnet(
     layout = _layout(variant, conv_bias, shortcut, zero_gamma, block)
     stem = check_choice("stem", stem, (None, *parts.STEMS)) or layout.stem or "imagenet"
     blocks = check_blocks(blocks)
-    check_integer("width", width, 1)
-    check_number("dropout", dropout, 0, 1)
+    check_name(name)
+    width = check_integer("width", width, *((2, "the deep stem begins with half of it") if stem == "deep" else (1,)))
+    dropout = check_number("dropout", dropout, 0, 1)
     norm = normalization(bn_momentum, bn_epsilon)
     bias = bool(conv_bias) or layout.keras_layout
 
@@ -249,7 +251,7 @@ def cifar_resnet(
     """
     check_choice("block", block, tuple(parts.KERNELS))
     per_block = 3 * len(parts.KERNELS[block])
-    check_integer("depth", depth, per_block + 2)
+    depth = check_integer("depth", depth, per_block + 2)
     if (depth - 2) % per_block:
         nearest = per_block * round((depth - 2) / per_block) + 2
         raise RequestError(
@@ -265,7 +267,7 @@ def cifar_resnet(
         pooling=pooling,
         classes=classes,
         classifier_activation=classifier_activation,
-        name=name or "cifar_resnet",
+        name="cifar_resnet" if name is None else name,
         include_preprocessing=include_preprocessing,
         variant=variant,
         shortcut=shortcut,
