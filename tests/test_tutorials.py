@@ -121,6 +121,13 @@ def test_a_lesson_is_plain_python_and_uses_public_names_only(script):
 
 
 @each_lesson
+def test_a_lesson_says_what_is_missing_before_it_imports_it(script):
+    first, begin, *_ = ast.parse("\n".join(cells(script, "code"))).body
+    assert ast.unparse(first) == "from resdense_keras.experiments import lesson"
+    assert ast.unparse(begin).startswith("lesson.begin(")
+
+
+@each_lesson
 def test_no_code_is_cut_off_at_a_notebooks_edge(script):
     assert [line for source in cells(script, "code") for line in source.splitlines() if len(line) > 96] == []
 

@@ -18,15 +18,15 @@
 # remember.
 
 # %%
-import os
+from resdense_keras.experiments import lesson
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # keeps TensorFlow's own log out
+lesson.begin()  # says what is missing, before anything that could miss it
 
 import keras
 import numpy as np
 from keras import layers, ops
 
-from resdense_keras.experiments import connections, lesson
+from resdense_keras.experiments import connections
 
 # %% [markdown]
 # ## 1. Two equations, two blocks

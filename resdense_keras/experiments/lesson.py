@@ -1,19 +1,27 @@
-"""What all lessons share: pictures that need no display, exercises that answer, claims that must be able to fail, and
-what the run cost.
+"""What all lessons share: settings that fit the machine, pictures that need no display, exercises that answer, claims
+that must be able to fail, and what the run cost.
 
 A lesson never stops for something that is only looked at: where matplotlib is missing or the folder cannot be written,
-it says so and goes on.
+it says so and goes on. Keras is not imported here before `begin` has said whether it will work.
 """
 
+import datetime
 import functools
+import importlib.util
 import io
+import json
 import os
+import platform
 import sys
 import time
 from pathlib import Path
 
 from .. import files
-from ..errors import ResdenseError
+from ..errors import RequestError, ResdenseError
+
+# Below this much free memory a lesson takes its `little` settings. A machine of 2 GiB is below, a limit of 2 GiB too.
+LITTLE_BYTES = 5 * 2**29
+STORED_RUNS = Path(__file__).parent / "stored_runs"
 
 # Okabe and Ito's hues, which every kind of colour blindness tells apart. The families' are those of the report.
 COLORS = {"residual": "#0067ad", "dense": "#c04a00", "plain": "#6a7079", "other": "#87479c"}
@@ -31,6 +39,107 @@ _STYLE = {
     "lines.linewidth": 2,
     "figure.constrained_layout.use": True,
 }
+
+
+# Settings
+
+
+def begin(*needs):
+    """A lesson's first call, before Keras is imported: says which settings it will take, and stops where it cannot run.
+
+    Args:
+        needs: Modules beyond numpy that the lesson cannot do without, e.g. "tensorflow" or "sklearn".
+    Raises:
+        SystemExit: one is missing, or Keras is set to another backend; the message has a hint, the exit status is 1.
+    """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # keeps TensorFlow's own log out
+    for module in needs:
+        if not _installed(module):
+            package = {"sklearn": "scikit-learn"}.get(module, module)
+            raise SystemExit(f"{package} is missing, and this lesson needs it\nhint: python -m pip install {package}")
+    backend = os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+    if backend != "tensorflow" and "tensorflow" in needs:
+        raise SystemExit(
+            f"KERAS_BACKEND={backend} is set; this lesson measures with TensorFlow\nhint: KERAS_BACKEND=tensorflow"
+        )
+    if _is_full():
+        print("RESDENSE_FULL=1: the large settings are measured too; this can take hours.")
+    elif _is_little():
+        print(f"Only {_free_gib():.1f} GiB of memory are free: this run takes smaller settings.")
+
+
+def pick(usual, *, little):
+    """`usual`, or `little` where memory is short (under 2.5 GiB free)."""
+    return little if _is_little() else usual
+
+
+def large(name, measure):
+    """The result of the large settings: measured now under RESDENSE_FULL=1, else as it was stored; says which.
+
+    A new result is written beside the pictures; what ships is such a file, copied to `experiments/stored_runs`.
+
+    Args:
+        name: Name of the file, without its suffix.
+        measure: Function without arguments; what it returns must be JSON.
+    Raises:
+        RequestError: no such run is stored.
+    """
+    if _is_full():
+        start = time.perf_counter()
+        run = {"name": name, "result": json.loads(json.dumps(measure())), **_provenance()}
+        run["minutes"] = round((time.perf_counter() - start) / 60, 1)
+        _write(f"{name}.json", lambda path: files.write_json(path, run), "result")
+    else:
+        stored = STORED_RUNS / f"{name}.json"
+        if not stored.exists():
+            raise RequestError(f"no run {name!r} is stored", "RESDENSE_FULL=1 measures it")
+        run = json.loads(stored.read_text())
+    print(f"Large settings: {run['created'][:10]}, {run['machine']}, Keras {run['keras']}, {run['minutes']:g} minutes")
+    return run["result"]
+
+
+def _provenance():
+    import keras
+
+    now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+    machine = f"{_processor()}, {os.cpu_count()} cores"
+    return {"created": now, "machine": machine, "keras": keras.__version__}
+
+
+def _processor():
+    """The processor's name; platform.processor() knows its family at best."""
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        for line in cpuinfo.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(": ")[2]
+    return platform.machine()
+
+
+def _installed(module):
+    try:
+        return importlib.util.find_spec(module) is not None
+    except ValueError:  # the module is there as None, which is how its import is switched off
+        return False
+
+
+def _is_full():
+    return os.environ.get("RESDENSE_FULL", "") not in ("", "0")
+
+
+def _is_little():
+    return _free_gib() * 2**30 < LITTLE_BYTES
+
+
+@functools.cache
+def _free_gib():
+    """What was free when first asked: a lesson must not change its mind while its own nets fill the memory."""
+    from ..data.memory import available_bytes
+
+    return available_bytes() / 2**30
+
+
+# Pictures
 
 
 def show(draw, name, *, alt, size=(8, 3.5)):
@@ -52,13 +161,21 @@ def show(draw, name, *, alt, size=(8, 3.5)):
 
         display(Image(picture, alt=alt))
         return
-    path = Path(os.environ.get("RESDENSE_PLOTS", "lesson-plots")) / f"{name}.png"
-    try:
-        files.write_bytes(path, picture)
-    except (ResdenseError, OSError) as problem:
-        print(f"No picture of {name}: {problem}. The lesson goes on; RESDENSE_PLOTS=FOLDER names another place.")
-    else:
+    path = _write(f"{name}.png", lambda path: files.write_bytes(path, picture), "picture")
+    if path:
         print(f"Picture: {path} ({alt})")
+
+
+def _write(name, write, kind):
+    """Writes a file to the lesson's folder by `write(path)`; its path, or None where that failed, which is said."""
+    path = Path(os.environ.get("RESDENSE_PLOTS", "lesson-plots")) / name
+    try:
+        write(path)
+    except (ResdenseError, OSError) as problem:
+        stem = Path(name).stem
+        print(f"No {kind} of {stem}: {problem}. The lesson goes on; RESDENSE_PLOTS=FOLDER names another place.")
+        return None
+    return path
 
 
 def render(draw, size):

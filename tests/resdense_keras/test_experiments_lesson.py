@@ -1,10 +1,65 @@
 """Laws of what all lessons share: a picture never stops a lesson, an exercise always answers, a claim can fail."""
 
+import json
 import sys
 
 import pytest
 
 from resdense_keras.experiments import lesson
+
+
+@pytest.fixture
+def free_gib(monkeypatch):
+    """Sets the free memory, in GiB."""
+    return lambda gib: monkeypatch.setattr(lesson, "_free_gib", lambda: gib)
+
+
+# Settings
+
+
+def test_little_memory_is_said_and_takes_the_smaller_settings(free_gib, capsys):
+    free_gib(1.8)
+    lesson.begin()
+    assert lesson.pick("usual", little="little") == "little"
+    assert capsys.readouterr().out == "Only 1.8 GiB of memory are free: this run takes smaller settings.\n"
+    free_gib(4)
+    lesson.begin()
+    assert lesson.pick("usual", little="little") == "usual"
+    assert capsys.readouterr().out == ""
+
+
+def test_a_missing_module_is_named_with_its_install_line(monkeypatch):
+    monkeypatch.setitem(sys.modules, "sklearn", None)
+    with pytest.raises(SystemExit) as stop:
+        lesson.begin("numpy", "sklearn")
+    assert str(stop.value) == (
+        "scikit-learn is missing, and this lesson needs it\nhint: python -m pip install scikit-learn"
+    )
+
+
+def test_another_backend_is_refused_where_tensorflow_is_needed(monkeypatch):
+    monkeypatch.setenv("KERAS_BACKEND", "jax")
+    lesson.begin("numpy")
+    with pytest.raises(SystemExit, match="KERAS_BACKEND=jax is set.*\nhint: KERAS_BACKEND=tensorflow"):
+        lesson.begin("numpy", "tensorflow")
+
+
+def test_a_large_run_is_stored_with_date_and_machine_and_read_again(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("RESDENSE_FULL", "1")
+    monkeypatch.setenv("RESDENSE_PLOTS", str(tmp_path))
+    monkeypatch.setattr(lesson, "STORED_RUNS", tmp_path)
+    assert lesson.large("99-run", lambda: {"accuracy": (0.5, 1.0)}) == {"accuracy": [0.5, 1.0]}
+    stored = json.loads((tmp_path / "99-run.json").read_text())
+    assert stored["created"].startswith("20") and stored["machine"].endswith("cores")
+    said = capsys.readouterr().out
+    monkeypatch.setenv("RESDENSE_FULL", "0")
+    assert lesson.large("99-run", lambda: 1 / 0) == {"accuracy": [0.5, 1.0]}
+    assert capsys.readouterr().out == said
+    with pytest.raises(ValueError, match="no run '98-run' is stored"):
+        lesson.large("98-run", dict)
+
+
+# Pictures
 
 
 def line(figure):
