@@ -4,6 +4,7 @@ Results go to stdout (`--json` for machines), everything else to stderr. Exit 0:
 request is wrong; 130: Ctrl-C; 143: SIGTERM. Nothing heavy is imported before a command needs it.
 """
 
+import contextlib
 import json
 import os
 import signal
@@ -289,6 +290,34 @@ def report(folder: Annotated[Path, typer.Argument(metavar="DIR", help="A folder 
 
     for page in reports.rebuild(folder):
         print(page)
+
+
+@app.command()
+def learn(
+    lesson: Annotated[str | None, typer.Argument(metavar="[LESSON]", help="Its number; without one, the list.")] = None,
+    out: Annotated[Path, typer.Option("--out", help="Folder of the plots.")] = Path("lesson-plots"),
+    script: Annotated[
+        bool, typer.Option("--script", help="Print the lesson's script, to work on its exercises.")
+    ] = False,
+    as_json: Json = False,
+):
+    """List the lessons, or run one here; each takes at most three minutes on two cores."""
+    from . import learning, tables
+
+    if lesson is None:
+        found = learning.lessons()
+        rows = [
+            {"lesson": row.number, "title": row.title, "minutes": row.minutes, "file": str(row.path)} for row in found
+        ]
+        _print_json(rows) if as_json else _print_table(tables.lessons(rows))
+        return
+    chosen = learning.find(lesson)
+    if script:
+        print(chosen.path.read_text(encoding="utf-8"), end="")
+        return
+    with contextlib.suppress(ImportError):  # the lesson itself says what is missing, with the install line
+        _quiet_tensorflow()
+    learning.run(chosen, out)
 
 
 def _show_report(report, out, as_json):

@@ -47,3 +47,11 @@ def timings(rows):
             f"{row['drift']:.2f}",
         )
     return table
+
+
+def lessons(rows):
+    """What `resdense learn` lists."""
+    table = _table(">lesson", "title", ">minutes at most")
+    for row in rows:
+        table.add_row(str(row["lesson"]), row["title"], str(row["minutes"]))
+    return table
