@@ -196,13 +196,13 @@ def arguments_for(weight_set, arguments, given):
     Args:
         weight_set: Row of the table of weights; its `arguments` are the builder arguments it was trained with.
         arguments: Row of the net and the caller's options, merged.
-        given: The caller's options alone: one that contradicts the weights is an error, never overridden.
+        given: What the caller chose: an option that contradicts the weights is an error, never overridden.
     """
     trained = dict(weight_set.arguments)
     if arguments.get("include_top", True):
         trained["classes"] = weight_set.classes
     for option, value in trained.items():
-        if given.get(option) is not None and given[option] != value:
+        if option in given and given[option] != value:
             raise RequestError(
                 f"{option}={given[option]!r} was given, but weights={weight_set.name!r} of {weight_set.model} were "
                 f"trained with {option}={value!r}",
@@ -213,7 +213,7 @@ def arguments_for(weight_set, arguments, given):
     return {**arguments, **trained}
 
 
-def variant(base, name, *, structure, doc, **row):
+def variant(base, name, *, structure, doc, preprocessing=None, **row):
     """One net of a table: `base` with the arguments of `row`, which the caller's own arguments override.
 
     Args:
@@ -221,6 +221,7 @@ def variant(base, name, *, structure, doc, **row):
         name: Catalogue name, and the model's.
         structure: Arguments of `base` that make the net what its name says: not accepted.
         doc: First line of its docstring.
+        preprocessing: What `include_preprocessing=True` means, where it is not what the base builder takes it for.
     Returns:
         Function of keyword arguments; its `__signature__` is the base's with the row's values as defaults.
     """
@@ -239,8 +240,10 @@ def variant(base, name, *, structure, doc, **row):
         source = arguments.pop("weights", None)
         chosen = weight_sets.find(name, source) if source else None
         if chosen is None:
+            if preprocessing and arguments.get("include_preprocessing") is True:
+                arguments["include_preprocessing"] = preprocessing
             return base(**arguments, weights=source)
-        model = base(**arguments_for(chosen, arguments, options))
+        model = base(**arguments_for(chosen, arguments, _given(options, allowed)))
         weight_sets.load_named(model, chosen)
         return model
 
@@ -249,6 +252,11 @@ def variant(base, name, *, structure, doc, **row):
     build.__doc__ = f"{doc}\n\n    Arguments as in `{base.__name__}`, with the defaults of the signature.\n    "
     build.__signature__ = inspect.Signature(list(allowed.values()), return_annotation=keras.Model)
     return build
+
+
+def _given(options, allowed):
+    """The caller's options without each None that only stands for the default."""
+    return {key: value for key, value in options.items() if value is not None or allowed[key].default is not None}
 
 
 def _unknown_argument(name, option, allowed):

@@ -244,6 +244,7 @@ CIFAR_DENSENETS = {
     "densenet_bc250_24": {"depth": 250, "growth_rate": 24},
     "densenet_bc190_40": {"depth": 190, "growth_rate": 40},
 }
+DIGITS_DENSENETS = {"densenet_bc28_6_digits": {"depth": 28, "growth_rate": 6, "input_shape": (8, 8, 1)}}
 
 
 def _imagenet_densenet(name):
@@ -266,6 +267,17 @@ def _cifar_densenet(name):
     )
 
 
+def _digits_densenet(name):
+    return variant(
+        cifar_densenet,
+        name,
+        structure=("depth",),
+        doc=f"{name}: for scikit-learn's digits, 8x8x1, 10 classes.",
+        preprocessing=PREPROCESSING["digits"],
+        **DIGITS_DENSENETS[name],
+    )
+
+
 densenet121 = _imagenet_densenet("densenet121")
 densenet169 = _imagenet_densenet("densenet169")
 densenet201 = _imagenet_densenet("densenet201")
@@ -278,5 +290,6 @@ densenet_bc40_12 = _cifar_densenet("densenet_bc40_12")
 densenet_bc100_12 = _cifar_densenet("densenet_bc100_12")
 densenet_bc250_24 = _cifar_densenet("densenet_bc250_24")
 densenet_bc190_40 = _cifar_densenet("densenet_bc190_40")
+densenet_bc28_6_digits = _digits_densenet("densenet_bc28_6_digits")
 
-BUILDERS = {name: globals()[name] for name in (*DENSENETS, *CIFAR_DENSENETS)}
+BUILDERS = {name: globals()[name] for name in (*DENSENETS, *CIFAR_DENSENETS, *DIGITS_DENSENETS)}

@@ -313,6 +313,10 @@ CIFAR_RESNETS = {
     "plain20": {"depth": 20, "shortcut": None},
     "plain56": {"depth": 56, "shortcut": None},
 }
+DIGITS_RESNETS = {  # as many trainable parameters as densenet_bc28_6_digits, within a hundredth
+    "resnet20_digits": {"depth": 20, "width": 5, "input_shape": (8, 8, 1)},
+    "plain20_digits": {"depth": 20, "width": 5, "input_shape": (8, 8, 1), "shortcut": None},
+}
 
 
 def _imagenet_resnet(name):
@@ -332,6 +336,17 @@ def _cifar_resnet(name):
         structure=("depth", "block"),
         doc=f"{name}: for 32x32 images, 10 classes.",
         **CIFAR_RESNETS[name],
+    )
+
+
+def _digits_resnet(name):
+    return variant(
+        cifar_resnet,
+        name,
+        structure=("depth", "block"),
+        doc=f"{name}: for scikit-learn's digits, 8x8x1, 10 classes.",
+        preprocessing=PREPROCESSING["digits"],
+        **DIGITS_RESNETS[name],
     )
 
 
@@ -364,5 +379,7 @@ resnet164_v2 = _cifar_resnet("resnet164_v2")
 resnet1001_v2 = _cifar_resnet("resnet1001_v2")
 plain20 = _cifar_resnet("plain20")
 plain56 = _cifar_resnet("plain56")
+resnet20_digits = _digits_resnet("resnet20_digits")
+plain20_digits = _digits_resnet("plain20_digits")
 
-BUILDERS = {name: globals()[name] for name in (*RESNETS, *CIFAR_RESNETS)}
+BUILDERS = {name: globals()[name] for name in (*RESNETS, *CIFAR_RESNETS, *DIGITS_RESNETS)}

@@ -5,6 +5,16 @@ h5py, safetensors and pooch are imported where a file asks for them.
 
 from .loading import load_weights
 from .reader import read_weights
-from .table import WEIGHTS, WeightSet, find, load_named, names
+from .table import SHIPPED, WEIGHTS, ShippedSet, WeightSet, find, load_named, names
 
-__all__ = ["WEIGHTS", "WeightSet", "find", "load_named", "load_weights", "names", "read_weights"]
+__all__ = [
+    "SHIPPED",
+    "WEIGHTS",
+    "ShippedSet",
+    "WeightSet",
+    "find",
+    "load_named",
+    "load_weights",
+    "names",
+    "read_weights",
+]

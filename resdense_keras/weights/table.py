@@ -1,23 +1,25 @@
-"""Published sets of weights as records, and how to name and load one."""
+"""Named sets of weights as records, published ones and those in the wheel, and how to find and load one."""
 
+import hashlib
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..errors import RequestError, unknown
+from ..errors import RequestError, WorkError, unknown
 from ..preprocessing import PREPROCESSING, Preprocessing
 from .loading import load_weights
 from .reader import FORMATS
 
+SHIPPED_FOLDER = Path(__file__).with_name("shipped")
+
 
 @dataclass(frozen=True)
-class WeightSet:
-    """One set of weights: what it belongs to, how it was trained, and its files.
+class NamedSet:
+    """What a set of weights belongs to and how it was trained.
 
-    `arguments` are the builder arguments that it was trained with, `accuracy` is the published top-1 of one crop as a
-    fraction. `file` is below the address of the weights (download.BASE_URL); `md5` and `notop_md5` are the published
-    checksums of the file and of its twin without the head. `megabytes` is the size of the larger one.
+    `arguments` are the builder arguments that it was trained with, `accuracy` is the top-1 on the test images of one
+    crop, as a fraction.
     """
 
     model: str
@@ -26,6 +28,16 @@ class WeightSet:
     preprocessing: Preprocessing
     classes: int
     accuracy: float
+
+
+@dataclass(frozen=True)
+class WeightSet(NamedSet):
+    """Published weights and their files.
+
+    `file` is below the address of the weights (download.BASE_URL); `md5` and `notop_md5` are the published checksums of
+    the file and of its twin without the head. `megabytes` is the size of the larger one.
+    """
+
     file: str
     md5: str
     notop_md5: str
@@ -34,6 +46,17 @@ class WeightSet:
     @property
     def notop_file(self):
         return self.file.removesuffix(".h5") + "_notop.h5"
+
+
+@dataclass(frozen=True)
+class ShippedSet(NamedSet):
+    """Weights that lie in the wheel. Beside the file stands a .json: recipe, log, seed, times, machine, accuracy."""
+
+    sha256: str
+
+    @property
+    def path(self):
+        return SHIPPED_FOLDER / f"{self.model}-{self.name}.safetensors"
 
 
 def _keras(model, file, accuracy, megabytes, md5, notop_md5, preprocessing, **arguments):
@@ -81,18 +104,43 @@ WEIGHTS = (
 # fmt: on
 
 
+def _digits(model, accuracy, sha256, **arguments):
+    return ShippedSet(
+        model=model,
+        name="digits",
+        arguments={"input_shape": (8, 8, 1), **arguments},
+        preprocessing=PREPROCESSING["digits"],
+        classes=10,
+        accuracy=accuracy,
+        sha256=sha256,
+    )
+
+
+# Made by benchmarks/digits_nets.py, which prints model, accuracy and checksum.
+# fmt: off
+SHIPPED = (
+    _digits("plain20_digits", 0.9780, "92effc767ff3b7317a5a3dd7f2b9a9390e5cda1665b4b13d8be24774c4cdd33c",
+            width=5, shortcut=None),
+    _digits("resnet20_digits", 0.9863, "4606e8e9b349257c5af83310379235c26be741bc2cc0baf8d6626005113bb1cf",
+            width=5, shortcut="A"),
+    _digits("densenet_bc28_6_digits", 0.9945, "cea8cd9abcc4c0a0d7ebd84def6fe53af2542a86291bddca8ee34809bbeee5ed",
+            growth_rate=6),
+)
+# fmt: on
+
+
 def names(model):
     """Names of the sets of weights that a net of the catalogue has."""
-    return [row.name for row in WEIGHTS if row.model == model]
+    return [row.name for row in (*WEIGHTS, *SHIPPED) if row.model == model]
 
 
 def find(model, weights):
-    """The WeightSet that `weights` names for the net `model`; None where it is the path of a file.
+    """The NamedSet that `weights` names for the net `model`; None where it is the path of a file.
 
     Raises:
         RequestError (a ValueError): neither a name that the net has nor a path.
     """
-    for row in WEIGHTS:
+    for row in (*WEIGHTS, *SHIPPED):
         if (row.model, row.name) == (model, weights):
             return row
     if not isinstance(weights, str) or Path(weights).suffix or os.sep in weights:
@@ -107,8 +155,22 @@ def find(model, weights):
 
 
 def load_named(model, weight_set):
-    """Fetches the file of `weight_set` (the one without the head for a model without) and loads it."""
+    """Loads the file of `weight_set`, which is fetched first if it does not ship; without the head for a model without.
+
+    Raises:
+        WorkError: the download failed, or the file is not the one that was published.
+    """
+    has_head = any(layer.name == "predictions" for layer in model.layers)
+    if isinstance(weight_set, ShippedSet):
+        return load_weights(model, _shipped(weight_set), head=None if has_head else "skip")
     from .download import fetch
 
-    has_head = any(layer.name == "predictions" for layer in model.layers)
     return load_weights(model, fetch(weight_set, head=has_head))
+
+
+def _shipped(weight_set):
+    """Path of the file in the wheel, equal to its checksum."""
+    path = weight_set.path
+    if not path.is_file() or hashlib.sha256(path.read_bytes()).hexdigest() != weight_set.sha256:
+        raise WorkError(f"{path} is missing or damaged", "install the package anew")
+    return path

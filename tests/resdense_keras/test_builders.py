@@ -10,10 +10,10 @@ import pytest
 
 import resdense_keras as rk
 from resdense_keras import catalog
-from resdense_keras.densenets import CIFAR_DENSENETS, DENSENETS, DenseNetOptions
-from resdense_keras.resnets import CIFAR_RESNETS, RESNETS, ResNetOptions
+from resdense_keras.densenets import CIFAR_DENSENETS, DENSENETS, DIGITS_DENSENETS, DenseNetOptions
+from resdense_keras.resnets import CIFAR_RESNETS, DIGITS_RESNETS, RESNETS, ResNetOptions
 
-ROWS = {**RESNETS, **CIFAR_RESNETS, **DENSENETS, **CIFAR_DENSENETS}
+ROWS = {**RESNETS, **CIFAR_RESNETS, **DIGITS_RESNETS, **DENSENETS, **CIFAR_DENSENETS, **DIGITS_DENSENETS}
 
 # trainable and total parameters: published for the ImageNet nets, counted from the papers' tables for the others
 SIZES = {

@@ -31,7 +31,17 @@ GMACS = {
     "densenet_bc250_24": 5.419,
     "densenet_bc190_40": 9.302,
 }
-QUICK = ("resnet18", "resnet20", "plain20", "resnet50_vd", "densenet_bc22_24", "densenet_bc40_12")
+QUICK = (
+    "resnet18",
+    "resnet20",
+    "plain20",
+    "resnet20_digits",
+    "plain20_digits",
+    "densenet_bc28_6_digits",
+    "resnet50_vd",
+    "densenet_bc22_24",
+    "densenet_bc40_12",
+)
 # Keras' recursion and its per-layer work make these slow to build, minutes in all; benchmarks/sizes.py counts them.
 GIANTS = ("resnet1202", "resnet1001_v2", "densenet_bc250_24", "densenet_bc190_40", "densenet264", "resnet200_v2")
 

@@ -1,0 +1,94 @@
+"""Laws of the weights in the wheel: whole, small, what their log says, and as good as the table says."""
+
+import json
+
+import numpy as np
+import pytest
+
+import resdense_keras as rk
+from resdense_keras import RequestError, WorkError, catalog, data, preprocessing, weights
+from resdense_keras.experiments import lesions
+from resdense_keras.weights import SHIPPED, table
+
+DIGITS = {row.model: row for row in SHIPPED if row.name == "digits"}
+each_row = pytest.mark.parametrize("row", SHIPPED, ids=lambda row: row.path.stem)
+
+
+@pytest.fixture(scope="module")
+def digits():
+    return data.load("digits")
+
+
+@pytest.fixture(scope="module", params=DIGITS)
+def net(request):
+    return rk.create(request.param, weights="digits", include_preprocessing=True)
+
+
+@each_row
+def test_a_row_its_file_and_its_log_agree(row):
+    log = json.loads(row.path.with_suffix(".json").read_text())
+    assert (log["model"], log["weights"], log["sha256"]) == (row.model, row.name, row.sha256)
+    assert log["accuracy"] == pytest.approx(row.accuracy, abs=5e-5)
+    assert len(log["history"]) == log["recipe"]["epochs"]
+    assert {key: log[key] for key in ("parameters", "trainable", "macs")} == {
+        key: catalog.sizes()[row.model][key] for key in ("parameters", "trainable", "macs")
+    }
+    assert row.path.stat().st_size < 2e6
+    assert row.name in weights.names(row.model)
+
+
+def test_no_file_ships_without_a_row():
+    shipped = {path for path in table.SHIPPED_FOLDER.iterdir() if path.suffix == ".safetensors"}
+    assert shipped == {row.path for row in SHIPPED}
+
+
+def test_the_digits_nets_have_equal_parameters():
+    trainable = {name: catalog.sizes()[name]["trainable"] for name in DIGITS}
+    assert trainable["plain20_digits"] == trainable["resnet20_digits"]
+    assert max(trainable.values()) <= 1.1 * min(trainable.values())
+
+
+def test_the_digits_record_is_measured_on_their_training_images(digits):
+    assert preprocessing.measured(digits.train.images) == preprocessing.PREPROCESSING["digits"]
+
+
+def test_a_net_has_the_accuracy_of_its_row_and_falls_without_a_block_as_its_family_does(net, digits):
+    """Veit et al. 2016, figure 3: without one block a plain net guesses, and one with short cuts hardly notices."""
+    curve = lesions.lesion_curve(net, digits.test.array().astype("float32"), digits.test.labels)
+    assert curve["whole"] == pytest.approx(DIGITS[net.name].accuracy, abs=5e-5)
+    assert curve["whole"] >= 0.97
+    left = sorted(curve["blocks"].values())
+    if catalog.family(net.name) == "plain":
+        assert left[-1] < 0.5
+    else:
+        assert left[len(left) // 2] > 0.85
+
+
+def test_shipped_weights_load_without_the_head_and_without_the_normalisation(net):
+    body = rk.create(net.name, weights="digits", include_top=False)
+    assert body.output_shape[1:3] == (2, 2)
+    assert len(body.weights) == len(net.weights) - 2
+    for mine, theirs in zip(body.get_weights(), net.get_weights()[:-2], strict=True):
+        np.testing.assert_array_equal(mine, theirs)
+
+
+@pytest.mark.parametrize(
+    "name, options, message",
+    [
+        ("resnet20_digits", {"shortcut": None}, "shortcut=None was given, but weights='digits' of resnet20_digits"),
+        ("resnet20_digits", {"classes": 7}, "trained with classes=10"),
+        ("densenet_bc28_6_digits", {"growth_rate": 12}, "trained with growth_rate=6"),
+        ("resnet20", {"weights": "digits"}, "resnet20 has no"),
+    ],
+)
+def test_an_argument_that_contradicts_the_weights_is_an_error(name, options, message):
+    with pytest.raises(RequestError, match=message):
+        rk.create(name, **{"weights": "digits", **options})
+
+
+def test_a_damaged_file_is_refused(tmp_path, monkeypatch):
+    row = DIGITS["resnet20_digits"]
+    (tmp_path / row.path.name).write_bytes(row.path.read_bytes()[:-1])
+    monkeypatch.setattr(table, "SHIPPED_FOLDER", tmp_path)
+    with pytest.raises(WorkError, match="missing or damaged"):
+        rk.create(row.model, weights="digits")
