@@ -1,12 +1,17 @@
-"""Reads the operators and tensors of a .tflite file, with the schema that ai-edge-litert ships.
+"""Reads the operators and tensors of a .tflite file, with the schema that ai-edge-litert ships, and writes it again.
 
 The generated classes trust every offset in the file. `read` checks what the gates go on to use, and a file from
-elsewhere is read in sandbox.py's child process, which this module is light enough for.
+elsewhere is read in sandbox.py's child process, which this module is light enough for. `unpack` and `pack` are for
+files that this run has made.
 """
 
 from dataclasses import dataclass, field
 
+import flatbuffers
+import numpy as np
 from ai_edge_litert import schema_py_generated as schema
+
+ALIGNMENT = 16  # bytes, of constants: what the schema asks for (`force_align`) and Python's generated code forgets
 
 
 def _names(enum):
@@ -71,6 +76,33 @@ def count(graphs):
     """{operator name: how many}, over all graphs, most frequent first."""
     found = [operator.name for graph in graphs for operator in graph.operators]
     return {name: found.count(name) for name in sorted(set(found), key=lambda name: (-found.count(name), name))}
+
+
+def unpack(content):
+    """The file as a tree of schema objects that may be changed, its constants inside."""
+    model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(content))
+    for buffer in model.buffers:
+        if buffer.offset > 1:  # the quantizer writes constants behind the flatbuffer
+            buffer.data = np.frombuffer(content, np.uint8, buffer.size, buffer.offset)
+            buffer.offset = buffer.size = 0
+    return model
+
+
+def pack(model):
+    """The bytes of a tree that `unpack` gave; the same tree gives the same bytes."""
+    size = sum(buffer.data.nbytes for buffer in model.buffers if buffer.data is not None)
+    builder = _AlignedBuilder(size + (1 << 16))
+    builder.Finish(model.Pack(builder), b"TFL3")
+    return bytes(builder.Output())
+
+
+class _AlignedBuilder(flatbuffers.Builder):
+    """Puts every vector of bytes, and so every constant, where a kernel may load whole registers from it."""
+
+    def CreateNumpyVector(self, x):
+        if x.dtype == np.uint8:
+            self.Prep(ALIGNMENT, x.nbytes)
+        return super().CreateNumpyVector(x)
 
 
 def _graph(model, subgraph, codes):

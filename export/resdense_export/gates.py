@@ -286,10 +286,10 @@ def input_range(graph, images):
 
 
 def _quantized_input(graph):
-    """The input, or what a QUANTIZE makes of it; None where the file computes in float."""
+    """The input, or what a QUANTIZE makes of it or of its CAST; None where the file computes in float."""
     numbers = list(graph.inputs[:1])
     for operator in graph.operators:
-        if operator.name == "QUANTIZE" and operator.inputs[:1] == graph.inputs[:1]:
+        if operator.name in ("QUANTIZE", "CAST") and operator.inputs[0] in numbers:
             numbers += operator.outputs
     tensors = [graph.tensors[number] for number in numbers]
     return next((tensor for tensor in tensors if tensor.scales and tensor.type in LEVELS), None)

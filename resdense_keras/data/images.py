@@ -23,6 +23,7 @@ RESIZE_RULE = (
 )
 
 _MODES = {1: "L", 3: "RGB"}
+_TO_GREY = "grey = (19595 * red + 38470 * green + 7471 * blue + 32768) // 65536"
 _ORIENTATION, _ON_ITS_SIDE = 0x0112, (5, 6, 7, 8)  # EXIF tag, and its values that swap width and height
 
 
@@ -44,6 +45,37 @@ def decode(path_or_bytes, *, channels=3, size=None):
         image = _without_alpha(_eight_bit(ImageOps.exif_transpose(image))).convert(mode)
         pixels = np.array(image if size is None else _fit(image, size))
     return pixels.reshape(*pixels.shape[:2], channels)
+
+
+def resize_steps(channels):
+    """RESIZE_RULE for people who write it again in another language: [{"step", ...}], in their order.
+
+    Names in the formulas: image_width and image_height after the step before, input_width and input_height of the net.
+    Sizes and positions count pixels; `//` rounds down, `round` rounds halves to the even number.
+    """
+    return [
+        {"step": "orient", "rule": "apply the EXIF orientation"},
+        {"step": "flatten", "rule": "lay what is transparent over white"},
+        *([{"step": "grey", "rule": _TO_GREY}] if channels == 1 else []),
+        {
+            "step": "crop",
+            "scale": "min(image_width / input_width, image_height / input_height)",
+            "width": "max(1, round(scale * input_width))",
+            "height": "max(1, round(scale * input_height))",
+            "left": "(image_width - width) // 2",
+            "top": "(image_height - height) // 2",
+        },
+        {
+            "step": "resize",
+            "order": ["horizontal", "vertical"],
+            "ratio": "size / input_size",
+            "support": "max(1, ratio)",
+            "centre": "(i + 0.5) * ratio",
+            "weight": "max(0, 1 - abs(j + 0.5 - centre) / support)",
+            "rule": "output i is the sum over the pixels j of weight * pixel, divided by the sum of the weights",
+            "rounding": "to the nearest integer, after the horizontal pass and after the vertical one",
+        },
+    ]
 
 
 def read_size(path):

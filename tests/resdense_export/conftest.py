@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 CLASSES = 6
+NAMES = ("red below", "green below", "blue below", "red above", "green above", "blue above")
 SHAPE = (16, 16, 3)
 
 
@@ -69,3 +70,31 @@ def float_files(nets):
     from resdense_export.conversion import convert
 
     return {kind: convert(net) for kind, net in nets.items()}
+
+
+@pytest.fixture(scope="session")
+def dataset(training_images, test_images):
+    """The same images as a Dataset, the last 300 training images held out of them."""
+    from resdense_keras.data.dataset import Dataset, Split
+
+    (images, labels), (judged, judged_labels) = training_images, test_images
+    parts = {
+        "train": (images[:1200], labels[:1200], 0),
+        "validation": (images[1200:], labels[1200:], 1200),
+        "test": (judged, judged_labels, 1500),
+    }
+    splits = {
+        name: Split(labels=known, indices=first + np.arange(len(known)), image_shape=SHAPE, images=pixels)
+        for name, (pixels, known, first) in parts.items()
+    }
+    return Dataset(spec="colours", class_names=NAMES, image_shape=SHAPE, **splits)
+
+
+@pytest.fixture(scope="session")
+def bundle(nets, dataset, tmp_path_factory):
+    """The folder that `resdense export` makes of the dense net, with all schemes."""
+    from resdense_export import pipeline
+
+    folder = tmp_path_factory.mktemp("bundles") / "dense"
+    pipeline.export(nets["dense"], folder, dataset=dataset, preprocessing={"scale": [1 / 64], "offset": [-2]}, rounds=5)
+    return folder

@@ -4,16 +4,15 @@ import dataclasses
 import math
 import time
 
-import flatbuffers
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from ai_edge_litert import schema_py_generated as schema
 from scipy import stats
 
 from resdense_export import gates
 from resdense_export.conversion import convert
+from resdense_export.flatbuffer import pack, unpack
 from resdense_export.gates import check, compare, drop_interval, generated_images, predictions, wilson
 from resdense_export.quantization import SCHEMES, quantize
 from resdense_export.sandbox import Child, Fault
@@ -279,22 +278,6 @@ def test_drop_interval_holds_the_true_drop_95_times_of_100(images, lost, won):
 
 
 # Files from elsewhere
-
-
-def unpack(content):
-    """The file as objects that a test may spoil, its constants inside."""
-    model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(content))
-    for buffer in model.buffers:
-        if buffer.offset > 1:  # the quantizer writes constants behind the flatbuffer
-            buffer.data = np.frombuffer(content, np.uint8, buffer.size, buffer.offset)
-            buffer.offset = buffer.size = 0
-    return model
-
-
-def pack(model):
-    builder = flatbuffers.Builder(1 << 16)
-    builder.Finish(model.Pack(builder), b"TFL3")
-    return bytes(builder.Output())
 
 
 def flip_bytes(content, random):

@@ -1,0 +1,48 @@
+"""A uint8 input tensor for camera frames, in any .tflite file: one CAST in front, everything behind it unchanged."""
+
+import copy
+
+from ai_edge_litert import schema_py_generated as tflite
+
+from . import flatbuffer
+
+CAST, CAST_VERSION = tflite.BuiltinOperator.CAST, 1
+
+
+def with_uint8_input(content):
+    """The .tflite file `content`, whose one input is float32, with an input of uint8 that is cast to it."""
+    model = flatbuffer.unpack(content)
+    graph = model.subgraphs[0]
+    (floating,) = (int(number) for number in graph.inputs)
+    given = len(graph.tensors)
+    pixels = copy.copy(graph.tensors[floating])
+    pixels.type, pixels.buffer = tflite.TensorType.UINT8, 0  # buffer 0 is the empty one
+    graph.tensors[floating].name += b"_float32"
+    graph.tensors.append(pixels)
+    graph.inputs = [given]
+    graph.operators.insert(0, _cast(model, given, floating))
+    for signature in model.signatureDefs or ():
+        for end in signature.inputs:
+            end.tensorIndex = given if end.tensorIndex == floating else end.tensorIndex
+    return flatbuffer.pack(model)
+
+
+def _cast(model, given, floating):
+    operator, options = tflite.OperatorT(), tflite.CastOptionsT()
+    options.inDataType, options.outDataType = tflite.TensorType.UINT8, tflite.TensorType.FLOAT32
+    operator.builtinOptionsType, operator.builtinOptions = tflite.BuiltinOptions.CastOptions, options
+    operator.opcodeIndex = _code(model)
+    operator.inputs, operator.outputs = [given], [floating]
+    return operator
+
+
+def _code(model):
+    """Index of CAST among the file's operator codes, added where it is missing."""
+    for index, code in enumerate(model.operatorCodes):
+        if code.builtinCode == CAST:
+            return index
+    code = tflite.OperatorCodeT()
+    code.builtinCode = code.deprecatedBuiltinCode = CAST
+    code.version = CAST_VERSION
+    model.operatorCodes.append(code)
+    return len(model.operatorCodes) - 1
