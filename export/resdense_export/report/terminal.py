@@ -10,10 +10,12 @@ def terminal_table(report):
 
     report = view.printable(report)
     conditions = view.conditions(report)
-    table = Table(box=None, header_style="bold", pad_edge=False)
+    table = Table(
+        box=None, header_style="bold", pad_edge=False, padding=(0, 1, 0, 0)
+    )  # 80 columns hold one line a file
     table.add_column("net", overflow="fold")
     table.add_column("file")
-    for column in ("bytes", "accuracy", "agreement", "median", "10 % to 90 %"):
+    for column in ("bytes", "accuracy", "agree-\nment", "median\nms", "10 % to\n90 %"):
         table.add_column(column, justify="right")
     table.add_column("gates")
     for model in report["models"]:
@@ -34,7 +36,7 @@ def _cells(export, conditions):
         units.size(export["bytes"]),
         units.percent(export["accuracy"], export["images"]),
         units.percent(export["agreement"], export["images"]),
-        units.milliseconds(median),
-        units.NOTHING if None in edges else " to ".join(map(units.significant, edges)),
+        units.NOTHING if median is None else units.significant(median),
+        units.NOTHING if None in edges else "–".join(map(units.significant, edges)),
         f"failed: {', '.join(failed)}" if failed else "passed",
     )
