@@ -36,5 +36,7 @@ def unknown(kind, given, known):
     known = [str(name) for name in known]
     close = nearest(given, known)
     hint = "did you mean " + " or ".join(f"`{name}`" for name in close) + "?" if close else None
-    listed = ", ".join(known) if len(known) <= 12 or not close else f"{len(known)} names, `resdense models` lists them"
-    return RequestError(f"unknown {kind} {str(given)!r}; known: {listed}", hint or f"choose one of: {listed}")
+    listed = ", ".join(known)
+    counted = f"{len(known)} names" + (", `resdense models` lists them" if kind == "model" else "")
+    short = listed if len(known) <= 12 else counted
+    return RequestError(f"unknown {kind} {str(given)!r}; known: {short}", hint or f"choose one of: {listed}")

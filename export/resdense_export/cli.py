@@ -9,6 +9,7 @@ import json
 import os
 import signal
 import sys
+import warnings
 from pathlib import Path
 from typing import Annotated
 
@@ -24,6 +25,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
+HELP = "`resdense --help` and `resdense COMMAND --help` list what there is"
+STOPPED = "what has its final name is whole; run the same command again"
+
 
 class Terminated(BaseException):
     """SIGTERM, raised so that temporary files go the same way as on Ctrl-C."""
@@ -36,12 +40,16 @@ def main(arguments=None):
     arguments = [argument for argument in arguments if argument != "--debug"]
     signal.signal(signal.SIGTERM, _terminate)
     try:
-        code = app(arguments, standalone_mode=False) or 0
+        with warnings.catch_warnings():
+            warnings.showwarning = _warn
+            code = app(arguments, standalone_mode=False) or 0
+        if code == 130:  # typer catches Ctrl-C and says nothing
+            _complain("stopped", STOPPED)
     except (KeyboardInterrupt, Terminated) as stop:
         if debug:
             raise
         code = 143 if isinstance(stop, Terminated) else 130
-        _complain("stopped", None)
+        _complain("stopped", STOPPED)
     except Exception as error:
         if debug:
             raise
@@ -56,22 +64,25 @@ def _terminate(number, frame):
 def _explain(error):
     """Prints an error as one line and its hint; the exit code."""
     if isinstance(error, ResdenseError):
-        _complain(error.message, error.hint)
+        _complain(error.message, error.hint or HELP)
         return 2 if isinstance(error, RequestError) else 1
     if hasattr(error, "format_message"):  # what typer says of wrong usage
-        _complain(error.format_message(), "`resdense --help` and `resdense COMMAND --help` list what there is")
+        _complain(error.format_message(), HELP)
         return 2
     if type(error).__name__ == "Abort":  # typer's own word for Ctrl-C
-        _complain("stopped", None)
+        _complain("stopped", STOPPED)
         return 130
     _complain(f"{type(error).__name__}: {error}", "this is a defect; --debug shows where it happened")
     return 1
 
 
 def _complain(message, hint):
-    print(f"error: {message}", file=sys.stderr)
-    if hint:
-        print(f"hint: {hint}", file=sys.stderr)
+    print(f"error: {message}\nhint: {hint}", file=sys.stderr)
+
+
+def _warn(message, category, filename, lineno, file=None, line=None):
+    """A warning in words for users: Python's own form shows a line of our source."""
+    print(f"warning: {message}", file=sys.stderr)
 
 
 def _quiet_tensorflow():

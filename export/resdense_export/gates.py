@@ -83,6 +83,11 @@ class Limits:
     min_agreement: float = 0.98
     strict: bool = False
 
+    def __post_init__(self):
+        for name, most in (("max_drop", 100), ("min_agreement", 1)):
+            if not 0 <= getattr(self, name) <= most:  # a NaN neither
+                raise RequestError(f"{name}={getattr(self, name)} was given; it must be a number in [0, {most}]")
+
 
 @dataclass(frozen=True)
 class Check:

@@ -6,6 +6,7 @@ measurements -> report.
 
 import datetime
 import time
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from resdense_keras.errors import RequestError, WorkError
 
 from . import bundle as bundles
 from . import environment
+from .gates import Limits
 from .measurement import machine, measure
 from .progress import Steps
 from .quantization import SCHEMES
@@ -66,6 +68,7 @@ def export(
     from . import report as reports
 
     schemes = bundles.schemes_for(schemes, dataset is not None)
+    limits = asdict(Limits(max_drop, min_agreement))
     steps = steps or Steps()
     name = name or model.name
     with _new_folder(out, overwrite) as folder:
@@ -75,7 +78,6 @@ def export(
         else:
             dataset.check_outputs(model.output_shape[-1])
             bundle = bundles.from_dataset(folder, name, model, dataset, **options)
-        limits = {"max_drop": max_drop, "min_agreement": min_agreement, "strict": False}
         bundles.make_files(bundle, schemes, limits=limits, baseline=baseline, steps=steps)
         _measure([bundle], rounds, threads, steps)
         bundles.describe(bundle)
@@ -148,7 +150,7 @@ def compare(
                 seed=seed,
             )
             # The report speaks of figures: here the gates must hold as measured, without the benefit of the interval.
-            limits = {"max_drop": 1.0, "min_agreement": 0.98, "strict": True}
+            limits = asdict(Limits(strict=True))
             bundles.make_files(bundle, list(SCHEMES), limits=limits, steps=steps)
             made.append(bundle)
         _measure(made, ROUNDS, 1, steps)

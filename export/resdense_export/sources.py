@@ -88,7 +88,8 @@ def labels(path):
     try:
         names = tuple(line.strip() for line in path.read_text().splitlines() if line.strip())
     except (OSError, UnicodeDecodeError) as error:
-        raise RequestError(f"--labels {path}: {error}", "give a text file with a class name a line") from None
+        reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
+        raise RequestError(f"--labels {path}: {reason}", "give a text file with a class name a line") from None
     if not names:
         raise RequestError(f"--labels {path} holds no names", "give a text file with a class name a line")
     return names

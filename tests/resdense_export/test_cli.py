@@ -163,6 +163,10 @@ WRONG = [
     (["export", "resnet20", "--out", "x", "--schemes", "int8"], "int8", "--data"),
     (["export", "missing.keras", "--out", "x"], "missing.keras", "catalogue"),
     (["export", "resnet20", "--out", "x", "--weights", "imagenet"], "imagenet", ""),
+    (["export", "resnet20", "--out", "x", "--max-drop", "nan"], "max_drop=nan", "hint: "),
+    (["export", "resnet20", "--out", "x", "--min-agreement", "98"], "min_agreement=98", "hint: "),
+    (["export", "resnet20", "--out", "x", "--labels", "missing.txt"], "missing.txt: No such file", "a line"),
+    (["export", "resnet20", "--out", "x", "--set", "classes=ten"], "classes='ten' was given", "hint: "),
     (["models", "resnext*"], "unknown model 'resnext*'", "resnet"),
     (["check", "missing.tflite"], "missing.tflite", "hint"),
     (["bench", "missing.tflite"], "missing.tflite", ""),
@@ -176,7 +180,16 @@ def test_a_wrong_request_exits_2_and_writes_nothing(resdense, tmp_path, argument
     code, out, err = resdense(*arguments)
     assert (code, out) == (2, "")
     assert message in err and hint in err and "Traceback" not in err
+    assert "hint: " in err
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_warning_is_a_line_in_words(resdense, tmp_path):
+    (tmp_path / "images" / "cat").mkdir(parents=True)
+    (tmp_path / "images" / "cat" / "notes.txt").touch()
+    code, _, err = resdense("compare", "--data", "images")
+    assert code == 2
+    assert "warning: images: 1 files are no images by their suffix: notes.txt\n" in err and ".py" not in err
 
 
 def test_models_lists_what_can_be_built(resdense):
@@ -228,6 +241,7 @@ def test_a_stopped_run_leaves_nothing(tmp_path, stop, code):
         process.send_signal(stop)
         _, err = process.communicate(timeout=60)
     assert process.returncode == code and "Traceback" not in err
+    assert "error: stopped\nhint: " in err
     assert list(tmp_path.iterdir()) == []
 
 

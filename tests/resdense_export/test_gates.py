@@ -257,6 +257,19 @@ def test_limits_are_those_that_were_asked_for():
         assert (found["accuracy"]["passed"], found["agreement"]["passed"]) == (verdict, verdict)
 
 
+@pytest.mark.parametrize(
+    ("limits", "message"),
+    [
+        ({"max_drop": -1}, r"max_drop=-1 was given; it must be a number in \[0, 100\]"),
+        ({"max_drop": float("nan")}, "max_drop=nan was given"),
+        ({"min_agreement": 98}, r"min_agreement=98 was given; it must be a number in \[0, 1\]"),
+    ],
+)
+def test_limits_that_mean_nothing_are_refused(limits, message):
+    with pytest.raises(RequestError, match=message):
+        gates.Limits(**limits)
+
+
 def test_fewer_than_500_images_are_called_weak():
     for images, weak in ((499, True), (500, False)):
         figures, found = compare(*answers(images), "fp32")
