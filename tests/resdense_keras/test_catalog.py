@@ -42,8 +42,6 @@ QUICK = (
     "densenet_bc22_24",
     "densenet_bc40_12",
 )
-# Keras' recursion and its per-layer work make these slow to build, minutes in all; benchmarks/sizes.py counts them.
-GIANTS = ("resnet1202", "resnet1001_v2", "densenet_bc250_24", "densenet_bc190_40", "densenet264", "resnet200_v2")
 
 
 def test_the_table_has_every_net_once():
@@ -71,11 +69,7 @@ def test_multiply_adds_of_options_equal_the_published_ones(name, options, gmacs)
 
 @pytest.mark.parametrize(
     "name",
-    [
-        name if name in QUICK else pytest.param(name, marks=pytest.mark.slow)
-        for name in rk.list_models()
-        if name not in GIANTS
-    ],
+    [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in rk.list_models()],
 )
 def test_a_recount_gives_the_tables_row(name):
     assert catalog.count(name) == catalog.sizes()[name]

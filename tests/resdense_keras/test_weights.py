@@ -163,14 +163,25 @@ def test_keras_applications_files_give_the_same_outputs(original, ours, options,
             np.testing.assert_array_equal(value, same, err_msg=file)
 
 
-@pytest.mark.slow
-def test_keras_applications_files_give_the_same_outputs_on_jax():
+@pytest.mark.parametrize(
+    "selected",
+    [
+        "ResNet50-resnet50 or DenseNet121",
+        pytest.param("not ResNet50-resnet50 and not DenseNet121", marks=pytest.mark.slow),
+    ],
+)
+def test_keras_applications_files_give_the_same_outputs_on_jax(selected):
+    """Original and ours on JAX, in a process of its own; XLA's optimizations would take longer than these nets."""
     pytest.importorskip("jax")
     tests = f"{__file__}::test_keras_applications_files_give_the_same_outputs"
-    run = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", tests], env={**os.environ, "KERAS_BACKEND": "jax"}, capture_output=True
+    result = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-m", "", "-k", selected, tests],
+        env={**os.environ, "KERAS_BACKEND": "jax", "JAX_DISABLE_MOST_OPTIMIZATIONS": "1"},
+        capture_output=True,
+        text=True,
     )
-    assert run.returncode == 0, run.stdout.decode()
+    count = len(ORIGINALS) - 2 if selected.startswith("not") else 2
+    assert result.returncode == 0 and f"{count} passed" in result.stdout, result.stdout
 
 
 def test_a_file_without_head_fills_a_net_without_head_and_one_with_its_own(tmp_path):
