@@ -58,13 +58,22 @@ def _from_file(path, weights, options, image_size):
 
 
 def preprocessing_inside(model):
-    """{"scale", "offset"} of the Rescaling that our builders put first, or "unknown" for any other model."""
+    """{"channels", "scale", "offset"} of the layers that our builders put first, or "unknown" for any other model.
+
+    x * scale + offset, a number a channel, in the order of `channels`: "BGR" where a flip of the last axis comes first,
+    as in weights from Caffe. The model itself takes RGB.
+    """
     import keras
 
     layer = next((layer for layer in model.layers if layer.name == "preprocessing"), None)
     if not isinstance(layer, keras.layers.Rescaling):
         return "unknown"
-    return {"scale": [float(value) for value in layer.scale], "offset": [float(value) for value in layer.offset]}
+    flipped = type(layer.input._keras_history.operation).__name__ == "Flip"
+    return {
+        "channels": "BGR" if flipped else {1: "L", 3: "RGB", 4: "RGBA"}.get(layer.input.shape[-1], "other"),
+        "scale": [float(value) for value in layer.scale],
+        "offset": [float(value) for value in layer.offset],
+    }
 
 
 def dataset(spec, image_shape, image_size, on_bad_image):
