@@ -15,6 +15,7 @@ from typing import Annotated
 
 import typer
 
+from resdense_keras import files
 from resdense_keras.errors import RequestError, ResdenseError, WorkError
 
 app = typer.Typer(
@@ -194,6 +195,7 @@ def export(
     as_json: Json = False,
 ):
     """Turn a model into checked and measured .tflite files with a report."""
+    files.check_writable(out)  # known at once; TensorFlow takes seconds to load
     _quiet_tensorflow()
     from . import bundle, pipeline, sources
     from .progress import steps
@@ -271,6 +273,7 @@ def compare(
     as_json: Json = False,
 ):
     """Train, export, check and measure both families on the same data; the result is a report to open."""
+    files.check_writable(out)  # known at once; TensorFlow takes seconds to load
     _quiet_tensorflow()
     from . import pipeline
     from .progress import steps

@@ -230,6 +230,14 @@ def test_a_read_only_or_full_place_fails_before_the_work(resdense, tmp_path):
         subprocess.run(["umount", str(place)], check=True)
 
 
+@pytest.mark.parametrize("command", [["compare"], ["export", "resnet20"]], ids=" ".join)
+def test_a_place_that_cannot_be_written_is_known_before_tensorflow_is_loaded(resdense, tmp_path, monkeypatch, command):
+    (tmp_path / "file").touch()
+    monkeypatch.setattr(cli, "_quiet_tensorflow", lambda: pytest.fail("TensorFlow was loaded first"))
+    code, out, err = resdense(*command, "--out", "file/out")
+    assert (code, out) == (1, "") and "a part of this path is a file" in err and "hint: " in err
+
+
 @pytest.mark.parametrize("stop, code", [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_stopped_run_leaves_nothing(tmp_path, stop, code):
     command = [sys.executable, "-m", "resdense_export", "compare", "resnet20", "--out", str(tmp_path / "out")]
