@@ -25,6 +25,29 @@ def test_ci_runs_the_readmes_test_command_word_for_word():
     assert commands[0].strip() in (ROOT / ".ci/run").read_text()
 
 
+def test_every_command_of_the_readme_exists_with_its_options():
+    import typer
+
+    from resdense_export import cli
+
+    known = typer.main.get_command(cli.app).commands
+    shown = re.findall(r"resdense ([a-z]+)([^`#&\n]*)", (ROOT / "README.md").read_text())
+    assert {"compare", "export", "check", "bench", "models", "report"} <= {command for command, _ in shown}
+    for command, rest in shown:
+        allowed = {option for parameter in known[command].params for option in parameter.opts}
+        assert set(re.findall(r"--[a-z-]+", rest)) <= allowed, (command, rest)
+
+
+def test_the_readmes_python_runs(monkeypatch, capsys):
+    """But for the download: the net that the named weights belong to is built, and left as it is."""
+    from resdense_keras import weights
+
+    monkeypatch.setattr(weights, "load_named", lambda model, row: None)
+    (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    exec(code, {})
+    assert "stage1_block1_conv1" in capsys.readouterr().out
+
+
 IMPORTED = "import sys; {}; print(*sorted(name for name in sys.modules if name in {!r}))"
 HEAVY = ("tensorflow", "jax", "torch", "tf_keras", "keras", "matplotlib", "h5py", "pooch", "safetensors", "sklearn")
 
