@@ -126,6 +126,18 @@ def test_links_lead_to_files_that_are_there():
     assert "docs/explainer/index.html" in (ROOT / "README.md").read_text()
 
 
+def test_colours_are_those_of_the_report_and_of_the_lessons():
+    from resdense_export.report.palette import COLOURS
+    from resdense_keras.experiments.lesson import SOURCE_COLORS
+
+    style = PAGE.with_name("style.css").read_text()
+    light, dark = (dict(re.findall(r"--([\w-]+): (#\w{6})", part)) for part in style.split("@media", 2)[:2])
+    names = {"paper": "paper", "ink": "ink", "muted": "muted", "rule": "rule"}
+    names |= {"plain": "plain", "add": "resnet", "concat": "densenet", "minus": "other"}
+    assert {name: (light[name], dark[name]) for name in names} == {name: COLOURS[row] for name, row in names.items()}
+    assert tuple(light[f"source-{source}"] for source in range(len(SOURCE_COLORS))) == SOURCE_COLORS
+
+
 # Its numbers
 
 
@@ -315,6 +327,21 @@ def test_a_digit_drawn_by_mouse_is_read_by_the_nets(browser, digit):
         assert again.locator(".says").all_inner_texts()[1][5] == str(digit)
 
 
+def test_a_digit_is_drawn_by_finger(browser):
+    """The browser's own touch events, so that a page which scrolled instead would not get the stroke."""
+    with opened(browser, width=360, has_touch=True) as page:
+        page.locator("#field").scroll_into_view_if_needed()
+        box = page.locator("#field").bounding_box()
+        touch = page.context.new_cdp_session(page)
+        for event, y in [("touchStart", 0.15), *(("touchMove", 0.15 + 0.07 * step) for step in range(1, 11))]:
+            points = [{"x": box["x"] + box["width"] / 2, "y": box["y"] + y * box["height"]}]
+            touch.send("Input.dispatchTouchEvent", {"type": event, "touchPoints": points})
+        touch.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
+        page.wait_for_function("choice.drawn !== null")
+        assert page.evaluate("strokes[0].length") > 5
+        assert page.locator(".says b").all_inner_texts()[1:] == ["1", "1"]
+
+
 def test_a_digit_is_drawn_by_keyboard_and_cleared(browser):
     with opened(browser) as page:
         page.locator("#field").focus()
@@ -330,7 +357,7 @@ def test_the_address_holds_the_state(browser):
     with opened(browser, BUSY) as page:
         assert page.locator("input[value=add]").is_checked()
         assert page.locator("#chain button").count() == 12
-        assert page.locator("#block-card h3").inner_text() == "Inside block 9"
+        assert page.locator("#block-card h3").inner_text().endswith("Inside block 9")
         assert page.locator(".samples button").nth(3).get_attribute("aria-pressed") == "true"
         assert page.locator("#nets [aria-pressed=true]").count() == 3
         page.locator("[data-net='2'] .restore").click()

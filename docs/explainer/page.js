@@ -93,7 +93,7 @@ function showChain() {
 function showBlock(block) {
   const { connection, growth, block: index } = choice;
   fill("blockTitle", `Inside block ${index}`);
-  $("#block").innerHTML = blockPicture(connection, index, growth, block).svg;
+  $("#block").innerHTML = blockPicture(connection, index, growth, block);
   fill(
     "blockStory",
     {
@@ -114,6 +114,7 @@ function showEquation(block) {
     add: [`${after} = ${before} + ${f}(${before})`, `<span class="small">unrolled, without the ReLU behind each sum: ${all(" + ")}</span>`],
     concat: [`${after} = [${before}, ${f}(${before})]`, `<span class="small">unrolled: [${all(", ")}]</span>`],
   };
+  fill("equationTitle", `What block ${index} computes`);
   $("#equation").innerHTML = lines[connection].map((line) => `<p>${line}</p>`).join("");
   $("#sums").innerHTML = sums(connection, index, growth, block)
     .map(([name, terms, value, text]) => `<dt>${name}</dt><dd data-value="${value}"><span>${terms}</span> = <b>${text}</b></dd>`)

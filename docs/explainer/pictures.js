@@ -49,8 +49,7 @@ function blockPicture(connection, index, growth, block) {
       : [conv(reads, writes), norm(writes, true), conv(writes, writes), norm(writes, false), join, { text: "ReLU", note: "" }];
   const [width, left, top, step] = [340, 70, 40, 42];
   const middle = left + 100;
-  const unit = (width - 4) / Math.max(WIDTH + 12 * growth, writes);
-  const scale = Math.min(unit, 3);
+  const scale = Math.min(3, (width - 4) / (WIDTH + 12 * growth)); // room for the deepest chain
   let y = top;
   let shapes = "";
   let joined = null;
@@ -69,17 +68,15 @@ function blockPicture(connection, index, growth, block) {
   const around = joined && `<path class="shortcut" stroke="${color}" d="M${middle} ${top - 16}H40V${joined}H${middle - 15}"/>`;
   const height = y + 32;
   const end = y - 14;
-  return {
-    height,
-    svg:
-      `<svg viewBox="0 0 ${width} ${height}" style="max-width:${width + 60}px" role="img" aria-label="${blockLabel(connection, index, growth, block)}">` +
-      `<g transform="translate(2 0)">${stripShapes(connection, index - 1, growth, scale, 14)}</g>` +
-      `<text class="muted" x="${width}" y="11" text-anchor="end">reads ${reads} channels</text>` +
-      `<path class="wire" d="M${middle} 16V${top - 14}"/>${around || ""}${shapes}` +
-      `<path class="wire" d="M${middle} ${end}V${end + 8}"/>` +
-      `<g transform="translate(2 ${end + 12})">${stripShapes(connection, index, growth, scale, 14)}</g>` +
-      `<text class="muted" x="${width}" y="${end + 42}" text-anchor="end">hands on ${writes} channels</text></svg>`,
-  };
+  return (
+    `<svg viewBox="0 0 ${width} ${height}" style="max-width:${width + 60}px" role="img" aria-label="${blockLabel(connection, index, growth, block)}">` +
+    `<g transform="translate(2 0)">${stripShapes(connection, index - 1, growth, scale, 14)}</g>` +
+    `<text class="muted" x="${width}" y="11" text-anchor="end">reads ${reads} channels</text>` +
+    `<path class="wire" d="M${middle} 16V${top - 14}"/>${around || ""}${shapes}` +
+    `<path class="wire" d="M${middle} ${end}V${end + 8}"/>` +
+    `<g transform="translate(2 ${end + 12})">${stripShapes(connection, index, growth, scale, 14)}</g>` +
+    `<text class="muted" x="${width}" y="${end + 42}" text-anchor="end">hands on ${writes} channels</text></svg>`
+  );
 }
 
 function blockLabel(connection, index, growth, { reads, channels }) {
