@@ -99,14 +99,14 @@ def new_folder(path, *, overwrite=False):
     with _explained(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         _sweep(path)
-        _check_replaceable(path, overwrite)
+        check_replaceable(path, overwrite)
         temporary = _temporary(path, _NEW)
         temporary.mkdir()
         try:
             yield temporary
             for entry in temporary.rglob("*"):
                 _sync(entry)
-            _check_replaceable(path, overwrite)  # again: hours may have passed
+            check_replaceable(path, overwrite)  # again: hours may have passed
             _place_folder(temporary, path)
             _sync(path.parent)
         finally:
@@ -234,7 +234,9 @@ def _explained(path):
         raise WorkError(f"cannot write {path}: {reason}", hint) from error
 
 
-def _check_replaceable(path, overwrite):
+def check_replaceable(path, overwrite):
+    """Raises what `new_folder` would, for a folder that may not be made or replaced at `path`."""
+    path = _real(path)
     if path.is_file():
         raise RequestError(f"{path} is a file, a folder is to be made there", "choose another folder")
     if not path.exists() or not any(path.iterdir()):

@@ -13,8 +13,10 @@ from typing import Any
 import numpy as np
 
 from resdense_keras import files
+from resdense_keras.data.splits import spread
 from resdense_keras.errors import RequestError
 
+from . import budget as budgets
 from . import card, description, gates, golden, metadata
 from .conversion import convert
 from .quantization import SCHEMES, quantize
@@ -44,7 +46,7 @@ class Bundle:
         probabilities: Whether the model's outputs are such; known once it has run.
         float_layers: Those that the int8 file keeps in float, by the names of their outputs.
         budget: What model.json says of them, or None.
-        sensitivity_indices: Images that they were chosen with, disjoint from the other two.
+        sensitivity, sensitivity_indices: Images that they are chosen with, disjoint from the other two; or None.
         exports: One record of report.json for each file.
         rejected: {scheme: {gate: why}} of the files that failed and were not written.
     """
@@ -64,6 +66,7 @@ class Bundle:
     probabilities: bool = True
     float_layers: tuple[str, ...] = ()
     budget: dict | None = None
+    sensitivity: np.ndarray | None = None
     sensitivity_indices: np.ndarray | None = None
     exports: list[dict] = field(default_factory=list)
     rejected: dict[str, dict[str, str]] = field(default_factory=dict)
@@ -74,15 +77,17 @@ class Bundle:
         return self.preprocessing != "unknown"
 
 
-def from_dataset(folder, name, model, dataset, *, class_names=None, preprocessing="unknown", seed=0, **options):
+def from_dataset(
+    folder, name, model, dataset, *, class_names=None, preprocessing="unknown", seed=0, budget=None, **options
+):
     """A Bundle that is calibrated on training images and judged on all test images of `dataset`.
 
-    `options` are further attributes of a Bundle.
+    `budget` are the points that int8 may lose, or None; `options` are further attributes of a Bundle.
     """
     from resdense_keras.data import calibration
 
     chosen, images = calibration(dataset, CALIBRATION, seed)
-    return Bundle(
+    made = Bundle(
         folder,
         name,
         model,
@@ -96,6 +101,28 @@ def from_dataset(folder, name, model, dataset, *, class_names=None, preprocessin
         data_name=Path(dataset.spec).name,
         **options,
     )
+    if budget is not None:
+        made.budget = {"points": budget}
+        made.sensitivity_indices, made.sensitivity = held_out(dataset, chosen, seed)
+    return made
+
+
+def held_out(dataset, calibrating, seed):
+    """Images that neither calibrate nor judge: those held out of training first, for the net does not know them.
+
+    Returns:
+        Positions in the source, rising, and up to budget.IMAGES images.
+    """
+    parts = []
+    for split in (dataset.validation, dataset.train):
+        left = budgets.IMAGES - sum(len(positions) for positions, _ in parts)
+        order = spread(split.labels, seed)
+        free = order[~np.isin(split.indices[order], calibrating)][:left]
+        if len(free):
+            parts.append((split.indices[free], split.array(free)))
+    positions, images = (np.concatenate(values) for values in zip(*parts, strict=True))
+    rising = np.argsort(positions)
+    return positions[rising], images[rising]
 
 
 def without_data(folder, name, model, **options):
@@ -132,33 +159,60 @@ def make_files(bundle, schemes, *, limits, baseline=False, steps):
         steps: A progress.Steps; each file is one step.
     """
     expected = gates.predictions(bundle.model, bundle.images)
-    bundle.probabilities = are_probabilities(expected)
+    bundle.probabilities = gates.are_probabilities(expected)
     with Child() as child:
-        judge = partial(_keep, bundle, partial(gates.check, child=child, **limits), expected)
+        common = bundle, partial(gates.check, child=child), limits, expected
         steps.start(f"{bundle.name}: convert, fp32")
         floating = convert(bundle.model)
         for scheme in schemes:
             if scheme != "fp32":
                 steps.start(f"{bundle.name}: {scheme}")
+            if scheme == "int8" and bundle.budget:
+                _keep_within_budget(*common, floating, child, steps)
+                continue
             content = quantize(floating, scheme, bundle.calibration if SCHEMES[scheme].calibrated else None)
-            judge("rewritten", scheme, content)
+            _keep(*common, "rewritten", scheme, content)
         for scheme in schemes if baseline else ():
             steps.start(f"{bundle.name}: {scheme} by the stock converter")
-            judge("stock", scheme, stock(bundle.model, scheme, bundle.calibration))
+            _keep(*common, "stock", scheme, stock(bundle.model, scheme, bundle.calibration))
 
 
-def are_probabilities(outputs):
-    """Whether each row of (N, classes) is a distribution; what a layer is called says less."""
-    return bool((outputs >= 0).all() and np.allclose(outputs.sum(axis=1), 1, atol=1e-3))
+def _keep_within_budget(bundle, judge, limits, expected, floating, child, steps):
+    """The int8 file that `--budget` asks for: with more float layers until the test images lose no more points."""
+    told = bundle.budget
+    points, right = told["points"], float((expected.argmax(axis=1) == bundle.labels).mean())
+    limits = limits | {"max_drop": min(limits["max_drop"], points)}
+    told |= {"layers": len(budgets.layers(floating)), "rounds": []}
+    for choice in budgets.choices(floating, bundle.calibration, bundle.sensitivity, points, child, steps.detail):
+        bundle.float_layers = choice.float_layers
+        made = _judged(bundle, partial(judge, float_layers=choice.float_layers), limits, expected, "rewritten",
+                       "int8", choice.content)  # fmt: skip
+        accuracy = made[-1].accuracy
+        lost = None if accuracy is None else round(100 * (right - accuracy), 4)
+        told["rounds"].append(
+            {"float_layers": len(choice.float_layers), "changed": choice.changed, "lost_points": lost}
+        )
+        told |= {"lost_points": lost, "kept": lost is not None and lost <= points}
+        if told["kept"]:
+            break
+    _record(bundle, "rewritten", "int8", *made)
 
 
-def _keep(bundle, judge, expected, converter, scheme, content):
-    """Writes one file and its record; a file of ours that fails a gate is removed and its reasons kept."""
-    name = f"{bundle.name}-{scheme}{'-stock' if converter == 'stock' else ''}.tflite"
-    path = bundle.folder / name
+def _keep(bundle, judge, limits, expected, converter, scheme, content):
+    _record(bundle, converter, scheme, *_judged(bundle, judge, limits, expected, converter, scheme, content))
+
+
+def _judged(bundle, judge, limits, expected, converter, scheme, content):
+    """Writes one file and puts it through its gates: its path, its final bytes and the Check."""
+    path = bundle.folder / f"{bundle.name}-{scheme}{'-stock' if converter == 'stock' else ''}.tflite"
     content = _finished(bundle, converter, content)
     files.write_bytes(path, content)
-    found = judge(path, expected, bundle.images, bundle.labels, scheme=scheme, real=bundle.labels is not None)
+    real = bundle.labels is not None
+    return path, content, judge(path, expected, bundle.images, bundle.labels, scheme=scheme, real=real, **limits)
+
+
+def _record(bundle, converter, scheme, path, content, found):
+    """Keeps a file's record; a file of ours that fails a gate is removed and its reasons kept."""
     if converter == "rewritten" and not found.passed:
         bundle.rejected[scheme] = found.failures
         path.unlink()
@@ -167,7 +221,7 @@ def _keep(bundle, judge, expected, converter, scheme, content):
         {
             "converter": converter,
             "scheme": scheme,
-            "file": name,
+            "file": path.name,
             "bytes": len(content),
             "sha256": hashlib.sha256(content).hexdigest(),
             **found.record(),

@@ -2,8 +2,6 @@
 
 import yaml
 
-from resdense_keras.catalog import family
-
 
 def model_card(bundle, description):
     """The text of the card; every number comes from the records.
@@ -41,6 +39,8 @@ def model_card(bundle, description):
 
 def _front_matter(bundle):
     """What huggingface.co/docs/hub/model-cards reads; results only where labelled images were judged."""
+    from resdense_keras.catalog import family  # which imports Keras
+
     kind = family(bundle.name)
     tags = ["tflite", "litert", "keras", *([kind] if kind != "other" else [])]
     facts = {"library_name": "litert", "pipeline_tag": "image-classification", "tags": tags}
@@ -85,7 +85,7 @@ def _judged(bundle):
         return ["Exported without data: compared with the float Keras model on generated images only."]
     weak = " Fewer than 500 images: a point of accuracy is within the noise." if len(bundle.images) < 500 else ""
     lines = [f"Accuracy and agreement with the float Keras model over {len(bundle.images)} held-out images.{weak}"]
-    if bundle.budget:
+    if bundle.budget and "lost_points" in bundle.budget:
         lines.append(
             f"Of the int8 file {len(bundle.float_layers)} layers stay float, so that it loses at most "
             f"{bundle.budget['points']:g} points; on the test images it loses {bundle.budget['lost_points']:.2f}."

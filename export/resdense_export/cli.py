@@ -187,6 +187,17 @@ def export(
     max_drop: Annotated[float, typer.Option("--max-drop", help="Points of top-1 that a file may lose.")] = 1.0,
     min_agreement: Annotated[float, typer.Option("--min-agreement", help="Least share of equal top-1.")] = 0.98,
     labels: Annotated[Path | None, typer.Option("--labels", help="File with a class name a line.")] = None,
+    preprocessing: Annotated[
+        str | None,
+        typer.Option(
+            "--preprocessing", help="What a model takes for pixels: imagenet, MODEL/WEIGHTS ..., none: [0, 255]."
+        ),
+    ] = None,
+    softmax: Annotated[bool, typer.Option("--softmax", help="Put a softmax behind a model that lacks it.")] = False,
+    input_type: Annotated[str, typer.Option("--input", help="float32, or uint8 for camera frames.")] = "float32",
+    budget: Annotated[
+        float | None, typer.Option("--budget", help="Points that int8 may lose; sensitive layers stay float for it.")
+    ] = None,
     image_size: ImageSize = None,
     on_bad_image: OnBadImage = "fail",
     baseline: Annotated[bool, typer.Option("--baseline", help="Also make the stock converter's files.")] = False,
@@ -195,23 +206,28 @@ def export(
     as_json: Json = False,
 ):
     """Turn a model into checked and measured .tflite files with a report."""
-    files.check_writable(out)  # known at once; TensorFlow takes seconds to load
+    from . import bundle, gates, pipeline
+
+    gates.Limits(max_drop, min_agreement)  # refuses values that mean nothing
+    chosen = bundle.schemes_for(schemes and [name.strip() for name in schemes.split(",")], data is not None)
+    pipeline.check_export(out, chosen, input_type=input_type, budget=budget, overwrite=overwrite)
     _quiet_tensorflow()
-    from . import bundle, pipeline, sources
+    from . import sources
     from .progress import steps
 
-    chosen = bundle.schemes_for(schemes and [name.strip() for name in schemes.split(",")], data is not None)
-    net = sources.model(model, weights, _options(settings), image_size)
-    dataset = data and sources.dataset(data, net.image_shape, image_size, on_bad_image)
+    net = sources.model(model, weights, _options(settings), image_size, preprocessing, softmax)
+    dataset = sources.dataset(data, net.image_shape, image_size, on_bad_image) if data else None
     with steps(len(chosen) * (1 + baseline) + 1) as progress:
         report = pipeline.export(
             net.model,
             out,
             chosen,
             name=net.name,
-            dataset=dataset or None,
-            class_names=sources.labels(labels) if labels else None,
+            dataset=dataset,
+            class_names=sources.class_names(net, dataset, labels),
             preprocessing=net.preprocessing,
+            input_type=input_type,
+            budget=budget,
             max_drop=max_drop,
             min_agreement=min_agreement,
             baseline=baseline,

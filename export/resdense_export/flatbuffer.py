@@ -11,6 +11,7 @@ import flatbuffers
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
+NAME = 200  # characters of a tensor's name that `read` gives
 ALIGNMENT = 16  # bytes, of constants: what the schema asks for (`force_align`) and Python's generated code forgets
 
 
@@ -138,7 +139,7 @@ def _tensor(model, tensor):
     quantization = tensor.Quantization()
     scales = [] if quantization is None else [quantization.Scale(i) for i in range(quantization.ScaleLength())]
     return Tensor(
-        name=(tensor.Name() or b"").decode("utf-8", "replace")[:200],
+        name=(tensor.Name() or b"").decode("utf-8", "replace")[:NAME],
         type=TYPES.get(tensor.Type(), f"type {tensor.Type()}"),
         shape=shape,
         signature=signature or shape,

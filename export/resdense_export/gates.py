@@ -140,6 +140,7 @@ def check(
     min_agreement=0.98,
     strict=False,
     real=True,
+    float_layers=(),
     child=None,
     progress=None,
 ):
@@ -155,6 +156,7 @@ def check(
         scheme: Name in quantization.SCHEMES; default: read from a name such as `net-int8.tflite`.
         max_drop, min_agreement, strict: See Limits.
         real: Whether `images` are somebody's data; on made-up ones agreement means nothing, so parity alone is judged.
+        float_layers: Names of the output tensors of layers that an int8 file keeps in float on purpose.
         child: A sandbox.Child to use; default: one of its own.
         progress: Called with (images done, images) now and then.
     Returns:
@@ -169,7 +171,7 @@ def check(
     with contextlib.nullcontext(child) if child else Child() as child:
         try:
             graphs = child.read(file)
-            gates |= structure(graphs, scheme)
+            gates |= structure(graphs, scheme, float_layers)
             found["operators"] = flatbuffer.count(graphs)
             opened = child.open(file)
             gates["finite"] = _gate(opened["finite"], "finite outputs for made-up values")
@@ -201,6 +203,11 @@ def predictions(model, images):
     return as_float32(model).predict(images, batch_size=64, verbose=0).reshape(len(images), -1)
 
 
+def are_probabilities(outputs):
+    """Whether each row of (N, classes) is a distribution; what a layer is called says less."""
+    return bool((outputs >= 0).all() and np.allclose(outputs.sum(axis=1), 1, atol=1e-3))
+
+
 def generated_images(shape, count=16, seed=0):
     """(count, *shape) uint8 images of blocks with some noise; noise alone would leave every unit near its mean."""
     height, width, channels = shape
@@ -213,7 +220,7 @@ def generated_images(shape, count=16, seed=0):
 # The file as it is written
 
 
-def structure(graphs, scheme=None):
+def structure(graphs, scheme=None, float_layers=()):
     """The gates that need no image: {gate: {"passed", "detail"}}."""
     gates = {
         "operators": _only_builtin(graphs),
@@ -222,7 +229,7 @@ def structure(graphs, scheme=None):
         "padding": _no_infinite_padding(graphs),
     }
     if scheme == "int8":
-        gates["int8"] = _computes_in_int8(graphs)
+        gates["int8"] = _computes_in_int8(graphs, float_layers)
     return gates
 
 
@@ -261,15 +268,16 @@ def _no_infinite_padding(graphs):
     return _gate(not hit, f"PADV2 feeds max pooling: {hit[0]!r}" if hit else "no PADV2 feeds max pooling in int8")
 
 
-def _computes_in_int8(graphs):
-    total, floating = 0, []
+def _computes_in_int8(graphs, float_layers):
+    total, floating, meant = 0, [], {name[: flatbuffer.NAME] for name in float_layers}
     for graph in graphs:
         for operator in graph.operators:
-            if operator.name in INT8_OPERATORS:
+            if operator.name in INT8_OPERATORS and not meant & {graph.tensors[i].name for i in operator.outputs}:
                 total += 1
                 if any(tensor.type != "INT8" for tensor in _activations(graph, operator)):
                     floating.append(operator.name)
     detail = f"{len(floating)} of {total} stayed float, such as {floating[0]}" if floating else f"all {total} operators"
+    detail += f"; {len(meant)} more are float on purpose" if meant else ""
     return _gate(total and not floating, detail if total else "no operator that int8 serves")
 
 

@@ -1,5 +1,6 @@
 """`resdense check`: gates and manifests of files and bundles, made here or elsewhere."""
 
+import json
 from pathlib import Path
 
 from resdense_keras import files
@@ -37,6 +38,16 @@ def _inspect(path):
 
 
 def _judged(path):
-    found = check(path)  # a child process of its own: a hostile file could skew the next one's result
+    # A child process of its own: a hostile file could skew the next one's result.
+    found = check(path, float_layers=_float_layers(path))
     problems = [f"{gate}: {why}" for gate, why in found.failures.items()]
     return {"path": str(path), "problems": problems, "gates": found.gates}
+
+
+def _float_layers(path):
+    """The layers that the model.json beside an int8 file says it keeps in float; a file alone keeps none."""
+    try:
+        kept = json.loads((path.parent / "model.json").read_bytes())["files"][path.name]["float_layers"]
+        return [name for name in kept if isinstance(name, str)]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return []

@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 
 from resdense_keras import files
-from resdense_keras.errors import RequestError, WorkError
+from resdense_keras.errors import RequestError, WorkError, unknown
 
 from . import bundle as bundles
 from . import environment
@@ -23,6 +23,7 @@ from .sources import preprocessing_inside
 
 DEFAULT_MODELS = ("resnet20", "densenet_bc22_24", "plain20")  # the same parameters within 10 %
 ROUNDS = 60
+INPUT_TYPES = ("float32", "uint8")
 NEED_BYTES = 50e6  # free space below which no run begins
 
 
@@ -35,6 +36,8 @@ def export(
     dataset=None,
     class_names=None,
     preprocessing="unknown",
+    input_type="float32",
+    budget=None,
     max_drop=1.0,
     min_agreement=0.98,
     baseline=False,
@@ -54,6 +57,8 @@ def export(
             only parity is checked.
         class_names: Labels; default: the data's.
         preprocessing: What stands inside the net, as JSON.
+        input_type: "float32", or "uint8" for camera frames.
+        budget: Points of top-1 that int8 may lose; the most sensitive layers stay float for it, see budget.within.
         max_drop, min_agreement: Gates, see gates.check.
         baseline: Also the stock converter's files.
         overwrite: Replace a folder that has content.
@@ -69,15 +74,19 @@ def export(
 
     schemes = bundles.schemes_for(schemes, dataset is not None)
     limits = asdict(Limits(max_drop, min_agreement))
+    check_export(out, schemes, input_type=input_type, budget=budget, overwrite=overwrite)
+    if input_type == "uint8" and preprocessing == "unknown":
+        message = "a uint8 input holds pixels in [0, 255]; whether this model takes such is not known"
+        raise RequestError(message, "say with --preprocessing what its pixels mean")
     steps = steps or Steps()
     name = name or model.name
     with _new_folder(out, overwrite) as folder:
-        options = {"class_names": class_names, "preprocessing": preprocessing}
+        options = {"class_names": class_names, "preprocessing": preprocessing, "input_type": input_type}
         if dataset is None:
             bundle = bundles.without_data(folder, name, model, **options)
         else:
             dataset.check_outputs(model.output_shape[-1])
-            bundle = bundles.from_dataset(folder, name, model, dataset, **options)
+            bundle = bundles.from_dataset(folder, name, model, dataset, budget=budget, **options)
         bundles.make_files(bundle, schemes, limits=limits, baseline=baseline, steps=steps)
         _measure([bundle], rounds, threads, steps)
         bundles.describe(bundle)
@@ -166,6 +175,24 @@ def compare(
     return result
 
 
+def check_export(out, schemes, *, input_type="float32", budget=None, overwrite=False):
+    """Refuses in a second what `export` would refuse after it has loaded TensorFlow, model and data.
+
+    Raises:
+        RequestError: a value out of range, a folder that may not be replaced.
+        WorkError: the folder cannot be written.
+    """
+    if input_type not in INPUT_TYPES:
+        raise unknown("input type", input_type, INPUT_TYPES)
+    if budget is not None and not 0 <= budget <= 100:
+        raise RequestError(f"budget={budget} was given; it must be a number of points in [0, 100]", "such as 0.1")
+    if budget is not None and "int8" not in schemes:
+        raise RequestError(f"a budget of {budget:g} points was given; it is for int8, which is not among the schemes",
+                           "pass --data SPEC, and int8 in --schemes")  # fmt: skip
+    files.check_replaceable(out, overwrite)
+    files.check_writable(out, NEED_BYTES)
+
+
 def count_steps(models, seeds):
     """Steps of a `compare`: one to read, a training a net and seed, a file a net and scheme, to measure, to report."""
     return 1 + models * (seeds + len(SCHEMES)) + 2
@@ -193,7 +220,6 @@ def _check_counts(**counts):
 
 def _check_names(models):
     from resdense_keras import list_models
-    from resdense_keras.errors import unknown
 
     for name in models:
         if name not in list_models():

@@ -5,7 +5,9 @@ quantize many. A scheme is a row of `SCHEMES`.
 """
 
 import contextlib
+import copy
 import io
+import re
 import warnings
 from dataclasses import dataclass
 from typing import Any
@@ -79,7 +81,7 @@ SCHEMES = {
 }
 
 
-def quantize(float_tflite, scheme, calibration=None):
+def quantize(float_tflite, scheme, calibration=None, *, ranges=None, float_layers=()):
     """The .tflite file of `scheme`, made from the float one.
 
     Args:
@@ -87,6 +89,8 @@ def quantize(float_tflite, scheme, calibration=None):
         scheme: A name in `SCHEMES`.
         calibration: For int8: (N, H, W, C) training images as the file takes them, 100 or more; their activations set
             the ranges.
+        ranges: Instead of `calibration`: what `calibrate` gave, for many files from the same images.
+        float_layers: Layers that stay float all the same, by the names of their output tensors in `float_tflite`.
     Returns:
         The file's bytes; the same arguments give the same bytes.
     Raises:
@@ -98,16 +102,32 @@ def quantize(float_tflite, scheme, calibration=None):
     row = SCHEMES[scheme]
     if not row.recipe:
         return bytes(float_tflite)
-    if row.calibrated:
+    if row.calibrated and ranges is None:
         if calibration is None:
             raise RequestError(f"{scheme} needs images to learn the ranges of its activations", "pass --data SPEC")
-        calibration = np.asarray(calibration)
-        check_calibration(calibration, input_shape(float_tflite))
-    try:
-        with _silence():
-            return _quantize(float_tflite, row, calibration)
-    except (ValueError, RuntimeError) as error:
-        raise WorkError(f"ai-edge-quantizer could not make {scheme}: {error}", "leave this scheme out") from error
+        ranges = calibrate(float_tflite, calibration, scheme)
+    recipe = [*row.recipe, *(_left_float(name) for name in float_layers)]
+    with _explained(scheme):
+        tool = _tool(float_tflite, recipe)
+        return bytes(tool.quantize(copy.deepcopy(ranges), enable_progress_report=False).quantized_model)
+
+
+def calibrate(float_tflite, images, scheme="int8"):
+    """The ranges of a float file's activations over (N, H, W, C) images, as `quantize` takes them.
+
+    Raises:
+        RequestError: images that cannot calibrate it.
+        WorkError: the quantizer cannot serve the file.
+    """
+    images = np.asarray(images)
+    check_calibration(images, input_shape(float_tflite))
+    with _explained(scheme):
+        return _calibrate(_tool(float_tflite, SCHEMES[scheme].recipe), images)
+
+
+def _left_float(name):
+    """The rule for the one layer whose output tensor has this name; the quantizer puts a semicolon behind it."""
+    return {**_rule("*", "no_quantize"), "regex": f"^{re.escape(name)};$"}
 
 
 def input_shape(tflite):
@@ -135,12 +155,10 @@ def check_calibration(images, shape):
         raise RequestError("all calibration images are the same image", "take different training images")
 
 
-def _quantize(float_tflite, row, calibration):
+def _tool(float_tflite, recipe):
     from ai_edge_quantizer import quantizer
 
-    tool = quantizer.Quantizer(float_tflite, list(row.recipe))
-    ranges = _calibrate(tool, calibration) if row.calibrated else None
-    return bytes(tool.quantize(ranges, enable_progress_report=False).quantized_model)
+    return quantizer.Quantizer(float_tflite, list(recipe))
 
 
 def _calibrate(tool, images):
@@ -153,6 +171,16 @@ def _calibrate(tool, images):
 
     samples = [{INPUT: image[np.newaxis].astype(np.float32)} for image in images]
     return tool.calibrate({SIGNATURE: samples}, num_threads=1, mode=CalibrationMode.CALIBRATION_PROFILER_BASED)
+
+
+@contextlib.contextmanager
+def _explained(scheme):
+    """Silence, and the quantizer's errors as one that says which scheme it could not make."""
+    try:
+        with _silence():
+            yield
+    except (ValueError, RuntimeError) as error:
+        raise WorkError(f"ai-edge-quantizer could not make {scheme}: {error}", "leave this scheme out") from error
 
 
 @contextlib.contextmanager

@@ -1,60 +1,148 @@
 """What the command line names - a net, a file, data, labels - as objects."""
 
+import dataclasses
+import json
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from resdense_keras.errors import RequestError, WorkError
+import numpy as np
+
+from resdense_keras.errors import RequestError, WorkError, unknown
+
+from .conversion import image_shape
 
 
 @dataclass(frozen=True)
 class Net:
-    """A model to export; `preprocessing` is what stands inside it as JSON, or "unknown"."""
+    """A model to export.
+
+    Attributes:
+        preprocessing: What stands inside it as JSON, or "unknown".
+        class_names: Of the weights or the training run, or None.
+    """
 
     name: str
     model: Any
     preprocessing: Any
+    class_names: tuple[str, ...] | None = None
 
     @property
     def image_shape(self):
         return self.model.input_shape[1:]
 
 
-def model(name_or_file, weights=None, options=None, image_size=None):
-    """The net of that catalogue name, its normalisation inside, or the model of a .keras file as it is."""
+def model(name_or_file, weights=None, options=None, image_size=None, preprocessing=None, softmax=False):
+    """The net of that catalogue name, its normalisation inside, or the model of a .keras file.
+
+    Args:
+        name_or_file: Name in the catalogue, or path of a .keras file.
+        weights, options: For the builder.
+        image_size: Side in pixels, where the model leaves it open.
+        preprocessing: What the model's pixels mean: a key of PREPROCESSING or "model/weights", which is then put in
+            front of it, or "none" for a model that takes pixels in [0, 255] as they are.
+        softmax: Put a softmax behind it.
+    Raises:
+        RequestError: no such model, or one that these do not fit.
+    """
     if str(name_or_file).endswith(".keras"):
-        return _from_file(Path(name_or_file), weights, options, image_size)
+        net = _from_file(Path(name_or_file), weights, options, image_size, preprocessing)
+    else:
+        net = _from_catalogue(str(name_or_file), weights, options, image_size, preprocessing)
+    return dataclasses.replace(net, model=_with_softmax(net.model)) if softmax else net
+
+
+def _from_catalogue(name, weights, options, image_size, preprocessing):
     import resdense_keras
 
     options = dict(options or {})
     if image_size is not None:
         options.setdefault("input_shape", (image_size, image_size, 3))
+    if preprocessing is not None:
+        if "include_preprocessing" in options:
+            raise RequestError("--preprocessing and --set include_preprocessing were given", "leave one of them out")
+        options["include_preprocessing"] = _record(preprocessing) or False
     options.setdefault("include_preprocessing", True)
-    built = resdense_keras.create(str(name_or_file), weights=weights, **options)
+    built = resdense_keras.create(name, weights=weights, **options)
     if weights is None:
         print("warning: no --weights: the net is untrained, its gates and timings mean little", file=sys.stderr)
-    return Net(str(name_or_file), built, preprocessing_inside(built))
+    known = preprocessing_inside(built)
+    if preprocessing == "none":
+        known = _as_they_are(built.input_shape[-1])
+    return Net(name, built, known, names_of_weights(weights, built.output_shape[-1]))
 
 
-def _from_file(path, weights, options, image_size):
-    import keras
-
-    for flag, value in (("--weights", weights), ("--set", options), ("--image-size", image_size)):
+def _from_file(path, weights, options, image_size, preprocessing):
+    for flag, value in (("--weights", weights), ("--set", options)):
         if value:
             message = f"{flag} was given with the file {path.name}; it belongs to a catalogue name"
             raise RequestError(message, f"leave {flag} out")
+    loaded = _loaded(path)
+    shape = image_shape(loaded, image_size)
+    inside = preprocessing_inside(loaded)
+    if preprocessing is not None and inside != "unknown":
+        raise RequestError(
+            f"--preprocessing {preprocessing} was given; {path.name} has its normalisation inside",
+            "leave --preprocessing out",
+        )
+    record = preprocessing and _record(preprocessing)
+    if record and len(record.mean) != shape[-1]:
+        message = f"--preprocessing {preprocessing} has {len(record.mean)} channels, {path.name} takes {shape[-1]}"
+        raise RequestError(message, "say what the pixels of this model mean")
+    if record or None in loaded.input_shape[1:]:
+        loaded = _with_input(loaded, shape, record)
+    known = preprocessing_inside(loaded) if record else inside
+    if preprocessing == "none":
+        known = _as_they_are(shape[-1])
+    return Net(path.stem, loaded, known, _labels_of_run(path, loaded.output_shape[-1]))
+
+
+def _loaded(path):
+    import keras
+
     if not path.is_file():
         raise RequestError(f"there is no file {str(path)!r}", "give a catalogue name or a .keras file")
     print(f"note: {path.name} is loaded in Keras' safe mode; only open models that you trust", file=sys.stderr)
     try:
-        loaded = keras.saving.load_model(path, compile=False, safe_mode=True)
+        return keras.saving.load_model(path, compile=False, safe_mode=True)
     except Exception as error:  # Keras raises many kinds for a file that it cannot read
         reason = next(iter(str(error).splitlines()), "")[:200]
         raise WorkError(
             f"Keras cannot load {path.name}: {reason}", "is it a .keras file of built-in layers?"
         ) from error
-    return Net(path.stem, loaded, preprocessing_inside(loaded))
+
+
+def _record(preprocessing):
+    """The Preprocessing of that name, or None for "none"."""
+    from resdense_keras.preprocessing import PREPROCESSING, record
+
+    if preprocessing == "none":
+        return None
+    if "/" not in preprocessing and preprocessing not in PREPROCESSING:
+        raise unknown("preprocessing", preprocessing, [*PREPROCESSING, "MODEL/WEIGHTS", "none"])
+    return record(preprocessing)
+
+
+def _with_input(model, shape, record):
+    """`model` for images of `shape` alone, behind the normalisation of `record` if there is one."""
+    import keras
+
+    image = keras.Input(shape)
+    return keras.Model(image, model(record.apply(image) if record else image), name=model.name)
+
+
+def _with_softmax(model):
+    import keras
+
+    from .gates import are_probabilities, generated_images
+
+    if len(model.output_shape) != 2:
+        raise RequestError(f"--softmax was given; the model's output is {model.output_shape}, not (None, classes)")
+    outputs = model.predict(generated_images(model.input_shape[1:], count=2), verbose=0)
+    if are_probabilities(outputs):
+        raise RequestError("--softmax was given; the model's outputs are probabilities already", "leave it out")
+    return keras.Model(model.inputs, keras.layers.Softmax(name="softmax")(model.outputs[0]), name=model.name)
 
 
 def preprocessing_inside(model):
@@ -68,12 +156,68 @@ def preprocessing_inside(model):
     layer = next((layer for layer in model.layers if layer.name == "preprocessing"), None)
     if not isinstance(layer, keras.layers.Rescaling):
         return "unknown"
+    scale, offset = (np.ravel(values).astype(float).tolist() for values in (layer.scale, layer.offset))
     flipped = type(layer.input._keras_history.operation).__name__ == "Flip"
-    return {
-        "channels": "BGR" if flipped else {1: "L", 3: "RGB", 4: "RGBA"}.get(layer.input.shape[-1], "other"),
-        "scale": [float(value) for value in layer.scale],
-        "offset": [float(value) for value in layer.offset],
-    }
+    return {"scale": scale, "offset": offset, "channels": "BGR" if flipped else _channels(model.input_shape[-1])}
+
+
+def _as_they_are(channels):
+    return {"scale": [1.0] * channels, "offset": [0.0] * channels, "channels": _channels(channels)}
+
+
+def _channels(count):
+    return {1: "L", 3: "RGB", 4: "RGBA"}.get(count, "other")
+
+
+def names_of_weights(weights, outputs):
+    """The class names of a named set of weights, or None; Keras' index is fetched for "imagenet"."""
+    from resdense_keras.data import class_names
+    from resdense_keras.weights import download
+
+    if weights == "imagenet" and outputs == 1000:
+        try:
+            index = json.loads(download.class_index().read_text())
+        except WorkError as error:
+            print(f"warning: no class names: {error}", file=sys.stderr)
+            return None
+        return tuple(index[str(number)][1] for number in range(1000))
+    known = {"cifar10": class_names.CIFAR10, "digits": tuple("0123456789")}.get(weights)
+    return known if known and len(known) == outputs else None
+
+
+def _labels_of_run(path, outputs):
+    """The names in the labels.txt that a training run leaves beside its model.keras, where it has one an output."""
+    beside = path.with_name("labels.txt")
+    if not beside.is_file():
+        return None
+    names = labels(beside)
+    if len(names) == outputs:
+        return names
+    print(f"note: {beside} has {len(names)} names, the model {outputs} outputs: left out", file=sys.stderr)
+    return None
+
+
+def class_names(net, dataset, file=None):
+    """A name for each output: of the `--labels` file, else of the weights or run, else of the data; None of none.
+
+    Raises:
+        RequestError: a wrong number of names, or the data number their classes otherwise than the model.
+    """
+    outputs = net.model.output_shape[-1]
+    if file is not None:
+        names = labels(file)
+        if len(names) != outputs:
+            message = f"--labels {file} has {len(names)} names, the model {outputs} outputs"
+            raise RequestError(message, "give a name a line, in the order of the outputs")
+        return names
+    given = dataset.class_names if dataset else None
+    if net.class_names and given and net.class_names[: len(given)] != tuple(given):
+        number = next((i for i, pair in enumerate(zip(net.class_names, given, strict=False)) if pair[0] != pair[1]), 0)
+        raise RequestError(
+            f"class {number} is {net.class_names[number]!r} for the model and {given[number]!r} in {dataset.spec}",
+            "give data with the model's classes in its order, or say with --labels what the outputs mean",
+        )
+    return net.class_names or given
 
 
 def dataset(spec, image_shape, image_size, on_bad_image):

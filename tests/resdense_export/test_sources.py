@@ -1,14 +1,85 @@
-"""What the command line reads out of a model: the preprocessing that stands inside it."""
+"""Laws of what the command line names: what a model's pixels and outputs mean is said, measured or left unknown."""
+
+import json
 
 import keras
 import numpy as np
 import pytest
 
 import resdense_keras as rk
-from resdense_export.sources import preprocessing_inside
+from resdense_export import sources
+from resdense_keras.errors import RequestError
 from resdense_keras.preprocessing import PREPROCESSING
 
 GREY = rk.Preprocessing((127.5,), (64.0,), "L")
+IMAGES = np.random.default_rng(0).uniform(0, 255, (4, 16, 16, 3)).astype("float32")
+
+
+@pytest.fixture(scope="module")
+def foreign(tmp_path_factory):
+    """A folder with somebody's .keras files: logits from normalised pixels, of a fixed and of an open size."""
+    folder = tmp_path_factory.mktemp("foreign")
+    for name, shape in (("fixed", (16, 16, 3)), ("open", (None, None, 3))):
+        keras.utils.set_random_seed(1)
+        inputs = keras.Input(shape)
+        x = keras.layers.GlobalAveragePooling2D()(keras.layers.Conv2D(8, 3, activation="relu")(inputs))
+        keras.Model(inputs, keras.layers.Dense(4)(x), name=name).save(folder / f"{name}.keras")
+    return folder
+
+
+def test_preprocessing_is_put_inside_a_file_that_lacks_it(foreign):
+    path = foreign / "fixed.keras"
+    plain, net = sources.model(path), sources.model(path, preprocessing="imagenet-caffe")
+    assert plain.preprocessing == "unknown"
+    assert net.preprocessing["channels"] == "BGR" and net.preprocessing["scale"] == [1, 1, 1]
+    expected = plain.model.predict(PREPROCESSING["imagenet-caffe"](IMAGES), verbose=0)
+    np.testing.assert_allclose(net.model.predict(IMAGES, verbose=0), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_none_says_that_the_model_takes_pixels_as_they_are(foreign):
+    plain, net = (sources.model(foreign / "fixed.keras", preprocessing=given) for given in (None, "none"))
+    assert net.preprocessing == {"scale": [1.0] * 3, "offset": [0.0] * 3, "channels": "RGB"}
+    np.testing.assert_array_equal(*(found.model.predict(IMAGES, verbose=0) for found in (plain, net)))
+
+
+def test_preprocessing_of_a_catalogue_name_replaces_the_weights_own():
+    own = sources.model("resnet20_digits", "digits")
+    other = sources.model("resnet20_digits", "digits", preprocessing="none")
+    assert own.preprocessing["scale"] == pytest.approx([1 / 95.8908]) and own.preprocessing["channels"] == "L"
+    assert other.preprocessing == {"scale": [1.0], "offset": [0.0], "channels": "L"}
+    with pytest.raises(RequestError, match="--set include_preprocessing"):
+        sources.model("resnet20", None, {"include_preprocessing": False}, preprocessing="cifar10")
+
+
+def test_a_softmax_is_put_behind_logits_and_never_behind_probabilities(foreign):
+    net = sources.model(foreign / "fixed.keras", softmax=True)
+    outputs = net.model.predict(IMAGES, verbose=0)
+    np.testing.assert_allclose(outputs.sum(axis=1), 1, rtol=1e-5)
+    logits = sources.model(foreign / "fixed.keras").model.predict(IMAGES, verbose=0)
+    np.testing.assert_array_equal(outputs.argmax(axis=1), logits.argmax(axis=1))
+    with pytest.raises(RequestError, match="are probabilities already"):
+        sources.model("resnet20_digits", "digits", softmax=True)
+
+
+def test_image_size_closes_a_size_that_the_file_leaves_open(foreign):
+    net = sources.model(foreign / "open.keras", image_size=16)
+    assert net.image_shape == (16, 16, 3) and net.model.name == "open"
+    np.testing.assert_allclose(
+        net.model.predict(IMAGES, verbose=0), sources.model(foreign / "fixed.keras").model.predict(IMAGES, verbose=0)
+    )
+    with pytest.raises(RequestError, match="phones need a fixed image size"):
+        sources.model(foreign / "open.keras")
+    with pytest.raises(RequestError, match="16"):
+        sources.model(foreign / "fixed.keras", image_size=20)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [("imagnet", "unknown preprocessing 'imagnet'"), ("digits", "has 1 channels, fixed.keras takes 3")],
+)
+def test_preprocessing_that_cannot_be_is_refused(given, message, foreign):
+    with pytest.raises(RequestError, match=message):
+        sources.model(foreign / "fixed.keras", preprocessing=given)
 
 
 @pytest.mark.parametrize("record", [PREPROCESSING["imagenet-caffe"], PREPROCESSING["cifar10"], GREY])
@@ -19,11 +90,68 @@ def test_what_is_read_back_is_the_record_of_the_weights(record, tmp_path):
     built.save(tmp_path / "net.keras")
     pixels = np.random.default_rng(0).uniform(0, 255, (2, 4, 4, channels))
     for model in (built, keras.saving.load_model(tmp_path / "net.keras")):
-        found = preprocessing_inside(model)
+        found = sources.preprocessing_inside(model)
         assert found["channels"] == record.channels
         ordered = pixels[..., ::-1] if found["channels"] == "BGR" else pixels
         np.testing.assert_allclose(ordered * found["scale"] + found["offset"], record(pixels), atol=1e-4)
 
 
 def test_a_net_without_preprocessing_says_so():
-    assert preprocessing_inside(rk.cifar_resnet(depth=8)) == "unknown"
+    assert sources.preprocessing_inside(rk.cifar_resnet(depth=8)) == "unknown"
+
+
+# Class names
+
+
+def net_of(outputs, names=None):
+    model = keras.Sequential([keras.Input((16, 16, 3)), keras.layers.GlobalMaxPooling2D(), keras.layers.Dense(outputs)])
+    return sources.Net("net", model, "unknown", names)
+
+
+def test_names_are_those_of_the_flag_then_of_the_weights_then_of_the_data(dataset, tmp_path):
+    (tmp_path / "labels").write_text("".join(f"flag {i}\n" for i in range(6)))
+    own = dataset.class_names
+    assert sources.class_names(net_of(6), dataset, tmp_path / "labels")[0] == "flag 0"
+    assert sources.class_names(net_of(6, own), dataset) == own
+    assert sources.class_names(net_of(6), dataset) == own
+    assert sources.class_names(net_of(6), None) is None
+
+
+def test_a_wrong_number_of_names_is_refused(dataset, tmp_path):
+    (tmp_path / "labels").write_text("one\ntwo\n")
+    with pytest.raises(RequestError, match="has 2 names, the model 6 outputs"):
+        sources.class_names(net_of(6), dataset, tmp_path / "labels")
+
+
+def test_data_that_number_their_classes_otherwise_are_refused(dataset):
+    turned = dataset.class_names[::-1]
+    with pytest.raises(RequestError, match=f"class 0 is '{turned[0]}' for the model and 'red below' in colours"):
+        sources.class_names(net_of(6, turned), dataset)
+
+
+def test_a_training_runs_names_lie_beside_its_model(foreign, tmp_path, capsys):
+    (tmp_path / "model.keras").write_bytes((foreign / "fixed.keras").read_bytes())
+    (tmp_path / "labels.txt").write_text("a\nb\nc\nd\n")
+    assert sources.model(tmp_path / "model.keras").class_names == ("a", "b", "c", "d")
+    (tmp_path / "labels.txt").write_text("a\nb\n")
+    assert sources.model(tmp_path / "model.keras").class_names is None
+    assert "has 2 names, the model 4 outputs" in capsys.readouterr().err
+
+
+def test_names_of_named_weights(monkeypatch, tmp_path, capsys):
+    from resdense_keras.weights import download
+
+    index = tmp_path / "index.json"  # in the form of Keras' own file, which no network brings here
+    index.write_text(json.dumps({str(i): [f"n{i:08d}", f"name {i}"] for i in range(1000)}))
+    monkeypatch.setattr(download, "class_index", lambda: index)
+    assert sources.names_of_weights("imagenet", 1000)[::999] == ("name 0", "name 999")
+    assert sources.names_of_weights("imagenet", 10) is None
+    assert sources.names_of_weights("digits", 10) == tuple("0123456789")
+    assert sources.names_of_weights("a/path.h5", 1000) is None
+
+
+def test_without_a_network_imagenet_has_no_names_and_says_so(monkeypatch, tmp_path, capsys):
+    monkeypatch.setenv("RESDENSE_HOME", str(tmp_path))
+    monkeypatch.setenv("RESDENSE_WEIGHTS_URL", "http://127.0.0.1:9")
+    assert sources.names_of_weights("imagenet", 1000) is None
+    assert "warning: no class names: cannot download" in capsys.readouterr().err
