@@ -12,10 +12,7 @@ function fitted(strokes) {
   const [top, bottom] = [Math.min(...points.map((p) => p[1])), Math.max(...points.map((p) => p[1]))];
   const room = FINE - 2 * PEN;
   const scale = Math.min(room / Math.max(bottom - top, 1e-6), (room - 4) / Math.max(right - left, 1e-6), room / 0.15);
-  const moved = ([x, y]) => [
-    FINE / 2 + (x - (left + right) / 2) * scale,
-    FINE / 2 + (y - (top + bottom) / 2) * scale,
-  ];
+  const moved = ([x, y]) => [FINE / 2 + (x - (left + right) / 2) * scale, FINE / 2 + (y - (top + bottom) / 2) * scale];
   return strokes.map((stroke) => stroke.map(moved));
 }
 

@@ -49,9 +49,17 @@ const OPERATIONS = {
     return out;
   },
 
-  relu: (entry, [x]) => tensor(entry.shape, x.data.map((value) => Math.max(value, 0))),
+  relu: (entry, [x]) =>
+    tensor(
+      entry.shape,
+      x.data.map((value) => Math.max(value, 0)),
+    ),
 
-  add: (entry, [x, y]) => tensor(entry.shape, x.data.map((value, i) => value + y.data[i])),
+  add: (entry, [x, y]) =>
+    tensor(
+      entry.shape,
+      x.data.map((value, i) => value + y.data[i]),
+    ),
 
   concat(entry, [x, y]) {
     const out = tensor(entry.shape);
@@ -125,7 +133,10 @@ const OPERATIONS = {
     const highest = Math.max(...logits);
     const powers = logits.map((logit) => Math.exp(logit - highest));
     const total = powers.reduce((a, b) => a + b);
-    return tensor(entry.shape, Float32Array.from(powers, (power) => power / total));
+    return tensor(
+      entry.shape,
+      Float32Array.from(powers, (power) => power / total),
+    );
   },
 };
 

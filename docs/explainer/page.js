@@ -2,7 +2,8 @@
 "use strict";
 
 const $ = (selector, root = document) => root.querySelector(selector);
-const fill = (name, html) => document.querySelectorAll(`[data-fill="${name}"]`).forEach((place) => (place.innerHTML = html));
+const fill = (name, html) =>
+  document.querySelectorAll(`[data-fill="${name}"]`).forEach((place) => (place.innerHTML = html));
 const clamp = (text, low, high, otherwise) => {
   const number = Math.round(Number(text));
   return text !== null && Number.isFinite(number) ? Math.min(high, Math.max(low, number)) : otherwise;
@@ -58,9 +59,11 @@ function choose(change) {
 // The switch
 
 const STORIES = {
-  plain: "Each block <b>replaces</b> what it was given. What the input held reaches the end only through every block in between.",
+  plain:
+    "Each block <b>replaces</b> what it was given. What the input held reaches the end only through every block in between.",
   add: "Each block <b>adds</b> its result onto the same channels. The width stays, and every channel becomes a sum in which old and new can no longer be told apart.",
-  concat: "Each layer <b>appends</b> its result. The width grows by k, nothing is overwritten, and every later layer reads every earlier one by itself.",
+  concat:
+    "Each layer <b>appends</b> its result. The width grows by k, nothing is overwritten, and every later layer reads every earlier one by itself.",
 };
 
 function showChain() {
@@ -85,7 +88,10 @@ function showChain() {
         : `<li><div class="row">${inside}</div></li>`;
     })
     .join("");
-  fill("key", `Strips are drawn to scale: the whole width is ${count(widest)} channels. Grey is the input, each block has a colour of its own${connection === "add" ? "; bands that lie over the same channels have been summed up" : ""}. “Keeps” is what the gradient needs later, “alive” what lies in memory while the block runs.`);
+  fill(
+    "key",
+    `Strips are drawn to scale: the whole width is ${count(widest)} channels. Grey is the input, each block has a colour of its own${connection === "add" ? "; bands that lie over the same channels have been summed up" : ""}. “Keeps” is what the gradient needs later, “alive” what lies in memory while the block runs.`,
+  );
   showBlock(found.blocks[block]);
   showCosts();
 }
@@ -99,7 +105,8 @@ function showBlock(block) {
     {
       plain: "The numbers beside the layers are their parameters. Nothing leads around the two convolutions.",
       add: "The numbers beside the layers are their parameters. The blue line carries the input around the two convolutions, unchanged.",
-      concat: "The numbers beside the layers are their parameters. The orange line carries all earlier channels around the convolution, unchanged.",
+      concat:
+        "The numbers beside the layers are their parameters. The orange line carries all earlier channels around the convolution, unchanged.",
     }[connection],
   );
   showEquation(block);
@@ -108,23 +115,35 @@ function showBlock(block) {
 function showEquation(block) {
   const { connection, growth, block: index } = choice;
   const [before, after, f] = [subscript("x", index - 1), subscript("x", index), subscript("F", index)];
-  const all = (join) => Array.from({ length: index + 1 }, (_, i) => (i ? subscript("F", i) : subscript("x", 0))).join(join);
+  const all = (join) =>
+    Array.from({ length: index + 1 }, (_, i) => (i ? subscript("F", i) : subscript("x", 0))).join(join);
   const lines = {
-    plain: [`${after} = ${f}(${before})`, `<span class="small">unrolled: ${Array.from({ length: index }, (_, i) => subscript("F", index - i)).join("(")}(${subscript("x", 0)}${")".repeat(index)}</span>`],
-    add: [`${after} = ${before} + ${f}(${before})`, `<span class="small">unrolled, without the ReLU behind each sum: ${all(" + ")}</span>`],
+    plain: [
+      `${after} = ${f}(${before})`,
+      `<span class="small">unrolled: ${Array.from({ length: index }, (_, i) => subscript("F", index - i)).join("(")}(${subscript("x", 0)}${")".repeat(index)}</span>`,
+    ],
+    add: [
+      `${after} = ${before} + ${f}(${before})`,
+      `<span class="small">unrolled, without the ReLU behind each sum: ${all(" + ")}</span>`,
+    ],
     concat: [`${after} = [${before}, ${f}(${before})]`, `<span class="small">unrolled: [${all(", ")}]</span>`],
   };
   fill("equationTitle", `What block ${index} computes`);
   $("#equation").innerHTML = lines[connection].map((line) => `<p>${line}</p>`).join("");
   $("#sums").innerHTML = sums(connection, index, growth, block)
-    .map(([name, terms, value, text]) => `<dt>${name}</dt><dd data-value="${value}"><span>${terms}</span> = <b>${text}</b></dd>`)
+    .map(
+      ([name, terms, value, text]) =>
+        `<dt>${name}</dt><dd data-value="${value}"><span>${terms}</span> = <b>${text}</b></dd>`,
+    )
     .join("");
   fill(
     "equationStory",
     {
-      plain: "Nothing keeps a plain block from learning to hand on its input, and yet a deep plain net trains worse than a shallow one. This degradation is what both connections were made against.",
+      plain:
+        "Nothing keeps a plain block from learning to hand on its input, and yet a deep plain net trains worse than a shallow one. This degradation is what both connections were made against.",
       add: "The gradient of a sum goes to both of its parts unchanged: each block has a way to the output that no other block stands in.",
-      concat: "Addition is concatenation with tied weights: W(x + y) = [W W][x, y]. A layer behind a concatenation may weigh each part on its own, and pays with a wider kernel.",
+      concat:
+        "Addition is concatenation with tied weights: W(x + y) = [W W][x, y]. A layer behind a concatenation may weigh each part on its own, and pays with a wider kernel.",
     }[connection],
   );
 }
@@ -135,7 +154,11 @@ function sums(connection, index, growth, { reads, channels, parameters, macs, ke
   const first = index === 1 ? `${WIDTH} + ` : ""; // the input itself is kept once, by the block that reads it first
   const terms =
     connection === "concat"
-      ? [`3·3·${reads}·${growth} + 2·${reads}`, `${area}·3·3·${reads}·${growth}`, `${area}·(${first}${reads} + ${channels})·4`]
+      ? [
+          `3·3·${reads}·${growth} + 2·${reads}`,
+          `${area}·3·3·${reads}·${growth}`,
+          `${area}·(${first}${reads} + ${channels})·4`,
+        ]
       : [`2·3·3·${WIDTH}·${WIDTH} + 2·2·${WIDTH}`, `${area}·2·3·3·${WIDTH}·${WIDTH}`, `${area}·(${first}4·${WIDTH})·4`];
   return [
     ["channels", connection === "concat" ? `${WIDTH} + ${index}·${growth}` : `${WIDTH} + 0`, channels, count(channels)],
@@ -157,7 +180,10 @@ function showCosts() {
   ];
   $("#costs tbody").innerHTML = rows
     .map(([name, key, text]) => {
-      const cells = found.map((row, i) => `<td data-value="${row[key]}" class="${CONNECTIONS[i] === chosen ? "chosen" : ""}">${text(row[key])}</td>`);
+      const cells = found.map(
+        (row, i) =>
+          `<td data-value="${row[key]}" class="${CONNECTIONS[i] === chosen ? "chosen" : ""}">${text(row[key])}</td>`,
+      );
       return `<tr><th scope="row">${name}</th>${cells.join("")}</tr>`;
     })
     .join("");
@@ -190,22 +216,35 @@ function showMemory() {
     xTitle: "blocks",
   });
   const [add, concat] = ["add", "concat"].map((name) => memory(name, 12) / memory(name, 6));
-  fill("memoryStory", `From 6 to 12 blocks the sum needs ${add.toFixed(1)} times the memory, the concatenation ${concat.toFixed(1)} times: each layer keeps all channels before it once more, so it grows with the square of the depth. Computing them again instead of keeping them (<code>recompute=True</code>) makes it a line.`);
+  fill(
+    "memoryStory",
+    `From 6 to 12 blocks the sum needs ${add.toFixed(1)} times the memory, the concatenation ${concat.toFixed(1)} times: each layer keeps all channels before it once more, so it grows with the square of the depth. Computing them again instead of keeping them (<code>recompute=True</code>) makes it a line.`,
+  );
 }
 
 // The digit
 
 const pixels = () => choice.drawn || NETS.samples[choice.sample].pixels;
-const outOf = (net) => new Set([...choice.out].filter((key) => key.startsWith(`${net.connection}:`)).map((key) => key.split(":")[1]));
+const outOf = (net) =>
+  new Set([...choice.out].filter((key) => key.startsWith(`${net.connection}:`)).map((key) => key.split(":")[1]));
 
 /** Rows of a net: what stands between its blocks and each block, with the place of its output in the graph. */
 function rowsOf(net) {
   const rows = [];
   const last = (test) => net.graph.findLastIndex(test);
   const add = (name, label, place, block = null) => rows.push({ name, label, place, block });
-  add("stem", "stem", last((entry) => entry.name.startsWith("stem_")));
+  add(
+    "stem",
+    "stem",
+    last((entry) => entry.name.startsWith("stem_")),
+  );
   for (const block of Object.keys(net.lesions.blocks)) {
-    add(tiny(block), pretty(block), last((entry) => entry.block === block), block);
+    add(
+      tiny(block),
+      pretty(block),
+      last((entry) => entry.block === block),
+      block,
+    );
     const stage = block.split("_")[0];
     const closing = last((entry) => entry.name.startsWith(`${stage}_transition`));
     if (closing >= 0 && block === Object.keys(net.lesions.blocks).findLast((name) => name.startsWith(`${stage}_`))) {
@@ -221,7 +260,8 @@ function buildNets() {
       const rows = rowsOf(net).map(({ name, label, place, block }) => {
         const shape = net.graph[place].shape;
         const maps = `<canvas data-place="${place}" aria-hidden="true"></canvas>`;
-        if (!block) return `<li><div class="row fixed"><span class="name">${name}</span>${maps}<span><span class="hidden">${label}: ${shape[2]} maps of ${shape[0]} by ${shape[1]}</span></span></div></li>`;
+        if (!block)
+          return `<li><div class="row fixed"><span class="name">${name}</span>${maps}<span><span class="hidden">${label}: ${shape[2]} maps of ${shape[0]} by ${shape[1]}</span></span></div></li>`;
         const left = net.lesions.blocks[block];
         return (
           `<li><button type="button" class="row" data-block="${block}" aria-pressed="false">` +
@@ -241,7 +281,9 @@ function buildNets() {
 
 function showDigit() {
   drawPixels($("#seen"), pixels());
-  document.querySelectorAll(".samples button").forEach((button, digit) => button.setAttribute("aria-pressed", !choice.drawn && digit === choice.sample));
+  document
+    .querySelectorAll(".samples button")
+    .forEach((button, digit) => button.setAttribute("aria-pressed", !choice.drawn && digit === choice.sample));
   if (!strokes.length) showField();
   const said = NETS.nets.map(showNet);
   $("#status").textContent = said.join(" ");
@@ -260,14 +302,18 @@ function showNet(net, number) {
   says.classList.toggle("wrong", truth !== null && digit !== truth);
   says.innerHTML = `says <b>${digit}</b> ${percent(probability)}`;
   $(".bars", card).innerHTML = probabilities
-    .map((p, i) => `<div class="${i === digit ? "top1" : ""}"><i style="height:${(30 * p).toFixed(1)}px"></i>${i}</div>`)
+    .map(
+      (p, i) => `<div class="${i === digit ? "top1" : ""}"><i style="height:${(30 * p).toFixed(1)}px"></i>${i}</div>`,
+    )
     .join("");
   card.querySelectorAll("canvas").forEach((canvas) => {
     const entry = net.graph[canvas.dataset.place];
     const fresh = entry.op === "concat" ? entry.shape[2] - net.graph[entry.in[0]].shape[2] : 0;
     drawMaps(canvas, tensors[canvas.dataset.place], net.connection, fresh);
   });
-  card.querySelectorAll("button[data-block]").forEach((button) => button.setAttribute("aria-pressed", out.has(button.dataset.block)));
+  card
+    .querySelectorAll("button[data-block]")
+    .forEach((button) => button.setAttribute("aria-pressed", out.has(button.dataset.block)));
   $(".restore", card).disabled = !out.size;
   const missing = out.size ? ` without ${[...out].map(pretty).join(" and ")}` : "";
   return `${net.connection}${missing} says ${digit}, ${percent(probability)}.`;
@@ -285,7 +331,12 @@ function showCurve() {
       chosen: blocks.flatMap(([block], i) => (choice.out.has(keyOf(net, block)) ? [i] : [])),
     };
   });
-  const spoken = NETS.nets.map((net) => `${net.connection}: ${Object.values(net.lesions.blocks).map((left) => percent(left)).join(", ")}`);
+  const spoken = NETS.nets.map(
+    (net) =>
+      `${net.connection}: ${Object.values(net.lesions.blocks)
+        .map((left) => percent(left))
+        .join(", ")}`,
+  );
   $("#curve").innerHTML = chart({
     width: Math.max(280, Math.min(640, $("#curve").clientWidth)),
     height: 240,
@@ -293,12 +344,19 @@ function showCurve() {
     series,
     xRange: [-0.02, 1.02],
     yRange: [0, 1],
-    xTicks: [[0, "first"], [0.5, "middle"], [1, "last"]],
+    xTicks: [
+      [0, "first"],
+      [0.5, "middle"],
+      [1, "last"],
+    ],
     yTicks: [0, 0.25, 0.5, 0.75, 1].map((value) => [value, percent(value)]),
     xTitle: "the one block that is missing",
     level: { value: 0.1, text: "guessing" },
   });
-  fill("curveNote", `Measured in Keras: the share of the ${NETS.images.test} test digits that are right with one block out, every other weight as it was. What you pull out below is ringed here. The first blocks matter most: all others read what they make.`);
+  fill(
+    "curveNote",
+    `Measured in Keras: the share of the ${NETS.images.test} test digits that are right with one block out, every other weight as it was. What you pull out below is ringed here. The first blocks matter most: all others read what they make.`,
+  );
 }
 
 // Drawing
@@ -407,7 +465,10 @@ function clear() {
 
 function buildSamples() {
   $(".samples").innerHTML = NETS.samples
-    .map(({ label }) => `<button type="button" aria-label="test digit ${label}"><canvas width="8" height="8" aria-hidden="true"></canvas></button>`)
+    .map(
+      ({ label }) =>
+        `<button type="button" aria-label="test digit ${label}"><canvas width="8" height="8" aria-hidden="true"></canvas></button>`,
+    )
     .join("");
   document.querySelectorAll(".samples canvas").forEach((canvas, i) => drawPixels(canvas, NETS.samples[i].pixels));
 }
@@ -460,7 +521,8 @@ $("#nets").addEventListener("click", (event) => {
   if (!button) return;
   const net = NETS.nets[button.closest("[data-net]").dataset.net];
   const out = new Set(choice.out);
-  if (button.classList.contains("restore")) [...out].filter((key) => key.startsWith(`${net.connection}:`)).forEach((key) => out.delete(key));
+  if (button.classList.contains("restore"))
+    [...out].filter((key) => key.startsWith(`${net.connection}:`)).forEach((key) => out.delete(key));
   else if (!out.delete(keyOf(net, button.dataset.block))) out.add(keyOf(net, button.dataset.block));
   choose({ out });
   showDigit();
@@ -483,7 +545,8 @@ addEventListener("resize", () => {
 function showLearned() {
   const net = (connection) => NETS.nets.find((one) => one.connection === connection);
   const left = (connection) => Object.values(net(connection).lesions.blocks).sort((a, b) => a - b);
-  const median = (values) => (values[Math.floor((values.length - 1) / 2)] + values[Math.ceil((values.length - 1) / 2)]) / 2;
+  const median = (values) =>
+    (values[Math.floor((values.length - 1) / 2)] + values[Math.ceil((values.length - 1) / 2)]) / 2;
   const [plain, add, concat] = CONNECTIONS.map(net);
   fill("parameters", `${count(plain.trainable)}, ${count(add.trainable)} and ${count(concat.trainable)}`);
   fill(

@@ -33,7 +33,9 @@ function stripShapes(connection, index, growth, unit, height) {
 /** One strip; the whole width of the picture stands for `widest` channels. */
 function strip(connection, index, growth, widest) {
   const lines = connection === "concat" ? holdings(connection, index, growth).slice(1) : [];
-  const cuts = lines.map(({ from }) => `<path d="M${from} 0V1" stroke="var(--card)" stroke-width="1.5" vector-effect="non-scaling-stroke"/>`);
+  const cuts = lines.map(
+    ({ from }) => `<path d="M${from} 0V1" stroke="var(--card)" stroke-width="1.5" vector-effect="non-scaling-stroke"/>`,
+  );
   return `<svg viewBox="0 0 ${widest} 1" preserveAspectRatio="none" aria-hidden="true">${stripShapes(connection, index, growth, 1, 1)}${cuts.join("")}</svg>`;
 }
 
@@ -46,7 +48,14 @@ function blockPicture(connection, index, growth, block) {
   const layers =
     connection === "concat"
       ? [norm(reads, true), conv(reads, growth), join]
-      : [conv(reads, writes), norm(writes, true), conv(writes, writes), norm(writes, false), join, { text: "ReLU", note: "" }];
+      : [
+          conv(reads, writes),
+          norm(writes, true),
+          conv(writes, writes),
+          norm(writes, false),
+          join,
+          { text: "ReLU", note: "" },
+        ];
   const [width, left, top, step] = [340, 70, 40, 42];
   const middle = left + 100;
   const scale = Math.min(3, (width - 4) / (WIDTH + 12 * growth)); // room for the deepest chain
@@ -60,12 +69,14 @@ function blockPicture(connection, index, growth, block) {
       shapes += `<circle class="box" cx="${middle}" cy="${joined}" r="14"/><text x="${middle}" y="${joined + 4.5}" text-anchor="middle" font-weight="700">${layer.join}</text>`;
     } else {
       shapes += `<rect class="box" x="${left}" y="${y}" width="200" height="28" rx="6"/><text x="${middle}" y="${y + 18.5}" text-anchor="middle">${layer.text}</text>`;
-      if (layer.note) shapes += `<text class="muted" x="${width}" y="${y + 18.5}" text-anchor="end">${layer.note}</text>`;
+      if (layer.note)
+        shapes += `<text class="muted" x="${width}" y="${y + 18.5}" text-anchor="end">${layer.note}</text>`;
     }
     y += step;
   }
   const color = `var(--${connection})`;
-  const around = joined && `<path class="shortcut" stroke="${color}" d="M${middle} ${top - 16}H40V${joined}H${middle - 15}"/>`;
+  const around =
+    joined && `<path class="shortcut" stroke="${color}" d="M${middle} ${top - 16}H40V${joined}H${middle - 15}"/>`;
   const height = y + 32;
   const end = y - 14;
   return (
@@ -92,16 +103,21 @@ function blockLabel(connection, index, growth, { reads, channels }) {
 function chart({ width, height, label, series, xRange, yRange, xTicks, yTicks, xTitle, level }) {
   const pad = { left: 62, right: 16, top: 12, bottom: 40 };
   const x = (value) => pad.left + ((value - xRange[0]) / (xRange[1] - xRange[0])) * (width - pad.left - pad.right);
-  const y = (value) => height - pad.bottom - ((value - yRange[0]) / (yRange[1] - yRange[0])) * (height - pad.top - pad.bottom);
+  const y = (value) =>
+    height - pad.bottom - ((value - yRange[0]) / (yRange[1] - yRange[0])) * (height - pad.top - pad.bottom);
   let svg = `<svg viewBox="0 0 ${width} ${height}" role="img" aria-label="${label}">`;
   for (const [value, text] of yTicks) {
     svg += `<path class="axis" d="M${pad.left} ${y(value)}H${width - pad.right}"/><text class="muted" x="${pad.left - 6}" y="${y(value) + 4}" text-anchor="end">${text}</text>`;
   }
-  for (const [value, text] of xTicks) svg += `<text class="muted" x="${x(value)}" y="${height - pad.bottom + 17}" text-anchor="middle">${text}</text>`;
+  for (const [value, text] of xTicks)
+    svg += `<text class="muted" x="${x(value)}" y="${height - pad.bottom + 17}" text-anchor="middle">${text}</text>`;
   svg += `<text class="muted" x="${(pad.left + width - pad.right) / 2}" y="${height - 5}" text-anchor="middle">${xTitle}</text>`;
-  if (level) svg += `<path d="M${pad.left} ${y(level.value)}H${width - pad.right}" stroke="var(--muted)" stroke-dasharray="1 4"/><text class="muted" x="${pad.left - 6}" y="${y(level.value) + 4}" text-anchor="end">${level.text}</text>`;
+  if (level)
+    svg += `<path d="M${pad.left} ${y(level.value)}H${width - pad.right}" stroke="var(--muted)" stroke-dasharray="1 4"/><text class="muted" x="${pad.left - 6}" y="${y(level.value) + 4}" text-anchor="end">${level.text}</text>`;
   for (const { color, dash, mark, points, chosen = [] } of series) {
-    const line = points.map((point, i) => `${i ? "L" : "M"}${x(point[0]).toFixed(1)} ${y(point[1]).toFixed(1)}`).join("");
+    const line = points
+      .map((point, i) => `${i ? "L" : "M"}${x(point[0]).toFixed(1)} ${y(point[1]).toFixed(1)}`)
+      .join("");
     svg += `<path d="${line}" fill="none" stroke="${color}" stroke-width="2.5" stroke-dasharray="${dash}"/>`;
     points.forEach((point, i) => {
       const big = chosen.includes(i);
@@ -113,8 +129,10 @@ function chart({ width, height, label, series, xRange, yRange, xTicks, yTicks, x
 
 function marker(kind, x, y, r, color, big) {
   const edge = big ? ' stroke="var(--ink)" stroke-width="2.5"' : "";
-  if (kind === "square") return `<rect x="${x - r}" y="${y - r}" width="${2 * r}" height="${2 * r}" fill="${color}"${edge}/>`;
-  if (kind === "triangle") return `<path d="M${x} ${y - 1.2 * r}L${x + 1.1 * r} ${y + r}H${x - 1.1 * r}Z" fill="${color}"${edge}/>`;
+  if (kind === "square")
+    return `<rect x="${x - r}" y="${y - r}" width="${2 * r}" height="${2 * r}" fill="${color}"${edge}/>`;
+  if (kind === "triangle")
+    return `<path d="M${x} ${y - 1.2 * r}L${x + 1.1 * r} ${y + r}H${x - 1.1 * r}Z" fill="${color}"${edge}/>`;
   return `<circle cx="${x}" cy="${y}" r="${r}" fill="${color}"${edge}/>`;
 }
 
