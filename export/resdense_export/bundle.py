@@ -18,8 +18,8 @@ from resdense_keras.errors import RequestError
 
 from . import budget as budgets
 from . import card, description, gates, golden, metadata
-from .conversion import convert
 from .quantization import SCHEMES, quantize
+from .rewriting import float_files
 from .sandbox import Child
 from .stock import stock
 from .uint8_input import with_uint8_input
@@ -149,7 +149,7 @@ def schemes_for(schemes, has_data):
 
 
 def make_files(bundle, schemes, *, limits, baseline=False, steps):
-    """Converts once, quantizes many, and keeps each file that passes its gates.
+    """Rewrites, converts once a graph, quantizes many, and keeps each file that passes its gates.
 
     Args:
         bundle: Its `exports` and `rejected` are filled.
@@ -162,15 +162,15 @@ def make_files(bundle, schemes, *, limits, baseline=False, steps):
     bundle.probabilities = gates.are_probabilities(expected)
     with Child() as child:
         common = bundle, partial(gates.check, child=child), limits, expected
-        steps.start(f"{bundle.name}: convert, fp32")
-        floating = convert(bundle.model)
+        floating = float_files(bundle.model)
         for scheme in schemes:
-            if scheme != "fp32":
-                steps.start(f"{bundle.name}: {scheme}")
+            steps.start(f"{bundle.name}: {scheme}")
+            row = SCHEMES[scheme]
+            source = floating(row.graph)
             if scheme == "int8" and bundle.budget:
-                _keep_within_budget(*common, floating, child, steps)
+                _keep_within_budget(*common, source, child, steps)
                 continue
-            content = quantize(floating, scheme, bundle.calibration if SCHEMES[scheme].calibrated else None)
+            content = quantize(source, scheme, bundle.calibration if row.calibrated else None)
             _keep(*common, "rewritten", scheme, content)
         for scheme in schemes if baseline else ():
             steps.start(f"{bundle.name}: {scheme} by the stock converter")

@@ -35,11 +35,18 @@ _FLOAT16_WEIGHTS = {"num_bits": 16, "dtype": "FLOAT"}
 
 @dataclass(frozen=True)
 class Scheme:
-    """How numbers are stored and computed. `recipe` is ai-edge-quantizer's; `calibrated` schemes need images."""
+    """How numbers are stored and computed.
+
+    Attributes:
+        recipe: ai-edge-quantizer's.
+        calibrated: Whether it needs images.
+        graph: Which of rewriting.GRAPHS it is made from.
+    """
 
     summary: str
     recipe: tuple[dict[str, Any], ...] = ()
     calibrated: bool = False
+    graph: str = "float"
 
 
 SCHEMES = {
@@ -77,6 +84,7 @@ SCHEMES = {
             _rule("OUTPUT", "no_quantize"),
         ),
         calibrated=True,
+        graph="int8",
     ),
 }
 

@@ -1,0 +1,76 @@
+"""Exact rewrites of a net before it is converted: one a file, each a function nodes -> Rewrite.
+
+`GRAPHS` says which run for which graph, in which order. There are two graphs: the float one, from which fp32, fp16 and
+dynamic files are made, and int8's, which has its own pooling.
+"""
+
+from resdense_keras.errors import unknown
+
+from ..conversion import as_float32, convert
+from ..emit import emit
+from ..graph import read
+from .depthwise import as_depthwise
+from .editing import Rewrite
+from .fold_back import fold_back
+from .fold_forward import fold_forward
+from .identities import drop_identities
+from .padding import finite_padding, fuse_padding
+from .pool_as_depthwise import pool_as_depthwise
+from .pool_first import pool_first
+from .strides import delegate_strides
+
+_COMMON = (
+    drop_identities,
+    fuse_padding,
+    finite_padding,
+    delegate_strides,
+    fold_back,
+    fold_forward,
+    pool_first,
+    fold_back,  # again: pooling that moved has made new neighbours
+)
+GRAPHS = {
+    "float": (*_COMMON, as_depthwise),
+    "int8": (*_COMMON, as_depthwise, pool_as_depthwise),
+}
+
+
+def rewrite(model, graph="float"):
+    """An equal model that phones run faster.
+
+    Args:
+        model: Functional or Sequential Keras model; not changed.
+        graph: A name in GRAPHS: "float", or "int8" for a model that is quantized afterwards.
+    Returns:
+        Functional model of the same inputs and outputs: their order, shapes and values.
+    Raises:
+        RequestError: an unknown graph, a model that is no graph of layers, or a layer that cannot be copied; it is
+            named.
+    """
+    if graph not in GRAPHS:
+        raise unknown("graph", graph, GRAPHS)
+    return emit(apply(read(model), GRAPHS[graph]), model.name)
+
+
+def apply(nodes, passes):
+    """The nodes after all passes, one after the other."""
+    for change in passes:
+        nodes = change(nodes).nodes
+    return nodes
+
+
+def float_files(model):
+    """A function {name in GRAPHS} -> float .tflite bytes of the rewritten `model`.
+
+    Each graph is converted when it is first asked for, and where both are the same only once.
+    """
+    source, files = read(as_float32(model)), {}
+
+    def made(graph):
+        nodes = apply(source, GRAPHS[graph])
+        layout = tuple((node.name, node.kind) for node in nodes)
+        if layout not in files:
+            files[layout] = convert(emit(nodes, model.name))
+        return files[layout]
+
+    return made

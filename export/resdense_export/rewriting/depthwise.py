@@ -1,0 +1,37 @@
+"""A batch norm that cannot fold becomes one operator instead of two."""
+
+from .editing import Editor
+
+
+def as_depthwise(nodes):
+    """Makes the scale and shift that are left 1x1 depthwise convolutions.
+
+    Why: the converter writes a MUL and an ADD, each a pass over memory; the convolution is one, and takes a ReLU that
+    follows along. In DenseNet and pre-activation nets these are the batch norms behind a Concatenate or an Add.
+    Pattern: Affine on an image, its scale not all ones (a bare shift is a single ADD already).
+    Kernel: XNNPACK's depthwise convolution with bias and fused clamp.
+    """
+    graph = Editor(nodes)
+    for node in graph.kinds("Affine"):
+        scale, shift = node.weights["scale"], node.weights["shift"]
+        if len(node.shape) != 3:
+            graph.kept(node, f"its output {node.shape} is no image")
+        elif (scale == 1).all():
+            graph.kept(node, "it only adds")
+        else:
+            graph.change(node, kind="DepthwiseConv2D", attributes=ONE_BY_ONE, weights=_kernel(scale, shift))
+            graph.changed(node)
+    return graph.done()
+
+
+ONE_BY_ONE = {
+    "kernel_size": (1, 1),
+    "strides": (1, 1),
+    "padding": "valid",
+    "dilation_rate": (1, 1),
+    "depth_multiplier": 1,
+}
+
+
+def _kernel(scale, shift):
+    return {"kernel": scale.reshape(1, 1, -1, 1).copy(), "bias": shift.copy()}

@@ -1,0 +1,66 @@
+"""A batch norm, or the input's normalisation, into the convolutions that read it."""
+
+import numpy as np
+
+from .editing import Editor
+
+
+def fold_forward(nodes):
+    """Folds scale and shift into every convolution or dense layer that reads them.
+
+    Why: the convolution multiplies and adds anyway.
+    Pattern: Affine -> [zero padding] -> Conv2D or Dense, and nothing else reads the Affine. Without padding both fold.
+    A convolution that pads with zeros takes the scale alone: the zeros stand behind the shift, so merging it would
+    change every pixel at the border. The shift stays as one ADD before the padding.
+    """
+    graph = Editor(nodes)
+    for node in graph.kinds("Affine"):
+        readers, why = _readers(graph, node)
+        if not readers:
+            graph.kept(node, why)
+        elif not any(_pads(graph, reader) for reader in readers):
+            for reader in readers:
+                graph.change(reader, weights=after(reader, node.weights["scale"], node.weights["shift"]))
+            graph.drop(node)
+            graph.changed(node)
+        elif (node.weights["scale"] == 0).any():
+            graph.kept(node, "a scale of zero cannot be divided out of the shift")
+        elif (node.weights["scale"] != 1).any():
+            scale, shift = node.weights["scale"], node.weights["shift"]
+            for reader in readers:
+                graph.change(reader, weights=after(reader, scale, np.zeros_like(shift)))
+            graph.change(node, weights={"scale": np.ones_like(scale), "shift": shift / scale})
+            graph.changed(node)
+    return graph.done()
+
+
+def _readers(graph, node):
+    """(the convolutions and dense layers that read `node`, None), or ([], what else reads it)."""
+    found = []
+    for user in graph.users(node):
+        steps = graph.users(user) if user.kind == "ZeroPadding2D" else [user]
+        for reader in steps:
+            if reader.kind not in ("Conv2D", "Dense"):
+                return [], f"{reader.name} after it is {reader.kind}"
+            found.append(reader)
+    return found, "nothing reads it"
+
+
+def _pads(graph, reader):
+    if graph.source(reader).kind == "ZeroPadding2D":
+        return True
+    return (
+        reader.kind == "Conv2D"
+        and reader.attributes["padding"] == "same"
+        and max(reader.weights["kernel"].shape[:2]) > 1
+    )
+
+
+def after(node, scale, shift):
+    """Weights of `node` such that it computes on x what it computed on scale * x + shift."""
+    kernel = node.weights["kernel"]  # (..., C, outputs)
+    moved = kernel.reshape(-1, *kernel.shape[-2:]).sum(0).T @ shift
+    weights = {"kernel": kernel * scale[:, np.newaxis]}
+    if "bias" in node.weights or moved.any():
+        weights["bias"] = node.weights.get("bias", 0.0) + moved
+    return weights

@@ -1,0 +1,193 @@
+"""Every pass alone leaves every net as it is, to the last digits of float64, and does what it promises."""
+
+from collections import Counter
+
+import keras
+import numpy as np
+import pytest
+from hypothesis import Phase, given, settings
+from hypothesis import strategies as st
+from keras import layers, ops
+
+from resdense_export.emit import emit
+from resdense_export.graph import read
+from resdense_export.rewriting import GRAPHS, apply, rewrite
+
+from .conftest import EXACT, NETS, largest_difference, policy, randomize
+
+PASSES = {change.__name__: change for passes in GRAPHS.values() for change in passes}
+EXPECTED_CHANGES = {  # in the net of patterns
+    "drop_identities": 3,
+    "fuse_padding": 2,
+    "finite_padding": 2,
+    "delegate_strides": 2,
+    "fold_back": 4,
+    "fold_forward": 1,
+    "pool_first": 1,
+    "as_depthwise": 6,
+    "pool_as_depthwise": 1,
+}
+
+
+def through(nodes, change):
+    done = change(nodes)
+    return emit(done.nodes, "changed"), done
+
+
+@pytest.mark.parametrize("net", NETS)
+@pytest.mark.parametrize("change", PASSES)
+def test_each_pass_alone_is_exact(change, net, nets64):
+    model, _ = through(read(nets64[net]), PASSES[change])
+    assert largest_difference(nets64[net], model) <= EXACT["float64"]
+
+
+@pytest.mark.parametrize("change", PASSES)
+def test_each_pass_finds_its_patterns_and_names_what_it_left(change, nets64):
+    _, done = through(read(nets64["patterns"]), PASSES[change])
+    assert len(done.changed) == EXPECTED_CHANGES[change], (done.changed, done.kept)
+    assert all(why for why in done.kept.values())
+
+
+@pytest.mark.parametrize("net", NETS)
+@pytest.mark.parametrize("graph", GRAPHS)
+def test_all_passes_together_are_exact(graph, net, nets64):
+    rewritten = rewrite(nets64[net], graph)
+    assert rewritten is not nets64[net]
+    assert largest_difference(nets64[net], rewritten) <= EXACT["float64"]
+
+
+@pytest.mark.parametrize("net", NETS)
+def test_float32_stays_within_its_rounding(net):
+    model = randomize(NETS[net]())
+    assert largest_difference(model, rewrite(model)) <= EXACT["float32"]
+
+
+def kinds(model, graph="float"):
+    nodes = read(model)
+    for change in GRAPHS[graph]:
+        nodes = change(nodes).nodes
+    return Counter(node.kind for node in nodes)
+
+
+@pytest.mark.parametrize("net", NETS)
+def test_no_batch_norm_is_left_on_an_image(net, nets64):
+    rewritten = rewrite(nets64[net])
+    left = [layer.name for layer in rewritten.layers if isinstance(layer, layers.BatchNormalization | layers.Dropout)]
+    assert left == []
+
+
+def test_densenet_keeps_one_operator_for_each_norm_behind_a_concatenation(nets64):
+    # 3 blocks of 2 bottlenecks: the norm between its two convolutions folds, the first one and each transition's stay.
+    norms = 3 * 2 + 2 + 1
+    assert kinds(nets64["densenet-bc"])["DepthwiseConv2D"] == norms
+    assert kinds(nets64["densenet-bc"], "int8")["DepthwiseConv2D"] == norms + 2  # its two average poolings
+
+
+def test_resnet_v1_becomes_convolutions_alone(nets64):
+    found = kinds(nets64["v1, option A"])
+    assert (found["Conv2D"], found["DepthwiseConv2D"], found["Affine"]) == (7 + 2, 0, 1)  # 2 shortcuts, the mean's ADD
+
+
+def test_scale_of_the_input_goes_into_the_first_convolution_and_the_mean_stays(nets64):
+    (mean,) = (node for node in read(rewrite(nets64["v1.5"])) if node.kind == "Affine")
+    assert (mean.weights["scale"] == 1).all() and (mean.weights["shift"] < 0).all()
+
+
+def test_source_model_is_left_as_it_was(nets64):
+    model = nets64["densenet-bc"]
+    before = [np.array(weight) for weight in model.get_weights()], [layer.name for layer in model.layers]
+    rewrite(model)
+    assert all((a == b).all() for a, b in zip(before[0], model.get_weights(), strict=True))
+    assert before[1] == [layer.name for layer in model.layers]
+    assert all(len(layer._inbound_nodes) == 1 for layer in model.layers)
+
+
+def test_norm_that_feeds_two_convolutions_folds_into_both_or_not_at_all():
+    def net(padding):
+        inputs = keras.Input((6, 6, 4))
+        x = layers.BatchNormalization()(inputs)
+        pair = [layers.Conv2D(3, 3, padding=padding)(x), layers.Conv2D(3, 3, padding="valid")(x)]
+        return randomize(keras.Model(inputs, [layers.GlobalAveragePooling2D()(part) for part in pair]))
+
+    with policy("float64"):
+        valid, same = net("valid"), net("same")
+    assert largest_difference(valid, rewrite(valid)) <= EXACT["float64"]
+    assert largest_difference(same, rewrite(same)) <= EXACT["float64"]
+    assert (kinds(valid)["Affine"], kinds(same)["Affine"]) == (0, 1)  # the zeros at the border stand behind the shift
+
+
+# Random nets
+
+
+@st.composite
+def random_nets(draw):
+    """A model of five to twelve layers in float64, each reading any earlier one whose shape fits."""
+    inputs = keras.Input((draw(st.integers(7, 10)), draw(st.integers(7, 10)), 3))
+    made = [inputs]
+    for _ in range(draw(st.integers(5, 12))):
+        x = draw(st.sampled_from(made[-3:]))
+        made.append(draw(st.sampled_from([step for step, fits in STEPS if fits(x)]))(draw, x, made))
+    x = layers.GlobalAveragePooling2D()(made[-1])
+    return randomize(keras.Model(inputs, layers.Dense(3)(x)), draw(st.integers(0, 99)))
+
+
+def conv(draw, x, made):
+    kernel = draw(st.sampled_from([1, 2, 3]))
+    settings = {"padding": draw(st.sampled_from(["same", "valid"])), "strides": draw(st.sampled_from([1, 2]))}
+    activation = draw(st.sampled_from([None, None, "relu", "silu"]))
+    x = layers.ZeroPadding2D(draw(st.integers(1, 2)))(x) if draw(st.booleans()) else x
+    return layers.Conv2D(4, kernel, use_bias=draw(st.booleans()), activation=activation, **settings)(x)
+
+
+def depthwise(draw, x, made):
+    return layers.DepthwiseConv2D(3, padding="same", depth_multiplier=draw(st.integers(1, 2)))(x)
+
+
+def lowest_padding(draw, x, made):
+    x = ops.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)), constant_values=float("-inf"))
+    return layers.MaxPooling2D(draw(st.integers(2, 3)), strides=draw(st.integers(1, 2)))(x)
+
+
+def join(draw, x, made):
+    same = [other for other in made if other.shape == x.shape]
+    near = [other for other in made if other.shape[:3] == x.shape[:3]]
+    if draw(st.booleans()):
+        return layers.Add()([x, draw(st.sampled_from(same))])
+    return layers.Concatenate()([x, draw(st.sampled_from(near))])
+
+
+def always(x):
+    return True
+
+
+def at_least_3(x):
+    return min(x.shape[1:3]) >= 3
+
+
+STEPS = [
+    (conv, at_least_3),
+    (depthwise, always),
+    (lowest_padding, at_least_3),
+    (join, always),
+    (join, always),
+    (lambda draw, x, made: layers.BatchNormalization(scale=draw(st.booleans()))(x), always),
+    (lambda draw, x, made: layers.BatchNormalization(epsilon=0.01)(x), always),
+    (lambda draw, x, made: layers.ReLU(max_value=draw(st.sampled_from([None, 6])))(x), always),
+    (lambda draw, x, made: layers.Rescaling(0.1, offset=-1)(x), always),
+    (lambda draw, x, made: layers.Dropout(0.5)(x), always),
+    (lambda draw, x, made: layers.AveragePooling2D(2, padding=draw(st.sampled_from(["same", "valid"])))(x), at_least_3),
+    (lambda draw, x, made: layers.MaxPooling2D(1, strides=2)(x), at_least_3),
+    (lambda draw, x, made: ops.pad(x[:, ::2, ::2], ((0, 0), (0, 0), (0, 0), (1, 2))), at_least_3),
+    (lambda draw, x, made: ops.tanh(x), always),
+]
+
+
+@settings(max_examples=25, phases=[Phase.generate])  # shrinking a net takes minutes and helps little
+@given(data=st.data(), graph=st.sampled_from(list(GRAPHS)))
+def test_random_net_keeps_its_outputs_through_every_pass(data, graph):
+    with policy("float64"):
+        model = data.draw(random_nets())
+    nodes = apply(read(model), GRAPHS[graph])
+    assert largest_difference(model, emit(nodes)) <= EXACT["float64"], [
+        (node.kind, node.inputs) for node in read(model)
+    ]
