@@ -43,7 +43,7 @@ def main(arguments=None):
     try:
         with warnings.catch_warnings():
             warnings.showwarning = _warn
-            code = app(arguments, standalone_mode=False) or 0
+            code = app(_with_address(arguments), standalone_mode=False) or 0
         if code == 130:  # typer catches Ctrl-C and says nothing
             _complain("stopped", STOPPED)
     except (KeyboardInterrupt, Terminated) as stop:
@@ -56,6 +56,23 @@ def main(arguments=None):
             raise
         code = _explain(error)
     sys.exit(code)
+
+
+def _with_address(arguments):
+    """Writes `--lan` without an address as `--lan=pick`: typer knows no option whose value may be left out."""
+    from ipaddress import ip_address
+
+    def is_address(text):
+        try:
+            return bool(ip_address(text))
+        except ValueError:
+            return False
+
+    following = [*arguments[1:], ""]
+    return [
+        "--lan=pick" if argument == "--lan" and not is_address(after) else argument
+        for argument, after in zip(arguments, following, strict=True)
+    ]
 
 
 def _terminate(number, frame):
@@ -348,6 +365,28 @@ def learn(
     with contextlib.suppress(ImportError):  # the lesson itself says what is missing, with the install line
         _quiet_tensorflow()
     learning.run(chosen, out)
+
+
+@app.command()
+def phone(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A bundle, or a folder of bundles.")],
+    lan: Annotated[
+        str | None,
+        typer.Option("--lan", metavar="[ADDRESS]", help="Let phones on the network in; default: picks one."),
+    ] = None,
+    https: Annotated[bool, typer.Option("--https", help="One-day certificate: threads and WebGPU need it.")] = False,
+    usb: Annotated[bool, typer.Option("--usb", help="Let the Android phone on the cable in (adb).")] = False,
+    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="Default: a free one.")] = 0,
+    runtime: Annotated[
+        Path | None,
+        typer.Option("--runtime", metavar="DIR", help="LiteRT.js, by `npm ci`; default: fetched once."),
+    ] = None,
+    minutes: Annotated[float | None, typer.Option("--minutes", min=0.01, help="Stop after so long.")] = None,
+):
+    """Serve a page that measures the files in a phone's own browser; prints its URL and QR code."""
+    from .phone import command
+
+    command.serve(folder, lan=lan, https=https, usb=usb, port=port, runtime=runtime, minutes=minutes)
 
 
 def _show_report(report, out, as_json):

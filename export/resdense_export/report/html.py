@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 from statistics import fmean
 
-from . import units, view, words
+from . import devices, units, view, words
 from .palette import COLOURS, light
 
 # A row of the table of nets: what it is called, how a model's entry is written.
@@ -35,6 +35,11 @@ MEANINGS = (
     ("agreement", "Share of test images for which the file and the float Keras model name the same class."),
     ("largest difference", "The furthest that one probability of the file lies from the Keras model's."),
     ("latency", "Milliseconds for one image: the median, and the range from the 10th to the 90th percentile."),
+    (
+        "×2 beside a latency",
+        "A browser's median over this computer's for the same file: other machines, and WebAssembly, in one ratio.",
+    ),
+    ("delegated", "Operators that XNNPACK's fast kernels run, and in how many pieces; the rest takes the slow way."),
     (
         "fp32, fp16, dynamic, int8",
         "How a file stores numbers: 32 or 16 bit floats; 8 bit weights; 8 bit weights and activations.",
@@ -69,6 +74,7 @@ def page(report, plots):
         rows=_rows(report),
         conditions=view.conditions(report),
         files=_files(report),
+        places=_places(report),
         weak=any(export.get("weak") for model in report["models"] for export in model["exports"]),
         plots={name: (drawn, _inline(name, drawn.svg)) for name, drawn in plots.items()},
         meanings=MEANINGS,
@@ -120,11 +126,11 @@ def _spread(model, images):
 
 def _files(report):
     """One group a net: its files as rows of the table, and the schemes that were not written."""
-    conditions = view.conditions(report)
+    conditions, computer = view.conditions(report), devices.computer(report)
     return [
         {
             "net": net,
-            "rows": [_file(export, conditions) for export in view.ordered(model)],
+            "rows": [_file(export, conditions, computer) for export in view.ordered(model)],
             "rejected": {
                 scheme: "; ".join(f"{gate}: {why}" for gate, why in gates.items())
                 for scheme, gates in model.get("rejected", {}).items()
@@ -134,7 +140,31 @@ def _files(report):
     ]
 
 
-def _file(export, conditions):
+def _places(report):
+    """What ran where: (the browsers' conditions, one group a net with a row a file); None where nothing is known."""
+    conditions = [found for found in view.conditions(report) if found != devices.computer(report)]
+    exports = [export for model in report["models"] for export in model["exports"]]
+    if not any(export["delegated"] for export in exports) and not conditions:
+        return None
+    groups = [
+        {"net": net, "rows": [_place(export, conditions) for export in view.ordered(model)]}
+        for net, model in zip(_nets(report), report["models"], strict=True)
+    ]
+    return conditions, groups
+
+
+def _place(export, conditions):
+    measured = [view.measured(export, condition) for condition in conditions]
+    return {
+        "scheme": export["scheme"],
+        "stock": export["converter"] == "stock",
+        "here": devices.delegated(export),
+        "ran": [units.NOTHING if row is None else devices.ran(row) for row in measured],
+    }
+
+
+def _file(export, conditions, computer):
+    here = computer and view.measured(export, computer)
     images, interval = export["images"], export["accuracy_interval"]
     difference = export["max_difference"]
     return {
@@ -146,17 +176,23 @@ def _file(export, conditions):
         "interval": interval and units.percents(*interval, images),
         "agreement": units.percent(export["agreement"], images),
         "difference": units.NOTHING if difference is None else f"{difference:.2g}",
-        "latencies": [_time(view.measured(export, condition)) for condition in conditions],
+        "latencies": [_time(view.measured(export, condition), here) for condition in conditions],
         "gates": _gates(export),
     }
 
 
-def _time(measurement):
+def _time(measurement, here):
+    """One cell: the median, its range, how many times the computer's it is, and whether the answers were others."""
     if measurement is None:
-        return {"median": units.NOTHING, "range": None}
+        return {"median": units.NOTHING, "range": None, "times": None, "wrong": None}
     edges = measurement["p10_ms"], measurement["p90_ms"]
     shown = None if None in edges else " to ".join(units.significant(edge) for edge in edges)
-    return {"median": units.milliseconds(measurement["median_ms"]), "range": shown}
+    return {
+        "median": units.milliseconds(measurement["median_ms"]),
+        "range": shown,
+        "times": devices.times_of_computer(measurement, here),
+        "wrong": devices.wrong(measurement),
+    }
 
 
 def _gates(export):

@@ -301,6 +301,55 @@ def _latency_panel(axes, rows):
     axes.grid(axis="y", visible=False)
 
 
+def _devices(report, figure):
+    """A row of two panels a device: latency against accuracy, latency against bytes; a point is a file."""
+
+    timed = [(condition, rows) for condition in view.conditions(report) if (rows := _timed(report, condition))]
+    if not any(export["accuracy"] is not None for _, rows in timed for _, export, _ in rows):
+        return None
+    shown = timed[:MAX_PANELS]
+    parts = figure.subfigures(len(shown), 1, squeeze=False)[:, 0]
+    for part, (condition, rows) in zip(parts, shown, strict=True):
+        _device_panels(part, rows)
+        title = f"{_shortened(condition.name, 34)}, {condition.place}"
+        part.suptitle(title, x=0.02, ha="left", fontsize=9.5, fontweight="bold", color=light("ink"))
+    models = [model for model in report["models"] if any(model is row[0] for _, rows in shown for row in rows)]
+    _family_legend(figure, models, marker="o", linestyle="")
+    _scheme_legend(figure, models)
+    return 0.5 + 1.95 * len(shown) + _legend_height(models)
+
+
+def _device_panels(part, rows):
+    """Accuracy on the left, bytes on the right, both over milliseconds."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    panels = part.subplots(1, 2)
+    for model, export, measurement in rows:
+        for panel, value in zip(panels, (export["accuracy"], export["bytes"]), strict=True):
+            if value is not None:
+                _device_point(panel, model, export, measurement["median_ms"], value)
+    _percent_axis(panels[0], "y")
+    panels[1].set_yscale("log")
+    _size_axis(panels[1].yaxis)
+    for panel, label in zip(panels, ("accuracy (%)", "file size"), strict=True):
+        panel.set(xscale="log", xlabel="milliseconds", ylabel=label)
+        panel.margins(0.12)
+        panel.xaxis.set_major_locator(LogLocator(10, subs=(1, 2, 5)))
+        panel.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        panel.xaxis.set_minor_formatter(NullFormatter())
+
+
+def _device_point(panel, model, export, milliseconds, value):
+    panel.plot(
+        milliseconds,
+        value,
+        MARKERS.get(export["scheme"], OTHER_MARKER),
+        color=_colour(model),
+        markersize=6,
+        markerfacecolor=light("paper") if export["converter"] == "stock" else _colour(model),
+    )
+
+
 def _training(report, figure):
     """Loss above, accuracy below, over the epochs of the first seed."""
     from matplotlib.ticker import FuncFormatter, MaxNLocator
@@ -388,6 +437,12 @@ PLOTS = {
         "Dot: median; line: from the 10th to the 90th percentile of all rounds. Where lines overlap, the files tie. "
         "Within a group the nets stand in the legend's order, the stock converter's files hollow.",
         _latency,
+    ),
+    "devices": Plot(
+        "Accuracy and size against time, device by device",
+        "A point is a file. Left: up and to the left is better; right: down and to the left. No time of one device is "
+        "mixed with another's.",
+        _devices,
     ),
     "training": Plot(
         "Training curves",

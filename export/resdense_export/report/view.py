@@ -29,8 +29,13 @@ class Condition:
     @property
     def details(self):
         """`ai-edge-litert 2.3.0, cpu, 1 thread`."""
+        return ", ".join(part for part in (self.runtime, self.place) if part)
+
+    @property
+    def place(self):
+        """`cpu, 1 thread`."""
         threads = self.threads and (f"{self.threads} thread" + "s" * (self.threads != 1))
-        return ", ".join(part for part in (self.runtime, self.accelerator, threads) if part)
+        return ", ".join(part for part in (self.accelerator, threads) if part)
 
 
 def printable(value):
@@ -86,8 +91,8 @@ def measured(export, condition):
 
 def _condition(measurement):
     device = measurement["device"]
-    # Whether XNNPACK takes a file is the file's doing, not the place's: those it leaves stand in the same column.
-    accelerator = (measurement["accelerator"] or "").removeprefix("xnnpack-")
+    # Whether XNNPACK or a GPU takes a file wholly is the file's doing, not the place's: all stand in the same column.
+    accelerator = (measurement["accelerator"] or "").removeprefix("xnnpack-").removesuffix("-partial")
     return Condition(
         device["id"], measurement["runtime"], accelerator, measurement["threads"], device["name"], device["os"] or ""
     )

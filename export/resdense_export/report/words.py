@@ -6,7 +6,7 @@ tie: with the numbers swapped it turns round.
 
 from dataclasses import dataclass
 
-from . import noise, units, view
+from . import devices, noise, units, view
 
 ABOUT_EQUAL = 1.1  # sizes within this ratio are called about equal
 SAME_SIZE = 1.01  # a control net within this ratio of parameters differs in its shortcuts alone
@@ -346,7 +346,9 @@ def _limits(report, pair, conditions):
     if conditions:
         places = units.listing(list(dict.fromkeys(condition.name for condition in conditions)))
         yield f"the times hold for {places}; another processor may order the files otherwise."
-        yield from (_limit_of_drift(report, condition) for condition in conditions)
+        for condition in conditions:
+            yield _limit_of_drift(report, condition)
+            yield from devices.limits(report, condition)
     else:
         yield "no latency was measured."
     if any(model["activation_bytes"] for model in report["models"]):

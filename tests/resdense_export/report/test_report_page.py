@@ -300,7 +300,8 @@ def test_a_bundle_without_data_has_a_page_of_its_own(browser, pages, bundle_repo
         assert page.evaluate("document.documentElement.scrollWidth") <= 360
         assert page.complaints == []
         assert page.get_by_role("heading", level=1).inner_text() == "resnet20"
-        assert page.get_by_text("stock converter", exact=True).count() == 3
+        files = page.get_by_role("region", name="The files")
+        assert files.get_by_text("stock converter", exact=True).count() == 3
 
 
 def test_failed_gates_and_files_that_were_not_written_are_shown(browser, pages, report):

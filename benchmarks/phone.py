@@ -1,0 +1,135 @@
+"""`resdense phone`, its page in Chromium on this machine: start, idle cost, first measurement, browser beside native.
+
+    resdense compare --out report && python benchmarks/phone.py report --runtime FOLDER     # 2 minutes on 2 cores
+
+FOLDER is where `npm ci` has put LiteRT.js. Goals: a page under 150 kB without the runtime, the first measurement within
+3 s of the runtime's loading, an idle server under 1 % of a core and 150 MB. The latencies of browser and LiteRT are of
+one machine, minutes apart: read them as ratios. Works on a copy of the report; writes to benchmarks/results/.
+"""
+
+import argparse
+import datetime
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from importlib.metadata import version
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from resdense_export import measurement
+from resdense_export.phone import site
+from resdense_export.report import read_report
+from resdense_keras import files
+
+CHROMIUM = "/usr/bin/chromium"
+GOALS = {"page_bytes": 150_000, "first_measurement_s": 3.0, "idle_share_of_a_core": 0.01, "idle_resident_bytes": 150e6}
+IDLE_SECONDS = 30
+NAME = "benchmark"
+RESULTS = Path(__file__).parent / "results"
+
+
+def page_bytes():
+    """Bytes of the page with its modules, without the runtime."""
+    return sum(served.source.stat().st_size for served in site.page().values())
+
+
+def used(process):
+    """(seconds of processor time, bytes in memory) of a process."""
+    fields = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()
+    ticks, pages = int(fields[11]) + int(fields[12]), int(fields[21])
+    return ticks / os.sysconf("SC_CLK_TCK"), pages * os.sysconf("SC_PAGE_SIZE")
+
+
+def idle(process):
+    """(share of a core, bytes in memory) of a server that nobody asks for anything."""
+    before, _ = used(process)
+    time.sleep(IDLE_SECONDS)
+    after, resident = used(process)
+    return (after - before) / IDLE_SECONDS, resident
+
+
+def measure_page(url, rounds):
+    """Measures all files on the page, one thread; gives the seconds from the loaded runtime to the first time."""
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        page = browser.new_page()
+        page.goto(url)
+        page.wait_for_selector("#place option", state="attached")
+        for box in page.locator("#files input").all():
+            box.check()
+        page.fill("#device-name", NAME)
+        page.fill("#rounds", str(rounds))
+        page.click("#start")
+        page.get_by_text("The report on the computer has these numbers now.").wait_for(timeout=600_000)
+        first, loaded = (
+            page.evaluate(f"performance.getEntriesByName('resdense-{mark}')[0].startTime")
+            for mark in ("first", "runtime")
+        )
+        browser.close()
+    return (first - loaded) / 1000
+
+
+def side_by_side(folder):
+    """A row a file: LiteRT's median on this machine as the report has it, the page's, and the ratio."""
+    rows = []
+    for model in read_report(folder)["models"]:
+        for export in model["exports"]:
+            native = next(row for row in export["measurements"] if "secure_context" not in row)
+            browser = next(row for row in export["measurements"][::-1] if row["device"]["name"] == NAME)
+            row = {"net": model["name"], "scheme": export["scheme"], "converter": export["converter"]}
+            row |= {"native_ms": round(native["median_ms"], 4), "browser_ms": round(browser["median_ms"], 4)}
+            rows.append(row | {"ratio": round(browser["median_ms"] / native["median_ms"], 2)})
+    return rows
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("folder", type=Path)
+    parser.add_argument(
+        "--runtime", default=os.environ.get("RESDENSE_LITERTJS"), required="RESDENSE_LITERTJS" not in os.environ
+    )
+    parser.add_argument("--rounds", type=int, default=60)
+    given = parser.parse_args()
+    with tempfile.TemporaryDirectory() as place:
+        copy = shutil.copytree(given.folder, Path(place) / "report")
+        command = [sys.executable, "-m", "resdense_export", "phone", str(copy), "--runtime", str(given.runtime)]
+        start = time.perf_counter()
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
+            url = process.stdout.readline().strip()
+            started = time.perf_counter() - start
+            share, resident = idle(process)
+            first = measure_page(url, given.rounds)
+            _, resident_after = used(process)
+            process.terminate()
+        rows = side_by_side(copy)
+    result = {
+        "benchmark": "phone",
+        "date": datetime.date.today().isoformat(),
+        "machine": measurement.machine(),
+        "versions": {name: version(name) for name in ("starlette", "uvicorn", "ai-edge-litert")},
+        "scheme": urlsplit(url).scheme,
+        "start_s": round(started, 2),
+        "page_bytes": page_bytes(),
+        "idle_share_of_a_core": round(share, 4),
+        "idle_resident_bytes": resident,
+        "resident_bytes_after_a_measurement": resident_after,
+        "first_measurement_s": round(first, 2),
+        "files": rows,
+        "goals": GOALS,
+    }
+    for name, goal in GOALS.items():
+        print(f"{name}: {result[name]:g} (< {goal:g})")
+    print(f"start_s: {started:.2f}")
+    for row in rows:
+        times = f"LiteRT {row['native_ms']} ms, browser {row['browser_ms']} ms, ×{row['ratio']}"
+        print(f"{row['net']} {row['scheme']}: {times}")
+    files.write_json(RESULTS / f"phone-{result['date']}.json", result)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,84 @@
+// The images whose answers are known, and whether a net gives them.
+
+import * as api from "./api.js";
+import { decode, pixelsFor } from "./images.js";
+
+const MADE_UP = 4; // images where a bundle has none that a browser can read
+
+/** {images: [pixels], labels: [label or null], expected(file): [probabilities] or null} of a net of the catalog. */
+export async function golden(model) {
+  const { shape } = model.input;
+  if (!model.golden || ![1, 3].includes(shape[3])) return { images: madeUp(shape), labels: null, expected: () => null };
+  const answers = await api.json(model.golden.probabilities);
+  const images = await Promise.all(
+    model.golden.images.map(async (row) => pixelsFor(await decode(new Blob([await api.bytes(row.url)])), shape)),
+  );
+  return {
+    images,
+    labels: model.golden.images.map((row) => row.label),
+    tolerance: model.golden.tolerance,
+    expected: (name) => {
+      const rows = answers.images.map((row) => row.probabilities[name]);
+      return rows.every(Boolean) ? rows : null;
+    },
+  };
+}
+
+function madeUp(shape) {
+  const length = shape[1] * shape[2] * shape[3];
+  return Array.from({ length: MADE_UP }, (_, image) => Float32Array.from({ length }, (_, i) => (i * 37 + image * 101) % 256));
+}
+
+/** The place of the greatest value. */
+export function top1(probabilities) {
+  let best = 0;
+  for (let i = 1; i < probabilities.length; i++) if (!(probabilities[i] <= probabilities[best])) best = i;
+  return best;
+}
+
+/** Keeps account of a file's answers over all timed runs. */
+export class Account {
+  constructor(images, file) {
+    this.expected = images.expected(file.name);
+    this.labels = images.labels;
+    // Both int8 and dynamic compute in 8 bits, where another order of additions can move a value by a whole step.
+    this.limit = images.tolerance?.[["int8", "dynamic"].includes(file.scheme) ? "int8" : "float"];
+    this.seen = new Map(); // image: whether every run so far gave {same, right}
+    this.difference = 0;
+  }
+
+  /** Takes the answer to an image; a NaN is a wrong one. */
+  take(image, probabilities) {
+    if (!this.expected) return;
+    const expected = this.expected[image];
+    const before = this.seen.get(image) ?? { same: true, right: true };
+    const answer = top1(probabilities);
+    this.seen.set(image, {
+      same: before.same && answer === top1(expected),
+      right: before.right && answer === this.labels[image],
+    });
+    for (let i = 0; i < expected.length; i++) {
+      const difference = Math.abs(probabilities[i] - expected[i]);
+      this.difference = difference <= this.difference ? this.difference : Number.isFinite(difference) ? difference : Infinity;
+    }
+  }
+
+  /** The part of a result, or null where no answer is known. */
+  record() {
+    if (!this.expected || !this.seen.size) return null;
+    const seen = [...this.seen.values()];
+    const labelled = this.labels.every((label) => label !== null);
+    return {
+      images: seen.length,
+      same_top1: seen.filter((row) => row.same).length,
+      right: labelled ? seen.filter((row) => row.right).length : null,
+      max_difference: Number.isFinite(this.difference) ? this.difference : null,
+    };
+  }
+
+  /** Whether an answer was another one than LiteRT's on the computer. */
+  get wrong() {
+    const record = this.record();
+    return record !== null && (record.same_top1 < record.images || !(this.difference <= this.limit));
+  }
+}

@@ -1,0 +1,124 @@
+// The tab Try: one picture, two files side by side.
+
+import * as api from "./api.js";
+import { top1 } from "./golden.js";
+import { bar, byId, make, show } from "./dom.js";
+import { decode, pictureOf, pixelsFor } from "./images.js";
+import { load, Net } from "./runtime.js";
+import { milliseconds, percent, significant } from "./units.js";
+
+const TOP = 5;
+let picture = null; // the last one, an ImageBitmap
+let stream = null; // the camera's
+
+/** Fills the tab. */
+export function showTry(catalog) {
+  const sides = [0, 1].map((side) => new Side(catalog, side));
+  byId("pair").replaceChildren(...sides.map((side) => side.box));
+  const classify = () => picture && look(sides);
+  for (const side of sides) side.select.addEventListener("change", classify);
+  byId("photo").addEventListener("change", async ({ target }) => {
+    if (!target.files.length) return;
+    try {
+      picture = await decode(target.files[0]);
+      await classify();
+    } catch {
+      byId("tried").textContent = "This file is no image that this browser reads.";
+    }
+  });
+  show(byId("camera"), Boolean(navigator.mediaDevices?.getUserMedia));
+  byId("camera").addEventListener("click", openCamera);
+  byId("shoot").addEventListener("click", async () => {
+    picture = await createImageBitmap(byId("video"));
+    closeCamera();
+    classify();
+  });
+}
+
+async function openCamera() {
+  try {
+    stream = await navigator.mediaDevices.getUserMedia({ video: { facingMode: "environment" } });
+  } catch (error) {
+    byId("tried").textContent = `No camera: ${error.message}`;
+    return;
+  }
+  byId("video").srcObject = stream;
+  await byId("video").play();
+  for (const [id, shown] of [["video", true], ["shoot", true], ["camera", false]]) show(byId(id), shown);
+}
+
+function closeCamera() {
+  stream?.getTracks().forEach((track) => track.stop());
+  for (const [id, shown] of [["video", false], ["shoot", false], ["camera", true]]) show(byId(id), shown);
+}
+
+async function look(sides) {
+  const status = byId("tried");
+  status.textContent = "Looking …";
+  try {
+    await load("wasm", 1);
+    for (const side of sides) await side.classify(picture);
+    status.textContent = "Each took one run after one that is not counted, on one thread of the processor.";
+  } catch (error) {
+    status.textContent = `It did not work: ${error.message}`;
+  }
+}
+
+/** One of the two files, with what it sees. */
+class Side {
+  constructor(catalog, side) {
+    this.files = catalog.models.flatMap((model) => model.files.map((file) => ({ model, file })));
+    const names = this.files.map(({ model, file }, i) => make("option", { value: i }, `${model.name} ${file.scheme}${file.converter === "stock" ? " (stock)" : ""}`));
+    this.select = make("select", { id: `side-${side}` }, ...names);
+    const families = catalog.models.map((model) => model.family);
+    const wanted = families.indexOf(side ? "densenet" : "resnet");
+    const first = this.files.findIndex(({ model }) => model === catalog.models[wanted >= 0 ? wanted : Math.min(side, families.length - 1)]);
+    this.select.value = first;
+    this.seen = make("canvas", { class: "seen", role: "img", "aria-label": "The picture as this net takes it", hidden: true });
+    this.answer = make("div");
+    this.box = make("div", {}, make("label", { for: `side-${side}`, class: "quiet" }, side ? "Second file" : "First file"), this.select, this.seen, this.answer);
+  }
+
+  async classify(image) {
+    const { model, file } = this.files[this.select.value];
+    const net = await Net.compile(await api.bytes(file.url), "wasm", 1);
+    let tensor = null;
+    try {
+      const pixels = pixelsFor(image, net.shape);
+      this.show(pictureOf(pixels, net.shape));
+      tensor = net.tensor(pixels);
+      await net.run(tensor);
+      const start = performance.now();
+      const probabilities = await net.run(tensor);
+      this.say(model, probabilities, performance.now() - start);
+    } finally {
+      tensor?.delete();
+      net.delete();
+    }
+  }
+
+  /** The picture as the net takes it. */
+  show(picture) {
+    [this.seen.width, this.seen.height] = [picture.width, picture.height];
+    this.seen.getContext("2d").putImageData(picture, 0, 0);
+    show(this.seen);
+  }
+
+  say(model, probabilities, ms) {
+    const left = Float32Array.from(probabilities);
+    const guesses = [];
+    for (let i = 0; i < Math.min(TOP, left.length); i++) {
+      const place = top1(left);
+      guesses.push([model.labels?.[place] ?? `class ${place}`, probabilities[place]]);
+      left[place] = -Infinity;
+    }
+    const sure = model.output.meaning === "probabilities";
+    this.answer.className = model.family;
+    this.answer.replaceChildren(
+      make("p", {}, make("strong", {}, milliseconds(ms))),
+      ...guesses.map(([name, share]) =>
+        make("div", { class: "guess" }, make("b", {}, name), make("span", {}, sure ? percent(share) : significant(share)), sure ? bar(share) : null),
+      ),
+    );
+  }
+}

@@ -1,0 +1,128 @@
+"""What a phone sends: checked against its schema, turned into measurements, and added to report.json.
+
+One result holds one measurement of several files. It is added whole or not at all, under the lock that keeps other runs
+out of the folder, and a killed server leaves the report as it was or with the result in it.
+"""
+
+import datetime
+import functools
+import hashlib
+import json
+import time
+from contextlib import ExitStack
+from pathlib import Path
+
+from resdense_keras import files
+from resdense_keras.errors import RequestError, WorkError
+
+from ..report import read_report
+from ..report.schema import REPORT, validate
+
+MAX_REPORT = 16 * 2**20  # a report of ten nets on a hundred devices has 3 MB
+PATIENCE = 5.0  # seconds that a result waits for another writer
+
+
+class Wrong(ValueError):
+    """A result that does not say what a result says."""
+
+
+class Busy(RuntimeError):
+    """Another run is writing to the folder."""
+
+
+def parse(result):
+    """The result, once it is one.
+
+    Raises:
+        Wrong: names the place and the rule.
+    """
+    from jsonschema.exceptions import best_match
+
+    error = best_match(_validator().iter_errors(result))
+    if error is not None:
+        place = "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in error.absolute_path)
+        raise Wrong(f"the result is wrong at {place.removeprefix('.') or 'its top'}: {error.message[:200]}")
+    for row in result["files"]:
+        if not row["p10_ms"] <= row["median_ms"] <= row["p90_ms"]:
+            raise Wrong(f"{row['file']}: p10, median and p90 are not in order")
+        golden = row["golden"]
+        if golden and max(golden["same_top1"], golden["right"] or 0) > golden["images"]:
+            raise Wrong(f"{row['file']}: more images than there are")
+    return result
+
+
+def append(site, result):
+    """Adds a result to the reports of its files; False where it is there already (a phone that sends again).
+
+    Raises:
+        Wrong: a file that is not served here, or not with these bytes.
+        Busy: another run holds the folder.
+        WorkError: the report is full, or the disk.
+    """
+    with _locked(site.folder):
+        reports = {folder: read_report(folder) for folder in site.reports}
+        exports = [
+            (folder, export)
+            for folder, report in reports.items()
+            for model in report["models"]
+            for export in model["exports"]
+        ]
+        if any(row.get("result") == result["id"] for _, export in exports for row in export["measurements"]):
+            return False
+        known = {(export["file"], export["sha256"]): (folder, export) for folder, export in exports}
+        grown = set()
+        for row in result["files"]:
+            if (row["file"], row["sha256"]) not in known:
+                raise Wrong(f"{row['file']!r} with these bytes is not served here")
+            folder, export = known[row["file"], row["sha256"]]
+            export["measurements"].append(measurement(result, row))
+            grown.add(folder)
+        for folder in sorted(grown):
+            if (folder / REPORT).stat().st_size > MAX_REPORT:
+                raise WorkError(f"{folder / REPORT} has more than {MAX_REPORT:,} bytes", "begin a new report")
+            files.write_json(folder / REPORT, validate(reports[folder]))
+    return True
+
+
+def measurement(result, row):
+    """One record for report.json."""
+    device = result["device"]
+    known = {key: device[key] for key in ("name", "kind", "os", "browser", "cores")}
+    keys = ("accelerator", "rounds", "median_ms", "p10_ms", "p90_ms", "drift")
+    own = ("load_ms", "first_ms", "images_per_round", "golden")
+    shared = ("requested", "secure_context", "cross_origin_isolated", "hidden", "clock_ms")
+    return {
+        "device": {"id": device_id(device), **known},
+        "runtime": f"{result['runtime']}, {device['browser']}",
+        "threads": result["threads"],
+        **{key: row[key] for key in (*keys, *own)},
+        **{key: result[key] for key in shared},
+        "received": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "result": result["id"],
+    }
+
+
+def device_id(device):
+    """What tells devices apart: name, system, browser and cores, so that a phone keeps its column."""
+    parts = [str(device[key]) for key in ("name", "kind", "os", "cores")]
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:12]
+
+
+def _locked(folder):
+    """The lock of the folder, once whoever holds it has ended."""
+    stack, until = ExitStack(), time.monotonic() + PATIENCE
+    while True:
+        try:
+            stack.enter_context(files.lock(folder))
+            return stack
+        except RequestError as error:
+            if time.monotonic() > until:
+                raise Busy(error.message) from error
+            time.sleep(0.02)
+
+
+@functools.cache
+def _validator():
+    from jsonschema import Draft202012Validator
+
+    return Draft202012Validator(json.loads(Path(__file__).with_name("result.schema.json").read_text("utf-8")))

@@ -1,0 +1,135 @@
+"""uvicorn, for a network with strangers in it: who is slow is cut off, and a stop is a stop.
+
+None of the usual servers ends a request that never gets complete; here one has SECONDS for it, and an answer that its
+reader does not take has STALLED.
+"""
+
+import asyncio
+import resource
+import ssl
+
+import h11
+import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+SECONDS = 10.0  # from the first byte of a request, or the connection, to the request's end
+STALLED = 30.0  # without one byte of the answer taken
+GRACE = 2  # for answers that are under way when the server is told to stop
+HEAD_BYTES = 16 * 1024  # request line and headers
+
+
+class ImpatientProtocol(H11Protocol):
+    """HTTP/1.1 with an end to waiting."""
+
+    def __init__(self, *arguments, **options):
+        super().__init__(*arguments, **options)
+        self._until_complete = self._until_taken = None
+
+    def connection_made(self, transport):
+        super().connection_made(transport)
+        self._watch()
+
+    def data_received(self, data):
+        super().data_received(data)
+        self._watch()
+
+    def connection_lost(self, exc):
+        super().connection_lost(exc)
+        for timer in filter(None, (self._until_complete, self._until_taken)):
+            timer.cancel()
+
+    def pause_writing(self):
+        super().pause_writing()
+        self._until_taken = self.loop.call_later(STALLED, self.transport.abort)
+
+    def resume_writing(self):
+        super().resume_writing()
+        if self._until_taken:
+            self._until_taken.cancel()
+
+    def _watch(self):
+        """Starts the clock where a request is awaited or half there, stops it where one is complete."""
+        waiting = self.conn.their_state in (h11.IDLE, h11.SEND_BODY)
+        if waiting and self._until_complete is None:
+            self._until_complete = self.loop.call_later(SECONDS, self.transport.abort)
+        elif not waiting and self._until_complete:
+            self._until_complete.cancel()
+            self._until_complete = None
+
+
+class _Loop(asyncio.SelectorEventLoop):
+    """An event loop whose servers give a TLS handshake no more time than a request."""
+
+    async def create_server(self, *arguments, **options):
+        if options.get("ssl"):
+            options["ssl_handshake_timeout"] = SECONDS
+        return await super().create_server(*arguments, **options)
+
+
+class Server(uvicorn.Server):
+    """Serves an application on one listening socket until it is stopped.
+
+    Args:
+        application: ASGI.
+        certificate: (certificate, key) files for https, read once; or None.
+    """
+
+    def __init__(self, application, certificate=None):
+        super().__init__(
+            uvicorn.Config(
+                application,
+                http=ImpatientProtocol,
+                ws="none",
+                lifespan="off",
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                proxy_headers=False,  # nobody stands in front of it
+                timeout_keep_alive=5,
+                timeout_graceful_shutdown=GRACE,
+                h11_max_incomplete_event_size=HEAD_BYTES,
+                backlog=512,
+            )
+        )
+        self.config.load()
+        if certificate:
+            self.config.ssl = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+            self.config.ssl.minimum_version = ssl.TLSVersion.TLSv1_2
+            self.config.ssl.load_cert_chain(*certificate)
+        _allow_connections()
+
+    def run(self, listener, minutes=None, alongside=()):
+        """Blocks until the stop; then SIGTERM and Ctrl-C go to whoever handled them before.
+
+        Args:
+            listener: A bound socket.
+            minutes: When to stop by itself.
+            alongside: Coroutine functions that run while it serves, and are cancelled when it ends.
+        """
+        with asyncio.Runner(loop_factory=_Loop) as runner:
+            runner.run(self._run(listener, minutes, alongside))
+
+    async def _run(self, listener, minutes, alongside):
+        loop = asyncio.get_running_loop()
+        if minutes is not None:
+            loop.call_later(60 * minutes, self._stop)
+        self._alongside = [loop.create_task(work()) for work in alongside]
+        await self.serve(sockets=[listener])
+        await asyncio.sleep(0)  # here a Ctrl-C that uvicorn has held back takes effect
+
+    async def shutdown(self, sockets=None):
+        """Ends what runs alongside too, while signals still wait."""
+        await super().shutdown(sockets)
+        for task in self._alongside:
+            task.cancel()
+        await asyncio.gather(*self._alongside, return_exceptions=True)
+
+    def _stop(self):
+        self.should_exit = True
+
+
+def _allow_connections():
+    """As many open connections as the system lets this process have."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = 8192 if most == resource.RLIM_INFINITY else min(most, 8192)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, most))

@@ -1,0 +1,73 @@
+"""What measurements say beside their times: what ran where, whether the answers were right, what to doubt."""
+
+from . import units, view
+
+
+def browser(measurement):
+    """Whether a measurement comes from the page of `resdense phone`: only those know of secure addresses."""
+    return "secure_context" in measurement
+
+
+def computer(report):
+    """The condition of the computer that made the files, or None."""
+    return next((found for found in view.conditions(report) if not _is_browser(report, found)), None)
+
+
+def times_of_computer(measurement, here):
+    """`×2.4`, how many times the computer's median a browser's is; None where there is nothing to compare with."""
+    if not (here and browser(measurement)):
+        return None
+    return f"×{units.ratio(measurement['median_ms'] / here['median_ms'])}"
+
+
+def ran(measurement):
+    """`wasm`, `WebGPU, in part`, `wasm, WebGPU was asked for`."""
+    name = {"wasm": "wasm", "webgpu": "WebGPU", "webgpu-partial": "WebGPU, in part"}
+    accelerator = measurement["accelerator"] or units.NOTHING
+    shown, asked = name.get(accelerator, accelerator), measurement.get("requested")
+    if asked in (None, accelerator) or accelerator == f"{asked}-partial":
+        return shown
+    return f"{shown}, {name.get(asked, asked)} was asked for"
+
+
+def delegated(export):
+    """What XNNPACK took on the computer: `22 of 23 operators in 1 piece; left: MEAN 1`."""
+    found = export["delegated"]
+    if not found or found["nodes"] is None:
+        return units.NOTHING
+    total = sum(export["operators"].values())
+    pieces = units.count(found["partitions"] or 0, "piece")
+    left = ", ".join(f"{name} {number}" for name, number in (found["left"] or {}).items())
+    return f"{found['nodes']} of {total} in {pieces}" + (f"; left: {left}" if left else "")
+
+
+def wrong(measurement):
+    """`18 of 20 known images answered as here`, where a device gave other answers; None where it did not."""
+    golden = measurement.get("golden")
+    if not golden or golden["same_top1"] == golden["images"]:
+        return None
+    return f"{golden['same_top1']} of {golden['images']} known images answered as on the computer"
+
+
+def limits(report, condition):
+    """Sentences on what to doubt in the times of a condition."""
+    rows = [row for export in _exports(report) if (row := view.measured(export, condition)) and browser(row)]
+    if not rows:
+        return
+    name = condition.name
+    if not all(row["secure_context"] for row in rows):
+        yield f"on {name} the page came over plain http: one thread, no GPU, and a coarse clock; an app is faster."
+    if any(row.get("hidden") for row in rows):
+        yield f"on {name} the page was out of sight for a while, and browsers slow what nobody looks at."
+    if any(row.get("requested") not in (None, row["accelerator"]) for row in rows):
+        yield f"on {name} some files did not run wholly on what was asked for; the table of what ran where says which."
+    if any(wrong(row) for row in rows):
+        yield f"on {name} some files gave other answers than on the computer: do not ship them there."
+
+
+def _is_browser(report, condition):
+    return any(browser(row) for export in _exports(report) if (row := view.measured(export, condition)))
+
+
+def _exports(report):
+    return [export for model in report["models"] for export in model["exports"]]

@@ -1,0 +1,502 @@
+"""The measuring page in a real browser, on LiteRT's own runtime, with files that this package exported."""
+
+import base64
+import contextlib
+import io
+import os
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image, ImageOps
+
+from resdense_export import report as reports
+from resdense_export import runtime as litert
+from resdense_keras import files
+
+CHROMIUM = Path("/usr/bin/chromium")
+SOFTWARE_GPU = ("--enable-unsafe-webgpu", "--use-webgpu-adapter=swiftshader", "--enable-features=Vulkan")
+FLOAT = 1e-3  # between LiteRT here and in the browser, of one probability
+SCHEMES = ["fp32", "dynamic", "int8"]
+
+
+@pytest.fixture(scope="module")
+def litertjs():
+    """The folder in which `npm ci` put the runtime; .ci/run makes one."""
+    folder = os.environ.get("RESDENSE_LITERTJS")
+    if not folder or not (Path(folder) / "node_modules/@litertjs/core").is_dir():
+        pytest.skip("RESDENSE_LITERTJS does not name a folder in which `npm ci` has put @litertjs/core")
+    return Path(folder)
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """Chromium of the system."""
+    if not CHROMIUM.exists():
+        pytest.skip(f"{CHROMIUM} is missing: the page is not opened")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        opened = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", *SOFTWARE_GPU])
+        yield opened
+        opened.close()
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory, training_images, test_images):
+    """A folder of two bundles, a ResNet and a DenseNet, trained for a moment."""
+    import keras
+
+    from resdense_export import pipeline
+    from resdense_keras import cifar_densenet, cifar_resnet, data
+
+    folder = tmp_path_factory.mktemp("exported")
+    (x_train, y_train), (x_test, y_test) = training_images, test_images
+    np.savez(folder / "colours.npz", x_train=x_train, y_train=y_train, x_test=x_test[:200], y_test=y_test[:200])
+    dataset = data.load(str(folder / "colours.npz"))
+    shape = {"input_shape": x_train.shape[1:], "classes": 6, "include_preprocessing": True}
+    nets = {
+        "resnet8": cifar_resnet(depth=8, width=8, **shape),
+        "densenet16": cifar_densenet(depth=16, growth_rate=6, bottleneck=True, **shape),
+    }
+    for name, net in nets.items():
+        keras.utils.set_random_seed(0)
+        net.compile(keras.optimizers.Adam(1e-2), "sparse_categorical_crossentropy")
+        net.fit(x_train[:750], y_train[:750], batch_size=50, epochs=3, verbose=0)
+        limits = {"max_drop": 50, "min_agreement": 0.5}
+        pipeline.export(net, folder / "bundles" / name, SCHEMES, name=name, dataset=dataset, rounds=20, **limits)
+    return folder / "bundles"
+
+
+@pytest.fixture(scope="module")
+def server(exported, litertjs, make):
+    with make.serving(exported, "--runtime", litertjs) as running:
+        yield running
+
+
+@contextlib.contextmanager
+def opened(browser, url, width=360, **options):
+    """The page at `url`, ready; what it complained of is in `page.complaints`."""
+    context = browser.new_context(viewport={"width": width, "height": 800}, ignore_https_errors=True, **options)
+    page = context.new_page()
+    page.complaints = []
+    page.on("pageerror", lambda error: page.complaints.append(str(error)))
+    page.goto(url)
+    page.wait_for_selector("#place option", state="attached")
+    yield page
+    context.close()
+
+
+def choose(page, *names):
+    """Ticks the files whose `net scheme` is named, and no other."""
+    for fieldset in page.locator("fieldset").all():
+        net = fieldset.locator("legend").inner_text()
+        for row in fieldset.locator(".file").all():
+            box = row.locator("input")
+            box.set_checked(f"{net} {row.locator('label').inner_text()}" in names)
+
+
+def measure(page, name, rounds=20, place="wasm/1"):
+    """Measures what is chosen, waits until it is sent."""
+    page.fill("#device-name", name)
+    page.fill("#rounds", str(rounds))
+    page.select_option("#place", place)
+    page.click("#start")
+    page.wait_for_selector("#after:not([hidden])", timeout=120_000)
+    assert page.inner_text("#sent") == "The report on the computer has these numbers now.", page.inner_text("#warnings")
+
+
+def found(folder, name):
+    """{file: measurement} of a device in the reports of a folder of bundles."""
+    return {
+        export["file"]: row
+        for place in sorted(folder.iterdir())
+        if (place / "report.json").is_file()
+        for model in reports.read_report(place)["models"]
+        for export in model["exports"]
+        for row in export["measurements"]
+        if row["device"]["name"] == name
+    }
+
+
+# The whole way
+
+
+def test_both_families_in_every_scheme_are_measured_and_reach_the_report(browser, server, exported):
+    everything = [f"{net} {scheme}" for net in ("resnet8", "densenet16") for scheme in SCHEMES]
+    with opened(browser, server.url) as page:
+        assert page.evaluate("[isSecureContext, crossOriginIsolated]") == [True, True]
+        choose(page, *everything)
+        measure(page, "Test phone")
+        shown = page.inner_text("#results")
+        assert page.complaints == []
+        assert page.evaluate("document.documentElement.scrollWidth") <= 360
+    rows = found(exported, "Test phone")
+    assert set(rows) == {f"{net}-{scheme}.tflite" for net in ("resnet8", "densenet16") for scheme in SCHEMES}
+    for file, row in rows.items():
+        assert row["p10_ms"] <= row["median_ms"] <= row["p90_ms"] and row["rounds"] == 20, file
+        assert row["requested"] == row["accelerator"] == "wasm" and row["threads"] == 1
+        assert row["secure_context"] and row["cross_origin_isolated"] and not row["hidden"]
+        assert row["load_ms"] > 0 and row["first_ms"] > 0 and row["clock_ms"] > 0
+        golden = row["golden"]
+        assert golden["images"] == golden["same_top1"] == 20, file
+        assert golden["max_difference"] <= (FLOAT if "fp32" in file else 0.1), file
+    assert all(name in shown for name in everything)
+    for place in exported.iterdir():
+        assert files.verify_manifest(place) == []
+    page = exported / "resnet8" / "report.html"
+    until = time.monotonic() + 60
+    while "Test phone" not in page.read_text():
+        assert time.monotonic() < until
+        time.sleep(0.2)
+
+
+ANSWERS = """async () => {
+  const api = await import("/api.js"), runtime = await import("/runtime.js"), known = await import("/golden.js");
+  const catalog = await api.catalog(), found = {};
+  await runtime.load("wasm", 1);
+  for (const model of catalog.models) {
+    const { images } = await known.golden(model);
+    for (const file of model.files) {
+      const net = await runtime.Net.compile(await api.bytes(file.url), "wasm", 1);
+      found[file.file] = [];
+      for (const pixels of images) found[file.file].push([...await net.run(net.tensor(pixels))]);
+      net.delete();
+    }
+  }
+  return found;
+}"""
+
+
+def test_the_browsers_answers_are_litertS_on_the_computer(browser, server, exported):
+    with opened(browser, server.url) as page:
+        answers = page.evaluate(ANSWERS)
+    assert len(answers) == 6
+    for file, given in answers.items():
+        bundle = exported / file.partition("-")[0]
+        images = np.stack([np.asarray(Image.open(path)) for path in sorted((bundle / "golden").glob("*.png"))])
+        expected = litert.run(bundle / file, images)
+        np.testing.assert_array_equal(np.argmax(given, 1), np.argmax(expected, 1), err_msg=file)
+        np.testing.assert_allclose(given, expected, atol=FLOAT if "fp32" in file else 0.1, err_msg=file)
+
+
+def patched(page, code):
+    """Adds code to the end of the runtime's module, on its way to the page."""
+
+    def change(route):
+        response = route.fetch()
+        route.fulfill(response=response, body=response.text() + code)
+
+    page.route("**/runtime/core.js", change)
+
+
+# By the page's own clock, which goes on by itself too: no wait that a busy machine could make longer.
+SLOWER = """
+const now = performance.now.bind(performance);
+let late = 0;
+performance.now = () => now() + late;
+const run = CompiledModel.prototype.run;
+CompiledModel.prototype.run = function (...inputs) {
+  late += 50;
+  return run.apply(this, inputs);
+};
+"""
+
+
+def test_50_milliseconds_more_a_run_are_50_milliseconds_more_in_the_report(browser, server, exported):
+    for name, code in (("As it is", ""), ("Slowed", SLOWER)):
+        with opened(browser, server.url) as page:
+            patched(page, code)
+            choose(page, "resnet8 fp32")
+            measure(page, name)
+    before, after = (found(exported, name)["resnet8-fp32.tflite"]["median_ms"] for name in ("As it is", "Slowed"))
+    assert 45 <= after - before <= 60
+
+
+HOTTER = SLOWER.replace("late += 50", "late += this.runs = (this.runs ?? 0) + 1")
+
+
+def test_a_device_that_slows_down_and_a_tab_out_of_sight_are_told(browser, server, exported):
+    with opened(browser, server.url) as page:
+        patched(page, HOTTER)
+        page.evaluate(
+            "Object.defineProperty(document, 'visibilityState', {get: () => 'hidden'});"
+            "setTimeout(() => document.dispatchEvent(new Event('visibilitychange')), 50)"
+        )
+        choose(page, "resnet8 fp32")
+        measure(page, "Hot")
+        said = page.inner_text("#warnings")
+    row = found(exported, "Hot")["resnet8-fp32.tflite"]
+    assert "The first and the last rounds differ" in said and row["drift"] > 1.2
+    assert "The tab was hidden" in said and row["hidden"] is True
+
+
+WRONG = """
+const data = Tensor.prototype.data;
+Tensor.prototype.data = async function () { return (await data.apply(this)).reverse(); };
+"""
+
+
+def test_wrong_answers_are_seen(browser, server, exported):
+    with opened(browser, server.url) as page:
+        patched(page, WRONG)
+        choose(page, "resnet8 fp32")
+        measure(page, "Wrong")
+        assert "Other answers than on the computer" in page.inner_text("#results")
+    golden = found(exported, "Wrong")["resnet8-fp32.tflite"]["golden"]
+    assert golden["same_top1"] < golden["images"] == 20 and golden["max_difference"] > 0.1
+
+
+# What LiteRT.js does where a browser without JSPI cannot put a whole net on the GPU.
+FALLEN_BACK = """
+const compile = LiteRt.prototype.loadAndCompile;
+LiteRt.prototype.loadAndCompile = function (bytes) { return compile.call(this, bytes, { accelerator: "wasm" }); };
+"""
+
+
+def test_a_fall_back_to_wasm_is_recorded_and_told(browser, server, exported):
+    with opened(browser, server.url) as page:
+        patched(page, FALLEN_BACK)
+        choose(page, "resnet8 fp32")
+        measure(page, "Fallen back", place="webgpu/1")
+        assert "did not run wholly on the GPU" in page.inner_text("#warnings")
+    row = found(exported, "Fallen back")["resnet8-fp32.tflite"]
+    assert (row["requested"], row["accelerator"]) == ("webgpu", "wasm")
+
+
+@pytest.mark.slow
+def test_webgpu_runs_where_the_browser_has_it(browser, server, exported):
+    with opened(browser, server.url) as page:
+        choose(page, "resnet8 fp32", "densenet16 fp32")
+        measure(page, "GPU", place="webgpu/1")
+    for row in found(exported, "GPU").values():
+        assert (row["requested"], row["accelerator"]) == ("webgpu", "webgpu")
+        assert row["golden"]["same_top1"] == 20
+
+
+def test_two_pages_that_measure_at_once_lose_nothing(browser, server, exported):
+    with opened(browser, server.url) as one, opened(browser, server.url) as two:
+        for page, name in ((one, "One of two"), (two, "Two of two")):
+            page.fill("#device-name", name)
+            page.fill("#rounds", "20")
+            page.click("#start")
+        for page in (one, two):
+            page.wait_for_selector("#after:not([hidden])", timeout=120_000)
+    assert len(found(exported, "One of two")) == len(found(exported, "Two of two")) == 6
+
+
+def test_with_https_the_page_is_isolated_and_threads_run(browser, exported, litertjs, make):
+    with make.serving(exported, "--https", "--runtime", litertjs) as server:
+        assert server.url.startswith("https://localhost:")
+        with opened(browser, server.url) as page:
+            assert page.evaluate("[isSecureContext, crossOriginIsolated]") == [True, True]
+            if page.evaluate("navigator.hardwareConcurrency") < 2:
+                pytest.skip("one core: no second thread")
+            choose(page, "resnet8 fp32")
+            measure(page, "Threads", place="wasm/2")
+            threads = len(page.workers)
+        server.process.terminate()
+        _, said = server.process.communicate(timeout=15)
+    assert "fingerprint is\n" in said and len(said.partition("fingerprint is\n")[2].split()[0].split(":")) == 32
+    row = found(exported, "Threads")["resnet8-fp32.tflite"]
+    assert row["threads"] == 2 and row["golden"]["same_top1"] == 20
+    assert threads >= 1
+
+
+def test_a_script_as_a_device_name_is_text_everywhere(browser, server, exported):
+    name = "<script>window.hacked=1</script><img src=x onerror=window.hacked=1>"
+    with opened(browser, server.url) as page:
+        choose(page, "resnet8 fp32")
+        measure(page, name)
+        page.click("#tab-compare")
+        page.wait_for_selector(".device.here")
+        assert name in page.inner_text("#devices")
+        assert page.evaluate("[window.hacked, document.images.length]") == [None, 0]
+
+
+def test_a_stopped_measurement_sends_nothing(browser, server, exported):
+    with opened(browser, server.url) as page:
+        page.fill("#device-name", "Stopped")
+        page.fill("#rounds", "1000")
+        page.click("#start")
+        page.click("#stop")
+        page.wait_for_selector("#after:not([hidden])")
+        assert page.inner_text("#warnings") == "Stopped; nothing was sent."
+        page.click("#again")
+        assert page.is_visible("#start")
+    assert found(exported, "Stopped") == {}
+
+
+# Parts of the page, against their counterparts in Python
+
+
+def test_medians_and_drift_are_those_of_the_computer(browser, server):
+    from resdense_export.measurement import summary
+
+    random = np.random.default_rng(0)
+    series = [random.lognormal(0, 0.5, count).tolist() for count in (3, 4, 20, 61, 200)]
+    with opened(browser, server.url) as page:
+        given = page.evaluate(
+            "async (series) => { const { summary } = await import('/statistics.js'); return series.map(summary); }",
+            series,
+        )
+    for times, row in zip(series, given, strict=True):
+        assert row == pytest.approx(summary(1e6 * np.array(times)))
+
+
+PIXELS = """async ([encoded, shape]) => {
+  const { decode, pixelsFor } = await import("/images.js");
+  const bytes = Uint8Array.from(atob(encoded), (letter) => letter.charCodeAt(0));
+  return [...pixelsFor(await decode(new Blob([bytes])), shape)];
+}"""
+
+
+def photo(width, height, mode="RGB"):
+    """A picture with edges and slopes."""
+    random = np.random.default_rng(1)
+    coarse = Image.fromarray(random.integers(0, 256, (6, 8, len(mode)), np.uint8), mode)
+    return coarse.resize((width, height), Image.Resampling.NEAREST)
+
+
+@pytest.mark.parametrize(
+    ("image", "format", "shape"),
+    [
+        (photo(97, 61), "PNG", (16, 16, 3)),
+        (photo(61, 97), "PNG", (16, 24, 3)),
+        (photo(9, 7), "PNG", (16, 16, 3)),
+        (photo(97, 61), "PNG", (8, 8, 1)),
+        (photo(64, 64), "PNG", (64, 64, 3)),
+        (photo(97, 61, "RGBA"), "PNG", (16, 16, 3)),
+    ],
+    ids=["wide", "tall", "enlarged", "grey", "exact", "alpha"],
+)
+def test_a_photo_becomes_the_pixels_that_training_saw(browser, server, image, format, shape):
+    from resdense_keras.data.images import decode
+
+    stream = io.BytesIO()
+    image.save(stream, format)
+    expected = decode(stream.getvalue(), channels=shape[2], size=shape[:2])
+    with opened(browser, server.url) as page:
+        given = page.evaluate(PIXELS, [base64.b64encode(stream.getvalue()).decode(), [1, *shape]])
+    difference = np.abs(np.array(given) - expected.ravel())
+    assert difference.max() <= (0 if shape == (64, 64, 3) else 2)  # roundings, alpha's among them
+
+
+def test_a_photo_on_its_side_is_turned(browser, server):
+    from resdense_keras.data.images import decode
+
+    stream, exif = io.BytesIO(), Image.Exif()
+    exif[0x0112] = 6
+    photo(96, 64).save(stream, "JPEG", quality=95, exif=exif)
+    assert ImageOps.exif_transpose(Image.open(stream)).size == (64, 96)
+    expected = decode(stream.getvalue(), size=(16, 16))
+    with opened(browser, server.url) as page:
+        given = page.evaluate(PIXELS, [base64.b64encode(stream.getvalue()).decode(), [1, 16, 16, 3]])
+    assert np.abs(np.array(given) - expected.ravel()).mean() < 4  # two JPEG decoders
+
+
+# How it looks and works by hand
+
+
+def visit_states(page):
+    """Every state of the page that a person meets, one after the other."""
+    yield "choice"
+    choose(page, "resnet8 fp32", "densenet16 int8")
+    page.fill("#rounds", "1000")
+    page.click("#start")
+    page.wait_for_selector(".strip .middle", state="attached")
+    yield "measuring"
+    page.click("#stop")
+    page.wait_for_selector("#after:not([hidden])")
+    yield "stopped"
+    page.click("#again")
+    measure(page, "A phone with a long name, for names are as long as people like them to be")
+    yield "measured"
+    page.click("#tab-try")
+    yield "try"
+    stream = io.BytesIO()
+    photo(640, 480).save(stream, "PNG")
+    page.set_input_files("#photo", {"name": "photo.png", "mimeType": "image/png", "buffer": stream.getvalue()})
+    page.wait_for_selector(".guess >> nth=9")
+    yield "tried"
+    page.click("#tab-compare")
+    page.wait_for_selector(".device.here")
+    yield "compared"
+
+
+@pytest.mark.parametrize(("width", "scheme"), [(360, "light"), (1280, "dark")])
+def test_every_state_fits_and_axe_finds_nothing_serious(browser, server, width, scheme):
+    axe = Path(os.environ.get("RESDENSE_AXE", ""))
+    if not axe.is_file():
+        pytest.skip("RESDENSE_AXE does not name axe-core's axe.min.js")
+    pictures = os.environ.get("RESDENSE_PICTURES")  # a folder, to look at them
+    with opened(browser, server.url, width, color_scheme=scheme, bypass_csp=True) as page:
+        page.evaluate(axe.read_text())
+        for state in visit_states(page):
+            assert page.evaluate("document.documentElement.scrollWidth") <= width, state
+            found = page.evaluate("axe.run(document, {resultTypes: ['violations']})")["violations"]
+            serious = [
+                (rule["id"], rule["nodes"][0]["html"]) for rule in found if rule["impact"] in ("serious", "critical")
+            ]
+            assert serious == [], state
+            if pictures:
+                page.screenshot(path=f"{pictures}/{state}-{width}-{scheme}.png", full_page=True)
+
+
+def test_tabs_and_choices_work_by_keyboard(browser, server):
+    with opened(browser, server.url) as page:
+        page.focus("#tab-measure")
+        for name in ("try", "compare", "measure"):
+            page.keyboard.press("ArrowRight")
+            assert page.evaluate("document.activeElement.id") == f"tab-{name}"
+            assert page.is_visible(f"#{name}")
+        page.focus("#file-0-0")
+        before = page.is_checked("#file-0-0")
+        page.keyboard.press("Space")
+        assert page.is_checked("#file-0-0") != before
+
+
+def test_touched_things_are_as_large_as_a_finger(browser, server):
+    with opened(browser, server.url) as page:
+        heights = page.evaluate(
+            "[...document.querySelectorAll('button, select, input:not(.unseen):not([type=checkbox]), .file, summary')]"
+            ".filter(element => element.offsetHeight).map(element => element.offsetHeight)"
+        )
+    assert len(heights) > 8 and min(heights) >= 40
+
+
+def test_plain_http_on_the_network_is_labelled(browser, server):
+    """No address of this machine is an insecure one for a browser, so the page is told that it stands on one."""
+    with browser.new_context(viewport={"width": 360, "height": 800}) as context:
+        context.add_init_script(
+            "Object.defineProperty(self, 'isSecureContext', {get: () => false});"
+            "Object.defineProperty(self, 'crossOriginIsolated', {get: () => false});"
+            "Object.defineProperty(navigator, 'gpu', {get: () => undefined});"
+        )
+        page = context.new_page()
+        page.goto(server.url)
+        page.wait_for_selector("#place option", state="attached")
+        assert page.locator("#place option").all_inner_texts() == ["Processor, 1 thread"]
+        assert "Plain http: the browser keeps threads, WebGPU and the camera to itself" in page.inner_text("#abilities")
+        if pictures := os.environ.get("RESDENSE_PICTURES"):
+            page.screenshot(path=f"{pictures}/plain-http.png", full_page=True)
+
+
+def test_without_token_or_runtime_the_page_says_what_to_do(browser, exported, make, monkeypatch, tmp_path):
+    monkeypatch.setenv("RESDENSE_HOME", str(tmp_path))
+    monkeypatch.setenv("PATH", "/nowhere")
+    pictures = os.environ.get("RESDENSE_PICTURES")
+    with make.serving(exported) as server, browser.new_context(viewport={"width": 360, "height": 800}) as context:
+        page = context.new_page()
+        for state, url, words in (
+            ("no-token", server.url.partition("#")[0], "the part behind # is missing"),
+            ("no-runtime", server.url, "npm ci --omit=dev"),
+        ):
+            page.goto("about:blank")
+            page.goto(url)
+            page.wait_for_selector("#problem:not([hidden])")
+            assert words in page.inner_text("#problem")
+            assert page.evaluate("document.documentElement.scrollWidth") <= 360
+            if pictures:
+                page.screenshot(path=f"{pictures}/{state}.png", full_page=True)
