@@ -8,6 +8,8 @@ Source: Pleiss et al. 2017, "Memory-Efficient Implementation of DenseNets", arXi
 import keras
 from keras import layers, ops
 
+from .blocks import INITIALIZER
+
 
 @keras.saving.register_keras_serializable("resdense_keras")
 class RecomputedDenseLayer(layers.Layer):
@@ -44,7 +46,7 @@ class RecomputedDenseLayer(layers.Layer):
                 kernel,
                 padding="same",
                 use_bias=False,
-                kernel_initializer="he_normal",
+                kernel_initializer=INITIALIZER,
                 name=f"{self.name}_conv{number}",
                 **part,
             )
