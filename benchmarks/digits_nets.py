@@ -8,7 +8,6 @@ resdense_keras/weights/table.py. TensorFlow's operations are deterministic here:
 versions the files come out the same to the byte.
 """
 
-import dataclasses
 import datetime
 import hashlib
 import time
@@ -23,7 +22,7 @@ from resdense_keras.weights.table import SHIPPED_FOLDER
 
 NETS = ("plain20_digits", "resnet20_digits", "densenet_bc28_6_digits")
 SEED = 0
-RECIPE = dataclasses.replace(training.recipe("compare"), epochs=60)
+RECIPE = training.recipe("compare", epochs=60, warmup=2 / 60)
 
 
 def main():

@@ -43,8 +43,8 @@ def test_the_readmes_python_runs(monkeypatch, capsys):
     from resdense_keras import weights
 
     monkeypatch.setattr(weights, "load_named", lambda model, row: None)
-    (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
-    exec(code, {})
+    first, _fine_tuning = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    exec(first, {})  # the other one: test_train_and_eval.py
     assert "stage1_block1_conv1" in capsys.readouterr().out
 
 

@@ -189,6 +189,107 @@ def models(
 
 
 @app.command()
+def train(
+    model: Annotated[
+        str, typer.Argument(metavar="MODEL", help="A name from `resdense models`, or the config.yaml of a run.")
+    ],
+    data: Annotated[
+        str | None, typer.Option("--data", metavar="SPEC", help="digits, cifar10, a .npz, a folder ...")
+    ] = None,
+    out: Annotated[Path | None, typer.Option("--out", metavar="RUN", help="Run folder.")] = None,
+    recipe: Annotated[
+        str | None,
+        typer.Option("--recipe", help="fast (default), paper, imagenet, finetune, compare, FILE.yaml."),
+    ] = None,
+    show: Annotated[bool, typer.Option("--show", help="Print the recipe with its sources and stop.")] = False,
+    epochs: Annotated[int | None, typer.Option("--epochs", min=1, help="Default: the recipe's; and so below.")] = None,
+    batch_size: Annotated[int | None, typer.Option("--batch-size", min=1)] = None,
+    learning_rate: Annotated[float | None, typer.Option("--learning-rate")] = None,
+    weight_decay: Annotated[float | None, typer.Option("--weight-decay")] = None,
+    label_smoothing: Annotated[float | None, typer.Option("--label-smoothing")] = None,
+    augment: Annotated[
+        str | None, typer.Option("--augment", help="Of crop,shift,mirror,randaugment,mixup,cutmix; none.")
+    ] = None,
+    weights: Annotated[str | None, typer.Option("--weights", help="A set of weights by name, or a file.")] = None,
+    freeze: Annotated[
+        str | None, typer.Option("--freeze", metavar="STAGE", help="Train only what comes after, e.g. stage3.")
+    ] = None,
+    seed: Annotated[int | None, typer.Option("--seed", min=0)] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on where the run in this folder stopped.")] = False,
+    deterministic: Annotated[bool, typer.Option("--deterministic", help="Repeat to the bit.")] = False,
+    precision: Annotated[
+        str | None, typer.Option("--precision", help="float32 (the default), mixed_bfloat16 or mixed_float16.")
+    ] = None,
+    jit: Annotated[str | None, typer.Option("--jit", help="XLA: on, off or auto (a timed trial, default).")] = None,
+    save_seconds: Annotated[float, typer.Option("--save-seconds", min=0, help="Save the state so often.")] = 60,
+    image_size: ImageSize = None,
+    on_bad_image: OnBadImage = "fail",
+    settings: Settings = None,
+):
+    """Train a net by a recipe; the run folder can be resumed to the same end."""
+    _quiet_tensorflow()
+    from . import trainings
+
+    asked = trainings.request(
+        model,
+        recipe,
+        {
+            "epochs": epochs,
+            "batch_size": batch_size,
+            "learning_rate": learning_rate,
+            "weight_decay": weight_decay,
+            "label_smoothing": label_smoothing,
+            "augment": augment,
+        },
+        data=data,
+        options=_options(settings),
+        weights=weights,
+        freeze=freeze,
+        seed=seed,
+        deterministic=deterministic,
+        precision=precision,
+        jit=jit,
+        image_size=image_size,
+        on_bad_image=on_bad_image,
+    )
+    if show:
+        print(trainings.show(asked, recipe), end="")
+        return
+    trainings.train(asked, out, resume=resume, save_seconds=save_seconds)
+    print(out)
+
+
+@app.command("eval")
+def evaluate(
+    model: Annotated[
+        str, typer.Argument(metavar="MODEL_OR_FILE", help="A name from `resdense models`, or a .keras file.")
+    ],
+    data: Annotated[str, typer.Option("--data", metavar="SPEC", help="Judges on its test split.")],
+    weights: Annotated[str | None, typer.Option("--weights", help="A set of weights by name, or a file.")] = None,
+    plot: Annotated[Path | None, typer.Option("--plot", metavar="FILE", help="Draw the confusion matrix.")] = None,
+    image_size: ImageSize = None,
+    on_bad_image: OnBadImage = "fail",
+    settings: Settings = None,
+    as_json: Json = False,
+):
+    """Accuracy, confusion and calibration of a model on the test images."""
+    _quiet_tensorflow()
+    from resdense_keras import files, training
+
+    from . import evaluation, sources
+
+    if plot is not None:
+        files.check_writable(plot, need_bytes=0)
+    net = sources.model(model, weights, _options(settings), image_size)
+    dataset = sources.dataset(data, net.image_shape, image_size, on_bad_image)
+    dataset.check_outputs(net.model.output_shape[-1])
+    result = training.evaluate(net.model, dataset.test, sources.class_names(net, dataset))
+    if plot is not None:
+        evaluation.draw(plot, result)
+    _print_json(result) if as_json else _print_table(evaluation.table(result))
+
+
+@app.command()
 def export(
     model: Annotated[
         str, typer.Argument(metavar="MODEL_OR_FILE", help="A name from `resdense models`, or a .keras file.")

@@ -138,8 +138,7 @@ def compare(
     _check_counts(epochs=epochs, seeds=seeds)
     _check_names(models)
     steps = steps or Steps()
-    recipe = training.recipe("compare")
-    recipe = training.replace(recipe, epochs=epochs or recipe.epochs)
+    recipe = training.recipe("compare", epochs=epochs)
     if deterministic:
         training.be_deterministic()
     with _new_folder(out, overwrite) as folder:

@@ -3,7 +3,7 @@
 from rich.table import Table
 
 
-def _table(*columns):
+def columns(*columns):
     """Columns by name; a ">" in front aligns numbers to the right."""
     table = Table(box=None, header_style="bold")
     for column in columns:
@@ -13,7 +13,7 @@ def _table(*columns):
 
 def nets(rows):
     """What `resdense models` lists."""
-    table = _table("name", "family", ">parameters", ">MACs", ">activations", ">input", ">classes", "weights")
+    table = columns("name", "family", ">parameters", ">MACs", ">activations", ">input", ">classes", "weights")
     for row in rows:
         table.add_row(
             row["name"],
@@ -30,7 +30,7 @@ def nets(rows):
 
 def findings(rows):
     """What `resdense check` found, a line each problem."""
-    table = _table("path", "result", "")
+    table = columns("path", "result", "")
     for row in rows:
         table.add_row(row["path"], "failed" if row["problems"] else "passed", "\n".join(row["problems"]))
     return table
@@ -38,7 +38,7 @@ def findings(rows):
 
 def timings(rows):
     """What `resdense bench` measured."""
-    table = _table("file", ">bytes", ">median ms", ">p10", ">p90", ">drift")
+    table = columns("file", ">bytes", ">median ms", ">p10", ">p90", ">drift")
     for row in rows:
         table.add_row(
             row["file"],
@@ -51,7 +51,7 @@ def timings(rows):
 
 def lessons(rows):
     """What `resdense learn` lists."""
-    table = _table(">lesson", "title", ">minutes at most")
+    table = columns(">lesson", "title", ">minutes at most")
     for row in rows:
         table.add_row(str(row["lesson"]), row["title"], str(row["minutes"]))
     return table

@@ -14,7 +14,7 @@ import tensorflow as tf
 _ALGORITHM = "philox"  # named, for "auto_select" differs from device to device
 
 
-def pipeline(split, batch_size, *, seed=0, epochs=1, first_step=0, shuffle=True, augment=None):
+def pipeline(split, batch_size, *, seed=0, epochs=1, first_step=0, shuffle=True, augment=None, mix=None):
     """Batches of `split`, epoch after epoch; the last batch of an epoch may be smaller.
 
     Args:
@@ -25,6 +25,7 @@ def pipeline(split, batch_size, *, seed=0, epochs=1, first_step=0, shuffle=True,
         shuffle: Whether each epoch has an order of its own, or all that of the split.
         augment: (uint8 images (B, H, W, C), int32 keys (B, 2)) -> images of that shape, see `shift_and_mirror`. A key
             belongs to one image in one epoch; it is a seed for TensorFlow's stateless operations.
+        mix: (float32 images, int64 labels, keys) -> images and labels of any kind, for what mixes labels too.
     Returns:
         tf.data.Dataset of (float32 [0, 255] (B, H, W, C), int64 (B,)), of known length.
     """
@@ -39,7 +40,8 @@ def pipeline(split, batch_size, *, seed=0, epochs=1, first_step=0, shuffle=True,
     def load(indices, keys):
         images = read(indices)
         images = images if augment is None else augment(images, keys)
-        return tf.cast(images, tf.float32), tf.gather(split.labels, indices)
+        images, labels = tf.cast(images, tf.float32), tf.gather(split.labels, indices)
+        return (images, labels) if mix is None else mix(images, labels, keys)
 
     read = _from_files(split) if split.images is None else _from_memory(split)
     batches = tf.data.Dataset.range(first_epoch, epochs).flat_map(examples)

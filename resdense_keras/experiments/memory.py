@@ -34,7 +34,9 @@ def step_peaks(model, batch_sizes):
     """`peak_training_bytes` of each of the ascending `batch_sizes`, all measured in one process."""
     if sys.platform != "linux":
         raise WorkError("peak memory is measured on Linux alone", "`profile(model).activation_bytes` estimates it")
-    order = json.dumps({"model": model.to_json(), "batch_sizes": sorted(batch_sizes)})
+    net = json.loads(model.to_json())
+    net.pop("compile_config", None)  # its schedule may be a class that the child does not know, and is not measured
+    order = json.dumps({"model": json.dumps(net), "batch_sizes": sorted(batch_sizes)})
     environment = {**os.environ, "KERAS_BACKEND": "tensorflow", "TF_CPP_MIN_LOG_LEVEL": "3"}
     child = subprocess.run(
         [sys.executable, "-m", __name__], input=order, capture_output=True, text=True, env=environment

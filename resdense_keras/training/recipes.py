@@ -1,45 +1,229 @@
 """How a net is trained, as data: every number with its source."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
 
-from ..errors import unknown
+from ..errors import RequestError, unknown
+
+SCHEDULES = ("cosine", "linear", "steps")
+AUGMENTATIONS = ("crop", "shift", "mirror", "randaugment", "mixup", "cutmix")
+
+
+def _check_number(name, value, low, high):
+    if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value < high:
+        raise RequestError(f"{name}={value!r} was given; it must be a number from {low} and below {high}")
 
 
 @dataclass(frozen=True)
 class Recipe:
     """One training: what a run folder keeps and what repeats it.
 
-    `weight_decay` is the papers': L2 added to the gradient, of convolution and dense kernels only. `warmup_epochs`
-    may be a fraction. `augment` is the papers' shift and, where the data allow it, mirror.
+    Attributes:
+        schedule: How the learning rate falls from its peak, after a linear warm-up: "cosine" or "linear" to zero, or
+            "steps": a tenth at each of `drops_at`, shares of the whole.
+        warmup: The warm-up as a share of the whole, so that a shorter run keeps the shape.
+        weight_decay: The papers': L2 added to the gradient, of convolution and dense kernels only.
+        label_smoothing: The share of a label that is spread over all classes.
+        augment: What happens to training images, of AUGMENTATIONS; see `augmentation`.
     """
 
     epochs: int
     batch_size: int
     learning_rate: float
-    warmup_epochs: float = 0.0
+    schedule: str = "cosine"
+    drops_at: tuple = ()
+    warmup: float = 0.0
     momentum: float = 0.9
+    nesterov: bool = True
     weight_decay: float = 1e-4
-    augment: bool = True
+    label_smoothing: float = 0.0
+    augment: tuple = ("shift", "mirror")
+
+    def __post_init__(self):
+        object.__setattr__(self, "drops_at", tuple(self.drops_at))
+        object.__setattr__(self, "augment", tuple(self.augment))
+        for name in ("epochs", "batch_size"):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+                raise RequestError(f"{name}={value!r} was given; it must be an integer of 1 or more")
+        _check_number("learning_rate", self.learning_rate, 0, float("inf"))
+        for name in ("warmup", "momentum", "label_smoothing"):
+            _check_number(name, getattr(self, name), 0, 1)
+        _check_number("weight_decay", self.weight_decay, 0, float("inf"))
+        for share in self.drops_at:
+            _check_number("an entry of drops_at", share, 0, 1)
+        if self.schedule not in SCHEDULES:
+            raise unknown("schedule", self.schedule, SCHEDULES)
+        for name in self.augment:
+            if name not in AUGMENTATIONS:
+                raise unknown("augmentation", name, AUGMENTATIONS)
 
     def as_dict(self):
-        return asdict(self)
+        """As YAML and JSON keep it."""
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
 
 
-RECIPES = {
-    # Small images, minutes on a CPU; what `resdense compare` uses. Weight decay 1e-4 is both papers', and so is the
-    # learning rate, 0.1 at batch 64, brought to batch 32 in proportion (Goyal et al. 2017, arXiv:1706.02677, section
-    # 2.1). Cosine (Loshchilov and Hutter 2017, arXiv:1608.03983) with a warm-up replaces their steps, which need more
-    # epochs.
-    "compare": Recipe(epochs=10, batch_size=32, learning_rate=0.05, warmup_epochs=2.0),
-}
+_HE = "He et al. 2015, arXiv:1512.03385, section 4.2"
+_HE_IMAGENET = "He et al. 2015, arXiv:1512.03385, section 3.4"
+_HUANG = "Huang et al. 2017, arXiv:1608.06993, section 4.2"
+_GOYAL = "Goyal et al. 2017, arXiv:1706.02677"
+_PAGE = "Page 2018, How to train your ResNet"
+_KORNBLITH = "Kornblith et al. 2019, arXiv:1805.08974, section A.6"
+_NONE = "not used in the source"
+
+# {recipe: {field: (value, source)}}; `paper` is one of each family.
+TABLE = {
+    "compare": {  # small images, minutes on a CPU; what `resdense compare` uses
+        "epochs": (10, "ours: minutes on two cores"),
+        "batch_size": (32, "ours: 40 steps an epoch on the digits"),
+        "learning_rate": (0.05, f"{_HUANG}: 0.1 at batch 64; in proportion to the batch: {_GOYAL}, section 2.1"),
+        "schedule": ("cosine", "Loshchilov and Hutter 2017, arXiv:1608.03983; steps need more epochs"),
+        "drops_at": ((), _NONE),
+        "warmup": (0.2, f"{_PAGE}: 5 of 24 epochs"),
+        "momentum": (0.9, f"{_HE}; {_HUANG}"),
+        "nesterov": (True, _HUANG),
+        "weight_decay": (1e-4, f"{_HE}; {_HUANG}"),
+        "label_smoothing": (0.0, _NONE),
+        "augment": (("shift", "mirror"), f"{_HE}; {_HUANG}"),
+    },
+    "fast": {  # one cycle, for minutes to an hour on a CPU
+        "epochs": (20, f"ours, near {_PAGE}: 24"),
+        "batch_size": (128, _HE),
+        "learning_rate": (0.2, f"twice {_HE}: one cycle bears more (Smith and Topin 2017, arXiv:1708.07120)"),
+        "schedule": ("linear", _PAGE),
+        "drops_at": ((), _NONE),
+        "warmup": (0.2, f"{_PAGE}: 5 of 24 epochs"),
+        "momentum": (0.9, f"{_HE}; {_PAGE}"),
+        "nesterov": (True, _PAGE),
+        "weight_decay": (5e-4, _PAGE),
+        "label_smoothing": (0.1, "Szegedy et al. 2016, arXiv:1512.00567, section 7"),
+        "augment": (("shift", "mirror"), _HE),
+    },
+    "paper-resnet": {
+        "epochs": (182, f"{_HE}: 64,000 steps of 128 of 45,000 images"),
+        "batch_size": (128, _HE),
+        "learning_rate": (0.1, _HE),
+        "schedule": ("steps", _HE),
+        "drops_at": ((0.5, 0.75), f"{_HE}: at 32,000 and 48,000 of 64,000 steps"),
+        "warmup": (0.0, f"{_HE}: only ResNet-110 warms up, at 0.01 for about 400 steps"),
+        "momentum": (0.9, _HE),
+        "nesterov": (False, _HE),
+        "weight_decay": (1e-4, _HE),
+        "label_smoothing": (0.0, _NONE),
+        "augment": (("shift", "mirror"), _HE),
+    },
+    "paper-densenet": {
+        "epochs": (300, _HUANG),
+        "batch_size": (64, _HUANG),
+        "learning_rate": (0.1, _HUANG),
+        "schedule": ("steps", _HUANG),
+        "drops_at": ((0.5, 0.75), _HUANG),
+        "warmup": (0.0, _NONE),
+        "momentum": (0.9, _HUANG),
+        "nesterov": (True, _HUANG),
+        "weight_decay": (1e-4, _HUANG),
+        "label_smoothing": (0.0, _NONE),
+        "augment": (("shift", "mirror"), "Huang et al. 2017, section 4.1"),
+    },
+    "imagenet": {  # the same for both families
+        "epochs": (90, _HUANG),
+        "batch_size": (256, f"{_HE_IMAGENET}; {_HUANG}"),
+        "learning_rate": (0.1, f"{_HE_IMAGENET}; {_HUANG}"),
+        "schedule": ("steps", _HUANG),
+        "drops_at": ((1 / 3, 2 / 3), f"{_HUANG}: after 30 and 60 of 90 epochs"),
+        "warmup": (0.0, _NONE),
+        "momentum": (0.9, f"{_HE_IMAGENET}; {_HUANG}"),
+        "nesterov": (True, _HUANG),
+        "weight_decay": (1e-4, f"{_HE_IMAGENET}; {_HUANG}"),
+        "label_smoothing": (0.0, _NONE),
+        "augment": (("crop", "mirror"), "Szegedy et al. 2015, arXiv:1409.4842, section 6: 8 to 100 % of the area"),
+    },
+    "finetune": {  # from trained weights, new classes
+        "epochs": (10, "ours: a few hundred images a class"),
+        "batch_size": (32, "ours: what fits a small GPU"),
+        "learning_rate": (0.01, f"{_KORNBLITH}: from the grid 0.0001 to 0.1"),
+        "schedule": ("cosine", _KORNBLITH),
+        "drops_at": ((), _NONE),
+        "warmup": (0.1, "ours: the new head is random"),
+        "momentum": (0.9, _KORNBLITH),
+        "nesterov": (True, _KORNBLITH),
+        "weight_decay": (1e-4, f"{_KORNBLITH}: from the grid 1e-6 to 1e-3"),
+        "label_smoothing": (0.1, "Szegedy et al. 2016, arXiv:1512.00567, section 7"),
+        "augment": (("crop", "mirror"), _KORNBLITH),
+    },
+}  # fmt: skip
+RECIPES = {name: Recipe(**{field: value for field, (value, _) in row.items()}) for name, row in TABLE.items()}
+FIELDS = tuple(field.name for field in fields(Recipe))
 
 
-def recipe(name):
-    """The recipe of that name.
+def recipe(name, model=None, **changes):
+    """A recipe by name or from a YAML file, with `changes` to its fields; a change to None leaves the field as it is.
 
+    Args:
+        name: A name of RECIPES; "paper", which is that of the family of `model`; or a .yaml file: fields of a recipe,
+            with `base: NAME` for those that it leaves out, or the config.yaml of a run.
+        model: Catalogue name.
     Raises:
-        RequestError: no such recipe; the nearest is in the hint.
+        RequestError: no such recipe or field (the nearest is in the hint), or a value out of range.
     """
+    changes = {field: value for field, value in changes.items() if value is not None}
+    for field in changes:
+        if field not in FIELDS:
+            raise unknown("field of a recipe", field, FIELDS)
+    if str(name).endswith((".yaml", ".yml")):
+        return replace(_read(name, model), **changes)
+    return replace(RECIPES[_key(name, model)], **changes)
+
+
+def describe(name, model=None, chosen=None):
+    """The recipe as YAML, each number with its source behind it; `chosen` is it with the changes that flags made."""
+    key = name if str(name).endswith((".yaml", ".yml")) else _key(name, model)
+    chosen = chosen or recipe(name, model)
+    lines = []
+    for field, value in chosen.as_dict().items():
+        known, source = TABLE.get(key, {}).get(field, (None, None))
+        same = (list(known) if isinstance(known, tuple) else known) == value
+        lines.append(f"{field}: {_yaml(value)}  # {source if source and same else 'as given'}")
+    return f"# {key}\n" + "\n".join(lines) + "\n"
+
+
+def _key(name, model):
+    if name == "paper":
+        from ..catalog import family
+
+        return "paper-densenet" if model is not None and family(model) == "densenet" else "paper-resnet"
     if name not in RECIPES:
-        raise unknown("recipe", name, RECIPES)
-    return RECIPES[name]
+        raise unknown("recipe", name, ("paper", *RECIPES, "FILE.yaml"))
+    return name
+
+
+def _read(path, model):
+    import yaml
+
+    try:
+        content = yaml.safe_load(Path(path).read_text())
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise RequestError(
+            f"the recipe {path} cannot be read: {error}", "give a YAML file of `field: value`"
+        ) from error
+    if isinstance(content, dict) and isinstance(content.get("recipe"), dict):
+        content = content["recipe"]  # a run's config.yaml
+    if not isinstance(content, dict):
+        raise RequestError(f"the recipe {path} is no mapping", "write `field: value`, a line each")
+    base = content.pop("base", None)
+    for field in content:
+        if field not in FIELDS:
+            raise unknown(f"field in {path}:", field, (*FIELDS, "base"))
+    lacking = [field for field in ("epochs", "batch_size", "learning_rate") if field not in content]
+    if base is None and lacking:
+        raise RequestError(f"the recipe {path} lacks {', '.join(lacking)}", "add them, or `base: NAME` of a recipe")
+    try:
+        return Recipe(**({} if base is None else RECIPES[_key(base, model)].as_dict()) | content)
+    except TypeError as error:
+        raise RequestError(f"the recipe {path} has a value of a wrong kind: {error}", "see `--show`") from error
+
+
+def _yaml(value):
+    if isinstance(value, list):
+        return "[" + ", ".join(_yaml(item) for item in value) + "]"
+    return str(value).lower() if isinstance(value, bool) else str(value)

@@ -154,18 +154,21 @@ def find(model, weights):
     raise unknown(f"weights of {model}", weights, known)
 
 
-def load_named(model, weight_set):
+def load_named(model, weight_set, *, head=None):
     """Loads the file of `weight_set`, which is fetched first if it does not ship; without the head for a model without.
+
+    Args:
+        head: None, or "skip" to leave the model's own head.
 
     Raises:
         WorkError: the download failed, or the file is not the one that was published.
     """
-    has_head = any(layer.name == "predictions" for layer in model.layers)
+    has_head = head != "skip" and any(layer.name == "predictions" for layer in model.layers)
     if isinstance(weight_set, ShippedSet):
         return load_weights(model, _shipped(weight_set), head=None if has_head else "skip")
     from .download import fetch
 
-    return load_weights(model, fetch(weight_set, head=has_head))
+    return load_weights(model, fetch(weight_set, head=has_head), head=None if has_head else "skip")
 
 
 def _shipped(weight_set):

@@ -265,7 +265,7 @@ def test_a_loss_that_is_no_number_stops_with_epoch_step_and_rate():
     from resdense_keras import WorkError, cifar_resnet, data, training
 
     dataset = data.load("digits")
-    recipe = training.replace(training.recipe("compare"), learning_rate=1e30, warmup_epochs=0, epochs=2)
+    recipe = training.recipe("compare", learning_rate=1e30, warmup=0, epochs=2)
     keras.utils.set_random_seed(0)
     model = cifar_resnet(depth=8, input_shape=(8, 8, 1))
     with np.errstate(all="ignore"), pytest.raises(WorkError, match=r"epoch 1, step \d+, at learning rate 9\.\d+e\+29"):

@@ -1,0 +1,70 @@
+"""Makes shipped weights of a finished run: the best epoch's tensors, and beside them how they came to be.
+
+    resdense train resnet20 --data $RESDENSE_CIFAR10 --recipe fast --out RUN
+    python benchmarks/ship.py RUN cifar10 --data $RESDENSE_CIFAR10
+
+Writes resdense_keras/weights/shipped/NET-NAME.safetensors and .json, and prints the row for weights/table.py. The test
+split is read here, once, after the training.
+"""
+
+import argparse
+import datetime
+import hashlib
+import json
+from pathlib import Path
+
+import keras
+from safetensors.numpy import save
+
+import resdense_keras
+from resdense_export import environment, machine
+from resdense_keras import data, files, training
+from resdense_keras.weights.table import SHIPPED_FOLDER
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("run", type=Path)
+    parser.add_argument("name", help="of the set of weights, e.g. cifar10")
+    parser.add_argument("--data", required=True, help="the data that the run was trained on")
+    parser.add_argument("--sittings", type=int, default=1, help="processes that the training took")
+    asked = parser.parse_args()
+    config = training.read_config(asked.run / "config.yaml")
+    history = [json.loads(line) for line in (asked.run / "metrics.jsonl").read_text().splitlines()]
+    model = keras.saving.load_model(asked.run / "model.keras")
+    dataset = data.load(asked.data)
+    judged = training.evaluate(model, dataset.test)
+    weights = save({"/".join(weight.path.split("/")[-2:]): weight.numpy() for weight in model.weights})
+    found = resdense_keras.profile(model)
+    pixels = model.get_layer("preprocessing")
+    path = SHIPPED_FOLDER / f"{config['model']}-{asked.name}.safetensors"
+    record = {
+        "model": config["model"],
+        "weights": asked.name,
+        "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "command": f"resdense train {config['model']} --data {asked.name} --recipe fast --epochs {len(history)}",
+        "config": {**config, "data": asked.name},
+        "recipe": config["recipe"],
+        "data": {"spec": asked.name, **{split: len(part) for split, part in dataset.splits.items()}},
+        "seed": config["seed"],
+        "train_seconds": round(sum(row["seconds"] for row in history), 1),
+        "sittings": asked.sittings,
+        "machine": machine(),
+        "versions": environment.versions(),
+        "preprocessing": {"scale": list(pixels.scale), "offset": list(pixels.offset)},
+        "parameters": found.parameters,
+        "trainable": found.trainable,
+        "macs": found.macs,
+        "accuracy": judged["accuracy"],
+        "top5": judged["top5"],
+        "calibration_error": judged["calibration_error"],
+        "sha256": hashlib.sha256(weights).hexdigest(),
+        "history": history,
+    }
+    files.write_bytes(path, weights)
+    files.write_json(path.with_suffix(".json"), record)
+    print(f'_cifar10("{record["model"]}", {record["accuracy"]:.4f}, "{record["sha256"]}")')
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,58 @@
+"""`resdense train`: what was asked for, from a net's name and flags or from the config.yaml of another run."""
+
+import sys
+from pathlib import Path
+
+from resdense_keras.errors import RequestError
+
+NO_AUGMENTATION = "none"
+
+
+def request(model, recipe, changes, **given):
+    """The arguments of `training.train` but the folder; a config.yaml gives what no flag does.
+
+    Args:
+        model: Catalogue name, or the path of a config.yaml.
+        recipe: Name or file, or None.
+        changes: {field of the recipe: value, or None}; "augment" as a list with commas.
+        given: Other arguments of `training.train`; None, False and empty ones were not given.
+    """
+    from resdense_keras import training
+
+    changes = {**changes, "augment": _names(changes["augment"])}
+    before = {}
+    if model.endswith((".yaml", ".yml")):
+        before = training.read_config(model)
+        recipe, model = recipe or model, before["model"]
+    chosen = training.recipe(recipe or "fast", model, **changes)
+    asked = {key: value or before.get(key) or value for key, value in given.items()}
+    defaults = {"seed": 0, "precision": "float32", "jit": "auto"}
+    asked |= {key: default for key, default in defaults.items() if asked[key] is None}
+    return {"model": model, "recipe": chosen, **asked}
+
+
+def show(asked, recipe):
+    """The recipe as YAML with its sources."""
+    from resdense_keras.training import recipes
+
+    return recipes.describe(recipe or "fast", asked["model"], asked["recipe"])
+
+
+def train(asked, out, *, resume, save_seconds):
+    """Trains; progress goes to stderr, a line an epoch."""
+    from resdense_keras import training
+
+    for flag, value in (("--data SPEC", asked["data"]), ("--out RUN", out)):
+        if value is None:
+            raise RequestError(f"{flag} is missing", "for example --data digits --out runs/first")
+    training.train(**asked, out=Path(out), resume=resume, save_seconds=save_seconds, tell=_tell)
+
+
+def _names(text):
+    if text is None:
+        return None
+    return () if text == NO_AUGMENTATION else tuple(name.strip() for name in text.split(","))
+
+
+def _tell(line):
+    print(line, file=sys.stderr, flush=True)

@@ -1,0 +1,86 @@
+"""What a trained net is worth on images that it has not seen: the only reader of the test split here."""
+
+import numpy as np
+
+from ..data import pipeline
+from ..errors import WorkError
+
+BATCH = 256
+TOP = 5
+BINS = 15  # Guo et al. 2017, arXiv:1706.04599, section 5
+
+
+def evaluate(model, split, class_names=None):
+    """Figures of `model` on a split.
+
+    Args:
+        model: (N, H, W, C) float32 pixels in [0, 255] -> probabilities (or logits, which are told by their sums).
+        split: A `data.Split`, as a rule `dataset.test`.
+        class_names: Names of the classes, or None.
+    Returns:
+        {"accuracy", "top5", "per_class": [{"class", "name", "images", "accuracy"}], "confusion": rows of true classes,
+        columns of answers, "calibration_error", "images"}. Accuracies are fractions; "accuracy" of a class without
+        images is None.
+    Raises:
+        WorkError: an output is not finite.
+    """
+    predicted = probabilities(model, split)
+    confusion = confusion_matrix(predicted, split.labels)
+    images = confusion.sum(axis=1)
+    return {
+        "accuracy": float(np.trace(confusion) / len(split)),
+        "top5": top_accuracy(predicted, split.labels, TOP),
+        "per_class": [
+            {
+                "class": label,
+                "name": class_names[label] if class_names and label < len(class_names) else None,
+                "images": int(count),
+                "accuracy": float(confusion[label, label] / count) if count else None,
+            }
+            for label, count in enumerate(images)
+        ],
+        "confusion": confusion.tolist(),
+        "calibration_error": calibration_error(predicted, split.labels),
+        "images": len(split),
+    }
+
+
+def probabilities(model, split):
+    """(N, classes) float64 of the model's answers on a split."""
+    found = model.predict(pipeline(split, BATCH, shuffle=False).map(lambda images, _: images), verbose=0)
+    found = np.asarray(found, "float64")
+    if not np.isfinite(found).all():
+        raise WorkError(f"{model.name} answers with NaN or infinity", "its weights are damaged; train it anew")
+    if (found < 0).any() or np.abs(found.sum(axis=1) - 1).max() > 1e-2:  # logits
+        found = np.exp(found - found.max(axis=1, keepdims=True))
+        found /= found.sum(axis=1, keepdims=True)
+    return found
+
+
+def top_accuracy(predicted, labels, top):
+    """Share of images whose class is among the `top` most probable ones; equal ones count in the order of classes."""
+    best = np.argsort(-predicted, axis=1, kind="stable")[:, :top]
+    return float((best == labels[:, None]).any(axis=1).mean())
+
+
+def confusion_matrix(predicted, labels):
+    """(classes, classes) counts: row the true class, column the answer."""
+    classes = predicted.shape[1]
+    pairs = labels * classes + predicted.argmax(axis=1)
+    return np.bincount(pairs, minlength=classes**2).reshape(classes, classes)
+
+
+def calibration_error(predicted, labels, bins=BINS):
+    """Expected calibration error: the mean distance of confidence and accuracy over `bins` of equal width."""
+    return float(sum(share * abs(sure - right) for sure, right, share in reliability(predicted, labels, bins)))
+
+
+def reliability(predicted, labels, bins=BINS):
+    """[(mean confidence, accuracy, share of the images)] of the bins that are not empty."""
+    confidence, right = predicted.max(axis=1), predicted.argmax(axis=1) == labels
+    place = np.minimum((confidence * bins).astype(int), bins - 1)
+    return [
+        (float(confidence[chosen].mean()), float(right[chosen].mean()), float(chosen.mean()))
+        for chosen in (place == number for number in range(bins))
+        if chosen.any()
+    ]

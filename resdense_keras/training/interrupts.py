@@ -1,0 +1,33 @@
+"""Ctrl-C and SIGTERM (a preempted machine) wait until the step is over and the state is saved."""
+
+import signal
+import threading
+
+
+class Interrupts:
+    """Notes SIGINT and SIGTERM while its body runs and hands them on at its end; a second one is not held back."""
+
+    def __init__(self):
+        self.number, self._former = None, {}
+
+    def __bool__(self):
+        return self.number is not None
+
+    def __enter__(self):
+        if threading.current_thread() is threading.main_thread():  # Python allows handlers there alone
+            for number in (signal.SIGINT, signal.SIGTERM):
+                self._former[number] = signal.signal(number, self._note)
+        return self
+
+    def _note(self, number, frame):
+        self.number = number
+        self._restore()
+
+    def _restore(self):
+        for number, handler in self._former.items():
+            signal.signal(number, handler)
+
+    def __exit__(self, kind, error, trace):
+        self._restore()
+        if kind is None and self:
+            signal.raise_signal(self.number)

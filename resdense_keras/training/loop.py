@@ -1,0 +1,202 @@
+"""Trains a net step by step: a loop that can begin and end after any step, and stops at a loss that is no number."""
+
+import math
+import time
+
+import keras
+import tensorflow as tf
+
+from ..data import pipeline
+from ..errors import WorkError
+from . import augmentation
+from .schedules import optimizer
+
+EVALUATION_BATCH = 256
+
+
+def steps_per_epoch(images, batch_size):
+    """Steps of one epoch; the last batch may be smaller."""
+    return math.ceil(images / batch_size)
+
+
+class Training:
+    """A net compiled for one data set and one recipe; `run` may be called many times, once a seed.
+
+    TensorFlow takes longer to trace these nets than to train them on small images, so the seeds of one net share the
+    traced step.
+
+    Args:
+        model: Net with the normalisation inside, (N, H, W, C) float32 pixels in [0, 255] -> probabilities.
+        dataset: A `data.Dataset`.
+        recipe: A Recipe.
+        jit: Whether XLA compiles the step; may be changed between steps.
+    """
+
+    def __init__(self, model, dataset, recipe, *, jit=False):
+        self.model, self.dataset, self.recipe = model, dataset, recipe
+        self.steps = steps_per_epoch(len(dataset.train), recipe.batch_size)
+        self.waited = self.worked = 0.0  # seconds spent on waiting for input, and on steps as a whole
+        model.compile(
+            optimizer(recipe, self.steps),
+            keras.losses.CategoricalCrossentropy(label_smoothing=recipe.label_smoothing),
+            metrics=[keras.metrics.CategoricalAccuracy(name="accuracy")],
+            jit_compile=jit,
+        )
+        model.optimizer.build(model.trainable_variables)
+        self._build_metrics()
+        self.jit = jit
+        self._train_steps = {jit: self._compiled(model.train_step, jit) for jit in (False, True)}
+        self._test_step = self._compiled(model.test_step, jit=False)
+
+    @property
+    def variables(self):
+        """All that a step reads or changes: weights, random states, the optimizer's, and the metrics' so far."""
+        return [*self.model.variables, *self.model.optimizer.variables, *self.model.metrics_variables]
+
+    def run(self, seed=0, on_epoch=None, *, start=(0, 0), on_step=None, stopping=lambda: False):
+        """Trains from the model's present weights; the test split is not read.
+
+        Args:
+            seed: Of the order of the images and of their augmentation.
+            on_epoch: Function of one epoch's record, for progress.
+            start: (epochs done, steps done in the next one); (0, 0) begins with a fresh optimizer, any other place
+                goes on with the present variables.
+            on_step: Function of (epochs done, steps done in the next one), after each step.
+            stopping: Asked after each step and validation batch; where true, `run` returns after `on_step`.
+        Returns:
+            [{"epoch", "loss", "accuracy", "val_loss", "val_accuracy"}] of the epochs that ended; accuracies are
+            fractions.
+        Raises:
+            WorkError: the loss became NaN or infinite.
+        """
+        if start == (0, 0):
+            self._reset()
+        history, (epoch, done) = [], start
+        on_step, on_epoch = on_step or _nothing, on_epoch or _nothing
+        batches = self._training_batches(seed, epoch * self.steps + done)
+        while epoch < self.recipe.epochs:
+            while done < self.steps:
+                loss = self._one_step(batches)
+                done += 1
+                self._check(loss, epoch, done)
+                on_step(epoch, done)
+                if stopping():
+                    return history
+            record = self._finish_epoch(epoch, stopping)
+            if record is None:
+                on_step(epoch, done)
+                return history
+            history.append(record)
+            epoch, done = epoch + 1, 0
+            on_epoch(record)
+            if stopping():
+                return history
+        return history
+
+    def evaluate(self, split, stopping=lambda: False):
+        """{"loss", "accuracy"} of the present weights on a split; None where it is time to stop."""
+        self.model.reset_metrics()
+        for batch in pipeline(split, EVALUATION_BATCH, shuffle=False):
+            if stopping():
+                return None
+            self._test_step(batch)
+        found = self._metrics()
+        self.model.reset_metrics()
+        return found
+
+    def accuracy(self, split):
+        """Top-1 of the present weights on a split, a fraction."""
+        found = self.evaluate(split)["accuracy"]
+        return round(found * len(split)) / len(split)  # the metric is a float32
+
+    def example(self):
+        """A batch of the shapes that a step takes, of no content, for trials."""
+        shape = (self.recipe.batch_size, *self.dataset.image_shape)
+        return tf.zeros(shape), tf.zeros(shape[:1], tf.int64)
+
+    def step(self, batch):
+        """One step of gradient descent; the loss of the epoch so far."""
+        return float(self._train_steps[self.jit](batch)["loss"])
+
+    def _reset(self):
+        for variable in self.model.optimizer.variables:
+            if variable is not self.model.optimizer.learning_rate:
+                variable.assign(keras.ops.zeros_like(variable))
+        self.model.reset_metrics()
+
+    def _training_batches(self, seed, first_step):
+        recipe = self.recipe
+        return iter(
+            pipeline(
+                self.dataset.train,
+                recipe.batch_size,
+                seed=seed,
+                epochs=recipe.epochs,
+                first_step=first_step,
+                augment=augmentation.augment(recipe, self.dataset),
+                mix=augmentation.mix(recipe, self.model.output_shape[-1]),
+            )
+        )
+
+    def _one_step(self, batches):
+        begun = time.perf_counter()
+        batch = next(batches)
+        fed = time.perf_counter()
+        loss = self.step(batch)
+        self.waited += fed - begun
+        self.worked += time.perf_counter() - begun
+        return loss
+
+    def _check(self, loss, epoch, step):
+        """Keras' own TerminateOnNaN ends `fit` as if it had succeeded."""
+        if not math.isfinite(loss):
+            rate = float(self.model.optimizer.learning_rate)
+            raise WorkError(
+                f"the loss became {loss} in epoch {epoch + 1}, step {step}, at learning rate {rate:.4g}",
+                "lower the learning rate or lengthen the warm-up",
+            )
+
+    def _finish_epoch(self, epoch, stopping):
+        """The epoch's record, metrics reset; None, and the metrics as they were, where it is time to stop."""
+        kept = [variable.numpy() for variable in self.model.metrics_variables]
+        trained = self._metrics()
+        held = self.evaluate(self.dataset.validation, stopping)
+        if held is None:
+            for variable, value in zip(self.model.metrics_variables, kept, strict=True):
+                variable.assign(value)
+            return None
+        self._check(held["loss"], epoch, self.steps)
+        return {"epoch": epoch + 1, **trained, **{f"val_{name}": value for name, value in held.items()}}
+
+    def _metrics(self):
+        return {name: float(value) for name, value in self.model.get_metrics_result().items()}
+
+    def _compiled(self, step, jit):
+        """`step` as a graph of batches of any size, (images, class numbers or one-hot labels)."""
+        classes = self.model.output_shape[-1]
+
+        def on_batch(batch):
+            images, labels = batch
+            return step((images, labels if labels.dtype.is_floating else tf.one_hot(labels, classes)))
+
+        return tf.function(on_batch, jit_compile=jit, reduce_retracing=True)
+
+    def _build_metrics(self):
+        """Metrics have no variables before they have seen a batch."""
+        shape = (1, self.model.output_shape[-1])
+        self.model.compute_metrics(None, keras.ops.zeros(shape), keras.ops.ones(shape) / shape[-1])
+        self.model.reset_metrics()
+
+
+def _nothing(*arguments):
+    pass
+
+
+def fit(model, dataset, recipe, *, seed=0, on_epoch=None):
+    """Trains `model` once: `Training(model, dataset, recipe).run(seed, on_epoch)`."""
+    return Training(model, dataset, recipe).run(seed, on_epoch)
+
+
+def be_deterministic():
+    """Makes TensorFlow's operations repeat to the bit for the rest of this process; training gets slower."""
+    tf.config.experimental.enable_op_determinism()

@@ -1,0 +1,346 @@
+"""A run folder: one training that can stop anywhere and goes on to the same end.
+
+`checkpoints/state.safetensors` alone says how far the run is: it is replaced in one step and holds weights, optimizer,
+random states, metrics so far and the history, from which metrics.jsonl is written. `checkpoints/best-N.safetensors`
+holds the weights of the best epoch on held-out training images. The file appears before the state that names it and
+goes after a later one has been named, so a kill between any two writes loses nothing. The manifest comes last: a folder
+that has one is finished.
+"""
+
+import hashlib
+import json
+import time
+import warnings
+from pathlib import Path
+
+import keras
+import yaml
+
+from .. import catalog, data, files
+from ..errors import RequestError, unknown
+from . import curves, starts, state
+from .interrupts import Interrupts
+from .loop import Training, be_deterministic
+from .recipes import recipe as find_recipe
+from .trial import choose_jit
+
+SCHEMA = "resdense-run/1"
+SAVE_SECONDS = 60  # the most that a killed run repeats
+SAVE_SHARE = 0.01  # but saving takes no more of the time than this
+BYTES_OF_A_PARAMETER = 24  # weights, momentum, two bests and model.keras are five float32; and some air
+PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
+JITS = ("auto", "on", "off")
+
+
+def train(
+    model,
+    data,
+    out,
+    recipe="fast",
+    *,
+    options=None,
+    weights=None,
+    freeze=None,
+    seed=0,
+    resume=False,
+    deterministic=False,
+    precision="float32",
+    jit="auto",
+    image_size=None,
+    on_bad_image="fail",
+    save_seconds=SAVE_SECONDS,
+    tell=None,
+):
+    """Trains a net of the catalogue by a recipe into the folder `out`.
+
+    Args:
+        model: Catalogue name.
+        data: Data spec; its test split is not read.
+        out: Run folder.
+        recipe: A Recipe, or a name, see `recipes.recipe`.
+        options: Builder options.
+        weights: A set of weights by name, or a file, to start from.
+        freeze: "stem" or "stage3": what is not trained, up to and including that.
+        seed: Of the weights, the order of the images, their augmentation and dropout.
+        resume: Go on with the run in `out`; an absent or empty folder starts afresh.
+        deterministic: Repeat to the bit; without XLA.
+        precision: Of PRECISIONS.
+        jit: Of JITS: XLA by a timed trial, or as you say.
+        image_size, on_bad_image: For image folders, see data.load; the size defaults to the net's own.
+        save_seconds: The state is saved so often, and after each epoch; 0 is after every step.
+        tell: Function of one line about the progress, or None.
+    Returns:
+        The history: [{"epoch", "loss", "accuracy", "val_loss", "val_accuracy", "seconds"}].
+    Raises:
+        RequestError: a wrong argument, another run's folder, a damaged checkpoint.
+        WorkError: a loss that is not finite, a full disk. The last checkpoint is whole.
+    """
+    for name, value, known in (("precision", precision, PRECISIONS), ("jit", jit, JITS)):
+        if value not in known:
+            raise unknown(name, value, known)
+    if model not in catalog.BUILDERS:
+        raise unknown("model", model, catalog.BUILDERS)
+    recipe = find_recipe(recipe, model) if isinstance(recipe, str) else recipe
+    config = {
+        "schema": SCHEMA,
+        "model": model,
+        "options": dict(options or {}),
+        "weights": None if weights is None else str(weights),
+        "freeze": freeze,
+        "data": str(data),
+        "image_size": image_size,
+        "on_bad_image": on_bad_image,
+        "recipe": recipe.as_dict(),
+        "seed": seed,
+        "deterministic": deterministic,
+        "precision": precision,
+        "jit": jit,
+    }
+    out, tell = Path(out), tell or _silent
+    files.check_writable(out, need_bytes=0)
+    with files.lock(out):
+        _check_folder(out, config, resume)
+        if (out / files.MANIFEST).is_file():
+            tell(f"{out} is finished; nothing is left to do")
+            return [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+        if deterministic:
+            be_deterministic()
+        return _Run(out, config, recipe, save_seconds, tell).go()
+
+
+def read_config(path):
+    """The content of a run's config.yaml: what `train` was asked for.
+
+    Raises:
+        RequestError: no such file, or not of this version.
+    """
+    try:
+        config = yaml.safe_load(Path(path).read_text())
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise RequestError(f"{path} cannot be read: {error}", "it is the config.yaml of a run folder") from error
+    if not isinstance(config, dict) or config.get("schema") != SCHEMA:
+        raise RequestError(f"{path} is no {SCHEMA}", "it was changed, or another version of resdense wrote it")
+    return config
+
+
+def _check_folder(out, config, resume):
+    """Refuses a folder that holds something else, or a run of another configuration."""
+    if not out.is_dir() or not any(out.iterdir()):
+        return
+    path = out / "config.yaml"
+    if not path.is_file():
+        raise RequestError(f"{out} is not empty and holds no run", "choose another `--out`")
+    if not resume:
+        raise RequestError(f"{out} holds a run", "pass `--resume` to go on with it, or choose another `--out`")
+    before = _flat(read_config(path))
+    asked = _flat(config)
+    differing = [
+        f"{key} is {before.get(key)!r} there and {asked.get(key)!r} here"
+        for key in dict.fromkeys((*before, *asked))
+        if before.get(key) != asked.get(key)
+    ]
+    if differing:
+        hint = "repeat the first command with `--resume`, or choose another `--out`"
+        raise RequestError(f"{out} holds another run: {'; '.join(differing)}", hint)
+
+
+def _flat(config):
+    """The fields of the recipe among the others, for messages that name one."""
+    return {key: value for key, value in config.items() if key != "recipe"} | dict(config.get("recipe") or {})
+
+
+class _Run:
+    """One training in its folder: what is saved when, and how it goes on."""
+
+    def __init__(self, out, config, recipe, save_seconds, tell):
+        self.out, self.config, self.recipe, self.save_seconds, self.tell = out, config, recipe, save_seconds, tell
+        self.dataset = data.load(
+            config["data"],
+            image_size=config["image_size"] or _own_size(config["model"], config["data"]),
+            on_bad_image=config["on_bad_image"],
+        )
+        self.fingerprint = _fingerprint(self.dataset)
+        self.history, self.best, self.start = [], None, (0, 0)
+        self.seconds = 0.0  # of this epoch, in processes before this one
+
+    @property
+    def state_file(self):
+        return self.out / "checkpoints" / "state.safetensors"
+
+    def go(self):
+        """Trains from where the folder is to the end, or until Ctrl-C or SIGTERM."""
+        with Interrupts() as interrupts:
+            self.interrupts = interrupts
+            self._prepare()
+            self.epoch_began = self.saved = time.monotonic()
+            self.saving = 0.0
+            self.training.run(
+                self.config["seed"],
+                self._on_epoch,
+                start=self.start,
+                on_step=self._on_step,
+                stopping=lambda: bool(interrupts),
+            )
+            if not interrupts:
+                self._finish()
+        return self.history
+
+    def _prepare(self):
+        keras.utils.set_random_seed(self.config["seed"])
+        keras.config.set_dtype_policy(self.config["precision"])
+        try:
+            model = self._build()
+        finally:
+            keras.config.set_dtype_policy("float32")
+        self.dataset.check_outputs(model.output_shape[-1])
+        self.training = Training(model, self.dataset, self.recipe)
+        if self.state_file.exists():
+            self._restore()
+        else:
+            files.check_writable(self.out, model.count_params() * BYTES_OF_A_PARAMETER)
+            files.write_text(self.out / "config.yaml", yaml.safe_dump(self.config, sort_keys=False))
+            if names := self.dataset.class_names:
+                files.write_text(self.out / "labels.txt", "".join(f"{name}\n" for name in names))
+            self.training.jit = self._choose_jit()
+
+    def _build(self):
+        model = starts.build(self.config["model"], self.dataset, self.config["options"], self.config["weights"])
+        return starts.freeze(model, self.config["freeze"]) if self.config["freeze"] else model
+
+    def _choose_jit(self):
+        if self.config["deterministic"] or self.config["jit"] != "auto":
+            return self.config["jit"] == "on" and not self.config["deterministic"]
+        jit, why = choose_jit(self.training, self.recipe.epochs * self.training.steps)
+        self.tell(f"XLA: {why}")
+        return jit
+
+    def _on_step(self, epoch, step):
+        interval = self.save_seconds and max(self.save_seconds, self.saving / SAVE_SHARE)  # 0: after every step
+        if self.interrupts or time.monotonic() - self.saved > interval:
+            self._save(epoch, step)
+
+    def _on_epoch(self, record):
+        now = time.monotonic()
+        seconds = self.seconds + now - self.epoch_began
+        self.seconds, self.epoch_began = 0.0, now
+        self.history.append({**record, "seconds": round(seconds, 3)})
+        if self.best is None or record["val_accuracy"] > self.best["val_accuracy"]:
+            self.best = {"epoch": record["epoch"], "val_accuracy": record["val_accuracy"]}
+            state.save(self._best_file, _weights(self.training.model), self.best)
+        self._save(record["epoch"], 0)
+        self._remove_old_bests()
+        self._write_metrics()
+        self.tell(self._line(record, seconds))
+
+    def _line(self, record, seconds):
+        waits = self.training.waited / self.training.worked if self.training.worked else 0.0
+        return (
+            f"epoch {record['epoch']} of {self.recipe.epochs}: loss {record['loss']:.4f}, "
+            f"accuracy {record['accuracy']:.4f}, held out {record['val_accuracy']:.4f}, {seconds:.0f} s, "
+            f"{waits:.1%} of it waiting for input"
+        )
+
+    @property
+    def _best_file(self):
+        return self.state_file.with_name(f"best-{self.best['epoch']:04d}.safetensors")
+
+    def _remove_old_bests(self):
+        for path in self.state_file.parent.glob("best-*.safetensors"):
+            if self.best is None or path != self._best_file:
+                path.unlink(missing_ok=True)
+
+    def _save(self, epoch, step):
+        begun = time.monotonic()
+        place = {
+            "model": self.config["model"],
+            "epoch": epoch,
+            "step": step,
+            "seconds": self.seconds + begun - self.epoch_began,
+            "history": self.history,
+            "best": self.best,
+            "data": self.fingerprint,
+            "jit": self.training.jit,
+        }
+        arrays = {name: variable.numpy() for name, variable in self._variables().items()}
+        state.save(self.state_file, arrays, place)
+        self.saved = time.monotonic()
+        self.saving = self.saved - begun
+
+    def _variables(self):
+        """By number: Keras counts some names on from one model of a process to the next."""
+        return {
+            f"{number:05d}/{variable.path.rpartition('/')[2]}": variable
+            for number, variable in enumerate(self.training.variables)
+        }
+
+    def _restore(self):
+        arrays, place = state.load(self.state_file)
+        variables = self._variables()
+        if {name: array.shape for name, array in arrays.items()} != {
+            name: tuple(variable.shape) for name, variable in variables.items()
+        }:
+            raise RequestError(
+                f"{self.state_file} is the state of another net ({place['model']}), or of another version of this one",
+                "choose another `--out`",
+            )
+        if place["data"] != self.fingerprint:
+            raise RequestError(
+                f"{self.config['data']} is not what {self.out} was trained on: the data have changed since",
+                "bring the data back, or choose another `--out`",
+            )
+        for name, variable in variables.items():
+            variable.assign(arrays[name])
+        self.history, self.best, self.seconds = place["history"], place["best"], place["seconds"]
+        self.start, self.training.jit = (place["epoch"], place["step"]), place["jit"]
+        self._remove_old_bests()
+        self._write_metrics()
+        self.tell(f"going on in epoch {self.start[0] + 1} after step {self.start[1]} of {self.training.steps}")
+
+    def _write_metrics(self):
+        files.write_text(self.out / "metrics.jsonl", "".join(json.dumps(record) + "\n" for record in self.history))
+
+    def _finish(self):
+        """model.keras from the best epoch, without compile state; the manifest last."""
+        arrays, _ = state.load(self._best_file)
+        with warnings.catch_warnings(action="ignore"):  # what it says of the first weights was said
+            model = self._build()
+        model.trainable = True
+        for name, variable in _named(model).items():
+            variable.assign(arrays[name])
+        with files.writing(self.out / "model.keras") as temporary:
+            model.save(temporary)
+        self._write_metrics()
+        curves.draw(self.out / "curves.png", self.history)
+        files.write_manifest(self.out)
+        self.tell(f"best on held-out training images: epoch {self.best['epoch']}, {self.best['val_accuracy']:.4f}")
+
+
+def _own_size(model, spec):
+    """The size that the net was made for, for image folders; data in arrays have theirs."""
+    return tuple(catalog.sizes()[model]["input_shape"][:2]) if Path(spec).is_dir() else None
+
+
+def _named(model):
+    """{"layer/variable": variable}, as `load_weights` reads them."""
+    return {"/".join(weight.path.split("/")[-2:]): weight for weight in model.weights}
+
+
+def _weights(model):
+    return {name: variable.numpy() for name, variable in _named(model).items()}
+
+
+def _fingerprint(dataset):
+    """sha256 of what is trained on and judged by: labels and pixels, or the files' names and sizes."""
+    digest = hashlib.sha256()
+    for split in (dataset.train, dataset.validation):
+        digest.update(f"{split.image_shape} {dataset.class_names}".encode())
+        digest.update(split.labels.tobytes())
+        if split.paths is not None:
+            digest.update("\n".join(f"{path.name} {path.stat().st_size}" for path in split.paths).encode())
+        elif split.images is not None:
+            digest.update(split.images.tobytes())
+    return digest.hexdigest()
+
+
+def _silent(line):
+    pass

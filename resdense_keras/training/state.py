@@ -1,0 +1,68 @@
+"""The state of a training in one file: arrays, and the place where it goes on.
+
+A safetensors file whose metadata hold a JSON text and a sha256 over all arrays: what can be read is what was written.
+NumPy only, so that a process that is killed while it saves can be tried many times.
+"""
+
+import hashlib
+import json
+from pathlib import Path
+
+import numpy as np
+
+from .. import files
+from ..errors import RequestError, WorkError
+
+SCHEMA = "resdense-state/1"
+
+
+def save(path, arrays, place):
+    """Writes {name: array} and the JSON-able `place` to `path`, whole or not at all.
+
+    Raises:
+        WorkError: an array is not finite: such a state is never kept; or the disk is full, see `files.writing`.
+    """
+    from safetensors.numpy import save as serialize
+
+    arrays = {name: np.asarray(array, order="C") for name, array in arrays.items()}
+    for name, array in arrays.items():
+        if array.dtype.kind == "f" and not np.isfinite(array).all():
+            raise WorkError(f"{name} is not finite, so the state was not saved", "the checkpoint before it is whole")
+    text = json.dumps(place, allow_nan=False)
+    metadata = {"schema": SCHEMA, "place": text, "sha256": _digest(arrays, text)}
+    files.write_bytes(path, serialize(arrays, metadata))
+
+
+def load(path):
+    """({name: array}, place) of a file that `save` wrote.
+
+    Raises:
+        RequestError: another kind of file, another version, half a file, or changed bytes.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    hint = "remove the file to start from the beginning, or pass another `--out`"
+    try:
+        with safe_open(Path(path), framework="numpy") as file:
+            metadata = file.metadata() or {}
+            if metadata.get("schema") != SCHEMA:
+                written = metadata.get("schema", "no such mark")
+                raise RequestError(f"{path} is no state of this version: {written}, read here is {SCHEMA}", hint)
+            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
+    except (SafetensorError, OSError, ValueError) as error:
+        if isinstance(error, RequestError):
+            raise
+        raise RequestError(f"{path} is damaged: {error}", hint) from error
+    text = metadata.get("place", "")
+    if _digest(arrays, text) != metadata.get("sha256"):
+        raise RequestError(f"{path} is damaged: its sha256 is not the one that was written with it", hint)
+    return arrays, json.loads(text)
+
+
+def _digest(arrays, text):
+    digest = hashlib.sha256(text.encode())
+    for name in sorted(arrays):
+        array = arrays[name]
+        digest.update(f"{name} {array.dtype} {array.shape}".encode())
+        digest.update(array.tobytes())
+    return digest.hexdigest()

@@ -1,0 +1,83 @@
+"""Not a test: trains one small net twice in this process, once through and once cut off at the saves named.
+
+    python resumed_run.py DATA.npz FOLDER SAVE...     # prints the differences as JSON
+
+A process of its own, because TensorFlow's determinism holds for a process.
+"""
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from resdense_keras.training import recipe, runs, state, train
+
+AUGMENT = ("crop", "shift", "mirror", "mixup", "cutmix")
+RECIPE = recipe("fast", epochs=3, batch_size=32, augment=AUGMENT, schedule="cosine")
+
+
+class Cut(BaseException):
+    """The process is gone: nothing after it is run, as by SIGKILL."""
+
+
+def main(data, folder, *cuts):
+    through, cut = Path(folder) / "through", Path(folder) / "cut"
+    run(data, through)
+    for save in map(int, cuts):
+        cut_off_after(save, lambda: run(data, cut, resume=True))
+    run(data, cut, resume=True)
+    print(json.dumps({"states": differing(through, cut), "metrics": [metrics(through), metrics(cut)]}))
+
+
+def run(data, out, **options):
+    train(
+        "resnet20",
+        data,
+        out,
+        RECIPE,
+        options={"width": 4, "dropout": 0.2},
+        deterministic=True,
+        save_seconds=0,
+        **options,
+    )
+
+
+def cut_off_after(saves, action):
+    """Runs `action` until the file that is written as number `saves` has its name, and no instruction further."""
+    whole, count = state.save, 0
+
+    def save(*arguments):
+        nonlocal count
+        whole(*arguments)
+        count += 1
+        if count == saves:
+            raise Cut
+
+    runs.state.save = save
+    try:
+        action()
+    except Cut:
+        return
+    finally:
+        runs.state.save = whole
+    raise AssertionError(f"the run ended before its save {saves}")
+
+
+def differing(first, second):
+    """Names of the arrays that are not equal to the bit, in the state and in the best weights."""
+    names = []
+    for path in sorted((first / "checkpoints").iterdir()):
+        mine, theirs = (state.load(folder / "checkpoints" / path.name)[0] for folder in (first, second))
+        assert mine.keys() == theirs.keys()
+        names += [f"{path.name}: {name}" for name in mine if not np.array_equal(mine[name], theirs[name])]
+    return names
+
+
+def metrics(folder):
+    lines = (folder / "metrics.jsonl").read_text().splitlines()
+    return [{key: value for key, value in json.loads(line).items() if key != "seconds"} for line in lines]
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

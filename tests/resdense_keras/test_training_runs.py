@@ -1,0 +1,265 @@
+"""Laws of a run folder: it goes on to the same end, says what is wrong with it, and never loses a good state."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+from resdense_keras import RequestError, WorkError, files
+from resdense_keras.training import read_config, recipe, state, train
+
+RESUMED_RUN = Path(__file__).with_name("resumed_run.py")
+OPTIONS = {"width": 4, "dropout": 0.2}
+RECIPE = recipe("fast", epochs=2, batch_size=32)
+
+
+def images(count, seed):
+    """uint8 noise that is brighter in one corner: three classes."""
+    random = np.random.default_rng(seed)
+    labels = random.integers(0, 3, count)
+    pixels = random.integers(0, 200, (count, 8, 8, 3))
+    for image, label in zip(pixels, labels, strict=True):
+        image[4 * (label // 2) :, 4 * (label % 2) :] += 55
+    return pixels.astype(np.uint8), labels
+
+
+@pytest.fixture(scope="module")
+def npz(tmp_path_factory):
+    path = tmp_path_factory.mktemp("data") / "corners.npz"
+    (x_train, y_train), (x_test, y_test) = images(180, 0), images(30, 1)
+    np.savez(path, x_train=x_train, y_train=y_train, x_test=x_test, y_test=y_test)
+    return path
+
+
+@pytest.fixture(scope="module")
+def finished(npz, tmp_path_factory):
+    """A run of two epochs to its end: (folder, what it told)."""
+    out, lines = tmp_path_factory.mktemp("runs") / "a run with 'quotes' é", []
+    train("resnet20", npz, out, RECIPE, options=OPTIONS, tell=lines.append)
+    return out, lines
+
+
+@pytest.fixture
+def begun(finished, tmp_path):
+    """A copy of that run as it was before its end."""
+    import shutil
+
+    out = tmp_path / "begun"
+    shutil.copytree(finished[0], out)
+    (out / "manifest.json").unlink()
+    (out / "model.keras").unlink()
+    return out
+
+
+def go_on(npz, out, asked=RECIPE, model="resnet20", **options):
+    return train(model, npz, out, asked, options=OPTIONS, resume=True, **options)
+
+
+def test_a_finished_run_holds_what_the_design_says(finished, npz):
+    import keras
+
+    out, lines = finished
+    assert {path.name for path in out.iterdir()} == {
+        "config.yaml", "metrics.jsonl", "checkpoints", "model.keras", "curves.png", "manifest.json",
+    }  # fmt: skip
+    assert files.verify_manifest(out) == []
+    records = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+    keys = ["epoch", "loss", "accuracy", "val_loss", "val_accuracy", "seconds"]
+    assert [list(record) for record in records] == [sorted(record, key=keys.index) for record in records]
+    assert [record["epoch"] for record in records] == [1, 2]
+    assert [path.name for path in out.parent.iterdir()] == [out.name]  # no lock
+    model = keras.saving.load_model(out / "model.keras", safe_mode=True)
+    assert not model.compiled and model.output_shape == (None, 3)
+    assert model.get_layer("preprocessing")
+    assert sum("waiting for input" in line for line in lines) == 2
+
+
+def test_model_keras_holds_the_weights_of_the_best_epoch(finished, npz):
+    import keras
+
+    out, _ = finished
+    _, place = state.load(out / "checkpoints" / "state.safetensors")
+    best = max(place["history"], key=lambda record: (record["val_accuracy"], -record["epoch"]))
+    assert place["best"]["epoch"] == best["epoch"]
+    arrays, _ = state.load(out / "checkpoints" / f"best-{best['epoch']:04d}.safetensors")
+    model = keras.saving.load_model(out / "model.keras")
+    for weight in model.weights:
+        np.testing.assert_array_equal(weight.numpy(), arrays["/".join(weight.path.split("/")[-2:])])
+
+
+def test_a_finished_run_says_so_and_a_second_one_is_refused(finished, npz):
+    out, _ = finished
+    before, lines = {path: path.stat().st_mtime_ns for path in out.rglob("*")}, []
+    assert len(go_on(npz, out, tell=lines.append)) == 2
+    assert lines == [f"{out} is finished; nothing is left to do"]
+    with pytest.raises(RequestError, match="holds a run"):
+        train("resnet20", npz, out, RECIPE, options=OPTIONS)
+    assert {path: path.stat().st_mtime_ns for path in out.rglob("*")} == before
+
+
+def test_another_configuration_is_refused_and_named(finished, npz):
+    with pytest.raises(RequestError, match="seed is 0 there and 1 here; epochs is 2 there and 3 here"):
+        go_on(npz, finished[0], recipe("fast", epochs=3, batch_size=32), seed=1)
+
+
+def test_the_configuration_reads_back_as_what_was_asked_for(finished, npz):
+    config = read_config(finished[0] / "config.yaml")
+    assert (config["model"], config["data"], config["options"]) == ("resnet20", str(npz), OPTIONS)
+    assert recipe(str(finished[0] / "config.yaml")) == RECIPE
+
+
+def test_a_folder_of_something_else_is_left_alone(npz, tmp_path):
+    (tmp_path / "thesis.txt").write_text("years of work")
+    with pytest.raises(RequestError, match="not empty and holds no run"):
+        go_on(npz, tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
+
+
+def test_a_second_run_into_a_folder_is_told_who_writes_there(npz, begun):
+    with files.lock(begun), pytest.raises(RequestError, match=f"process {os.getpid()}"):
+        go_on(npz, begun)
+
+
+def test_a_lock_that_a_killed_run_left_is_taken_over(npz, finished):
+    stale = finished[0].with_name(f".{finished[0].name}.lock")
+    stale.write_text("999999")
+    assert len(go_on(npz, finished[0])) == 2
+    assert not stale.exists()
+
+
+@pytest.mark.parametrize("fault", ["half", "other net", "other version", "other data"])
+def test_a_state_that_does_not_belong_is_an_error_and_stays(npz, begun, monkeypatch, fault):
+    path = begun / "checkpoints" / "state.safetensors"
+    message, source = "is damaged", npz
+    if fault == "half":
+        path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    elif fault == "other net":
+        arrays, place = state.load(path)
+        state.save(path, {**arrays, "00000/more": np.zeros(3)}, {**place, "model": "resnet56"})
+        message = r"state of another net \(resnet56\)"
+    elif fault == "other version":
+        monkeypatch.setattr(state, "SCHEMA", "resdense-state/9")
+        message = "no state of this version"
+    else:
+        config = yaml.safe_load((begun / "config.yaml").read_text())
+        source = begun.parent / "other.npz"
+        x, y = images(180, 5)
+        np.savez(source, x_train=x, y_train=y, x_test=x[:30], y_test=y[:30])
+        (begun / "config.yaml").write_text(yaml.safe_dump({**config, "data": str(source)}))
+        message = "the data have changed since"
+    before = path.read_bytes()
+    with pytest.raises(RequestError, match=message):
+        go_on(source, begun)
+    assert path.read_bytes() == before
+
+
+def test_a_loss_that_is_no_number_stops_and_keeps_the_last_good_state(npz, tmp_path):
+    wild = recipe("fast", epochs=2, batch_size=32, learning_rate=1e30, warmup=0.0)
+    with pytest.raises(WorkError, match=r"the loss became \w+ in epoch 1, step \d, at learning rate \de\+\d\d"):
+        train("resnet20", npz, tmp_path / "run", wild, options={"width": 4}, save_seconds=0)
+    arrays, place = state.load(tmp_path / "run" / "checkpoints" / "state.safetensors")
+    assert place["step"] >= 1 and all(np.isfinite(array).all() for array in arrays.values())
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_saves_before_it_is_handed_on(npz, tmp_path, monkeypatch, number):
+    class Handed(BaseException):
+        pass
+
+    def handler(number, frame):
+        raise Handed
+
+    former = signal.signal(number, handler)
+    try:
+        from resdense_keras.training import loop
+
+        whole, taken = loop.Training.step, []
+
+        def step(self, batch):
+            taken.append(1)
+            if len(taken) == 3:
+                signal.raise_signal(number)
+            return whole(self, batch)
+
+        monkeypatch.setattr(loop.Training, "step", step)
+        with pytest.raises(Handed):
+            train("resnet20", npz, tmp_path / "run", RECIPE, options={"width": 4}, jit="off")
+    finally:
+        signal.signal(number, former)
+    _, place = state.load(tmp_path / "run" / "checkpoints" / "state.safetensors")
+    assert (place["epoch"], place["step"]) == (0, 3)
+
+
+def test_a_run_that_is_cut_off_between_any_two_writes_ends_in_the_same_state(npz, tmp_path):
+    """With dropout, mixing, a cosine and determinism; saves 3 and 12 are mid-epoch, 7 is the best before its state."""
+    result = subprocess.run(
+        [sys.executable, RESUMED_RUN, npz, tmp_path, "3", "5", "6"], capture_output=True, text=True, timeout=600
+    )
+    assert result.returncode == 0, result.stderr
+    found = json.loads(result.stdout)
+    assert found["states"] == []
+    assert found["metrics"][0] == found["metrics"][1] and len(found["metrics"][0]) == 3
+
+
+@pytest.mark.slow
+def test_a_run_that_is_killed_at_random_moments_ends_in_the_same_state(tmp_path):
+    """SIGKILL, until five have fallen mid-epoch or mid-write; fewer, and the test has shown nothing."""
+    moments, struck = random.Random(1), {"mid-epoch": 0, "mid-write": 0, "between": 0}
+    through, killed = tmp_path / "through", tmp_path / "killed"
+    subprocess.run(command(through), check=True, capture_output=True)
+    checkpoints = killed / "checkpoints"
+    for _ in range(9):
+        child = subprocess.Popen(command(killed), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        wait_for_saves(child, checkpoints / "state.safetensors", moments.randint(2, 5))
+        time.sleep(moments.uniform(0, 0.05))
+        if child.poll() is not None:
+            break
+        child.send_signal(signal.SIGKILL)
+        child.wait()
+        _, place = state.load(checkpoints / "state.safetensors")
+        writing = any(entry.name.startswith(".new-") for entry in checkpoints.iterdir())
+        struck["mid-write" if writing else "mid-epoch" if place["step"] else "between"] += 1
+        if struck["mid-epoch"] + struck["mid-write"] == 5:
+            break
+    subprocess.run(command(killed), check=True, capture_output=True)
+    assert struck["mid-epoch"] + struck["mid-write"] >= 5, struck
+    assert digest(killed) == digest(through)
+    assert metrics(killed) == metrics(through) and len(metrics(through)) == 6
+    assert files.verify_manifest(killed) == []
+
+
+def command(out):
+    net = ["resnet20", "--set", "width=4", "--set", "dropout=0.2", "--data", "digits", "--epochs", "6"]
+    how = ["--augment", "shift,mixup", "--deterministic", "--save-seconds", "0", "--resume", "--out", str(out)]
+    return [sys.executable, "-m", "resdense_export", "train", *net, *how]
+
+
+def wait_for_saves(child, path, count):
+    """Returns when `path` has been replaced `count` times, or the child is gone."""
+    seen = stamp(path)
+    while count and child.poll() is None:
+        if stamp(path) != seen:
+            seen, count = stamp(path), count - 1
+        time.sleep(0.002)
+
+
+def stamp(path):
+    return path.stat().st_ino if path.exists() else None
+
+
+def digest(run):
+    arrays, place = state.load(run / "checkpoints" / "state.safetensors")
+    return state._digest(arrays, ""), place["epoch"], place["best"]
+
+
+def metrics(run):
+    lines = (run / "metrics.jsonl").read_text().splitlines()
+    return [{key: value for key, value in json.loads(line).items() if key != "seconds"} for line in lines]
