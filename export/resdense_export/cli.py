@@ -222,13 +222,28 @@ def train(
     ] = None,
     jit: Annotated[str | None, typer.Option("--jit", help="XLA: on, off or auto (a timed trial, default).")] = None,
     save_seconds: Annotated[float, typer.Option("--save-seconds", min=0, help="Save the state so often.")] = 60,
+    devices: Annotated[
+        str | None, typer.Option("--devices", metavar="N|all", help="Share every batch among devices of this machine.")
+    ] = None,
+    sync_batch_norm: Annotated[
+        bool, typer.Option("--sync-batch-norm", help="Batch norms see the batch over all devices.")
+    ] = False,
+    coordinator: Annotated[
+        str | None, typer.Option("--coordinator", metavar="HOST:PORT", help="Several hosts: where process 0 runs.")
+    ] = None,
+    process: Annotated[int | None, typer.Option("--process", help="Several hosts: number of this one, from 0.")] = None,
+    processes: Annotated[int | None, typer.Option("--processes", help="Several hosts: how many.")] = None,
     image_size: ImageSize = None,
     on_bad_image: OnBadImage = "fail",
     settings: Settings = None,
 ):
     """Train a net by a recipe; the run folder can be resumed to the same end."""
-    _quiet_tensorflow()
     from . import trainings
+
+    if coordinator is None:
+        _quiet_tensorflow()
+    elif not show:
+        trainings.connect(coordinator, process, processes)
 
     asked = trainings.request(
         model,
@@ -255,7 +270,8 @@ def train(
     if show:
         print(trainings.show(asked, recipe), end="")
         return
-    trainings.train(asked, out, resume=resume, save_seconds=save_seconds)
+    chosen = trainings.devices(devices, coordinator, process, processes, sync_batch_norm)
+    trainings.train(asked, out, resume=resume, save_seconds=save_seconds, devices=chosen)
     print(out)
 
 

@@ -38,14 +38,36 @@ def show(asked, recipe):
     return recipes.describe(recipe or "fast", asked["model"], asked["recipe"])
 
 
-def train(asked, out, *, resume, save_seconds):
+def connect(coordinator, process, processes):
+    """Joins the other hosts, before anything imports Keras: the command line's `--coordinator`."""
+    from resdense_keras.training import hosts
+
+    hosts.connect(coordinator, process, processes)
+
+
+def devices(chosen, coordinator, process, processes, synchronized):
+    """Where the steps run, of the flags of the command line."""
+    from resdense_keras.training.devices import choose
+
+    given = [f"--{name} {value}" for name, value in (("process", process), ("processes", processes)) if value is not None]
+    if given and coordinator is None:
+        raise RequestError(f"{' '.join(given)} was given without --coordinator", "pass --coordinator HOST:PORT too")
+    if coordinator and chosen:
+        raise RequestError(
+            f"--devices {chosen} and --coordinator {coordinator} were given; several hosts use all their devices",
+            "leave --devices out",
+        )
+    return choose(chosen, coordinator=coordinator, synchronized=synchronized)
+
+
+def train(asked, out, *, resume, save_seconds, devices):
     """Trains; progress goes to stderr, a line an epoch."""
     from resdense_keras import training
 
     for flag, value in (("--data SPEC", asked["data"]), ("--out RUN", out)):
         if value is None:
             raise RequestError(f"{flag} is missing", "for example --data digits --out runs/first")
-    training.train(**asked, out=Path(out), resume=resume, save_seconds=save_seconds, tell=_tell)
+    training.train(**asked, out=Path(out), resume=resume, save_seconds=save_seconds, devices=devices, tell=_tell)
 
 
 def _names(text):

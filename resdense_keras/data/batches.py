@@ -14,7 +14,9 @@ import tensorflow as tf
 _ALGORITHM = "philox"  # named, for "auto_select" differs from device to device
 
 
-def pipeline(split, batch_size, *, seed=0, epochs=1, first_step=0, shuffle=True, augment=None, mix=None):
+def pipeline(
+    split, batch_size, *, seed=0, epochs=1, first_step=0, shuffle=True, augment=None, mix=None, part=(0, 1), whole=False
+):
     """Batches of `split`, epoch after epoch; the last batch of an epoch may be smaller.
 
     Args:
@@ -26,16 +28,22 @@ def pipeline(split, batch_size, *, seed=0, epochs=1, first_step=0, shuffle=True,
         augment: (uint8 images (B, H, W, C), int32 keys (B, 2)) -> images of that shape, see `shift_and_mirror`. A key
             belongs to one image in one epoch; it is a seed for TensorFlow's stateless operations.
         mix: (float32 images, int64 labels, keys) -> images and labels of any kind, for what mixes labels too.
+        part: (i, n): the i-th of n equal parts of every batch, for n hosts; with `whole` alone.
+        whole: Leave out the smaller batch at the end of an epoch; each epoch leaves out other images.
     Returns:
         tf.data.Dataset of (float32 [0, 255] (B, H, W, C), int64 (B,)), of known length.
     """
-    steps = -(-len(split) // batch_size)
+    steps = len(split) // batch_size if whole else -(-len(split) // batch_size)
     first_epoch, skipped = divmod(first_step, steps)
 
     def examples(epoch):
         order, keys = _epoch(seed, epoch, len(split), shuffle)
         begin = tf.where(epoch == first_epoch, skipped * batch_size, 0)
-        return tf.data.Dataset.from_tensor_slices((order[begin:], keys[begin:])).batch(batch_size)
+        batches = tf.data.Dataset.from_tensor_slices((order[begin:], keys[begin:])).batch(batch_size, whole)
+        return batches if part == (0, 1) else batches.map(lambda *batch: tuple(dealt(tensor) for tensor in batch))
+
+    def dealt(tensor):
+        return tf.split(tensor, part[1])[part[0]]
 
     def load(indices, keys):
         images = read(indices)

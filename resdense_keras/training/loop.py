@@ -7,16 +7,17 @@ import keras
 import tensorflow as tf
 
 from ..data import pipeline
-from ..errors import WorkError
+from ..errors import RequestError, WorkError
 from . import augmentation
+from .devices import OneDevice, check_batch
 from .schedules import optimizer
 
 EVALUATION_BATCH = 256
 
 
-def steps_per_epoch(images, batch_size):
-    """Steps of one epoch; the last batch may be smaller."""
-    return math.ceil(images / batch_size)
+def steps_per_epoch(images, batch_size, whole=False):
+    """Steps of one epoch; the last batch may be smaller, or is left out where all must be `whole`."""
+    return images // batch_size if whole else math.ceil(images / batch_size)
 
 
 class Training:
@@ -30,23 +31,36 @@ class Training:
         dataset: A `data.Dataset`.
         recipe: A Recipe.
         jit: Whether XLA compiles the step; may be changed between steps.
+        devices: Where the steps run, see devices.py; `model` was built in their scope. Default: one device.
     """
 
-    def __init__(self, model, dataset, recipe, *, jit=False):
+    def __init__(self, model, dataset, recipe, *, jit=False, devices=None):
+        self.devices = devices or OneDevice()
+        check_batch(self.devices, recipe.batch_size)
         self.model, self.dataset, self.recipe = model, dataset, recipe
-        self.steps = steps_per_epoch(len(dataset.train), recipe.batch_size)
+        self.whole = self.devices.count > 1  # a smaller batch cannot be shared evenly
+        self.steps = steps_per_epoch(len(dataset.train), recipe.batch_size, self.whole)
+        if not self.steps:
+            raise RequestError(
+                f"{len(dataset.train)} training images do not fill a batch of {recipe.batch_size}",
+                "several devices share whole batches only: pass a smaller --batch-size",
+            )
         self.waited = self.worked = 0.0  # seconds spent on waiting for input, and on steps as a whole
+        self.jit = jit
+        with self.devices.scope():
+            self._compile()
+
+    def _compile(self):
+        model, recipe = self.model, self.recipe
         model.compile(
             optimizer(recipe, self.steps),
             keras.losses.CategoricalCrossentropy(label_smoothing=recipe.label_smoothing),
             metrics=[keras.metrics.CategoricalAccuracy(name="accuracy")],
-            jit_compile=jit,
+            jit_compile=self.jit,
         )
         model.optimizer.build(model.trainable_variables)
         self._build_metrics()
-        self.jit = jit
-        self._train_steps = {jit: self._compiled(model.train_step, jit) for jit in (False, True)}
-        self._test_step = self._compiled(model.test_step, jit=False)
+        self.devices.compile(model)
 
     @property
     def variables(self):
@@ -99,7 +113,7 @@ class Training:
         for batch in pipeline(split, EVALUATION_BATCH, shuffle=False):
             if stopping():
                 return None
-            self._test_step(batch)
+            self.devices.test(batch)
         found = self._metrics()
         self.model.reset_metrics()
         return found
@@ -116,12 +130,12 @@ class Training:
 
     def step(self, batch):
         """One step of gradient descent; the loss of the epoch so far."""
-        return float(self._train_steps[self.jit](batch)["loss"])
+        return self.devices.train(batch, self.jit)
 
     def _reset(self):
         for variable in self.model.optimizer.variables:
             if variable is not self.model.optimizer.learning_rate:
-                variable.assign(keras.ops.zeros_like(variable))
+                variable.assign(keras.ops.zeros(variable.shape, variable.dtype))
         self.model.reset_metrics()
 
     def _training_batches(self, seed, first_step):
@@ -135,6 +149,8 @@ class Training:
                 first_step=first_step,
                 augment=augmentation.augment(recipe, self.dataset),
                 mix=augmentation.mix(recipe, self.model.output_shape[-1]),
+                part=self.devices.part,
+                whole=self.whole,
             )
         )
 
@@ -170,16 +186,6 @@ class Training:
 
     def _metrics(self):
         return {name: float(value) for name, value in self.model.get_metrics_result().items()}
-
-    def _compiled(self, step, jit):
-        """`step` as a graph of batches of any size, (images, class numbers or one-hot labels)."""
-        classes = self.model.output_shape[-1]
-
-        def on_batch(batch):
-            images, labels = batch
-            return step((images, labels if labels.dtype.is_floating else tf.one_hot(labels, classes)))
-
-        return tf.function(on_batch, jit_compile=jit, reduce_retracing=True)
 
     def _build_metrics(self):
         """Metrics have no variables before they have seen a batch."""

@@ -20,6 +20,7 @@ from .. import catalog, data, files
 from ..errors import RequestError, unknown
 from . import curves, starts, state
 from .interrupts import Interrupts
+from .devices import OneDevice
 from .loop import Training, be_deterministic
 from .recipes import recipe as find_recipe
 from .trial import choose_jit
@@ -49,6 +50,7 @@ def train(
     image_size=None,
     on_bad_image="fail",
     save_seconds=SAVE_SECONDS,
+    devices=None,
     tell=None,
 ):
     """Trains a net of the catalogue by a recipe into the folder `out`.
@@ -68,6 +70,8 @@ def train(
         jit: Of JITS: XLA by a timed trial, or as you say.
         image_size, on_bad_image: For image folders, see data.load; the size defaults to the net's own.
         save_seconds: The state is saved so often, and after each epoch; 0 is after every step.
+        devices: Where the steps run, from devices.choose; default: one. Of several hosts the first one writes `out`,
+            which must lie on a disk that all share if the run is to be resumed.
         tell: Function of one line about the progress, or None.
     Returns:
         The history: [{"epoch", "loss", "accuracy", "val_loss", "val_accuracy", "seconds"}].
@@ -81,6 +85,7 @@ def train(
     if model not in catalog.BUILDERS:
         raise unknown("model", model, catalog.BUILDERS)
     recipe = find_recipe(recipe, model) if isinstance(recipe, str) else recipe
+    devices = devices or OneDevice()
     config = {
         "schema": SCHEMA,
         "model": model,
@@ -95,8 +100,11 @@ def train(
         "deterministic": deterministic,
         "precision": precision,
         "jit": jit,
+        "devices": devices.name,
     }
     out, tell = Path(out), tell or _silent
+    if not devices.writes:
+        return _Run(out, config, recipe, save_seconds, devices, tell).go()
     files.check_writable(out, need_bytes=0)
     with files.lock(out):
         _check_folder(out, config, resume)
@@ -105,7 +113,7 @@ def train(
             return [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
         if deterministic:
             be_deterministic()
-        return _Run(out, config, recipe, save_seconds, tell).go()
+        return _Run(out, config, recipe, save_seconds, devices, tell).go()
 
 
 def read_config(path):
@@ -152,15 +160,17 @@ def _flat(config):
 class _Run:
     """One training in its folder: what is saved when, and how it goes on."""
 
-    def __init__(self, out, config, recipe, save_seconds, tell):
+    def __init__(self, out, config, recipe, save_seconds, devices, tell):
         self.out, self.config, self.recipe, self.save_seconds, self.tell = out, config, recipe, save_seconds, tell
+        self.devices = devices
         self.dataset = data.load(
             config["data"],
             image_size=config["image_size"] or _own_size(config["model"], config["data"]),
             on_bad_image=config["on_bad_image"],
         )
         self.fingerprint = _fingerprint(self.dataset)
-        self.history, self.best, self.start = [], None, (0, 0)
+        self.history, self.best, self.start, self._stopped = [], None, (0, 0), False
+        self.place = self.saved_place = None
         self.seconds = 0.0  # of this epoch, in processes before this one
 
     @property
@@ -179,42 +189,54 @@ class _Run:
                 self._on_epoch,
                 start=self.start,
                 on_step=self._on_step,
-                stopping=lambda: bool(interrupts),
+                stopping=self._stopping,
             )
-            if not interrupts:
-                self._finish()
+            if self.devices.writes:
+                self._finish() if not self._stopped else self._save_once()
         return self.history
 
     def _prepare(self):
         keras.utils.set_random_seed(self.config["seed"])
         keras.config.set_dtype_policy(self.config["precision"])
         try:
-            model = self._build()
+            with self.devices.scope():
+                model = self.devices.prepare(self._build())
         finally:
             keras.config.set_dtype_policy("float32")
         self.dataset.check_outputs(model.output_shape[-1])
-        self.training = Training(model, self.dataset, self.recipe)
+        self.training = Training(model, self.dataset, self.recipe, devices=self.devices)
+        if said := self.devices.describe(self.recipe.batch_size):
+            self.tell(said)
         if self.state_file.exists():
             self._restore()
-        else:
+        elif self.devices.writes:
             files.check_writable(self.out, model.count_params() * BYTES_OF_A_PARAMETER)
             files.write_text(self.out / "config.yaml", yaml.safe_dump(self.config, sort_keys=False))
             if names := self.dataset.class_names:
                 files.write_text(self.out / "labels.txt", "".join(f"{name}\n" for name in names))
             self.training.jit = self._choose_jit()
+        self.devices.check_equal(self.start)
 
     def _build(self):
         model = starts.build(self.config["model"], self.dataset, self.config["options"], self.config["weights"])
         return starts.freeze(model, self.config["freeze"]) if self.config["freeze"] else model
 
     def _choose_jit(self):
-        if self.config["deterministic"] or self.config["jit"] != "auto":
+        if self.config["deterministic"] or self.config["jit"] != "auto" or self.devices.count > 1:
             return self.config["jit"] == "on" and not self.config["deterministic"]
         jit, why = choose_jit(self.training, self.recipe.epochs * self.training.steps)
         self.tell(f"XLA: {why}")
         return jit
 
+    def _stopping(self):
+        """Whether Ctrl-C or SIGTERM came, here or on another host: all stop after the same step."""
+        self._stopped = self._stopped or self.devices.any(bool(self.interrupts))
+        return self._stopped
+
     def _on_step(self, epoch, step):
+        self.place = (epoch, step)
+        if not self.devices.writes:
+            return
         interval = self.save_seconds and max(self.save_seconds, self.saving / SAVE_SHARE)  # 0: after every step
         if self.interrupts or time.monotonic() - self.saved > interval:
             self._save(epoch, step)
@@ -224,6 +246,9 @@ class _Run:
         seconds = self.seconds + now - self.epoch_began
         self.seconds, self.epoch_began = 0.0, now
         self.history.append({**record, "seconds": round(seconds, 3)})
+        self.place = (record["epoch"], 0)
+        if not self.devices.writes:
+            return
         if self.best is None or record["val_accuracy"] > self.best["val_accuracy"]:
             self.best = {"epoch": record["epoch"], "val_accuracy": record["val_accuracy"]}
             state.save(self._best_file, _weights(self.training.model), self.best)
@@ -249,6 +274,11 @@ class _Run:
             if self.best is None or path != self._best_file:
                 path.unlink(missing_ok=True)
 
+    def _save_once(self):
+        """Saves the place where another host's Ctrl-C stopped this one."""
+        if self.place != self.saved_place:
+            self._save(*self.place)
+
     def _save(self, epoch, step):
         begun = time.monotonic()
         place = {
@@ -263,7 +293,7 @@ class _Run:
         }
         arrays = {name: variable.numpy() for name, variable in self._variables().items()}
         state.save(self.state_file, arrays, place)
-        self.saved = time.monotonic()
+        self.saved, self.saved_place = time.monotonic(), (epoch, step)
         self.saving = self.saved - begun
 
     def _variables(self):

@@ -1,0 +1,256 @@
+"""Where the steps of a training run: one device, all devices of a machine, or several hosts.
+
+`Training` asks four things of each: to prepare the model, to take a step, to judge a batch, and how the data are dealt
+out. The batch of a recipe is the batch over all devices together, so the recipe, and the result, stay the same however
+many there are. Held-out images are few: every device judges all of them, which keeps the figures exact.
+"""
+
+import contextlib
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from ..errors import RequestError, WorkError
+
+
+class OneDevice:
+    """TensorFlow's default device: the first GPU, or the CPU.
+
+    Attributes:
+        name: What a run's config.yaml keeps: another arrangement is another run.
+        count: Devices over all hosts.
+        part: (number of this host, hosts), which share of each batch this process reads.
+        writes: Whether this process writes the run folder.
+    """
+
+    name, count, part, writes = "one", 1, (0, 1), True
+
+    def scope(self):
+        """The context in which the model is built and compiled."""
+        return contextlib.nullcontext()
+
+    def prepare(self, model):
+        """`model`, or its copy for these devices."""
+        return model
+
+    def describe(self, batch_size):
+        """One line for people, or None where there is nothing to say."""
+        return None
+
+    def compile(self, model):
+        """Makes ready to train `model`, which Keras has compiled."""
+        self.model = model
+        self._train_steps = {jit: self._graph(model.train_step, jit) for jit in (False, True)}
+        self._test_step = self._graph(model.test_step, jit=False)
+
+    def train(self, batch, jit):
+        """One step on (images, class numbers or one-hot labels); the loss of the epoch so far."""
+        return float(self._train_steps[jit](batch)["loss"])
+
+    def test(self, batch):
+        """Adds a batch to the model's metrics."""
+        self._test_step(batch)
+
+    def any(self, flag):
+        """Whether `flag` is true on any host."""
+        return flag
+
+    def check_equal(self, place):
+        """Raises a WorkError where the hosts do not begin at the same `place`."""
+
+    def _graph(self, step, jit):
+        return tf.function(self._labelled(step), jit_compile=jit, reduce_retracing=True)
+
+    def _labelled(self, step):
+        """`step` of a batch whose labels may be class numbers: the loss takes them one-hot."""
+        classes = self.model.output_shape[-1]
+
+        def on_batch(batch):
+            images, labels = batch
+            return step((images, labels if labels.dtype.is_floating else tf.one_hot(labels, classes)))
+
+        return on_batch
+
+
+class AllDevices(OneDevice):
+    """All GPUs of this machine, or the first `count` of them, each with its part of every batch (MirroredStrategy).
+
+    Args:
+        count: How many, or None for all.
+        synchronized: Whether batch norms take their moments over all devices. Without, each takes those of its own
+            part, as PyTorch and Keras do by default: another result than on one device, and less traffic.
+    """
+
+    def __init__(self, count=None, synchronized=False):
+        # Virtual CPUs stand in where a machine has no GPU: that is how the tests run this.
+        found = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
+        if count is not None and count > len(found):
+            raise RequestError(
+                f"--devices {count} was given; this machine has {len(found)}: {', '.join(d.name for d in found)}",
+                "pass `--devices all`, or a smaller number",
+            )
+        self.names = [device.name for device in found[:count]]
+        self.strategy = tf.distribute.MirroredStrategy(self.names)
+        self.count, self.synchronized = len(self.names), synchronized
+        self.name = f"{self.count}{' synchronized' if synchronized else ''}"
+
+    def scope(self):
+        return self.strategy.scope()
+
+    def prepare(self, model):
+        if not self.synchronized:
+            return model
+
+        def copy(operation):
+            config = operation.get_config()
+            if isinstance(operation, keras.layers.BatchNormalization):
+                config["synchronized"] = True
+            return type(operation).from_config(config)
+
+        twin = keras.models.clone_model(
+            model, clone_function=lambda layer: copy(layer) if isinstance(layer, keras.layers.Layer) else layer
+        )
+        twin.set_weights(model.get_weights())
+        for layer, source in zip(twin.layers, model.layers, strict=True):
+            layer.trainable = source.trainable
+        return twin
+
+    def describe(self, batch_size):
+        norms = "over all of them" if self.synchronized else "on each for itself"
+        return (
+            f"{self.count} devices, {batch_size // self.count} of the {batch_size} images of a step on each, "
+            f"batch norms {norms}"
+        )
+
+    def train(self, batch, jit):
+        parts = [tf.split(tensor, self.count) for tensor in batch]
+        return float(self._train_steps[jit](tuple(self._dealt(part) for part in parts)))
+
+    def test(self, batch):
+        self._test_step(tuple(self._dealt([tensor] * self.count) for tensor in batch))
+
+    def _dealt(self, parts):
+        return self.strategy.experimental_distribute_values_from_function(
+            lambda context: parts[context.replica_id_in_sync_group]
+        )
+
+    def _graph(self, step, jit):
+        labelled = tf.function(self._labelled(step), jit_compile=jit, reduce_retracing=True)
+
+        def on_all(batch):
+            logs = self.strategy.run(labelled, args=(batch,))
+            return self.strategy.reduce(tf.distribute.ReduceOp.MEAN, logs["loss"], axis=None)
+
+        return tf.function(on_all, reduce_retracing=True)
+
+
+class Hosts(OneDevice):
+    """All devices of several hosts, through Keras on JAX, after hosts.connect. Batch norms see the whole batch."""
+
+    def __init__(self):
+        import jax
+
+        # The data are dealt out by `part`, in the order that one device would see.
+        keras.distribution.set_distribution(
+            keras.distribution.DataParallel(devices=keras.distribution.list_devices(), auto_shard_dataset=False)
+        )
+        self.count = jax.device_count()
+        self.part = (jax.process_index(), jax.process_count())
+        self.writes = jax.process_index() == 0
+        self.name = f"{self.count} on {self.part[1]} hosts"
+
+    def describe(self, batch_size):
+        number, hosts = self.part
+        return f"host {number} of {hosts}, {self.count} devices in all, {batch_size // self.count} images of a step on each"
+
+    def compile(self, model):
+        import jax
+
+        self.model = model
+        self._train_step = jax.jit(model.train_step)
+        self._test_step = jax.jit(model.test_step)
+
+    def train(self, batch, jit):
+        variables = (
+            self.model.trainable_variables,
+            self.model.non_trainable_variables,
+            self.model.optimizer.variables,
+            self.model.metrics_variables,
+        )
+        return float(self._stepped(self._train_step, variables, batch)["loss"])
+
+    def test(self, batch):
+        variables = (
+            self.model.trainable_variables,
+            self.model.non_trainable_variables,
+            self.model.metrics_variables,
+        )
+        own = self.count // self.part[1]
+        self._stepped(self._test_step, variables, [np.concatenate([tensor] * own) for tensor in batch])
+
+    def any(self, flag):
+        from jax.experimental import multihost_utils
+
+        return bool(multihost_utils.process_allgather(np.array(flag)).any())
+
+    def check_equal(self, place):
+        from jax.experimental import multihost_utils
+
+        places = multihost_utils.process_allgather(np.array(place))
+        if not (places == places[0]).all():
+            raise WorkError(
+                f"the hosts would begin at different places (epochs and steps done: {places.tolist()})",
+                "the run folder must lie on a disk that all hosts share",
+            )
+
+    def _stepped(self, step, variables, batch):
+        """Logs of one step of the stateless form of Keras' own; the variables take their new values."""
+        logs, new = step(tuple([v.value for v in group] for group in variables), self._global(batch))
+        for group, values in zip(variables, new, strict=True):
+            for variable, value in zip(group, values, strict=True):
+                variable.assign(value)
+        return logs
+
+    def _global(self, batch):
+        """This host's part of a batch as a part of the whole, over the devices of all hosts."""
+        import jax
+
+        images, labels = (np.asarray(tensor) for tensor in batch)
+        if labels.ndim == 1:
+            labels = np.eye(self.model.output_shape[-1], dtype="float32")[labels]
+        distribution = keras.distribution.distribution()
+        return tuple(
+            jax.make_array_from_process_local_data(distribution.get_data_layout(part.shape).backend_layout, part)
+            for part in (images, labels)
+        )
+
+
+def choose(devices=None, *, coordinator=None, synchronized=False):
+    """The devices that a command line names.
+
+    Args:
+        devices: None or "1" for one, "all", or a number.
+        coordinator: Whether hosts.connect was called.
+        synchronized: See AllDevices.
+    Raises:
+        RequestError: more devices than there are, or what is no number.
+    """
+    if coordinator:
+        return Hosts()
+    if devices in (None, "1", 1):
+        return OneDevice()
+    if devices == "all":
+        return AllDevices(synchronized=synchronized)
+    if not str(devices).isdigit() or int(devices) < 1:
+        raise RequestError(f"--devices {devices} was given; allowed: all, or a number of 1 or more")
+    return AllDevices(int(devices), synchronized)
+
+
+def check_batch(devices, batch_size):
+    """Refuses a batch that the devices cannot share evenly."""
+    if batch_size % devices.count:
+        raise RequestError(
+            f"batch_size={batch_size} was given for {devices.count} devices; it must be a multiple of {devices.count}",
+            f"pass --batch-size {max(1, round(batch_size / devices.count)) * devices.count}",
+        )
