@@ -49,7 +49,9 @@ def devices(chosen, coordinator, process, processes, synchronized):
     """Where the steps run, of the flags of the command line."""
     from resdense_keras.training.devices import choose
 
-    given = [f"--{name} {value}" for name, value in (("process", process), ("processes", processes)) if value is not None]
+    given = [
+        f"--{name} {value}" for name, value in (("process", process), ("processes", processes)) if value is not None
+    ]
     if given and coordinator is None:
         raise RequestError(f"{' '.join(given)} was given without --coordinator", "pass --coordinator HOST:PORT too")
     if coordinator and chosen:

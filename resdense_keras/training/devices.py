@@ -162,7 +162,8 @@ class Hosts(OneDevice):
 
     def describe(self, batch_size):
         number, hosts = self.part
-        return f"host {number} of {hosts}, {self.count} devices in all, {batch_size // self.count} images of a step on each"
+        images = batch_size // self.count
+        return f"host {number} of {hosts}, {self.count} devices in all, {images} images of a step on each"
 
     def compile(self, model):
         import jax

@@ -19,8 +19,8 @@ import yaml
 from .. import catalog, data, files
 from ..errors import RequestError, unknown
 from . import curves, starts, state
-from .interrupts import Interrupts
 from .devices import OneDevice
+from .interrupts import Interrupts
 from .loop import Training, be_deterministic
 from .recipes import recipe as find_recipe
 from .trial import choose_jit

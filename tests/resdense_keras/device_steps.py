@@ -1,6 +1,6 @@
 """Five steps of one training, in a process of its own: where they run is decided when the process starts.
 
-    python device_steps.py OUT.npz one | mirrored | synchronized | PORT NUMBER
+python device_steps.py OUT.npz one | mirrored | synchronized | PORT NUMBER
 """
 
 import sys
