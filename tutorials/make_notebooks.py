@@ -19,7 +19,9 @@ try:
     from nbclient import NotebookClient
     from nbclient.exceptions import CellExecutionError
 except ImportError as missing:
-    sys.exit(f'{missing.name} is missing; in the project\'s folder: python -m pip install ".[test]"')
+    sys.exit(
+        f'{missing.name} is missing; in the project\'s folder: python -m pip install ".[test]"'
+    )
 
 from resdense_keras.files import write_text
 
@@ -106,19 +108,27 @@ def problems(folder):
 
 
 def main(arguments=None, folder=HERE):
-    parser = argparse.ArgumentParser(description="Make the notebooks from the lessons' scripts.")
+    parser = argparse.ArgumentParser(
+        description="Make the notebooks from the lessons' scripts."
+    )
     parser.add_argument("lessons", nargs="*", help="beginnings of names, e.g. 01; default: all")
     parser.add_argument("--check", action="store_true", help="compare sources, run nothing")
     given = parser.parse_args(arguments)
     if given.check:
         found = problems(folder)
         for problem in found:
-            print(f"{problem}\nhint: python tutorials/make_notebooks.py {problem[:2]}", file=sys.stderr)
+            print(
+                f"{problem}\nhint: python tutorials/make_notebooks.py {problem[:2]}",
+                file=sys.stderr,
+            )
         return 1 if found else 0
     chosen = scripts(folder, given.lessons)
     if not chosen:
         known = ", ".join(script.name[:2] for script in scripts(folder))
-        print(f"no lesson begins with {' or '.join(given.lessons) or 'a number'}; known: {known}", file=sys.stderr)
+        print(
+            f"no lesson begins with {' or '.join(given.lessons) or 'a number'}; known: {known}",
+            file=sys.stderr,
+        )
         return 2
     made = [make(script) for script in chosen]
     return 0 if all(made) else 1

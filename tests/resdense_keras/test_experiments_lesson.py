@@ -144,4 +144,5 @@ def test_the_cost_is_at_least_what_this_process_holds(capsys):
     assert len(ballast) <= lesson.peak_bytes()
     assert 0 < lesson.process_seconds() < 86_400
     lesson.cost()
-    assert "MiB of memory at its peak" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "MiB of memory at its peak" in said and "s of processor time" in said

@@ -1,0 +1,237 @@
+"""Which layer of a net uses what an earlier one computed: read off the weights, caused, and readable. Behind lesson 5.
+
+A source is the stem (0) or a dense layer (its number); a reader is a dense layer, or the head (the last number plus 1).
+Maps are (readers, sources) arrays, NaN where a reader comes before its source.
+"""
+
+import functools
+
+import numpy as np
+from scipy.stats import spearmanr
+
+from . import small_nets
+from .lesson import NotYet, exercise
+
+DEPTH = 20
+
+RIDGE = 1e-3  # of the features' mean variance: enough to invert, too little to matter where features are many
+
+
+def weight_map(model):
+    """Mean |w| with which each reader reads each source, the largest between layers as 1: (readers, sources).
+
+    The head is initialised otherwise and may exceed 1.
+
+    Source: Huang et al. 2017, arXiv:1608.06993, figure 5.
+    """
+    found = _over_edges(model, lambda layer, channels: np.abs(layer.kernel.numpy()[..., channels, :]).mean())
+    return found / np.nanmax(found[:-1])
+
+
+def causal_map(model, data):
+    """By how many nats the loss rises where one reader gets zeros in place of one source: (readers, sources).
+
+    Every other reader goes on reading that source. Negative where the net is better without.
+    """
+    measure = small_nets.evaluation(model, data)
+    before, _ = measure()
+
+    def rise(layer, channels):
+        kernel = layer.kernel.numpy()
+        cut = kernel.copy()
+        cut[..., channels, :] = 0
+        layer.kernel.assign(cut)
+        loss, _ = measure()
+        layer.kernel.assign(kernel)
+        return loss - before
+
+    return _over_edges(model, rise)
+
+
+def sources(model):
+    """{source: range of channels} in the last concatenation of a dense net."""
+    width = model.get_layer("stem_conv").filters
+    channels = {0: range(width)}
+    for number, layer in enumerate(_readers(model)[:-1], start=1):
+        channels[number] = range(channels[number - 1].stop, channels[number - 1].stop + layer.filters)
+    return channels
+
+
+def _readers(model):
+    """What reads the sources, in order: the convolution of each dense layer, and the dense head."""
+    convs = [layer for layer in model.layers if layer.name.endswith("_conv1")]
+    return [*convs, model.get_layer("predictions")]
+
+
+def _over_edges(model, measure):
+    """Array of measure(reader, channels of the source) where there is an edge, NaN elsewhere."""
+    readers, channels = _readers(model), sources(model)
+    found = np.full((len(readers), len(channels)), np.nan)
+    for reader, layer in enumerate(readers):
+        for source in range(reader + 1):
+            found[reader, source] = measure(layer, channels[source])
+    return found
+
+
+# Readable
+
+
+def readable(model, training, test):
+    """How much of what the stem computed a linear reader finds after each block, 0 to 1 (below 0: worse than the mean).
+
+    Ridge regression from all channels of a pixel to the stem's channels at that pixel, fitted on `training` images and
+    scored (R squared) on `test` images. Batch norms at their averages.
+
+    Returns:
+        Array: after the stem (1, up to the ridge), after block 1, after block 2 ...
+    """
+    fitted, scored = (
+        [_pixels(maps) for maps in small_nets.running_features(model, part.images)] for part in (training, test)
+    )
+    return np.array([_explained(x, fitted[0], y, scored[0]) for x, y in zip(fitted, scored, strict=True)])
+
+
+def _pixels(maps):
+    maps = np.asarray(maps, "float64")
+    return maps.reshape(-1, maps.shape[-1])
+
+
+def _explained(x, y, x_test, y_test):
+    """R squared on the test rows of the ridge regression from x to y."""
+    middle, base = x.mean(axis=0), y.mean(axis=0)
+    x = x - middle
+    moments = x.T @ x
+    moments += RIDGE * np.trace(moments) / len(moments) * np.eye(len(moments))
+    found = (x_test - middle) @ np.linalg.solve(moments, x.T @ (y - base)) + base
+    return float(1 - np.sum((y_test - found) ** 2) / np.sum((y_test - y_test.mean(axis=0)) ** 2))
+
+
+# Studies of the small nets
+
+
+@functools.cache
+def decodability(connection, *, seed=0, trained=True):
+    """`readable` of a small net of 20 layers; untrained, its batch norms stand at their start."""
+    if trained:
+        model, _ = small_nets.trained(connection, DEPTH, seed=seed)
+    else:
+        model = small_nets.net(connection, DEPTH)
+        small_nets.draw(model, seed)
+    return readable(model, *small_nets.digits())
+
+
+@functools.cache
+def maps(*, seed=0):
+    """{"trained": weight map, "untrained": the same of a fresh net, "causal": causal map} of a dense net, 20 layers."""
+    model, _ = small_nets.trained("dense", DEPTH, seed=seed)
+    found = {"trained": weight_map(model), "causal": causal_map(model, small_nets.digits()[1])}
+    fresh = small_nets.net("dense", DEPTH)
+    small_nets.draw(fresh, seed + 100)  # not the weights that this training started from
+    return found | {"untrained": weight_map(fresh)}
+
+
+@functools.cache
+def causal_map_of_an_untrained_net(seed=0):
+    """The control of the causal map."""
+    fresh = small_nets.net("dense", DEPTH)
+    small_nets.draw(fresh, seed + 100)
+    return causal_map(fresh, small_nets.digits()[1])
+
+
+def agreement(first, second):
+    """Spearman's rank correlation of two maps over the edges between layers (the head reads otherwise)."""
+    first, second = (found[:-1][~np.isnan(found[:-1])] for found in (first, second))
+    return float(spearmanr(first, second)[0])
+
+
+def row_spread(found):
+    """Standard deviation over mean of what one layer reads from its sources, averaged over the layers; 0 is flat."""
+    rows = [row[~np.isnan(row)] for row in found[1:-1]]  # the first layer has one source, the head reads otherwise
+    return float(np.mean([row.std() / row.mean() for row in rows]))
+
+
+def share_that_matters(causal, nats=0.02):
+    """Share of the edges without which the loss rises by more than `nats`."""
+    edges = causal[~np.isnan(causal)]
+    return float(np.mean(edges > nats))
+
+
+# Pictures
+
+
+def draw_maps(figure, found):
+    """Maps side by side, each with its own scale.
+
+    Args:
+        figure: Empty matplotlib Figure.
+        found: {title: (map, label of its scale)}.
+    """
+    axes = figure.subplots(1, len(found), sharey=True)
+    for place, (title, (values, label)) in zip(axes, found.items(), strict=True):
+        image = place.imshow(values, cmap="cividis", vmin=0, vmax=np.nanmax(values[:-1]))
+        place.set(title=title, xlabel="source (0: stem)")
+        place.grid(False)
+        figure.colorbar(image, ax=place, shrink=0.75, label=label)
+    last = len(values) - 1
+    layers = range(0, last, 4)
+    axes[0].set(ylabel="reader (dense layer)", yticks=[*layers, last])
+    axes[0].set_yticklabels([*(str(layer + 1) for layer in layers), "head"])
+
+
+def draw_decodability(figure, panels):
+    """R squared of the stem's features over the blocks passed, a panel each: means, bars one deviation over the seeds.
+
+    Args:
+        figure: Empty matplotlib Figure.
+        panels: {title: {connection: (seeds, blocks + 1) array}}.
+    """
+    axes = figure.subplots(1, len(panels), sharey=True)
+    for place, (title, found) in zip(axes, panels.items(), strict=True):
+        for name, runs in found.items():
+            share = np.linspace(0, 100, runs.shape[1])
+            spread = runs.std(axis=0, ddof=1) if len(runs) > 1 else None
+            look = small_nets.LOOKS[name] | {"markersize": 5, "capsize": 3}
+            place.errorbar(share, runs.mean(axis=0), spread, label=name, **look)
+        place.set(title=title, xlabel="way through the net (%)", ylim=(0, 1.04))
+    axes[0].set_ylabel("stem's features, read linearly (R²)")
+    axes[-1].legend()
+
+
+# Exercises of lesson 5
+
+
+@exercise
+def check_edges(edges):
+    """`edges(layers)`: how many (source, reader) pairs a dense block of so many layers has, stem and head counted."""
+    for count in (1, 3, 18):
+        right, answer = (count + 1) * (count + 2) // 2, edges(count)
+        if answer != right:
+            raise NotYet(f"edges({count}) gave {answer}, not {right}")
+
+
+@exercise
+def check_cut(cut):
+    """`cut(kernel, channels)`: the kernel that reads zeros in place of these channels, and all others as before."""
+    kernel = np.random.default_rng(0).normal(size=(3, 3, 8, 4))
+    before = kernel.copy()
+    for channels in (range(2, 5), range(8)):
+        answer = cut(kernel, channels)
+        if not np.array_equal(kernel, before):
+            raise NotYet("it changed the kernel that it was given; the net would stay cut")
+        kept = [c for c in range(8) if c not in channels]
+        if answer is None or np.shape(answer) != kernel.shape:
+            raise NotYet(f"it gave shape {None if answer is None else np.shape(answer)}, not {kernel.shape}")
+        if np.any(answer[:, :, list(channels)]) or not np.array_equal(answer[:, :, kept], kernel[:, :, kept]):
+            raise NotYet(f"for channels {list(channels)} the wrong ones are zero")
+
+
+@exercise
+def check_r_squared(r_squared):
+    """`r_squared(truth, found)`: the share of the variance of `truth` (samples, channels) that `found` explains."""
+    random = np.random.default_rng(0)
+    truth = random.normal(size=(200, 3)) + 5
+    for found in (truth, truth + random.normal(size=truth.shape), np.broadcast_to(truth.mean(axis=0), truth.shape)):
+        right = 1 - np.sum((truth - found) ** 2) / np.sum((truth - truth.mean(axis=0)) ** 2)
+        answer = r_squared(truth, found)
+        if answer is None or not abs(answer - right) < 1e-6:
+            raise NotYet(f"it gave {answer}, not {right:.3f}; the mean is taken of each channel for itself")

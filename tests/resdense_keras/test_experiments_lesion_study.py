@@ -1,0 +1,61 @@
+"""Laws behind lesson 4, and its exercises."""
+
+from math import comb
+
+import numpy as np
+import pytest
+
+from resdense_keras.experiments import lesion_study, small_nets
+
+
+def test_a_study_has_a_number_a_block_and_leaves_the_net_whole():
+    model, _ = small_nets.trained("residual", 6)
+    before = model.get_weights()
+    blocks, whole = lesion_study.one_by_one("residual", depth=6)
+    assert blocks.shape == (2,) and blocks.max() < whole
+    assert all(np.array_equal(a, b) for a, b in zip(before, model.get_weights(), strict=True))
+    assert lesion_study.medians("residual", depth=6) == pytest.approx([np.median(blocks) / whole])
+
+
+def test_several_lesions_at_once_begin_with_none():
+    _, whole = lesion_study.one_by_one("residual", depth=6)
+    found = lesion_study.together("residual", [0, 2], depth=6, draws=2)
+    assert found.shape == (2, 2) and np.all(found[0] == whole)
+    assert found[1, 0] == found[1, 1] < whole  # both draw both blocks
+
+
+# Exercises
+
+
+def paths(blocks, taken_out):
+    left = blocks - taken_out
+    return [comb(left, branches) for branches in range(left + 1)]
+
+
+@pytest.mark.parametrize(
+    "check, solution",
+    [
+        (lesion_study.check_paths, paths),
+        (lesion_study.check_silence, lambda kernel: 0 * kernel),
+        (lesion_study.check_shut, lambda gamma, beta: (0 * gamma, 0 * beta)),
+    ],
+)
+def test_the_reference_solution_is_right(check, solution, capsys):
+    check(solution)
+    assert capsys.readouterr().out == "Right.\n"
+
+
+@pytest.mark.parametrize(
+    "check, answer, message",
+    [
+        (lesion_study.check_paths, lambda blocks, out: None, "gave None"),
+        (lesion_study.check_paths, lambda blocks, out: paths(blocks, 0), "paths(9, 1)"),
+        (lesion_study.check_silence, lambda kernel: kernel, "not zero"),
+        (lesion_study.check_shut, lambda gamma, beta: (0 * gamma, beta), "the batch norm still gives"),
+        (lesion_study.check_shut, lambda gamma, beta: None, "gave None, not (gamma, beta)"),
+    ],
+)
+def test_a_wrong_answer_is_refused_with_what_is_wrong(check, answer, message, capsys):
+    check(answer)
+    printed = capsys.readouterr().out
+    assert printed.startswith("Not yet: ") and message in printed

@@ -1,0 +1,307 @@
+# %% [markdown]
+# # 2. Deeper is not better by itself
+#
+# Stack more layers and the net can do more. Does it? And what do the two connections change about that?
+#
+# After this lesson you can
+#
+# - tell *degradation* from *overfitting* by looking at one number;
+# - show that the better solution exists in the deep net, and that training does not find it;
+# - say what addition and concatenation do about it, and what they do not cost in parameters.
+#
+# **Time:** at most 3 minutes on 2 CPU cores; the last cell prints what this run took.
+# **Needs:** this package (`python -m pip install .` in its folder). The images are scikit-learn's digits: no network.
+#
+# Where it says **Predict**, write your answer down before you read on.
+
+# %%
+from resdense_keras.experiments import lesson
+
+lesson.begin("tensorflow", "sklearn", threads=1)
+
+import numpy as np
+
+from resdense_keras.experiments import depth, small_nets
+
+# %% [markdown]
+# ## 1. The nets
+#
+# 1,437 digits of 8x8 pixels. Every net has a stem (one 3x3 convolution, 16 channels, stride 2), blocks at 4x4 pixels,
+# and a head (average, one dense layer). They differ in the blocks alone:
+#
+#     plain           y = F(x)             (N, 4, 4, 16) -> (N, 4, 4, 16)
+#     residual        y = relu(F(x) + x)   (N, 4, 4, 16) -> (N, 4, 4, 16)
+#     preactivation   y = F(x) + x         (N, 4, 4, 16) -> (N, 4, 4, 16), norm and ReLU first
+#     dense           y = [x, F(x)]        (N, 4, 4, C)  -> (N, 4, 4, C + 4)
+#
+# A residual `F` has two 3x3 convolutions of 16 channels: 2 x (9 x 16 x 16) weights and two batch norms. A dense `F`
+# has one that makes 4 maps: 9 x C x 4. *Depth* counts layers with weights, stem and head too.
+#
+# > **Predict.** Take the additions out of a residual net. How many parameters does it lose?
+
+# %%
+SHALLOW, MIDDLE, DEEP = lesson.pick((8, 20, 44), little=(8, 20, 32))
+SEEDS = lesson.pick((0, 1, 2), little=(0,))
+RATES = lesson.pick((0.1, 0.03), little=(0.1,))
+
+
+def claim_the_plain_net_is_as_large(other="residual"):
+    plain, others = depth.parameters("plain", DEEP), depth.parameters(other, DEEP)
+    assert plain == others, f"{plain:,} parameters without, {others:,} with connections"
+
+
+claim_the_plain_net_is_as_large()
+for name in small_nets.CONNECTIONS:
+    sizes = [f"{depth.parameters(name, n):7,}" for n in (SHALLOW, MIDDLE, DEEP)]
+    print(f"{name:14}", *sizes, f"  parameters with {SHALLOW}, {MIDDLE}, {DEEP} layers")
+
+# %% [markdown]
+# None: an addition has no weights. So the plain net is the fair control: same convolutions, same size, no connection.
+# The dense net is larger at the deepest setting; it is compared with itself, over depth.
+#
+# ## 2. More layers, worse fit
+#
+# SGD with momentum, 6 epochs, a cosine schedule with one epoch of warm-up; batch norm everywhere.
+#
+# > **Predict.** The shallowest plain net fits nearly all of its *training* images. What does the deepest reach,
+# > on the same images: more, as much, less?
+
+# %%
+steps = small_nets.EPOCHS * (len(small_nets.digits()[0].labels) // small_nets.BATCH)
+print(f"{steps} steps a training")
+assert steps == 132
+found = {"plain": [depth.accuracies("plain", n) for n in (SHALLOW, MIDDLE)]}
+found["plain"].append(depth.accuracies("plain", DEEP, SEEDS, RATES))
+for n, grid in zip((SHALLOW, MIDDLE, DEEP), found["plain"], strict=True):
+    print(f"plain, {n:2} layers: " + ", ".join(f"{accuracy:.0%}" for accuracy in grid.ravel()))
+
+
+def claim_a_deep_plain_net_cannot_fit(connection="plain", seeds=(0,), rates=(0.1,)):
+    shallow = depth.run(connection, SHALLOW).training
+    deep = depth.accuracies(connection, DEEP, seeds, rates)
+    assert deep.max() < shallow - 0.3, (
+        f"the deep net fits {deep.max():.0%}, the shallow {shallow:.0%}"
+    )
+
+
+claim_a_deep_plain_net_cannot_fit(seeds=SEEDS, rates=RATES)
+
+# %% [markdown]
+# Far less, with every seed and with both learning rates (the first numbers are those of the higher one). This is
+# **degradation**.
+#
+# > **Predict.** Is that overfitting? What would training and test accuracy look like if it were?
+
+
+# %%
+def claim_it_is_not_overfitting(connection="plain"):
+    gap = {
+        n: depth.run(connection, n).training - depth.run(connection, n).test
+        for n in (SHALLOW, DEEP)
+    }
+    lost = depth.run(connection, SHALLOW).training - depth.run(connection, DEEP).training
+    assert lost > gap[DEEP] + 0.1, (
+        f"training fell by {lost:.2f}, the gap to the test is {gap[DEEP]:.2f}"
+    )
+
+
+claim_it_is_not_overfitting()
+for n in (SHALLOW, DEEP):
+    print(
+        f"plain, {n:2} layers: training {depth.run('plain', n).training:.0%}, "
+        f"test {depth.run('plain', n).test:.0%}"
+    )
+
+# %% [markdown]
+# A net that overfits is *good* on its training images and bad on the test's. This one is bad on both. The popular
+# sentence "deep nets overfit, so ResNet ..." starts from the wrong number.
+#
+# ## 3. The solution is there
+#
+# Perhaps the deep net just cannot represent what the shallow one does?
+#
+# > **Predict.** Copy the trained shallow net into the deep one and set every further block to the identity by hand.
+# > What is the training accuracy?
+
+
+# %%
+def claim_the_deep_net_could(identity=True):
+    shallow, deep = depth.extended(SHALLOW, DEEP, identity=identity)
+    assert abs(shallow - deep) < 0.002, f"shallow {shallow:.1%}, deep {deep:.1%}"  # 2 images
+
+
+claim_the_deep_net_could()
+shallow, deep = depth.extended(SHALLOW, DEEP)
+print(
+    f"the trained net of {SHALLOW} layers {shallow:.1%}, extended to {DEEP} layers {deep:.1%}"
+)
+
+# %% [markdown]
+# The same. A 3x3 kernel with a one in its middle, a batch norm that undoes itself: the weights exist, in that very
+# net. Degradation is not a lack of capacity. It is a failure to *find* the weights, and the identity is hard to find
+# from a random start.
+#
+# ## 4. Two ways out
+#
+# With an addition the identity is free: `F = 0`. With a concatenation nothing needs to be carried at all: what was
+# found stays.
+#
+# > **Predict.** How well do the residual and the dense net fit at the deepest setting?
+
+# %%
+for name in ("residual", "dense"):
+    found[name] = [depth.accuracies(name, n) for n in (SHALLOW, MIDDLE)]
+    grid = (SEEDS, RATES) if name == "residual" else ((0,), (0.1,))
+    found[name].append(depth.accuracies(name, DEEP, *grid))
+    print(
+        f"{name}, {DEEP} layers: "
+        + ", ".join(f"{accuracy:.0%}" for accuracy in found[name][-1].ravel())
+    )
+
+
+def claim_both_connections_mend_it(connections=("residual", "dense"), seeds=(0,), rates=(0.1,)):
+    for connection in connections:
+        worst = depth.accuracies(connection, DEEP, seeds, rates).min()
+        assert worst > 0.95, f"{connection} fits {worst:.0%}"
+
+
+claim_both_connections_mend_it()
+claim_both_connections_mend_it(("residual",), SEEDS, RATES)
+
+# %%
+lesson.show(
+    lambda figure: depth.draw_depths(figure, found, (SHALLOW, MIDDLE, DEEP)),
+    "02-depths",
+    alt="Training accuracy over depth: plain falls, all nets with connections stay near 100 %",
+)
+
+# %% [markdown]
+# Bars are one standard deviation over the seeds, hollow marks the runs at the lower learning rate. Every filled mark
+# without a bar is a single run.
+
+# %%
+lesson.show(
+    lambda figure: depth.draw_losses(
+        figure,
+        {
+            (name, n): depth.run(name, n).losses
+            for name in ("plain", "residual", "dense")
+            for n in (SHALLOW, DEEP)
+        },
+    ),
+    "02-losses",
+    alt="Training loss over epochs: the deep plain net stays high, the others go to zero",
+)
+
+# %% [markdown]
+# Both connections end the degradation, and which one does not matter here: at this task they are equal. Note also
+# what the deep nets did *not* gain: 8 layers are enough for digits. Depth pays where the task needs it.
+#
+# ## 5. The whole grid
+#
+# `RESDENSE_FULL=1` trains every connection at every depth with three seeds and two learning rates; without it, this
+# is the stored run.
+
+
+# %%
+def measure_grid():
+    return {
+        name: {
+            str(n): depth.accuracies(name, n, (0, 1, 2), (0.1, 0.03)).tolist()
+            for n in (8, 20, 44)
+        }
+        for name in small_nets.CONNECTIONS
+    }
+
+
+whole = lesson.large("02-depths", measure_grid)
+for name, by_depth in whole.items():
+    for n, rows in by_depth.items():
+        means = ", ".join(f"{np.mean(row):5.1%} ± {np.std(row, ddof=1):5.1%}" for row in rows)
+        print(f"{name:14} {n:>2} layers: {means} at learning rate 0.1, 0.03")
+
+worst = {name: np.min(rows["44"]) for name, rows in whole.items()}
+assert np.max(whole["plain"]["44"]) < 0.6 < 0.9 < min(worst["residual"], worst["dense"]), worst
+
+# %% [markdown]
+# ## What this does not show
+#
+# > - **Not why.** "Because gradients vanish" is the usual answer; the next lesson measures them.
+# > - **Not that plain nets cannot be trained deep.** With another start, another normalisation or many more epochs
+# >   they can. He et al. trained theirs for 64,000 steps and still saw the gap; here it is 132 steps.
+# > - **Not that residual nets always train.** Without the epoch of warm-up a deep one sometimes does not; exercise 4.
+# > - **Not which connection is better**: digits are easy, widths are 16, and all three connected nets fit them.
+#
+# ## Exercises
+#
+# **1. Build the identity.** The kernel from part 3.
+
+
+# %%
+def identity_kernel(channels):
+    """(3, 3, channels, channels): a convolution with it hands on its input."""
+    return None  # your code
+
+
+depth.check_identity_kernel(identity_kernel)
+
+# %% [markdown]
+# **2. Count.** Convolutions without bias, two trained numbers a channel for each batch norm (one behind every
+# convolution), a head of 10 outputs with bias.
+
+
+# %%
+def plain_parameters(depth, width):
+    return None  # your code
+
+
+depth.check_plain_parameters(plain_parameters)
+
+# %% [markdown]
+# **3. Degradation or overfitting?** Write the rule for a deep net against a shallow one.
+
+
+# %%
+def verdict(shallow_training, deep_training, shallow_test, deep_test):
+    """ "degradation", "overfitting" or "neither"."""
+    return None  # your code
+
+
+depth.check_verdict(verdict)
+
+# %% [markdown]
+# **4. Schedule a warm-up.** A rate that rises linearly to its peak and then falls as a cosine to 0.
+
+
+# %%
+def learning_rates(peak, warm_up, total):
+    """A list of `total` rates: linear to `peak` at step `warm_up`, then half a cosine to 0."""
+    return None  # your code
+
+
+depth.check_learning_rates(learning_rates)
+
+# %% [markdown]
+# ## Can these claims fail?
+
+# %%
+BREAK = {
+    claim_the_plain_net_is_as_large: {"other": "dense"},
+    claim_a_deep_plain_net_cannot_fit: {"connection": "residual"},
+    claim_it_is_not_overfitting: {"connection": "residual"},
+    claim_the_deep_net_could: {"identity": False},
+    claim_both_connections_mend_it: {"connections": ("plain",)},
+}
+for claim, change in BREAK.items():
+    print(lesson.refutation(claim, change))
+
+# %% [markdown]
+# ## Sources
+#
+# - He, Zhang, Ren, Sun: *Deep Residual Learning for Image Recognition*, arXiv:1512.03385. Figure 1 is degradation,
+#   figure 6 the same over depth, section 3.1 the argument with the identity, section 4.2 the warm-up.
+# - He, Zhang, Ren, Sun: *Identity Mappings in Deep Residual Networks*, arXiv:1603.05027. Figure 4: pre-activation.
+# - Huang, Liu, van der Maaten, Weinberger: *Densely Connected Convolutional Networks*, arXiv:1608.06993. Figure 1.
+
+# %%
+lesson.cost()
