@@ -16,9 +16,11 @@ from resdense_export import runtime as litert
 from resdense_keras import files
 
 CHROMIUM = Path("/usr/bin/chromium")
+FAKE_CAMERA = ("--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream")
 SOFTWARE_GPU = ("--enable-unsafe-webgpu", "--use-webgpu-adapter=swiftshader", "--enable-features=Vulkan")
 FLOAT = 1e-3  # between LiteRT here and in the browser, of one probability
 SCHEMES = ["fp32", "dynamic", "int8"]
+NETS = RESNET, DENSENET = "resnet20_digits", "densenet_bc28_6_digits"
 
 
 @pytest.fixture(scope="module")
@@ -38,35 +40,26 @@ def browser():
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
-        opened = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", *SOFTWARE_GPU])
+        opened = playwright.chromium.launch(
+            executable_path=CHROMIUM, args=["--no-sandbox", *SOFTWARE_GPU, *FAKE_CAMERA]
+        )
         yield opened
         opened.close()
 
 
 @pytest.fixture(scope="module")
-def exported(tmp_path_factory, training_images, test_images):
-    """A folder of two bundles, a ResNet and a DenseNet, trained for a moment."""
-    import keras
-
+def exported(tmp_path_factory):
+    """A folder of two bundles: the ResNet and the DenseNet for digits that ship trained."""
+    import resdense_keras
     from resdense_export import pipeline
-    from resdense_keras import cifar_densenet, cifar_resnet, data
+    from resdense_keras import data
 
-    folder = tmp_path_factory.mktemp("exported")
-    (x_train, y_train), (x_test, y_test) = training_images, test_images
-    np.savez(folder / "colours.npz", x_train=x_train, y_train=y_train, x_test=x_test[:200], y_test=y_test[:200])
-    dataset = data.load(str(folder / "colours.npz"))
-    shape = {"input_shape": x_train.shape[1:], "classes": 6, "include_preprocessing": True}
-    nets = {
-        "resnet8": cifar_resnet(depth=8, width=8, **shape),
-        "densenet16": cifar_densenet(depth=16, growth_rate=6, bottleneck=True, **shape),
-    }
-    for name, net in nets.items():
-        keras.utils.set_random_seed(0)
-        net.compile(keras.optimizers.Adam(1e-2), "sparse_categorical_crossentropy")
-        net.fit(x_train[:750], y_train[:750], batch_size=50, epochs=3, verbose=0)
-        limits = {"max_drop": 50, "min_agreement": 0.5}
-        pipeline.export(net, folder / "bundles" / name, SCHEMES, name=name, dataset=dataset, rounds=20, **limits)
-    return folder / "bundles"
+    folder, dataset = tmp_path_factory.mktemp("exported"), data.load("digits")
+    for name in NETS:
+        net = resdense_keras.create(name, weights="digits", include_preprocessing=True)
+        limits = {"max_drop": 5, "min_agreement": 0.9}
+        pipeline.export(net, folder / name, SCHEMES, name=name, dataset=dataset, rounds=20, **limits)
+    return folder
 
 
 @pytest.fixture(scope="module")
@@ -124,7 +117,7 @@ def found(folder, name):
 
 
 def test_both_families_in_every_scheme_are_measured_and_reach_the_report(browser, server, exported):
-    everything = [f"{net} {scheme}" for net in ("resnet8", "densenet16") for scheme in SCHEMES]
+    everything = [f"{net} {scheme}" for net in NETS for scheme in SCHEMES]
     with opened(browser, server.url) as page:
         assert page.evaluate("[isSecureContext, crossOriginIsolated]") == [True, True]
         choose(page, *everything)
@@ -133,7 +126,7 @@ def test_both_families_in_every_scheme_are_measured_and_reach_the_report(browser
         assert page.complaints == []
         assert page.evaluate("document.documentElement.scrollWidth") <= 360
     rows = found(exported, "Test phone")
-    assert set(rows) == {f"{net}-{scheme}.tflite" for net in ("resnet8", "densenet16") for scheme in SCHEMES}
+    assert set(rows) == {f"{net}-{scheme}.tflite" for net in NETS for scheme in SCHEMES}
     for file, row in rows.items():
         assert row["p10_ms"] <= row["median_ms"] <= row["p90_ms"] and row["rounds"] == 20, file
         assert row["requested"] == row["accelerator"] == "wasm" and row["threads"] == 1
@@ -145,7 +138,7 @@ def test_both_families_in_every_scheme_are_measured_and_reach_the_report(browser
     assert all(name in shown for name in everything)
     for place in exported.iterdir():
         assert files.verify_manifest(place) == []
-    page = exported / "resnet8" / "report.html"
+    page = exported / RESNET / "report.html"
     until = time.monotonic() + 60
     while "Test phone" not in page.read_text():
         assert time.monotonic() < until
@@ -175,7 +168,9 @@ def test_the_browsers_answers_are_litertS_on_the_computer(browser, server, expor
     assert len(answers) == 6
     for file, given in answers.items():
         bundle = exported / file.partition("-")[0]
-        images = np.stack([np.asarray(Image.open(path)) for path in sorted((bundle / "golden").glob("*.png"))])
+        images = np.stack([np.asarray(Image.open(path)) for path in sorted((bundle / "golden").glob("*.png"))])[
+            ..., None
+        ]
         expected = litert.run(bundle / file, images)
         np.testing.assert_array_equal(np.argmax(given, 1), np.argmax(expected, 1), err_msg=file)
         np.testing.assert_allclose(given, expected, atol=FLOAT if "fp32" in file else 0.1, err_msg=file)
@@ -208,9 +203,9 @@ def test_50_milliseconds_more_a_run_are_50_milliseconds_more_in_the_report(brows
     for name, code in (("As it is", ""), ("Slowed", SLOWER)):
         with opened(browser, server.url) as page:
             patched(page, code)
-            choose(page, "resnet8 fp32")
+            choose(page, f"{RESNET} fp32")
             measure(page, name)
-    before, after = (found(exported, name)["resnet8-fp32.tflite"]["median_ms"] for name in ("As it is", "Slowed"))
+    before, after = (found(exported, name)[f"{RESNET}-fp32.tflite"]["median_ms"] for name in ("As it is", "Slowed"))
     assert 45 <= after - before <= 60
 
 
@@ -224,10 +219,10 @@ def test_a_device_that_slows_down_and_a_tab_out_of_sight_are_told(browser, serve
             "Object.defineProperty(document, 'visibilityState', {get: () => 'hidden'});"
             "setTimeout(() => document.dispatchEvent(new Event('visibilitychange')), 50)"
         )
-        choose(page, "resnet8 fp32")
+        choose(page, f"{RESNET} fp32")
         measure(page, "Hot")
         said = page.inner_text("#warnings")
-    row = found(exported, "Hot")["resnet8-fp32.tflite"]
+    row = found(exported, "Hot")[f"{RESNET}-fp32.tflite"]
     assert "The first and the last rounds differ" in said and row["drift"] > 1.2
     assert "The tab was hidden" in said and row["hidden"] is True
 
@@ -241,10 +236,10 @@ Tensor.prototype.data = async function () { return (await data.apply(this)).reve
 def test_wrong_answers_are_seen(browser, server, exported):
     with opened(browser, server.url) as page:
         patched(page, WRONG)
-        choose(page, "resnet8 fp32")
+        choose(page, f"{RESNET} fp32")
         measure(page, "Wrong")
         assert "Other answers than on the computer" in page.inner_text("#results")
-    golden = found(exported, "Wrong")["resnet8-fp32.tflite"]["golden"]
+    golden = found(exported, "Wrong")[f"{RESNET}-fp32.tflite"]["golden"]
     assert golden["same_top1"] < golden["images"] == 20 and golden["max_difference"] > 0.1
 
 
@@ -258,17 +253,17 @@ LiteRt.prototype.loadAndCompile = function (bytes) { return compile.call(this, b
 def test_a_fall_back_to_wasm_is_recorded_and_told(browser, server, exported):
     with opened(browser, server.url) as page:
         patched(page, FALLEN_BACK)
-        choose(page, "resnet8 fp32")
+        choose(page, f"{RESNET} fp32")
         measure(page, "Fallen back", place="webgpu/1")
         assert "did not run wholly on the GPU" in page.inner_text("#warnings")
-    row = found(exported, "Fallen back")["resnet8-fp32.tflite"]
+    row = found(exported, "Fallen back")[f"{RESNET}-fp32.tflite"]
     assert (row["requested"], row["accelerator"]) == ("webgpu", "wasm")
 
 
 @pytest.mark.slow
 def test_webgpu_runs_where_the_browser_has_it(browser, server, exported):
     with opened(browser, server.url) as page:
-        choose(page, "resnet8 fp32", "densenet16 fp32")
+        choose(page, f"{RESNET} fp32", f"{DENSENET} fp32")
         measure(page, "GPU", place="webgpu/1")
     for row in found(exported, "GPU").values():
         assert (row["requested"], row["accelerator"]) == ("webgpu", "webgpu")
@@ -293,13 +288,13 @@ def test_with_https_the_page_is_isolated_and_threads_run(browser, exported, lite
             assert page.evaluate("[isSecureContext, crossOriginIsolated]") == [True, True]
             if page.evaluate("navigator.hardwareConcurrency") < 2:
                 pytest.skip("one core: no second thread")
-            choose(page, "resnet8 fp32")
+            choose(page, f"{RESNET} fp32")
             measure(page, "Threads", place="wasm/2")
             threads = len(page.workers)
         server.process.terminate()
         _, said = server.process.communicate(timeout=15)
     assert "fingerprint is\n" in said and len(said.partition("fingerprint is\n")[2].split()[0].split(":")) == 32
-    row = found(exported, "Threads")["resnet8-fp32.tflite"]
+    row = found(exported, "Threads")[f"{RESNET}-fp32.tflite"]
     assert row["threads"] == 2 and row["golden"]["same_top1"] == 20
     assert threads >= 1
 
@@ -307,12 +302,32 @@ def test_with_https_the_page_is_isolated_and_threads_run(browser, exported, lite
 def test_a_script_as_a_device_name_is_text_everywhere(browser, server, exported):
     name = "<script>window.hacked=1</script><img src=x onerror=window.hacked=1>"
     with opened(browser, server.url) as page:
-        choose(page, "resnet8 fp32")
+        choose(page, f"{RESNET} fp32")
         measure(page, name)
         page.click("#tab-compare")
         page.wait_for_selector(".device.here")
         assert name in page.inner_text("#devices")
         assert page.evaluate("[window.hacked, document.images.length]") == [None, 0]
+
+
+def test_a_picture_of_the_camera_is_classified_by_two_files(browser, server):
+    with opened(browser, server.url) as page:
+        page.click("#tab-try")
+        page.click("#camera")
+        page.wait_for_selector("#video:not([hidden])")
+        page.wait_for_selector("#shoot:not([hidden])")
+        page.click("#shoot")
+        page.wait_for_selector(".guess >> nth=9")
+        assert page.is_hidden("#video") and page.is_visible("#camera")
+        assert page.locator("#pair strong").count() == 2  # the milliseconds of each
+        assert page.complaints == []
+
+
+def test_a_file_that_is_no_picture_is_said_to_be_none(browser, server):
+    with opened(browser, server.url) as page:
+        page.click("#tab-try")
+        page.set_input_files("#photo", {"name": "photo.png", "mimeType": "image/png", "buffer": b"no picture"})
+        page.get_by_text("This file is no image that this browser reads.").wait_for()
 
 
 def test_a_stopped_measurement_sends_nothing(browser, server, exported):
@@ -402,7 +417,7 @@ def test_a_photo_on_its_side_is_turned(browser, server):
 def visit_states(page):
     """Every state of the page that a person meets, one after the other."""
     yield "choice"
-    choose(page, "resnet8 fp32", "densenet16 int8")
+    choose(page, f"{RESNET} fp32", f"{DENSENET} int8")
     page.fill("#rounds", "1000")
     page.click("#start")
     page.wait_for_selector(".strip .middle", state="attached")
@@ -425,7 +440,7 @@ def visit_states(page):
     yield "compared"
 
 
-@pytest.mark.parametrize(("width", "scheme"), [(360, "light"), (1280, "dark")])
+@pytest.mark.parametrize(("width", "scheme"), [(360, "light"), pytest.param(1280, "dark", marks=pytest.mark.slow)])
 def test_every_state_fits_and_axe_finds_nothing_serious(browser, server, width, scheme):
     axe = Path(os.environ.get("RESDENSE_AXE", ""))
     if not axe.is_file():
