@@ -106,7 +106,7 @@ class App:
         if path == CATALOG:
             _check_method(request.method, "GET", "HEAD")
             self._check_token(request.headers)
-            return JSONResponse({**await run_in_threadpool(self.site.catalog), "runtime": self.runtime()})
+            return await self._catalog()
         served = self.site.table.get(path)
         if served is None:
             raise Refused(404, "there is nothing here")
@@ -120,6 +120,13 @@ class App:
         if request.method == "HEAD":
             content = ()
         return StreamingResponse(_steps(content), headers={"content-length": str(size), "content-type": served.kind})
+
+    async def _catalog(self):
+        try:
+            found = await run_in_threadpool(self.site.catalog)
+        except (ResdenseError, LookupError) as error:  # someone has changed report.json since the start
+            raise Refused(500, f"the report cannot be read: {error}") from error
+        return JSONResponse({**found, "runtime": self.runtime()})
 
     def _check_token(self, headers):
         given = headers.getlist(TOKEN)

@@ -82,6 +82,7 @@ class Server(uvicorn.Server):
                 ws="none",
                 lifespan="off",
                 log_config=None,
+                log_level="error",  # strangers' broken requests are no news
                 access_log=False,
                 server_header=False,
                 proxy_headers=False,  # nobody stands in front of it

@@ -310,6 +310,16 @@ def test_writers_at_once_lose_nothing(patient, make):
     assert all(names.count(f"phone {n}") == 2 for n in range(16))
 
 
+def test_a_report_that_breaks_meanwhile_is_said_and_left_alone(patient, make):
+    result = make.result(patient.folder)
+    (patient.folder / "report.json").write_text("{")
+    status, _, body = patient.ask("/catalog.json", token=True)
+    assert status == 500 and b"is not JSON" in body
+    assert patient.post(result)[0] == 507
+    assert (patient.folder / "report.json").read_text() == "{"
+    assert patient.ask()[0] == 200
+
+
 # Time and memory
 
 
