@@ -1,0 +1,314 @@
+"""What both families cost at equal accuracy, and what becomes of a DenseNet's memory once it is implemented otherwise.
+
+Behind lesson 6. The nets are the library's CIFAR nets on scikit-learn's digits (8 x 8), in several widths and growth
+rates, so that each family draws a curve of accuracy over every kind of cost.
+"""
+
+import functools
+import time
+from typing import NamedTuple
+
+import numpy as np
+from keras import ops
+
+from ..builder import check_choice, check_integer
+from ..densenets import cifar_densenet
+from ..profiles import profile
+from ..resnets import cifar_resnet
+from .connections import by_block, chain
+from .lesson import COLORS, NotYet, exercise
+from .memory import peak_training_bytes
+
+FAMILIES = ("residual", "dense")
+RESIDUAL_DEPTH, DENSE_DEPTH = 14, 16  # 6 blocks of two layers, and 6 dense layers of two with two transitions
+EPOCHS = 6
+BATCH = 64
+
+
+class Point(NamedTuple):
+    """One net of a family: its size (width or growth rate), its costs for one image, its test accuracies, a seed each.
+
+    `step_ms` are the (10th percentile, median, 90th percentile) of a training step of 64 images, or None.
+    """
+
+    family: str
+    size: int
+    parameters: int
+    macs: int
+    activation_bytes: int
+    accuracies: tuple
+    step_ms: tuple | None = None
+
+    @property
+    def accuracy(self):
+        """The mean over the seeds, 0 to 1."""
+        return float(np.mean(self.accuracies))
+
+    @property
+    def name(self):
+        return f"{self.family} {self.size}"
+
+
+# Nets
+
+
+def net(family, size, *, recompute=False):
+    """A net for the digits: (N, 8, 8, 1) -> (N, 10) logits.
+
+    Args:
+        family: "residual" (14 layers) or "dense" (DenseNet-BC of 16 layers).
+        size: Width of the first stage, or growth rate.
+        recompute: Of the dense net, as in `resdense_keras.densenet`.
+    """
+    check_choice("family", family, FAMILIES)
+    check_integer("size", size, 1)
+    options = {"input_shape": (8, 8, 1), "classes": 10, "classifier_activation": None, "name": f"{family}_{size}"}
+    if family == "residual":
+        return cifar_resnet(depth=RESIDUAL_DEPTH, width=size, **options)
+    return cifar_densenet(depth=DENSE_DEPTH, growth_rate=size, recompute=recompute, **options)
+
+
+@functools.cache
+def trainer(family, size):
+    """The `small_nets.Trainer` of a net, one for the whole process: tracing takes longer than training."""
+    from . import small_nets
+
+    return small_nets.Trainer(net(family, size))
+
+
+@functools.cache
+def point(family, size, *, seeds=3, epochs=EPOCHS):
+    """Trains a net once a seed and measures it on the test digits; a `Point` without its time."""
+    from . import small_nets
+
+    shared = trainer(family, size)
+    counted = profile(shared.model)
+    test = small_nets.digits()[1]
+    accuracies = []
+    for seed in range(seeds):
+        shared.run(seed=seed, epochs=epochs)
+        accuracies.append(float(small_nets.hits(test.labels, shared.model(test.images, training=False))))
+    costs = counted.trainable, counted.macs, counted.activation_bytes
+    return Point(family, size, *costs, tuple(accuracies))
+
+
+def with_times(points, rounds=4, epochs=2):
+    """The points with the time of a training step, the nets taking turns: what slows the machine slows all alike."""
+    times = np.empty((rounds, len(points)))
+    for done in range(rounds):
+        for number, point in enumerate(points):
+            shared = trainer(point.family, point.size)
+            start = time.perf_counter()
+            shared.run(epochs=epochs)
+            times[done, number] = 1000 * (time.perf_counter() - start) / (epochs * shared.steps)
+    spread = np.percentile(times, (10, 50, 90), axis=0).T
+    return [point._replace(step_ms=tuple(map(float, own))) for point, own in zip(points, spread, strict=True)]
+
+
+# Memory
+
+
+def read_and_new(depth, *, growth_rate=12, width=24):
+    """(channels that all layers of a dense block read, together; channels that exist, the input's among them)."""
+    blocks = by_block(chain("dense", depth, growth_rate=growth_rate, width=width))
+    return sum(block.reads for block in blocks), blocks[-1].writes
+
+
+@functools.cache
+def memory_mib(kind, depth):
+    """MiB of float32 for one 32x32 image in a chain of `depth` residual blocks or dense layers.
+
+    Args:
+        kind: "residual", "dense" or "recomputed": all that the backward pass keeps; "new": what the dense layers made
+            and nothing else, each feature map once; "inference": the most that is alive at once in the dense chain.
+        depth: Blocks or layers.
+    """
+    check_choice("kind", kind, ("residual", "dense", "recomputed", "new", "inference"))
+    if kind == "new":
+        return 32 * 32 * 4 * read_and_new(depth)[1] / 2**20
+    model = chain("residual" if kind == "residual" else "dense", depth, recompute=kind == "recomputed")
+    counted = profile(model)
+    return (counted.inference_peak_bytes if kind == "inference" else counted.activation_bytes) / 2**20
+
+
+def kept_by_type(model):
+    """{layer type: share of the bytes that the backward pass keeps, 0 to 1}, the largest first."""
+    counted = profile(model)
+    kept = {}
+    for row in counted.layers:
+        kept[row.type] = kept.get(row.type, 0) + row.kept_bytes
+    shares = {name: count / counted.activation_bytes for name, count in kept.items() if count}
+    return dict(sorted(shares.items(), key=lambda item: -item[1]))
+
+
+@functools.cache
+def gradient_difference(size=4, *, other_weights=False):
+    """How far the gradients of the recomputed dense net are from the plain one's, as a share of the largest.
+
+    Args:
+        size: Growth rate.
+        other_weights: Give the second net other weights, which should tell the two apart.
+    """
+    from . import small_nets
+
+    plain, recomputed = net("dense", size), net("dense", size, recompute=True)
+    small_nets.draw(plain, 0)
+    recomputed.set_weights(plain.get_weights())
+    if other_weights:
+        small_nets.draw(recomputed, 1)
+    first, second = (_gradients(model, small_nets.digits()[0]) for model in (plain, recomputed))
+    return float(np.max(np.abs(first - second)) / np.max(np.abs(first)))
+
+
+def _gradients(model, data):
+    """All gradients of one batch, as one vector."""
+    import tensorflow as tf
+
+    from . import small_nets
+
+    @tf.function
+    def measure():
+        with tf.GradientTape() as tape:
+            logits = model(data.images[:BATCH], training=True)
+            loss = small_nets.cross_entropy(data.labels[:BATCH], logits)
+        return tape.gradient(loss, [weight.value for weight in model.trainable_weights])
+
+    return np.concatenate([ops.convert_to_numpy(gradient).ravel() for gradient in measure()])
+
+
+@functools.cache
+def peak_mib(kind, depth=12, batch=256):
+    """MiB that one training step holds at its peak, measured in a process of its own (10 s and more).
+
+    Args:
+        kind: "residual", "dense" or "recomputed".
+        depth: Residual blocks, or dense layers, on 8x8 maps.
+        batch: Images of the step.
+    """
+    check_choice("kind", kind, ("residual", "dense", "recomputed"))
+    connection = "residual" if kind == "residual" else "dense"
+    return peak_training_bytes(chain(connection, depth, recompute=kind == "recomputed", size=8), batch) / 2**20
+
+
+# Pictures
+
+_MARKERS = {"residual": "o", "dense": "s"}
+_AXES = {
+    "parameters (thousands)": lambda point: point.parameters / 1000,
+    "multiply-adds of an image (millions)": lambda point: point.macs / 1e6,
+    "activations kept for an image (KiB)": lambda point: point.activation_bytes / 1024,
+}
+
+
+def draw_accuracies(figure, points):
+    """Test accuracy over parameters, MACs, activation memory and the time of a step, with the range over the seeds.
+
+    Args:
+        figure: Empty matplotlib Figure.
+        points: `Point`s of both families, with times.
+    """
+    panels = figure.subplots(2, 2, sharey=True)
+    for axes, (label, cost) in zip(panels.flat, _AXES.items(), strict=False):
+        _accuracy_over(axes, points, label, cost)
+    time_axes = panels.flat[-1]
+    _accuracy_over(time_axes, points, f"a training step of {BATCH} images (ms)", lambda point: point.step_ms[1])
+    for point in points:
+        low, median, high = point.step_ms
+        spread = [[median - low], [high - median]]
+        time_axes.errorbar(median, 100 * point.accuracy, xerr=spread, color=COLORS[point.family], capsize=2)
+    for axes in panels[:, 0]:
+        axes.set_ylabel("test accuracy (%)")
+    panels[0, 0].legend(loc="lower right")
+
+
+def _accuracy_over(axes, points, label, cost):
+    from matplotlib.ticker import LogLocator, NullLocator
+
+    for family in FAMILIES:
+        own = [point for point in points if point.family == family]
+        mean = np.array([100 * point.accuracy for point in own])
+        low, high = (100 * np.array([pick(point.accuracies) for point in own]) for pick in (min, max))
+        axes.errorbar(
+            [cost(point) for point in own],
+            mean,
+            yerr=[mean - low, high - mean],
+            label=family,
+            color=COLORS[family],
+            marker=_MARKERS[family],
+            capsize=3,
+        )
+        for point in own:
+            where = (cost(point), 100 * point.accuracy)
+            offset = (5, -12) if family == "residual" else (-12, 7)
+            axes.annotate(str(point.size), where, offset, textcoords="offset points", color=COLORS[family], fontsize=9)
+    axes.set(xscale="log", xlabel=label)
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.xaxis.set_minor_locator(NullLocator())
+
+
+_LOOKS = {
+    "dense": ("dense layers, everything kept", {"color": COLORS["dense"], "marker": "s"}),
+    "recomputed": ("dense layers, recomputed", {"color": COLORS["other"], "marker": "v", "linestyle": "--"}),
+    "residual": ("residual blocks", {"color": COLORS["residual"], "marker": "o"}),
+    "inference": ("dense layers, inference only", {"color": "#8a6d00", "marker": "D", "linestyle": "-."}),
+    "new": ("what they made, each map once", {"color": COLORS["plain"], "marker": "^", "linestyle": ":"}),
+}
+
+
+def draw_memory(figure, memory, depths, shares):
+    """Left memory over depth, right what the dense net keeps, by layer type.
+
+    Args:
+        figure: Empty matplotlib Figure.
+        memory: {kind of `memory_mib`: MiB, one number for each of `depths`}.
+        depths: Numbers of blocks or layers.
+        shares: What `kept_by_type` returns.
+    """
+    left, right = figure.subplots(1, 2, width_ratios=(3, 2))
+    for kind, mib in memory.items():
+        label, look = _LOOKS[kind]
+        left.plot(depths, mib, label=label, **look)
+    left.set(xticks=depths, ylim=0, xlabel="blocks or layers", ylabel="memory for a 32x32 image (MiB)")
+    left.legend(fontsize=9)
+    shares = {name: share for name, share in shares.items() if share > 0.005}  # wider than a line
+    right.barh(list(shares), [100 * share for share in shares.values()], color=COLORS["dense"])
+    right.invert_yaxis()
+    right.set(title="What the dense net keeps", xlabel="share of the bytes (%)")
+
+
+# Exercises of lesson 6
+
+
+@exercise
+def check_channels_read(channels_read):
+    """`channels_read(layers, width, growth_rate)`: channels that all layers of a dense block read, together."""
+    for layers, width, growth_rate in ((1, 8, 4), (3, 6, 5), (7, 24, 12)):
+        right, _ = read_and_new(layers, growth_rate=growth_rate, width=width)
+        answer = channels_read(layers, width, growth_rate)
+        if answer != right:
+            raise NotYet(f"channels_read({layers}, {width}, {growth_rate}) gave {answer}, not {right}")
+
+
+_MATCHES = {2: 3, 4: 6}  # width -> growth rate; a test counts them again
+
+
+@exercise
+def check_equal_growth_rate(equal_growth_rate):
+    """`equal_growth_rate(width)`: the dense net's growth rate whose parameters come nearest to the residual net's."""
+    for width, right in _MATCHES.items():
+        answer = equal_growth_rate(width)
+        if answer != right:
+            target = net("residual", width).count_params()
+            raise NotYet(f"equal_growth_rate({width}) gave {answer}; {right} comes nearer to {target:,} parameters")
+
+
+@exercise
+def check_largest_batch(largest_batch):
+    """`largest_batch(model, mebibytes)`: how many images' activations fit."""
+    for family, size, mebibytes in (("residual", 8, 1), ("dense", 8, 1), ("dense", 4, 0.01)):
+        model = net(family, size)
+        right = int(mebibytes * 2**20 // profile(model).activation_bytes)
+        answer = largest_batch(model, mebibytes)
+        if answer != right:
+            raise NotYet(f"largest_batch of {model.name} in {mebibytes} MiB gave {answer}, not {right}")

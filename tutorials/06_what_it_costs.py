@@ -1,0 +1,356 @@
+# %% [markdown]
+# # 6. What does it cost?
+#
+# "DenseNets have more parameters, ResNets need less memory": half of that common table row is the wrong way round, and
+# the other half is a property of programs rather than of nets. Which half is which?
+#
+# After this lesson you can
+#
+# - compare two families at equal accuracy, on parameters, multiply-adds, memory and time, with the noise of the seeds;
+# - say why the memory of a DenseNet grows with the square of its depth while that of a ResNet grows with the depth;
+# - say what of it is the architecture and what the implementation, and get most of it back with one argument;
+# - predict the batch that fits before you run out of memory.
+#
+# **Time:** at most 3 minutes on 2 CPU cores; the last cell prints what this run took.
+# **Needs:** this package (`python -m pip install .` in its folder). No network: scikit-learn's digits come with it.
+
+# %%
+from resdense_keras.experiments import lesson
+
+lesson.begin(
+    "tensorflow", "sklearn"
+)  # says what is missing, before anything that could miss it
+
+from resdense_keras import profile
+from resdense_keras.experiments import costs
+
+# %% [markdown]
+# ## 1. Four kinds of cost
+#
+# - **Parameters**: what is stored, shipped and downloaded.
+# - **Multiply-adds** (MACs): the arithmetic of one image.
+# - **Activations**: what training keeps of every image until the gradient has come back.
+# - **Time**: what a clock says, here and today.
+#
+# The smallest example is one block of each family on 8x8 maps of 16 channels, the dense one with growth rate 8. A
+# residual block has two 3x3 convolutions and keeps the inputs of both; the dense layer has a 1x1 to 4 x 8 maps and a
+# 3x3 to 8:
+#
+#     residual     2 x 9 x 16 x 16            = 4,608 weights
+#     dense BC     16 x 32  +  9 x 32 x 8     = 2,816 weights
+#
+# One layer does not settle it, because the families need different numbers of layers. So we take whole nets: ResNets
+# of 14 layers in three widths, DenseNet-BCs of 16 layers with three growth rates.
+
+
+# %%
+def claim_the_arithmetic_is_right(growth_rate=8):
+    residual, dense = costs.net("residual", 16), costs.net("dense", growth_rate)
+    block = [layer for layer in residual.layers if layer.name.startswith("stage1_block1_conv")]
+    layer = [layer for layer in dense.layers if layer.name.startswith("stage1_block1_conv")]
+    assert sum(conv.count_params() for conv in block) == 4608
+    assert sum(conv.count_params() for conv in layer) == 2816, "not 2,816 weights"
+
+
+claim_the_arithmetic_is_right()
+for family, size in (("residual", 16), ("dense", 8)):
+    print(f"{family:24} {'output':12} parameters      MACs  bytes kept")
+    for row in profile(costs.net(family, size)).layers:
+        if row.name.startswith("stage1_block1_"):
+            shape = "x".join(map(str, row.output_shape))
+            print(
+                f"{row.name:24} {shape:12}"
+                f"{row.parameters:11,}{row.macs:10,}{row.kept_bytes:12,}"
+            )
+
+# %% [markdown]
+# ## 2. At equal accuracy
+#
+# Comparing two nets of equal size tells which is more accurate; comparing two of equal accuracy tells what each
+# costs. A curve through several sizes shows both.
+#
+# > **Predict.** A ResNet of width 16 and a DenseNet with growth rate 8 turn out equally accurate here. Which has more
+# > parameters, which does more arithmetic, which keeps more activations? Write down three answers, with factors.
+
+# %%
+SEEDS = 3
+WIDTHS = lesson.pick((4, 8, 16), little=(8, 16))
+GROWTH_RATES = lesson.pick((4, 8, 12), little=(8, 12))
+
+points = [costs.point("residual", width, seeds=SEEDS) for width in WIDTHS]
+points += [costs.point("dense", rate, seeds=SEEDS) for rate in GROWTH_RATES]
+points = costs.with_times(points)
+print(
+    "net          parameters   MACs (M)   KiB kept   step (ms)   accuracy (range of the seeds)"
+)
+for point in points:
+    low, high = min(point.accuracies), max(point.accuracies)
+    print(
+        f"{point.name:12}{point.parameters:11,}{point.macs / 1e6:11.2f}"
+        f"{point.activation_bytes / 1024:11.0f}"
+        f"{point.step_ms[1]:12.1f}   {point.accuracy:.1%} ({low:.1%} to {high:.1%})"
+    )
+
+
+# %%
+lesson.show(
+    lambda figure: costs.draw_accuracies(figure, points),
+    "06-accuracy",
+    alt="Test accuracy over four costs: dense far left in parameters and MACs, not in memory",
+    size=(9, 7),
+)
+
+# %% [markdown]
+# Numbers beside the marks are widths and growth rates, bars the range over the seeds. A curve further left reaches the
+# same accuracy for less.
+
+
+# %%
+def claim_fewer_parameters_at_equal_accuracy(lean=("dense", 8), rich=("residual", 16)):
+    less, more = costs.point(*lean), costs.point(*rich)
+    assert less.accuracy > more.accuracy - 0.01, (
+        f"{less.accuracy:.1%} against {more.accuracy:.1%}"
+    )
+    assert 4 * less.parameters < more.parameters, (
+        f"{less.parameters:,} against {more.parameters:,}"
+    )
+    assert 2 * less.macs < more.macs, f"{less.macs:,} MACs against {more.macs:,}"
+    print(
+        f"{less.name} is as accurate as {more.name}, "
+        f"with 1/{more.parameters / less.parameters:.1f} of the parameters"
+    )
+    print(f"and 1/{more.macs / less.macs:.1f} of the multiply-adds")
+
+
+def claim_but_no_less_memory(lean=("dense", 8), rich=("residual", 16)):
+    less, more = costs.point(*lean), costs.point(*rich)
+    ratio = less.activation_bytes / more.activation_bytes
+    assert ratio > 1, f"{less.name} keeps {ratio:.2f} times the activations of {more.name}"
+    print(f"but it keeps {ratio:.2f} times the activations")
+
+
+def claim_far_more_memory_at_equal_parameters(connection="dense", size=12):
+    residual, dense = profile(costs.net("residual", 8)), profile(costs.net(connection, size))
+    apart = abs(dense.trainable / residual.trainable - 1)
+    assert apart < 0.05, f"the parameters differ by {apart:.0%}"
+    ratio = dense.activation_bytes / residual.activation_bytes
+    assert ratio > 3, f"only {ratio:.1f} times the activations"
+    print(
+        "with equal parameters (dense 12, residual 8) "
+        f"a dense net keeps {ratio:.1f} times the activations"
+    )
+
+
+claim_fewer_parameters_at_equal_accuracy()
+claim_but_no_less_memory()
+claim_far_more_memory_at_equal_parameters()
+
+# %% [markdown]
+# So the table's row is the wrong way round for parameters: the dense net needs *fewer*, and less arithmetic too. What
+# it saves there it spends on activations.
+#
+# Now look at the time. It follows neither parameters nor multiply-adds: small kernels start often, and copying what
+# was concatenated moves bytes without multiplying anything. That is why this package measures latency on your device
+# instead of counting operations.
+#
+# ## 3. Where the memory goes
+#
+# > **Predict.** A block of 24 dense layers (k = 12) begins with 24 channels. How many channels exist at its end? How
+# > many do its layers read, all together?
+
+# %%
+read, exist = costs.read_and_new(24)
+print(
+    f"{exist} channels exist; the layers read {read:,}, "
+    f"so each is read {read / exist:.1f} times on average"
+)
+
+
+# %%
+def claim_few_maps_are_read_often(layers=24):
+    read, exist = costs.read_and_new(layers)
+    assert read > 10 * exist, f"{read:,} channels are read, {exist} exist"
+
+
+claim_few_maps_are_read_often()
+
+# %% [markdown]
+# Reading is free where it is only looking. But the usual program makes a *new tensor* of everything that is read: the
+# concatenation, then its batch norm (each layer has its own), then the ReLU; and the gradient wants all of them.
+# Layer i makes copies of 24 + 12 (i - 1) channels, and the sum of that over the layers is a square.
+#
+# > **Predict.** From 24 to 48 layers: by what factor grows the memory of the residual chain, of the dense chain, and
+# > of the dense chain in inference, where nothing waits for a gradient?
+
+# %%
+DEPTHS = (6, 12, 24, 48)
+KINDS = ("dense", "residual", "inference", "recomputed", "new")
+memory = {kind: [costs.memory_mib(kind, depth) for depth in DEPTHS] for kind in KINDS}
+print("MiB for one image", *(f"{depth:>6} deep" for depth in DEPTHS))
+for kind, mib in memory.items():
+    print(f"{kind:17}", *(f"{m:11.2f}" for m in mib))
+
+
+def claim_dense_memory_is_quadratic(kind="dense"):
+    residual, dense = (
+        costs.memory_mib(k, 48) / costs.memory_mib(k, 24) for k in ("residual", kind)
+    )
+    assert residual < 2.1, f"residual memory grows {residual:.2f} times"
+    assert dense > 3.5, f"{kind} memory grows only {dense:.2f} times"
+    print(f"24 to 48: residual x {residual:.2f}, dense x {dense:.2f}")
+
+
+def claim_inference_is_not(kind="inference"):
+    growth = costs.memory_mib(kind, 48) / costs.memory_mib(kind, 24)
+    assert growth < 2.1, f"{kind} memory grows {growth:.2f} times"
+    print(f"24 to 48: dense, inference only x {growth:.2f}")
+
+
+claim_dense_memory_is_quadratic()
+claim_inference_is_not()
+
+# %%
+shares = costs.kept_by_type(costs.net("dense", 12))
+lesson.show(
+    lambda figure: costs.draw_memory(figure, memory, DEPTHS, shares),
+    "06-memory",
+    alt="Memory over depth: a parabola for dense layers, lines for all else",
+    size=(9, 4),
+)
+
+
+# %%
+def claim_copies_are_nearly_all_of_it(name="dense"):
+    kept = costs.kept_by_type(costs.net(name, 12))
+    copies = sum(kept.get(layer, 0) for layer in ("Concatenate", "BatchNormalization", "ReLU"))
+    first, *_ = kept
+    assert copies > 0.95 and kept.get("Concatenate", 0) > 0.1, (
+        f"concatenations and what follows hold {copies:.0%}"
+    )
+    print(
+        f"concatenations, their norms and ReLUs hold {copies:.0%} of the bytes; "
+        f"most of all {first}"
+    )
+
+
+claim_copies_are_nearly_all_of_it()
+
+# %% [markdown]
+# The lowest curve is what the dense layers *made*, each map once: the information is linear, the copies are not. A
+# phone only infers, so its memory is linear as well; the complaint is about training.
+#
+# ## 4. "Memory hungry" is the implementation
+#
+# Concatenation, norm and ReLU are cheap to compute and large to keep: the best things to forget. With
+# `recompute=True` this package keeps what the convolutions made and computes the rest again on the way back.
+#
+# > **Predict.** Does that change the gradient? And how much of the memory that is *measured* in a training step (12
+# > layers, 256 images of 8x8) does it save: a tenth, half, nearly all?
+
+
+# %%
+def claim_recomputing_changes_no_gradient(other_weights=False):
+    apart = costs.gradient_difference(other_weights=other_weights)
+    assert apart < 1e-5, f"the gradients differ by {apart:.2g} of the largest"
+    print(f"the two gradients differ by {apart:.1g} of the largest entry")
+
+
+def claim_recomputing_saves_measured_memory(kind="recomputed"):
+    plain, other = costs.peak_mib("dense"), costs.peak_mib(kind)
+    assert other < 0.8 * plain, f"{other:.0f} MiB against {plain:.0f} MiB"
+    print(f"dense: {plain:.0f} MiB, recomputed: {other:.0f} MiB")
+
+
+claim_recomputing_changes_no_gradient()
+claim_recomputing_saves_measured_memory()
+
+# %% [markdown]
+# Same net, same weights, same gradient, less memory. The price is time: a step computes those layers twice. Counted,
+# the recomputed block is below 12 residual blocks; measured, the copies of the layer at work come on top.
+#
+# So the sentence to remember is: **a DenseNet buys accuracy with activations instead of parameters, and how many bytes
+# an activation costs is up to the program.**
+#
+# ## What this does not show
+#
+# > - **Other data and sizes.** Digits are easy and these nets are tiny; the papers' own figure shows the same order on
+# >   ImageNet. Three seeds show the noise, they are not a test of significance.
+# > - **Equal accuracy is read off three sizes a family**, with one recipe for both. Another recipe may move a curve.
+# > - **Memory** is what float32 training on a CPU keeps. A framework that fuses norm and ReLU keeps fewer copies; mixed
+# >   precision halves them. Measured peaks hold gradients and workspaces too, so they exceed the counts.
+# > - **Time** is this machine's, while it did other things as well. No claim above rests on it.
+#
+# ## Exercises
+#
+# Replace each body, run the cell; it says what is still missing.
+#
+# **1. The square.** How many channels do all layers of a dense block read, together? A formula will do.
+
+
+# %%
+def channels_read(layers, width, growth_rate):
+    """Sum of the input channels of `layers` dense layers; the first reads `width`."""
+    return None  # your code
+
+
+costs.check_channels_read(channels_read)
+
+# %% [markdown]
+# **2. A fair match.** Find the growth rate whose dense net has the number of parameters nearest to a residual net's.
+
+
+# %%
+def equal_growth_rate(width):
+    """The rate from 1 to 8 for which costs.net("dense", rate) matches ("residual", width)."""
+    return None  # your code; `net.count_params()` counts
+
+
+costs.check_equal_growth_rate(equal_growth_rate)
+
+# %% [markdown]
+# **3. Before it runs out.** How many images may a batch have if only the activations counted?
+
+
+# %%
+def largest_batch(model, mebibytes):
+    """Images whose kept activations fit into so many MiB."""
+    return None  # your code; `profile(model).activation_bytes` is for one image
+
+
+costs.check_largest_batch(largest_batch)
+
+# %% [markdown]
+# ## Can these claims fail?
+#
+# A claim that cannot fail shows nothing. This table takes away, for each claim above, what should make it true.
+
+# %%
+BREAK = {
+    claim_the_arithmetic_is_right: {"growth_rate": 12},
+    claim_fewer_parameters_at_equal_accuracy: {"lean": ("residual", 16), "rich": ("dense", 8)},
+    claim_but_no_less_memory: {"lean": ("residual", 16), "rich": ("dense", 8)},
+    claim_far_more_memory_at_equal_parameters: {"connection": "residual", "size": 8},
+    claim_few_maps_are_read_often: {"layers": 6},
+    claim_dense_memory_is_quadratic: {"kind": "recomputed"},
+    claim_inference_is_not: {"kind": "dense"},
+    claim_copies_are_nearly_all_of_it: {"name": "residual"},
+    claim_recomputing_changes_no_gradient: {"other_weights": True},
+    claim_recomputing_saves_measured_memory: {"kind": "dense"},
+}
+for claim, change in BREAK.items():
+    print(lesson.refutation(claim, change))
+
+# %% [markdown]
+# ## Sources
+#
+# - Huang, Liu, van der Maaten, Weinberger: *Densely Connected Convolutional Networks*, arXiv:1608.06993. Figure 3 is
+#   error over parameters and over arithmetic on ImageNet, figure 4 the same on CIFAR; table 2 the parameters.
+# - Pleiss et al.: *Memory-Efficient Implementation of DenseNets*, arXiv:1707.06990. Figure 3 is memory over depth,
+#   quadratic and linear.
+# - He, Zhang, Ren, Sun: *Deep Residual Learning for Image Recognition*, arXiv:1512.03385. Table 6: depth, parameters
+#   and error on CIFAR-10.
+# - Chen, Xu, Zhang, Guestrin: *Training Deep Nets with Sublinear Memory Cost*, arXiv:1604.06174. Recomputation in
+#   general.
+
+# %%
+lesson.cost()
