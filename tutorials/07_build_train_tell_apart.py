@@ -1,0 +1,311 @@
+# %% [markdown]
+# # 7. Build, train, tell apart
+#
+# Somebody hands you `resnet50.weights` and a folder of photographs. Which ResNet is it, what happens if you guess
+# wrong, and are trained weights worth more than fresh ones on *your* images?
+#
+# After this lesson you can
+#
+# - build both families and train them on a folder of your own;
+# - tell v1, v1.5, v2 and D apart by stride, stem, shortcut and the place of the batch norm;
+# - recognise a file of weights, and the one confusion that no file gives away;
+# - say when transfer helps, and measure it instead of hoping.
+#
+# **Time:** at most 3 minutes on 2 CPU cores; the last cell prints what this run took.
+# **Needs:** this package (`python -m pip install .` in its folder). No network: the digits nets ship with it.
+#
+# With `RESDENSE_FOLDER=FOLDER` in the environment part 4 runs on your own images (a folder a class, 5 or more images
+# each), at 8x8 grey pixels so that it takes seconds. `resdense train` trains on them as they are.
+
+# %%
+from resdense_keras.experiments import lesson
+
+lesson.begin(
+    "tensorflow", "sklearn"
+)  # says what is missing, before anything that could miss it
+
+import os
+
+import resdense_keras
+from resdense_keras.experiments import recognition
+
+# %% [markdown]
+# ## 1. One name, four nets
+#
+# "ResNet-50" names at least four layouts:
+#
+# - **v1**, the paper's: a bottleneck of 1x1, 3x3, 1x1; where the image shrinks, the *first* 1x1 takes steps of two.
+# - **v1.5**, torchvision's and most others': the *3x3* takes them, so that no pixel is skipped unseen.
+# - **v2**, pre-activation: batch norm and ReLU stand before each convolution, and once more before the head.
+# - **D**: three 3x3 convolutions instead of the 7x7 in front, and shortcuts that pool before their 1x1.
+#
+# We build each with two blocks, the second of which halves the image, and let the graph speak.
+
+# %%
+nets = {variant: recognition.small(variant) for variant in recognition.VARIANTS}
+print(
+    "layout   stride in  block begins with  stem convs  shortcut           norm before the head"
+)
+for variant, net in nets.items():
+    stride, first, stem, shortcut, last = recognition.layout(net)
+    print(
+        f"{variant:8} {stride:10} {first:18} {stem:<11} {shortcut:18} {'yes' if last else 'no'}"
+    )
+
+
+# %%
+def claim_each_layout_shows_in_its_graph(other="v1"):
+    looks = {
+        recognition.layout(recognition.small(variant))
+        for variant in ("v1.5", "v2", "vd", other)
+    }
+    assert len(looks) == 4, f"only {len(looks)} of four layouts differ"
+
+
+claim_each_layout_shows_in_its_graph()
+
+# %% [markdown]
+# > **Predict.** v1 and v1.5 differ in where the stride stands. Which of the two has more parameters, and which more
+# > multiply-adds?
+#
+# The arithmetic for the second block here, 32x32x32 in (width 16, so 16 -> 16 -> 64 channels), without norms:
+#
+#     parameters   32 x 16  +  9 x 16 x 16  +  16 x 64            in both
+#     v1           first 1x1 on 16x16 pixels, then all on 16x16
+#     v1.5         first 1x1 on 32x32 pixels, then all on 16x16
+
+# %%
+for variant in ("v1", "v1.5"):
+    for row in resdense_keras.profile(recognition.small(variant, stem="cifar")).layers:
+        if row.name.startswith("stage2_block1_conv") and row.macs:
+            shape = "x".join(map(str, row.output_shape))
+            print(
+                f"{variant:5} {row.name.removeprefix('stage2_block1_')} -> {shape:9}", end=" "
+            )
+            print(f"{row.parameters:6,} parameters {row.macs:9,} MACs")
+
+
+def claim_equal_parameters_but_not_equal_work(late="v1.5"):
+    first, second = (
+        resdense_keras.profile(recognition.small(v, stem="cifar")) for v in ("v1", late)
+    )
+    assert first.parameters == second.parameters, "the parameters differ"
+    assert second.macs > first.macs, f"{second.macs:,} MACs, no more than {first.macs:,}"
+    print(f"equal parameters, {second.macs / first.macs:.2f} times the multiply-adds")
+
+
+claim_equal_parameters_but_not_equal_work()
+
+# %% [markdown]
+# ## 2. Which file is this?
+#
+# A file of weights holds names and shapes, no strides. `load_weights` compares them with the net before it reads a
+# number, and says which layout the names tell of.
+#
+# > **Predict.** Of the twelve ways to load one of these four files into another layout, how many are refused?
+
+# %%
+print("file      net       load_weights says")
+for saved in recognition.VARIANTS:
+    for built in recognition.VARIANTS:
+        if saved != built:
+            hint = recognition.answer_to_foreign_weights(saved, built)
+            print(f"{saved:9} {built:9} {hint or 'nothing: it loads'}")
+
+
+# %%
+def claim_a_wrong_file_is_refused_by_name(saved="v2", built="v1"):
+    hint = recognition.answer_to_foreign_weights(saved, built)
+    assert hint and repr(saved) in hint, f"a {saved} file in a {built} net: {hint}"
+
+
+def claim_but_v1_and_v15_have_equal_tensors(other="v1.5"):
+    same = recognition.tensors(recognition.small("v1")) == recognition.tensors(
+        recognition.small(other)
+    )
+    assert same, f"v1 and {other} differ in their tensors"
+
+
+claim_a_wrong_file_is_refused_by_name()
+claim_but_v1_and_v15_have_equal_tensors()
+
+# %% [markdown]
+# Ten are refused by name. The two between v1 and v1.5 are not: nothing in the file could tell. What does it cost to
+# guess wrong?
+#
+# > **Predict.** We train a v1 net on the digits and put its weights into v1.5. Does the accuracy stay, drop, or fall to
+# > the 10 % of chance?
+
+
+# %%
+def claim_the_wrong_stride_costs_accuracy(built="v1.5"):
+    right, wrong = recognition.accuracies_of_one_file("v1", built)
+    assert right - wrong > 0.05, f"{right:.1%} in v1, {wrong:.1%} in {built}"
+    print(f"the same weights: {right:.1%} in v1, {wrong:.1%} in {built}")
+
+
+claim_the_wrong_stride_costs_accuracy()
+
+# %% [markdown]
+# It drops and stays far above chance, which is worse than an error: it looks like a net that is merely not very good.
+# So **a file's layout is settled by labelled images, never by loading**: build both, take the one whose accuracy is
+# what its authors promise. Convolutions with a bias in front of a batch norm point to keras.applications and so to v1.
+#
+# ## 3. A folder of one's own
+#
+# A folder of class folders is all that training needs. Ours is made from digits: 5 training images a class, none of
+# which the shipped nets have seen, once upright and once turned by a quarter.
+
+# %%
+FOLDER = os.environ.get("RESDENSE_FOLDER")
+which = [FOLDER] if FOLDER else ["upright", "turned"]
+for name in which:
+    found = recognition.folder(name)
+    print(
+        f"{name}: {len(found.labels)} training and {len(found.test_labels)} test images, "
+        f"{len(found.class_names)} classes"
+    )
+for family, name in recognition.NETS.items():
+    net = resdense_keras.create(name, weights="digits")
+    print(f"{family}: {name}, {net.count_params():,} parameters")
+
+# %% [markdown]
+# ## 4. Fresh or shipped weights
+#
+# Both families get a new head and are trained whole, with the same recipe, from fresh weights and from those that
+# ship.
+#
+# > **Predict.** Where does the transfer help: on upright digits, on turned ones, on both? In one family more than in
+# > the other?
+
+# %%
+results = {}
+for name in which:
+    for family in recognition.NETS:
+        for transfer in (False, True):
+            found = recognition.accuracies(family, name, transfer=transfer)
+            results[family, name, transfer] = found
+            start = "shipped" if transfer else "fresh"
+            print(f"{name:8} {family:9} {start:8}", *(f"{accuracy:6.1%}" for accuracy in found))
+
+# %%
+lesson.show(
+    lambda figure: recognition.draw_transfer(figure, results),
+    "07-transfer",
+    alt="Test accuracy: shipped weights far ahead on upright digits, not on turned ones",
+    size=(9, 4),
+)
+
+
+# %%
+def mean(values):
+    return sum(values) / len(values)
+
+
+def gain(family, name, transfer=True):
+    """Points of accuracy that the shipped weights are worth."""
+    shipped = recognition.accuracies(family, name, transfer=transfer)
+    return 100 * (mean(shipped) - mean(recognition.accuracies(family, name, transfer=False)))
+
+
+def claim_transfer_helps_both_families_on_a_related_task(transfer=True):
+    for family in recognition.NETS:
+        points = gain(family, "upright", transfer)
+        assert points > 10, f"{family}: only {points:.0f} points"
+        print(f"{family}: {points:+.0f} points on upright digits")
+
+
+def claim_it_helps_less_on_another_task(task="turned"):
+    for family in recognition.NETS:
+        related, other = gain(family, "upright"), gain(family, task)
+        assert other < related / 2, f"{family}: {other:.0f} points against {related:.0f}"
+        print(f"{family}: {other:+.0f} points on {task} digits")
+
+
+claim_transfer_helps_both_families_on_a_related_task()
+claim_it_helps_less_on_another_task()
+
+# %% [markdown]
+# Trained weights are worth what the two tasks share. Upright digits are the same task with other images; turned ones
+# share strokes and contrast, while what the deep layers know stands in the way as often as it helps. The connection is
+# not what decides: both families behave alike.
+#
+# ## What this does not show
+#
+# > - **Your images.** Ten small classes, 8x8 pixels. With thousands of images a class fresh weights catch up; with
+# >   photographs and ImageNet's weights, early layers carry over further.
+# > - **One recipe for both starts.** A lower learning rate or frozen stages may suit shipped weights better.
+# > - **Three seeds** vary the fresh weights, the head and the order, not the choice of the training images.
+# > - **The drop between v1 and v1.5** is that of one small net; how large it is depends on the net.
+#
+# ## Exercises
+#
+# Replace each body, run the cell; it says what is still missing.
+#
+# **1. Recognise a file.** From names and shapes alone. Which three answers are possible?
+
+
+# %%
+def recognize(tensors):
+    """{"layer/variable": shape} of one of the four small nets -> "v1 or v1.5", "v2" or "vd"."""
+    return None  # your code; `recognition.tensors(net)` shows what you get
+
+
+recognition.check_recognize(recognize)
+
+# %% [markdown]
+# **2. How small do the maps get?** An ImageNet stem on small images throws most of them away.
+
+
+# %%
+def halvings(model):
+    """The image's height over that of the last maps before the pooling."""
+    return None  # your code; every layer has an `output.shape`
+
+
+recognition.check_halvings(halvings)
+
+# %% [markdown]
+# **3. Train the head alone.** Freeze all else. Batch norms have weights too.
+
+
+# %%
+def freeze(model):
+    """Leaves only the layer "predictions" trainable, in place."""
+    # your code
+
+
+recognition.check_frozen(freeze)
+
+# %% [markdown]
+# ## Can these claims fail?
+#
+# A claim that cannot fail shows nothing. This table takes away, for each claim above, what should make it true.
+
+# %%
+BREAK = {
+    claim_each_layout_shows_in_its_graph: {"other": "v2"},
+    claim_equal_parameters_but_not_equal_work: {"late": "v1"},
+    claim_a_wrong_file_is_refused_by_name: {"saved": "v1", "built": "v1.5"},
+    claim_but_v1_and_v15_have_equal_tensors: {"other": "v2"},
+    claim_the_wrong_stride_costs_accuracy: {"built": "v1"},
+    claim_transfer_helps_both_families_on_a_related_task: {"transfer": False},
+    claim_it_helps_less_on_another_task: {"task": "upright"},
+}
+for claim, change in BREAK.items():
+    print(lesson.refutation(claim, change))
+
+# %% [markdown]
+# ## Sources
+#
+# - He, Zhang, Ren, Sun: *Deep Residual Learning for Image Recognition*, arXiv:1512.03385. Figure 5 is the bottleneck,
+#   table 1 the layouts.
+# - He, Zhang, Ren, Sun: *Identity Mappings in Deep Residual Networks*, arXiv:1603.05027. Figure 1 is v2.
+# - He et al.: *Bag of Tricks for Image Classification with Convolutional Neural Networks*, arXiv:1812.01187. Figure 2
+#   has the variants B (here v1.5), C and D.
+# - Huang, Liu, van der Maaten, Weinberger: *Densely Connected Convolutional Networks*, arXiv:1608.06993. Figure 2.
+# - Yosinski, Clune, Bengio, Lipson: *How transferable are features in deep neural networks?*, arXiv:1411.1792. Figure
+#   2: transfer by depth, to a similar and to a dissimilar task.
+
+# %%
+lesson.cost()
