@@ -1,0 +1,371 @@
+# %% [markdown]
+# # 8. To the phone
+#
+# A trained net becomes a file of operators. Which rewriting makes it faster without changing an answer, which number
+# type is worth its loss, and why does a DenseNet gain more than a ResNet from both?
+#
+# After this lesson you can
+#
+# - fold a batch norm into a convolution, and say where it cannot be folded;
+# - quantize numbers by hand, and say what calibration is for and what ruins it;
+# - read a table of schemes: size, accuracy, agreement, latency;
+# - choose the file for a phone's CPU, GPU, NPU or browser.
+#
+# **Time:** at most 3 minutes on 2 CPU cores; the last cell prints what this run took.
+# **Needs:** this package (`python -m pip install .` in its folder). No network: the digits nets ship with it.
+
+# %%
+from resdense_keras.experiments import lesson
+
+lesson.begin(
+    "tensorflow", "sklearn", "ai_edge_litert", "ai_edge_quantizer"
+)  # says what is missing, before it is missed
+
+import functools
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import tensorflow
+
+import resdense_export
+import resdense_keras
+from resdense_keras import data
+from resdense_keras.experiments import phone_files
+
+tensorflow.get_logger().setLevel("ERROR")  # it would report every conversion
+
+# %% [markdown]
+# ## 1. A batch norm that is not there
+#
+# In inference a batch norm is one factor a and one offset b a channel, and so can be multiplied into its neighbour:
+#
+#     a (w x) + b  =  (a w) x + b                        behind a convolution: one operator less, nothing lost
+#     w relu(a x + b)                                    in front of one, with a ReLU between: no such identity
+#
+# The smallest block has 12 channels: a 1x1 convolution has 12 x 12 weights, the folded one 12 more for its bias, and
+# the 24 numbers of the norm are gone.
+#
+# > **Predict.** ResNet (v1): convolution, norm, ReLU. DenseNet: norm, ReLU, convolution. In which does every norm fold,
+# > and what happens to the others?
+
+
+# %%
+def claim_a_norm_behind_a_convolution_folds(norm_first=False):
+    error = phone_files.folding_error(norm_first)
+    assert error < 1e-12, f"the outputs differ by {error:.0%} of the largest"
+    print(f"norm behind the convolution: folded, the outputs differ by {error:.1g}")
+
+
+claim_a_norm_behind_a_convolution_folds()
+wrong = phone_files.folding_error(True)
+print(f"norm and ReLU in front: the same fold would be wrong by {wrong:.0%}")
+
+# %% [markdown]
+# A DenseNet's norm reads a *concatenation*: the parts come from many layers, and each later layer has its own norm for
+# them. What cannot fold is written as a depthwise 1x1 convolution with a bias and its ReLU inside: one operator that
+# runtimes have a fast kernel for, in place of a multiplication and an addition over all channels.
+#
+# ## 2. The same answers
+#
+# We take the shipped digits nets. (Trained ones: a fresh batch norm has nothing to add, and the converter drops what
+# adds nothing. Benchmarks of fresh nets are wrong.)
+
+# %%
+NETS = {
+    "residual": "resnet20_digits",
+    "dense": "densenet_bc28_6_digits",
+}  # as large as each other
+DIGITS = data.load("digits")
+CALIBRATION = data.calibration(DIGITS)[1]  # training images; the test images judge
+
+
+@functools.cache
+def net(family):
+    return resdense_keras.create(NETS[family], weights="digits", include_preprocessing=True)
+
+
+@functools.cache
+def float_file(family, graph):
+    """The float file of a net as it is (graph None), or rewritten for "float" or "int8"."""
+    model = net(family) if graph is None else resdense_export.rewrite(net(family), graph)
+    return resdense_export.convert(model)
+
+
+@functools.cache
+def content(family, scheme, rewritten=True, light=1.0):
+    """The .tflite bytes; `light` darkens the images that calibrate int8."""
+    graph = ("int8" if scheme == "int8" else "float") if rewritten else None
+    images = (CALIBRATION * light).astype("float32") if scheme == "int8" else None
+    return resdense_export.quantize(float_file(family, graph), scheme, images)
+
+
+@functools.cache
+def answers(family):
+    return net(family).predict(DIGITS.test.array(), batch_size=256, verbose=0)
+
+
+@functools.cache
+def judged(family, scheme, rewritten=True, light=1.0):
+    """The finished file's Check against the Keras net, on the test images."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / f"net-{scheme}.tflite"
+        path.write_bytes(content(family, scheme, rewritten, light))
+        images, labels = DIGITS.test.array(), DIGITS.test.labels
+        return resdense_export.check(path, answers(family), images, labels, scheme=scheme)
+
+
+def file(family, scheme, rewritten=True, latency_ms=None):
+    found = judged(family, scheme, rewritten)
+    size = len(content(family, scheme, rewritten))
+    results = found.accuracy, found.accuracy_interval, found.agreement, found.operators
+    return phone_files.File(family, scheme, rewritten, size, *results, latency_ms)
+
+
+# %% [markdown]
+# > **Predict.** By how much do the rewritten nets' probabilities differ from the original's?
+
+
+# %%
+def claim_rewriting_changes_no_answer(scheme="fp32"):
+    for family in NETS:
+        apart = judged(family, scheme).max_difference
+        assert apart < 1e-4, f"{family}: probabilities differ by {apart:.2g}"
+        print(f"{family}: rewritten fp32, probabilities differ by at most {apart:.1g}")
+
+
+claim_rewriting_changes_no_answer()
+
+# %% [markdown]
+# > **Predict.** Which net loses the larger share of its operators by rewriting?
+
+# %%
+plain_files = [
+    file(family, "fp32", rewritten) for family in NETS for rewritten in (False, True)
+]
+for row in plain_files:
+    state = "rewritten" if row.rewritten else "as it is"
+    print(f"{row.family:9} {state:10} {sum(row.operators.values()):4} operators:", end=" ")
+    print(", ".join(f"{count} {name}" for name, count in sorted(row.operators.items())))
+
+# %%
+lesson.show(
+    lambda figure: phone_files.draw_operators(figure, plain_files),
+    "08-operators",
+    alt="Operators by kind: the dense net loses its MUL and ADD, the residual net hardly any",
+    size=(9, 3.5),
+)
+
+
+# %%
+def lost_share(family):
+    """Share of the operators that rewriting removes, 0 to 1."""
+    before, after = (
+        sum(judged(family, "fp32", rewritten).operators.values()) for rewritten in (False, True)
+    )
+    return 1 - after / before
+
+
+def claim_the_dense_net_gains_more(more="dense", less="residual"):
+    gains = lost_share(more), lost_share(less)
+    assert gains[0] > gains[1] + 0.1, (
+        f"{more} loses {gains[0]:.0%} of its operators, {less} {gains[1]:.0%}"
+    )
+    print(
+        f"rewriting removes {gains[0]:.0%} of the {more} net's operators, "
+        f"{gains[1]:.0%} of the {less} net's"
+    )
+
+
+claim_the_dense_net_gains_more()
+
+# %% [markdown]
+# That is why a DenseNet gains more: what the stock converter folds anyway is all that a v1 ResNet has, while a DenseNet
+# keeps a multiplication and an addition for nearly every norm. In int8 each of those would be rounded once more.
+#
+# ## 3. Eight bits by hand
+#
+# int8 stores an integer q and reads it as `scale * (q - zero)`. The range must be known before: for weights it is in
+# the file, for activations it is *learned from images*, which is calibration.
+#
+# > **Predict.** Values between 0 and 6 get a range of 0 to 6: how large is the largest error? And with a range of 0 to
+# > 1, learned from images that were too dark?
+
+
+# %%
+def claim_the_error_is_half_a_step(high=6.0):
+    values = np.linspace(0, 6, 1001)
+    _, again = phone_files.int8_values(values, 0.0, high)
+    error, half_a_step = np.max(np.abs(values - again)), 6 / 255 / 2
+    assert error <= half_a_step + 1e-9, (
+        f"the largest error is {error:.2f}, half a step {half_a_step:.3f}"
+    )
+    print(f"range 0 to 6: the largest error is {error:.4f}, half a step of 6 / 255")
+
+
+claim_the_error_is_half_a_step()
+_, cut = phone_files.int8_values([6.0], 0.0, 1.0)
+print(f"range 0 to 1: 6 is read as {cut[0]:g}")
+
+# %% [markdown]
+# ## 4. What each scheme costs and gives
+#
+# - **fp32**: the net itself. **fp16**: half the weights' bytes, computed in float.
+# - **dynamic**: int8 weights; activations are rounded while it runs. No calibration.
+# - **int8**: everything; needs calibration, runs on NPUs.
+#
+# > **Predict.** Order the four by size, then by accuracy. Does int8 come to a quarter of fp32?
+
+# %%
+SCHEMES = ("fp32", "fp16", "dynamic", "int8")
+
+
+def all_files():
+    """All schemes of both families, timed against each other; fp32 and int8 as they are."""
+    kinds = [(family, scheme, True) for family in NETS for scheme in SCHEMES]
+    kinds += [(family, scheme, False) for family in NETS for scheme in ("fp32", "int8")]
+    with tempfile.TemporaryDirectory() as folder:
+        paths = [Path(folder) / f"{number}.tflite" for number in range(len(kinds))]
+        for path, kind in zip(paths, kinds, strict=True):
+            path.write_bytes(content(*kind))
+        times = resdense_export.measure(paths, rounds=60)
+    spreads = [tuple(row[key] for key in ("p10_ms", "median_ms", "p90_ms")) for row in times]
+    return [file(*kind, latency_ms=spread) for kind, spread in zip(kinds, spreads, strict=True)]
+
+
+files = all_files()
+print("family    scheme   graph       kB   accuracy  agreement  latency, µs (p10 to p90)")
+for row in files:
+    state = "rewritten" if row.rewritten else "as it is"
+    low, median, high = (1000 * value for value in row.latency_ms)
+    print(f"{row.family:9} {row.scheme:8} {state:10}{row.bytes / 1000:5.0f}", end=" ")
+    print(f"{row.accuracy:9.1%} {row.agreement:9.1%} {median:8.0f} ({low:.0f} to {high:.0f})")
+
+# %%
+lesson.show(
+    lambda figure: phone_files.draw_files(figure, files),
+    "08-files",
+    alt="Size, accuracy and latency by scheme: dynamic is smallest, int8 quickest here",
+    size=(11, 4),
+)
+
+
+# %%
+def claim_int8_is_smaller_and_as_good(light=1.0):
+    for family in NETS:
+        size, whole = len(content(family, "int8")), len(content(family, "fp32"))
+        found, right = judged(family, "int8", light=light), judged(family, "fp32")
+        assert size < 0.75 * whole, f"{family}: {size:,} of {whole:,} bytes"
+        drop = right.accuracy - found.accuracy
+        assert drop <= 0.02, f"{family}: int8 loses {100 * drop:.0f} points"
+        print(
+            f"{family}: int8 has {size / whole:.0%} of the bytes "
+            f"and {100 * drop:+.1f} points less accuracy"
+        )
+
+
+claim_int8_is_smaller_and_as_good()
+
+# %% [markdown]
+# Not a quarter: in nets this small, names, shapes and a scale for every channel weigh as much as the weights; the
+# rewritten dense file is even larger in int8 than the one that was left as it is, for its depthwise operators have
+# scales of their own. In nets of millions of weights that is lost in the sum.
+#
+# And calibration? With images at an eighth of their brightness the file converts, runs, and is wrong:
+
+# %%
+for family in NETS:
+    dark = judged(family, "int8", light=0.125)
+    gate = dark.gates["accuracy"]
+    print(f"{family}: {dark.accuracy:.1%}; gate {'passed' if gate['passed'] else 'failed'}:")
+    print(f"    {gate['detail']}")
+
+# %% [markdown]
+# No tool said a word until labelled images did. That is why `resdense export` writes no file that falls too far.
+#
+# ## 5. Which file to take
+#
+# - **A phone's CPU: int8**, if its accuracy holds; phones since about 2018 multiply 8-bit numbers natively. On a PC
+#   without such instructions it ties with float.
+# - **GPU: fp16**, which is what GPU delegates compute in. **NPU: int8**; nothing else runs there.
+# - **Browser: fp32.** Its runtime unpacks fp16 weights again and again.
+# - **No images to calibrate with: dynamic.**
+#
+# `resdense export` writes this, with the reasons and figures of your net, into the bundle's `model.json`. Then measure
+# on the device.
+#
+# ## What this does not show
+#
+# > - **Your phone.** Latencies are those of this computer, of nets of microseconds, where starting an operator counts
+# >   as much as its arithmetic. No claim above rests on them.
+# > - **Losses of large nets.** DenseNet-121 loses more in int8 than ResNet-50 does; digits hardly notice.
+# > - **364 test images**: a point of accuracy is not more than four of them.
+# > - **Training with quantization**, which wins back what calibration loses.
+#
+# ## Exercises
+#
+# Replace each body, run the cell; it says what is still missing.
+#
+# **1. Fold.** `norm` has gamma, beta, mean and variance; epsilon is `phone_files.BN_EPSILON`.
+
+
+# %%
+def fold(kernel, norm):
+    """(inputs, outputs) kernel of a 1x1 convolution, the norm behind it -> (kernel, bias)."""
+    return None  # your code
+
+
+phone_files.check_fold(fold)
+
+# %% [markdown]
+# **2. Scale and zero point.** So that the range's ends become -128 and 127.
+
+
+# %%
+def scale_and_zero_point(low, high):
+    """(scale, zero) with real = scale * (integer - zero); the zero point is an integer."""
+    return None  # your code
+
+
+phone_files.check_scale(scale_and_zero_point)
+
+# %% [markdown]
+# **3. Choose.** The smallest file that is accurate enough and fits.
+
+
+# %%
+def choose(files, least, max_kb):
+    """{scheme: (kB, accuracy)} -> the scheme, or None where no file will do."""
+    return "fp32"  # your code
+
+
+phone_files.check_choice_of_file(choose)
+
+# %% [markdown]
+# ## Can these claims fail?
+#
+# A claim that cannot fail shows nothing. This table takes away, for each claim above, what should make it true.
+
+# %%
+BREAK = {
+    claim_a_norm_behind_a_convolution_folds: {"norm_first": True},
+    claim_rewriting_changes_no_answer: {"scheme": "int8"},
+    claim_the_dense_net_gains_more: {"more": "residual", "less": "dense"},
+    claim_the_error_is_half_a_step: {"high": 1.0},
+    claim_int8_is_smaller_and_as_good: {"light": 0.125},
+}
+for claim, change in BREAK.items():
+    print(lesson.refutation(claim, change))
+
+# %% [markdown]
+# ## Sources
+#
+# - Jacob et al.: *Quantization and Training of Neural Networks for Efficient Integer-Arithmetic-Only Inference*,
+#   arXiv:1712.05877. Figure 1.1 is int8 inference, equation 1 scale and zero point, section 3.2 folding.
+# - Ioffe, Szegedy: *Batch Normalization*, arXiv:1502.03167. Section 3.1: inference is one factor and one offset.
+# - Huang, Liu, van der Maaten, Weinberger: *Densely Connected Convolutional Networks*, arXiv:1608.06993. Figure 2:
+#   what each norm reads.
+# - Nagel et al.: *A White Paper on Neural Network Quantization*, arXiv:2106.08295. Figure 2.
+
+# %%
+lesson.cost()
