@@ -14,6 +14,7 @@ from resdense_keras.errors import RequestError, WorkError
 
 ROOT = Path(__file__).parents[2]
 SCRIPTS = sorted((ROOT / "tutorials").glob("[0-9][0-9]_*.py"))
+NUMBERS = [int(script.name[:2]) for script in SCRIPTS]
 
 
 @pytest.fixture
@@ -66,7 +67,7 @@ def test_the_installed_wheel_lists_its_own_lessons(installed, tmp_path):
     assert [Path(row["file"]) for row in rows] == [
         installed / "resdense_keras" / "tutorials" / script.name for script in SCRIPTS
     ]
-    assert [row["lesson"] for row in rows] == list(range(1, len(SCRIPTS) + 1))
+    assert [row["lesson"] for row in rows] == NUMBERS
     assert all(row["title"] and 1 <= row["minutes"] <= 3 for row in rows)
 
 
@@ -101,7 +102,7 @@ def test_a_lesson_is_found_by_number_and_by_name():
 
 
 def test_an_unknown_lesson_is_named_with_those_that_there_are(resdense):
-    numbers = ", ".join(str(number) for number in range(1, len(SCRIPTS) + 1))
+    numbers = ", ".join(map(str, NUMBERS))
     assert resdense("learn", "99") == (
         2,
         "",
