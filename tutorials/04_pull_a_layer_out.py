@@ -1,0 +1,283 @@
+# %% [markdown]
+# # 4. Pull a layer out
+#
+# Train a net, take one block out, train nothing again. What is left?
+#
+# After this lesson you can
+#
+# - say what "taking a block out" means for each connection, and do it by changing weights alone;
+# - predict which nets survive it and which fall to guessing;
+# - read a lesion study with care: which block, how many, against what.
+#
+# **Time:** at most 3 minutes on 2 CPU cores; the last cell prints what this run took.
+# **Needs:** this package (`python -m pip install .` in its folder). The images are scikit-learn's digits: no network.
+#
+# Where it says **Predict**, write your answer down before you read on.
+
+# %%
+from resdense_keras.experiments import lesson
+
+lesson.begin("tensorflow", "sklearn", threads=1)
+
+import numpy as np
+
+from resdense_keras.experiments import lesion_study, small_nets
+
+# %% [markdown]
+# ## 1. What is left where a block was
+#
+#     plain           y = F(x)             y = x         (N, 4, 4, 16): F becomes the identity
+#     residual        y = relu(x + F(x))   y = x         (N, 4, 4, 16): F becomes 0
+#     preactivation   y = x + F(x)         y = x         (N, 4, 4, 16): F becomes 0
+#     dense           y = [x, F(x)]        y = [x, 0]    (N, 4, 4, C + 4): F becomes 0
+#
+# The nets are lesson 2's with 20 layers: nine blocks of two convolutions (2 x 9 x 16 x 16 weights each), or 18 dense
+# layers (9 x C x 4). No graph is rebuilt: the last weights of `F` become zero, and in the plain net, where nothing
+# goes around the block, its two convolutions and norms become the identity. That is as gentle as a lesion can be.
+#
+# Does it do what it says?
+
+
+# %%
+def claim_the_lesion_is_exact(removed=True):
+    for name in small_nets.CONNECTIONS:
+        apart = lesion_study.branch_after_removal(name, removed=removed)
+        assert apart < 1e-5, (
+            f"{name}: the output is {apart:.2g} of the largest value from what was promised"
+        )
+
+
+claim_the_lesion_is_exact()
+
+# %% [markdown]
+# ## 2. One block
+#
+# > **Predict.** Each net classifies about nine of ten test digits. One block goes. Which nets keep working, and
+# > how well?
+
+# %%
+SEEDS = lesson.pick((0, 1, 2), little=(0, 1))
+studies = {
+    name: [lesion_study.one_by_one(name, seed=seed) for seed in SEEDS]
+    for name in small_nets.CONNECTIONS
+}
+for name, runs in studies.items():
+    blocks, whole = (
+        np.array([blocks for blocks, _ in runs]),
+        np.array([whole for _, whole in runs]),
+    )
+    print(
+        f"{name:14} whole {whole.mean():.0%}; without one block: "
+        f"median {np.median(blocks):.0%}, worst {blocks.min():.0%}, best {blocks.max():.0%}"
+    )
+
+
+# %%
+def claim_a_plain_net_does_not_survive(connection="plain", seeds=(0,)):
+    for seed in seeds:
+        blocks, whole = lesion_study.one_by_one(connection, seed=seed)
+        assert blocks.max() < whole / 2, (
+            f"without its least important block it still has {blocks.max():.0%}"
+        )
+
+
+def claim_nets_with_connections_survive(
+    connections=("residual", "preactivation", "dense"), seeds=(0,)
+):
+    for connection in connections:
+        kept = lesion_study.medians(connection, seeds=seeds)
+        assert kept.min() > 0.8, f"{connection} keeps {kept.min():.0%} of its accuracy"
+
+
+claim_a_plain_net_does_not_survive(seeds=SEEDS)
+claim_nets_with_connections_survive(seeds=SEEDS)
+
+# %%
+lesson.show(
+    lambda figure: lesion_study.draw_lesions(figure, studies),
+    "04-one-block",
+    alt="Accuracy after one lesion by place: plain near 10 %, others high but for early blocks",
+    size=(11, 3.2),
+)
+
+# %% [markdown]
+# Bars are one standard deviation over the seeds, the thin line is the whole net.
+#
+# The plain net falls to guessing wherever it is cut: each block reads *only* what the one before it made. With a
+# connection the cut block is one contribution among many, and later blocks still find the others where they expect
+# them. Not all blocks are equal, though. Look at the first ones.
+#
+# > **Predict.** Which block hurts most: an early one, a middle one, a late one? Why?
+
+
+# %%
+def claim_the_first_blocks_matter_most(
+    connections=("residual", "preactivation", "dense"), seeds=(0,)
+):
+    for connection in connections:
+        runs = np.array([lesion_study.one_by_one(connection, seed=seed)[0] for seed in seeds])
+        third = runs.shape[1] // 3
+        early, late = runs[:, :third].mean(), runs[:, -third:].mean()
+        assert early < late - 0.1, (
+            f"{connection}: {early:.0%} without an early block, {late:.0%} without a late one"
+        )
+
+
+claim_the_first_blocks_matter_most(seeds=SEEDS)
+
+# %% [markdown]
+# Early: everything behind it has learnt to read what it writes, and it writes most of what there is. Late blocks
+# refine. That is one reason why a ResNet looks like an ensemble of shallow nets to Veit et al.: nine blocks make 2^9
+# = 512 paths from input to head, and cutting one block removes the half that goes through it.
+
+# %%
+blocks = len(lesion_study.one_by_one("residual")[0])
+print(f"{blocks} blocks: {2**blocks} paths, {2 ** (blocks - 1)} of them around one given block")
+assert 2**blocks == 512
+assert lesion_study.width_of_the_head("dense") == 88  # see "What this does not show"
+
+
+# %% [markdown]
+# ## 3. Many blocks
+#
+# > **Predict.** A third of the blocks, drawn by chance. Then two thirds. Does the accuracy fall like a stair or like
+# > a slope?
+
+# %%
+SHARES = (1 / 9, 1 / 3, 2 / 3)
+together = {}
+for name in small_nets.CONNECTIONS:
+    count = 18 if name == "dense" else 9
+    counts = [round(share * count) for share in SHARES]
+    together[name] = np.hstack(
+        [lesion_study.together(name, counts, seed=seed) for seed in SEEDS]
+    )
+    print(
+        f"{name:14}",
+        ", ".join(f"{row.mean():.0%} ± {row.std(ddof=1):.0%}" for row in together[name]),
+    )
+
+
+def claim_it_is_a_slope(connections=("residual", "preactivation", "dense")):
+    for name in connections:
+        few, third = lesion_study.together(
+            name, [2 if name == "dense" else 1, 6 if name == "dense" else 3]
+        )
+        assert few.mean() > third.mean() + 0.05, (
+            f"{name}: {few.mean():.0%}, then {third.mean():.0%}"
+        )
+        assert third.mean() > 0.15, (
+            f"{name} is at {third.mean():.0%} without a third of its blocks"
+        )
+
+
+claim_it_is_a_slope()
+
+# %%
+lesson.show(
+    lambda figure: lesion_study.draw_together(figure, together, SHARES),
+    "04-many-blocks",
+    alt="Accuracy over the share of blocks taken out: slopes, and guessing for the plain net",
+)
+
+# %% [markdown]
+# Bars are one standard deviation over draws and seeds. A slope: no single failure, a decline. It is *not* that the
+# blocks are superfluous; two thirds fewer and most is lost.
+#
+# ## 4. The large run
+
+
+# %%
+def measure_deep():
+    return {
+        name: {
+            str(n): lesion_study.medians(name, seeds=(0, 1, 2), depth=n).tolist()
+            for n in (8, 20, 32)
+        }
+        for name in small_nets.CONNECTIONS
+    }
+
+
+large = lesson.large("04-lesions", measure_deep)
+for name, by_depth in large.items():
+    for n, kept in by_depth.items():
+        print(
+            f"{name:14} {n:>2} layers: the median lesion keeps "
+            f"{np.mean(kept):.0%} ± {np.std(kept, ddof=1):.0%} of the accuracy"
+        )
+assert np.mean(large["residual"]["8"]) < np.mean(large["residual"]["32"]), large
+
+# %% [markdown]
+# The deeper the residual net, the less one block matters; with three blocks each is a third of the net.
+#
+# ## What this does not show
+#
+# > - **Not that ResNets are ensembles.** The paths share weights and were trained together. The lesion shows that
+# >   most of them are short enough to do without one block, no more.
+# > - **Not residual against dense.** A dense layer here adds 4 maps of 88, a residual block rewrites all 16: the cuts
+# >   differ in size. The picture over shares is fairer, and still no race.
+# > - **Not that the cut blocks can be left out for good.** No net was trained again; that is pruning.
+# > - **The plain net at its worst?** It was cut in the way that suits it best, and its own training suffers at this
+# >   depth (lesson 2).
+#
+# ## Exercises
+#
+# **1. Count the paths.** Through each of n residual blocks a path goes around or through. How many paths have 0, 1,
+# ... branches on them, once some blocks are taken out?
+
+
+# %%
+def paths(blocks, taken_out):
+    """A list: paths with 0 branches, with 1, ..."""
+    return None  # your code
+
+
+lesion_study.check_paths(paths)
+
+# %% [markdown]
+# **2. Silence a dense layer** by its convolution's kernel.
+
+
+# %%
+def silence(kernel):
+    return None  # your code
+
+
+lesion_study.check_silence(silence)
+
+# %% [markdown]
+# **3. Shut a residual branch** by the two trained numbers of its last batch norm.
+
+
+# %%
+def shut(gamma, beta):
+    """The new (gamma, beta)."""
+    return None  # your code
+
+
+lesion_study.check_shut(shut)
+
+# %% [markdown]
+# ## Can these claims fail?
+
+# %%
+BREAK = {
+    claim_the_lesion_is_exact: {"removed": False},
+    claim_a_plain_net_does_not_survive: {"connection": "residual"},
+    claim_nets_with_connections_survive: {"connections": ("plain",)},
+    claim_the_first_blocks_matter_most: {"connections": ("plain",)},
+    claim_it_is_a_slope: {"connections": ("plain",)},
+}
+for claim, change in BREAK.items():
+    print(lesson.refutation(claim, change))
+
+# %% [markdown]
+# ## Sources
+#
+# - Veit, Wilber, Belongie: *Residual Networks Behave Like Ensembles of Relatively Shallow Networks*,
+#   arXiv:1605.06431. Figure 3: one block taken out of a plain and a residual net; figure 5: many.
+# - Huang et al.: *Deep Networks with Stochastic Depth*, arXiv:1603.09382. Figure 2: blocks dropped while training.
+# - He, Zhang, Ren, Sun: *Identity Mappings in Deep Residual Networks*, arXiv:1603.05027. Figure 1.
+
+# %%
+lesson.cost()
