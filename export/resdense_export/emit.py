@@ -107,14 +107,11 @@ def _channel_padding(node, layers):
     return lambda x: keras.ops.pad(x, widths)
 
 
-def _bounded(kind):
-    def make(node, layers):
-        import keras
+def _maximum(node, layers):
+    import keras
 
-        bound = node.weights["bound"].astype(keras.DTypePolicy(node.dtype).compute_dtype)
-        return lambda x: getattr(keras.ops, kind)(x, bound)
-
-    return make
+    bound = node.weights["bound"].astype(keras.DTypePolicy(node.dtype).compute_dtype)
+    return lambda x: keras.ops.maximum(x, bound)
 
 
 def _slice(node, layers):
@@ -140,8 +137,7 @@ LAYERS = {
     "LowestPadding2D": _lowest,
     "MirrorPadding2D": _mirrored,
     "ChannelPadding": _channel_padding,
-    "Maximum": _bounded("maximum"),
-    "Minimum": _bounded("minimum"),
+    "Maximum": _maximum,
     "Slice": _slice,
     "Identity": lambda node, layers: layers.Activation("linear", **_common(node)),
 }

@@ -20,10 +20,10 @@ class Node:
     Attributes:
         name: Unique in its graph.
         kind: "Input", "Output", "Conv2D", "DepthwiseConv2D", "Dense", "Affine" (x * scale + shift per channel: batch
-            norms and rescalings), "Activation", "Add", "Concatenate", "ZeroPadding2D", "LowestPadding2D" (pads with
-            -inf), "MirrorPadding2D", "MaxPooling2D", "AveragePooling2D", "GlobalAveragePooling2D", "Maximum" and
-            "Minimum" (with a constant a channel), "Slice", "ChannelPadding", "Identity", "Carried" (an operation that
-            no pass knows), "Pick" (one of several outputs of a Carried).
+            norms, whose mean and deviation are kept beside, and rescalings), "Activation", "Add", "Concatenate",
+            "ZeroPadding2D", "LowestPadding2D" (pads with -inf), "MirrorPadding2D", "MaxPooling2D", "AveragePooling2D",
+            "GlobalAveragePooling2D", "Maximum" (with a constant a channel), "Slice", "ChannelPadding", "Identity",
+            "Carried" (an operation that no pass knows), "Pick" (one of several outputs of a Carried).
         inputs: Names of the nodes that it reads.
         shape: Of its output, without the batch; None where a size is open.
         dtype: Name of the dtype policy it computes with.
@@ -254,8 +254,10 @@ def _batch_norm(layer, call):
     if axis not in (-1, rank - 1) or call.arguments.kwargs.get("training"):
         return None
     arrays = _arrays(gamma=layer.gamma, beta=layer.beta, mean=layer.moving_mean, variance=layer.moving_variance)
-    scale = arrays.get("gamma", 1.0) / np.sqrt(arrays["variance"] + layer.epsilon)
-    return _affine(scale, arrays.get("beta", 0.0) - arrays["mean"] * scale, call)
+    deviation = np.sqrt(arrays["variance"] + layer.epsilon)
+    scale = arrays.get("gamma", 1.0) / deviation
+    shift = arrays.get("beta", 0.0) - arrays["mean"] * scale
+    return _affine(scale, shift, call, {"mean": arrays["mean"], "deviation": deviation})
 
 
 def _rescaling(layer, call):
@@ -264,12 +266,12 @@ def _rescaling(layer, call):
     return _affine(*(np.asarray(value, np.float64) for value in numbers), call)
 
 
-def _affine(scale, shift, call):
+def _affine(scale, shift, call, statistics=None):
     """An Affine node of one scale and shift a channel, or None for other shapes."""
     channels = call.outputs[0].shape[-1]
     if channels is None or np.size(scale) not in (1, channels) or np.size(shift) not in (1, channels):
         return None
-    weights = {"scale": scale, "shift": shift}
+    weights = {"scale": scale, "shift": shift, **(statistics or {})}
     return [("Affine", {}, {name: np.broadcast_to(np.ravel(value), (channels,)) for name, value in weights.items()})]
 
 

@@ -130,7 +130,43 @@ def calibrate(float_tflite, images, scheme="int8"):
     images = np.asarray(images)
     check_calibration(images, input_shape(float_tflite))
     with _explained(scheme):
-        return _calibrate(_tool(float_tflite, SCHEMES[scheme].recipe), images)
+        ranges = _calibrate(_tool(float_tflite, SCHEMES[scheme].recipe), images)
+    return share_ranges(ranges, flatbuffer.read(float_tflite)[0])
+
+
+def share_ranges(ranges, graph):
+    """`ranges` with one range for all tensors that concatenations and maxima tie together, such as a dense block's.
+
+    Both operators copy numbers: where what goes in has another range than what comes out, the quantizer puts a
+    requantization of the whole tensor between them. The range is the union, so nothing is cut off.
+    """
+    keys = {name[: flatbuffer.NAME]: name for name in ranges}
+    names = [keys.get(tensor.name) for tensor in graph.tensors]
+    group = list(range(len(names)))  # each tensor's group, by the number of one of its members
+
+    def root(number):
+        while group[number] != number:
+            number = group[number]
+        return number
+
+    for operator in graph.operators:
+        if operator.name in ("CONCATENATION", "MAXIMUM"):
+            for number in (*operator.inputs, *operator.outputs):
+                if not graph.tensors[number].constant:
+                    group[root(number)] = root(operator.outputs[0])
+    members = {}
+    for number, name in enumerate(names):
+        if name is not None and ranges[name]:
+            members.setdefault(root(number), []).append(name)
+    shared = dict(ranges)
+    for together in members.values():
+        union = {
+            "min": np.min([ranges[name]["min"] for name in together], axis=0),
+            "max": np.max([ranges[name]["max"] for name in together], axis=0),
+        }
+        for name in together if len(together) > 1 else ():
+            shared[name] = {**ranges[name], **union}
+    return shared
 
 
 def _left_float(name):

@@ -6,7 +6,7 @@ import pytest
 
 from resdense_export import flatbuffer
 from resdense_export.conversion import convert
-from resdense_export.quantization import MIN_CALIBRATION, SCHEMES, quantize
+from resdense_export.quantization import MIN_CALIBRATION, SCHEMES, calibrate, quantize
 from resdense_keras.errors import RequestError
 
 
@@ -114,3 +114,13 @@ def test_unknown_scheme_names_the_nearest(float_files):
     with pytest.raises(RequestError, match="unknown scheme 'int16'") as error:
         quantize(float_files["dense"], "int16")
     assert "int8" in error.value.hint
+
+
+def test_dense_block_has_one_range_and_no_requantization(float_files, calibration):
+    ranges = calibrate(float_files["dense"], calibration)
+    graph = flatbuffer.read(float_files["dense"])[0]
+    joins = [operator for operator in graph.operators if operator.name == "CONCATENATION"]
+    tied = {graph.tensors[number].name for join in joins for number in (*join.inputs, *join.outputs)}
+    assert len(tied) > 3 and len({(np.min(ranges[name]["min"]), np.max(ranges[name]["max"])) for name in tied}) == 1
+    found = flatbuffer.count(flatbuffer.read(quantize(float_files["dense"], "int8", ranges=ranges)))
+    assert found["QUANTIZE"] == 1  # of the input

@@ -9,6 +9,8 @@ from resdense_keras.errors import unknown
 from ..conversion import as_float32, convert
 from ..emit import emit
 from ..graph import read
+from .as_maximum import as_maximum
+from .balance import balance
 from .depthwise import as_depthwise
 from .editing import Rewrite
 from .fold_back import fold_back
@@ -28,10 +30,13 @@ _COMMON = (
     fold_forward,
     pool_first,
     fold_back,  # again: pooling that moved has made new neighbours
+    balance,
+    as_maximum,
+    as_depthwise,
 )
 GRAPHS = {
-    "float": (*_COMMON, as_depthwise),
-    "int8": (*_COMMON, as_depthwise, pool_as_depthwise),
+    "float": _COMMON,
+    "int8": (*_COMMON, pool_as_depthwise),
 }
 
 

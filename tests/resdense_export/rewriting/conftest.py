@@ -12,13 +12,16 @@ import resdense_keras as rk
 EXACT = {"float64": 1e-10, "float32": 1e-4}  # of the largest output
 
 
-def randomize(model, seed=0):
-    """Gives every weight a value that training could: a fresh batch norm's zeros and ones hide what is left out."""
+def randomize(model, seed=0, negative=0.2):
+    """Gives every weight a value that training could: a fresh batch norm's zeros and ones hide what is left out.
+
+    `negative` is the share of batch norm scales below zero.
+    """
     random = np.random.default_rng(seed)
     for layer in model._flatten_layers(include_self=False):
         if isinstance(layer, layers.BatchNormalization):
             shape = layer.moving_mean.shape
-            scale = random.uniform(0.7, 1.3, shape) * random.choice([-1, 1], shape, p=[0.2, 0.8])
+            scale = random.uniform(0.7, 1.3, shape) * random.choice([-1, 1], shape, p=[negative, 1 - negative])
             centre = [random.normal(0, 0.3, shape) for part in (layer.beta, layer.moving_mean) if part is not None]
             gamma = [scale] if layer.gamma is not None else []
             layer.set_weights([*gamma, *centre, random.uniform(0.5, 1.5, shape)])

@@ -24,6 +24,8 @@ EXPECTED_CHANGES = {  # in the net of patterns
     "fold_back": 4,
     "fold_forward": 1,
     "pool_first": 1,
+    "balance": 3,
+    "as_maximum": 0,
     "as_depthwise": 6,
     "pool_as_depthwise": 1,
 }
@@ -79,8 +81,34 @@ def test_no_batch_norm_is_left_on_an_image(net, nets64):
 def test_densenet_keeps_one_operator_for_each_norm_behind_a_concatenation(nets64):
     # 3 blocks of 2 bottlenecks: the norm between its two convolutions folds, the first one and each transition's stay.
     norms = 3 * 2 + 2 + 1
-    assert kinds(nets64["densenet-bc"])["DepthwiseConv2D"] == norms
-    assert kinds(nets64["densenet-bc"], "int8")["DepthwiseConv2D"] == norms + 2  # its two average poolings
+    for graph, poolings in (("float", 0), ("int8", 2)):  # int8's average poolings are depthwise too
+        found = kinds(nets64["densenet-bc"], graph)
+        assert found["Maximum"] + found["DepthwiseConv2D"] == norms + poolings
+
+
+@pytest.mark.parametrize("graph", GRAPHS)
+@pytest.mark.parametrize("net", ["densenet-bc", "v2"])
+def test_norms_of_positive_scale_become_maxima_where_nothing_pads(net, graph):
+    with policy("float64"):
+        model = randomize(NETS[net](), negative=0)
+    assert largest_difference(model, rewrite(model, graph)) <= EXACT["float64"]
+    found = kinds(model, graph)
+    # DenseNet-BC: 2 layers a block, 2 transitions, the head. V2: before each block's 1x1, but the head has no such norm
+    # left to it when a shortcut reads the ReLU too, which folds as well.
+    assert (found["Maximum"], found["Affine"]) == ({"densenet-bc": 3 * 2 + 2 + 1, "v2": 3}[net], 1)
+
+
+def test_balanced_channels_have_the_deviation_and_the_mean_that_their_norm_learned():
+    with policy("float64"):
+        inputs = keras.Input((6, 6, 3))
+        x = layers.Concatenate()([layers.Conv2D(4, 1)(inputs), layers.Conv2D(2, 1, use_bias=False)(inputs)])
+        ends = [layers.ReLU()(layers.BatchNormalization()(x)) for _ in range(2)]
+        model = randomize(keras.Model(inputs, [layers.Conv2D(2, 3, padding="same")(end) for end in ends]))
+    done = PASSES["balance"](read(model))
+    first = next(node for node in done.nodes if node.kind == "Affine")
+    np.testing.assert_allclose(first.weights["mean"], 0, atol=1e-12)
+    np.testing.assert_allclose(first.weights["deviation"], 1)
+    assert largest_difference(model, emit(done.nodes)) <= EXACT["float64"]
 
 
 def test_resnet_v1_becomes_convolutions_alone(nets64):

@@ -1,0 +1,66 @@
+"""A batch norm with its ReLU becomes one comparison."""
+
+from .editing import Editor
+from .fold_forward import after
+
+# How far above the mean a bound may stand, in deviations of its channel. The bound is among what an 8-bit range must
+# hold: a channel that a batch norm has all but switched off would leave the others a few levels.
+FARTHEST = 10
+
+
+def as_maximum(nodes):
+    """Makes relu(scale * x + shift) a maximum of x and a constant, and folds scale and shift into what follows.
+
+    Why: for scale > 0, relu(scale * x + shift) = scale * max(x, -shift / scale) + shift; what stands outside the
+    maximum folds into the next convolution. A comparison is the cheapest operator there is, for the processor and in
+    the file: one constant a channel instead of weight, bias and tables.
+    Pattern: Affine -> ReLU -> [average pooling] -> Conv2D that pads nothing, or Dense; nothing else reads in between.
+    Behind the zeros of a padded convolution it would be wrong: there, zero must mean zero. A negative scale needs a
+    minimum, and a bound far out spoils 8-bit ranges: such a norm is left for `as_depthwise`.
+    Kernel: LiteRT's own MAXIMUM in int8, XNNPACK's in float.
+    """
+    graph = Editor(nodes)
+    for node in graph.kinds("Affine"):
+        relu, scale, shift = graph.sole_user(node), node.weights["scale"], node.weights["shift"]
+        readers, why = _readers(graph, relu)
+        why = why or _obstacle(node)
+        if why:
+            graph.kept(node, why)
+            continue
+        for reader in readers:
+            graph.change(reader, weights=after(reader, scale, shift))
+        graph.change(node, kind="Maximum", weights={"bound": -shift / scale})
+        graph.drop(relu)
+        graph.changed(node)
+    return graph.done()
+
+
+def _readers(graph, relu):
+    """(convolutions and dense layers that read `relu`, directly or through a mean, None), or ([], why not)."""
+    if relu is None or relu.kind != "Activation" or relu.attributes["activation"] != "relu":
+        return [], "no ReLU alone reads it"
+    found, waiting = [], [relu]
+    while waiting:
+        for user in graph.users(waiting.pop()):
+            if user.kind in ("AveragePooling2D", "GlobalAveragePooling2D"):
+                waiting.append(user)
+            elif user.kind == "Dense" or (user.kind == "Conv2D" and not _pads(user)):
+                found.append(user)
+            else:
+                return [], f"{user.name} behind its ReLU is {user.kind}{' that pads' * (user.kind == 'Conv2D')}"
+    return found, None if found else "nothing reads its ReLU"
+
+
+def _pads(convolution):
+    return convolution.attributes["padding"] == "same" and convolution.attributes["kernel_size"] != (1, 1)
+
+
+def _obstacle(node):
+    scale, shift = node.weights["scale"], node.weights["shift"]
+    if (scale <= 0).any():
+        return f"{int((scale <= 0).sum())} of its scales are not above zero"
+    if "deviation" in node.weights:
+        distance = float(((-shift / scale - node.weights["mean"]) / node.weights["deviation"]).max())
+        if not distance <= FARTHEST:
+            return f"a bound {distance:.3g} deviations above its channel's mean would spoil 8-bit ranges"
+    return None
