@@ -83,7 +83,8 @@ class RecomputedDenseLayer(layers.Layer):
             y = ops.conv(x, ops.cast(kernel, self.compute_dtype), padding="same")
             return y, ops.stop_gradient(mean), ops.stop_gradient(variance)
 
-        weights = (ops.convert_to_tensor(weight) for weight in (norm.gamma, norm.beta, conv.kernel))
+        # Copies: TensorFlow's eager tape would count the gradient of a variable that is an argument twice.
+        weights = (ops.copy(weight) for weight in (norm.gamma, norm.beta, conv.kernel))
         y, mean, variance = keras.remat(normalized_convolution)(*weights, *features)
         for moving, batch in ((norm.moving_mean, mean), (norm.moving_variance, variance)):
             moving.assign(moving * self.bn_momentum + ops.cast(batch, moving.dtype) * (1 - self.bn_momentum))

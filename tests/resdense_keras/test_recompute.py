@@ -57,6 +57,20 @@ def test_three_steps_of_training_are_equal(options):
         np.testing.assert_allclose(recomputing, plain, atol=WEIGHT)
 
 
+def test_an_eager_tape_sees_the_plain_nets_gradients():
+    """A loop of one's own without tf.function; with variables as arguments TensorFlow counted their gradients twice."""
+    import tensorflow as tf
+
+    images, labels = batch()
+    gradients = []
+    for model in pair():
+        with tf.GradientTape() as tape:
+            loss = keras.losses.sparse_categorical_crossentropy(labels, model(images, training=True))
+        gradients.append(tape.gradient(loss, model.trainable_variables))
+    for plain, recomputing in zip(*gradients, strict=True):
+        np.testing.assert_allclose(recomputing, plain, rtol=1e-3, atol=1e-4)
+
+
 def test_a_frozen_norm_keeps_its_statistics():
     _, model = pair()
     for layer in model._flatten_layers(include_self=False, recursive=True):
