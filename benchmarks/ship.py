@@ -18,7 +18,7 @@ from safetensors.numpy import save
 
 import resdense_keras
 from resdense_export import environment, machine
-from resdense_keras import data, files, training
+from resdense_keras import data, files, preprocessing, training
 from resdense_keras.weights.table import SHIPPED_FOLDER
 
 
@@ -36,13 +36,13 @@ def main():
     judged = training.evaluate(model, dataset.test)
     weights = save({"/".join(weight.path.split("/")[-2:]): weight.numpy() for weight in model.weights})
     found = resdense_keras.profile(model)
-    pixels = model.get_layer("preprocessing")
+    pixels = preprocessing.measured(dataset.train.images)  # as the run measured them
     path = SHIPPED_FOLDER / f"{config['model']}-{asked.name}.safetensors"
     record = {
         "model": config["model"],
         "weights": asked.name,
         "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "command": f"resdense train {config['model']} --data {asked.name} --recipe fast --epochs {len(history)}",
+        "command": command(config, asked.name),
         "config": {**config, "data": asked.name},
         "recipe": config["recipe"],
         "data": {"spec": asked.name, **{split: len(part) for split, part in dataset.splits.items()}},
@@ -51,7 +51,7 @@ def main():
         "sittings": asked.sittings,
         "machine": machine(),
         "versions": environment.versions(),
-        "preprocessing": {"scale": list(pixels.scale), "offset": list(pixels.offset)},
+        "preprocessing": pixels.as_dict(),
         "parameters": found.parameters,
         "trainable": found.trainable,
         "macs": found.macs,
@@ -63,7 +63,15 @@ def main():
     }
     files.write_bytes(path, weights)
     files.write_json(path.with_suffix(".json"), record)
-    print(f'_cifar10("{record["model"]}", {record["accuracy"]:.4f}, "{record["sha256"]}")')
+    print(f'_cifar10("{record["model"]}", {record["accuracy"]:.4f}, "{record["sha256"]}")', pixels)
+
+
+def command(config, spec):
+    """The command line that starts such a run: the recipe `fast` and what was changed of it."""
+    usual = training.recipe("fast", config["model"]).as_dict()
+    changed = {name: value for name, value in config["recipe"].items() if value != usual[name]}
+    flags = "".join(f" --{name.replace('_', '-')} {value}" for name, value in changed.items())
+    return f"resdense train {config['model']} --data {spec} --recipe fast{flags}"
 
 
 if __name__ == "__main__":

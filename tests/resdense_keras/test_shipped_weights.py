@@ -11,6 +11,7 @@ from resdense_keras.experiments import lesions
 from resdense_keras.weights import SHIPPED, table
 
 DIGITS = {row.model: row for row in SHIPPED if row.name == "digits"}
+CIFAR10 = {row.model: row for row in SHIPPED if row.name == "cifar10"}
 each_row = pytest.mark.parametrize("row", SHIPPED, ids=lambda row: row.path.stem)
 
 
@@ -58,6 +59,25 @@ def test_a_net_has_the_accuracy_of_its_row(net, digits):
     assert found >= 0.97
 
 
+@pytest.mark.parametrize("row", CIFAR10.values(), ids=CIFAR10)
+def test_a_cifar10_net_loads_and_tells_images_apart(row):
+    """Without the images: colours alone must not all be one class, and probabilities are probabilities."""
+    net = rk.create(row.model, weights="cifar10", include_preprocessing=True)
+    colours = np.random.default_rng(0).integers(0, 256, (64, 1, 1, 3)).repeat(32, axis=1).repeat(32, axis=2)
+    found = net.predict(colours.astype("float32"), verbose=0)
+    np.testing.assert_allclose(found.sum(axis=1), 1, atol=1e-5)
+    assert len(set(found.argmax(axis=1))) > 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("row", CIFAR10.values(), ids=CIFAR10)
+def test_a_cifar10_net_has_the_accuracy_of_its_row(row, cifar10_file):
+    net = rk.create(row.model, weights="cifar10", include_preprocessing=True)
+    with np.load(cifar10_file) as images:
+        found = lesions.accuracy(net, images["x_test"].astype("float32"), images["y_test"].ravel())
+    assert found == pytest.approx(row.accuracy, abs=2e-4)  # two of 10,000 images between processors
+
+
 def test_shipped_weights_load_without_the_head_and_without_the_normalisation(net):
     body = rk.create(net.name, weights="digits", include_top=False)
     assert body.output_shape[1:3] == (2, 2)
@@ -72,7 +92,7 @@ def test_shipped_weights_load_without_the_head_and_without_the_normalisation(net
         ("resnet20_digits", {"shortcut": None}, "shortcut=None was given, but weights='digits' of resnet20_digits"),
         ("resnet20_digits", {"classes": 7}, "trained with classes=10"),
         ("densenet_bc28_6_digits", {"growth_rate": 12}, "trained with growth_rate=6"),
-        ("resnet20", {"weights": "digits"}, "resnet20 has no"),
+        ("resnet32", {"weights": "digits"}, "resnet32 has no"),
     ],
 )
 def test_an_argument_that_contradicts_the_weights_is_an_error(name, options, message):
