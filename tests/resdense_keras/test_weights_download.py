@@ -209,7 +209,7 @@ def test_every_set_belongs_to_a_net_that_takes_its_arguments(row):
 
 def test_names_are_found_and_paths_are_left_to_the_loader(tmp_path):
     assert weights.names("resnet50") == ["imagenet"]
-    assert weights.names("resnet20") == []
+    assert weights.names("resnet32") == []
     assert weights.find("resnet50", "imagenet") is WEIGHTS[0]
     for path in (tmp_path / "x", "net.h5", "folder/net", str(tmp_path)):
         assert weights.find("resnet50", path) is None
@@ -221,8 +221,8 @@ def test_an_unknown_name_lists_the_known_ones():
     assert str(caught.value) == (
         "unknown weights of densenet121 'imagenett'; known: imagenet (hint: did you mean `imagenet`?)"
     )
-    with pytest.raises(RequestError, match="resnet20 has no published weights here"):
-        resdense_keras.resnet20(weights="imagenet")
+    with pytest.raises(RequestError, match="resnet32 has no published weights here"):
+        resdense_keras.resnet32(weights="imagenet")
 
 
 def test_preprocessing_travels_with_the_weights():
