@@ -10,6 +10,7 @@ import base64
 import json
 from pathlib import Path
 
+import keras
 import numpy as np
 from keras import layers, ops
 
@@ -48,6 +49,7 @@ def page_data():
 
 def build(name):
     """The net with its shipped weights, pixels in [0, 255] -> probabilities."""
+    keras.utils.clear_session()  # or Keras numbers the operations on from the nets that were built before
     return resdense_keras.create(name, weights="digits", include_preprocessing=True)
 
 

@@ -8,6 +8,8 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 import pytest
 from hypothesis import HealthCheck, settings
 
+CHROMIUM = Path("/usr/bin/chromium")
+
 # Building nets takes a second where a machine is busy; a deadline would measure the machine.
 settings.register_profile(
     "default",
@@ -35,3 +37,22 @@ def cifar10_file():
 def checkpoints():
     """The folder of trained CIFAR-10 nets in PyTorch's layout."""
     return _from_environment("RESDENSE_CHECKPOINTS", "a folder of checkpoints")
+
+
+@pytest.fixture(scope="session")
+def playwright():
+    """Playwright's one instance: a second one in the same process is refused."""
+    if not CHROMIUM.exists():
+        pytest.skip(f"{CHROMIUM} is missing: no page is opened")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as started:
+        yield started
+
+
+@pytest.fixture(scope="session")
+def browser(playwright):
+    """Chromium of the system."""
+    chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
+    yield chromium
+    chromium.close()

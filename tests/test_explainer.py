@@ -17,7 +17,6 @@ from resdense_keras.experiments.connections import CONNECTIONS, by_block, chain
 
 ROOT = Path(__file__).parent.parent
 PAGE = ROOT / "docs" / "explainer" / "index.html"
-CHROMIUM = Path("/usr/bin/chromium")
 OURS = dict(zip(CONNECTIONS, ("plain", "add", "concat"), strict=True))  # the library's word -> the page's
 TOLERANCE = 1e-4  # between the page's float32 sums and Keras', of any map and of a probability
 FLIPPED = 2.5 / 364  # accuracies on another machine: two of the test digits may stand on the edge
@@ -45,19 +44,6 @@ def nets(embed):
 def embedded():
     """What nets.js holds."""
     return json.loads(re.search(r"const NETS = (.*);\n", PAGE.with_name("nets.js").read_text())[1])
-
-
-@pytest.fixture(scope="module")
-def browser():
-    """Chromium of the system."""
-    if not CHROMIUM.exists():
-        pytest.skip(f"{CHROMIUM} is missing: the page is not opened")
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
-        yield chromium
-        chromium.close()
 
 
 @contextlib.contextmanager

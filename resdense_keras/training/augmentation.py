@@ -59,7 +59,7 @@ def mix(recipe, classes):
             other = mixers[1](pair, keys[0])
             first = keys[0, 0] % 2 == 0
             mixed = {name: tf.where(first, mixed[name], other[name]) for name in pair}
-        return mixed["images"], mixed["labels"]
+        return tf.clip_by_value(mixed["images"], 0.0, 255.0), mixed["labels"]  # rounding goes a little beyond
 
     return apply
 

@@ -80,18 +80,6 @@ def runtime(tmp_path_factory):
     return folder / "node_modules"
 
 
-@pytest.fixture(scope="session")
-def browser():
-    playwright = pytest.importorskip("playwright.sync_api")
-    chromium = shutil.which("chromium")
-    if chromium is None:
-        pytest.skip("Chromium is not installed")
-    with playwright.sync_playwright() as session:
-        opened = session.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
-        yield opened
-        opened.close()
-
-
 @pytest.fixture
 def page(bundle_of, runtime, browser, tmp_path):
     """An empty page beside the bundle and the runtime, from a server on this computer."""

@@ -33,18 +33,11 @@ def litertjs():
 
 
 @pytest.fixture(scope="module")
-def browser():
-    """Chromium of the system."""
-    if not CHROMIUM.exists():
-        pytest.skip(f"{CHROMIUM} is missing: the page is not opened")
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        opened = playwright.chromium.launch(
-            executable_path=CHROMIUM, args=["--no-sandbox", *SOFTWARE_GPU, *FAKE_CAMERA]
-        )
-        yield opened
-        opened.close()
+def browser(playwright):
+    """Chromium with a camera that needs no permission and WebGPU in software."""
+    opened = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", *SOFTWARE_GPU, *FAKE_CAMERA])
+    yield opened
+    opened.close()
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,6 @@ from resdense_export.report import palette, plots, rebuild, write_report
 from resdense_keras import files
 from resdense_keras.errors import RequestError
 
-CHROMIUM = Path("/usr/bin/chromium")
 HOSTILE = '<script>window.hacked=1</script><img src=x onerror=window.hacked=1>"\'&$\\frac{x}$ --> ]]> id="x url(#y'
 
 
@@ -186,19 +185,6 @@ def test_modules_load_plotting_and_templates_only_when_used():
 
 
 # The page in a browser
-
-
-@pytest.fixture(scope="module")
-def browser():
-    """Chromium of the system."""
-    if not CHROMIUM.exists():
-        pytest.skip(f"{CHROMIUM} is missing: the page is not opened")
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
-        yield chromium
-        chromium.close()
 
 
 @contextlib.contextmanager
