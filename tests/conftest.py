@@ -39,9 +39,9 @@ def checkpoints():
     return _from_environment("RESDENSE_CHECKPOINTS", "a folder of checkpoints")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def playwright():
-    """Playwright's one instance: a second one in the same process is refused."""
+    """Playwright, which refuses a second instance and keeps an event loop running: so it ends with its module."""
     if not CHROMIUM.exists():
         pytest.skip(f"{CHROMIUM} is missing: no page is opened")
     from playwright.sync_api import sync_playwright
@@ -50,7 +50,7 @@ def playwright():
         yield started
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser(playwright):
     """Chromium of the system."""
     chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])

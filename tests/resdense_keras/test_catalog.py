@@ -1,5 +1,7 @@
 """The catalogue's table of sizes is what the nets themselves count, and what was published."""
 
+import re
+
 import pytest
 
 import resdense_keras as rk
@@ -44,6 +46,11 @@ QUICK = (
 )
 
 
+def is_giant(name):
+    """190 layers and more: minutes each, for Keras' work grows with the square of a graph's length."""
+    return max(map(int, re.findall(r"\d+", name))) >= 190
+
+
 def test_the_table_has_every_net_once():
     assert list(catalog.sizes()) == rk.list_models()
 
@@ -69,7 +76,10 @@ def test_multiply_adds_of_options_equal_the_published_ones(name, options, gmacs)
 
 @pytest.mark.parametrize(
     "name",
-    [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in rk.list_models()],
+    [
+        name if name in QUICK else pytest.param(name, marks=pytest.mark.long if is_giant(name) else pytest.mark.slow)
+        for name in rk.list_models()
+    ],
 )
 def test_a_recount_gives_the_tables_row(name):
     assert catalog.count(name) == catalog.sizes()[name]

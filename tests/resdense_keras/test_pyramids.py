@@ -1,5 +1,7 @@
 """Laws of `pyramid`: which features it takes, from which models, and that they are the net's own."""
 
+import re
+
 import keras
 import numpy as np
 import pytest
@@ -69,8 +71,11 @@ def test_the_published_nets_have_their_published_channels():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", rk.list_models())
+@pytest.mark.parametrize(
+    "name", [name for name in rk.list_models() if not re.search(r"190|200|201|250|264|1001|1202", name)]
+)
 def test_every_net_of_the_catalogue_has_a_pyramid(name):
+    """But those that take Keras minutes to build; their stages are those of the smaller ones."""
     model = rk.create(name)
     side = model.input_shape[1]
     sizes = {stride: shape[1:3] for stride, shape in shapes(pyramid(model)).items()}
