@@ -38,7 +38,11 @@ def definitions(script):
 
 
 def _is_constant(node):
-    return isinstance(node, ast.Assign) and all(getattr(name, "id", "").isupper() for name in node.targets)
+    """Whether a statement gives values to names in capitals, one or several at once."""
+    if not isinstance(node, ast.Assign):
+        return False
+    names = [name.id for target in node.targets for name in ast.walk(target) if isinstance(name, ast.Name)]
+    return all(name.isupper() for name in names)
 
 
 def stored_cells(script):
