@@ -5,6 +5,7 @@ quantizes and checks; `describe` writes everything around the files.
 """
 
 import hashlib
+import zlib
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -18,7 +19,7 @@ from resdense_keras.errors import RequestError
 
 from . import budget as budgets
 from . import card, description, gates, golden, metadata
-from .quantization import SCHEMES, quantize
+from .quantization import SCHEMES, quantize, standard_schemes
 from .rewriting import float_files
 from .sandbox import Child
 from .stock import stock
@@ -46,6 +47,7 @@ class Bundle:
         probabilities: Whether the model's outputs are such; known once it has run.
         float_layers: Those that the int8 file keeps in float, by the names of their outputs.
         budget: What model.json says of them, or None.
+        dataset: The data.Dataset, for schemes that train on, or None.
         sensitivity, sensitivity_indices: Images that they are chosen with, disjoint from the other two; or None.
         exports: One record of report.json for each file.
         rejected: {scheme: {gate: why}} of the files that failed and were not written.
@@ -66,6 +68,7 @@ class Bundle:
     probabilities: bool = True
     float_layers: tuple[str, ...] = ()
     budget: dict | None = None
+    dataset: Any = None
     sensitivity: np.ndarray | None = None
     sensitivity_indices: np.ndarray | None = None
     exports: list[dict] = field(default_factory=list)
@@ -99,6 +102,7 @@ def from_dataset(
         class_names=class_names or dataset.class_names,
         preprocessing=preprocessing,
         data_name=Path(dataset.spec).name,
+        dataset=dataset,
         **options,
     )
     if budget is not None:
@@ -139,12 +143,15 @@ def schemes_for(schemes, has_data):
     from resdense_keras.errors import unknown
 
     if schemes is None:
-        return [name for name, scheme in SCHEMES.items() if has_data or not scheme.calibrated]
+        return standard_schemes(has_data)
     for name in schemes:
         if name not in SCHEMES:
             raise unknown("scheme", name, SCHEMES)
-        if SCHEMES[name].calibrated and not has_data:
-            raise RequestError(f"scheme {name} needs images to calibrate on", "pass --data SPEC")
+        row = SCHEMES[name]
+        if (row.calibrated or row.trained) and not has_data:
+            raise RequestError(
+                f"scheme {name} needs images to {'train' if row.trained else 'calibrate'} on", "pass --data SPEC"
+            )
     return list(dict.fromkeys(schemes))
 
 
@@ -166,15 +173,24 @@ def make_files(bundle, schemes, *, limits, baseline=False, steps):
         for scheme in schemes:
             steps.start(f"{bundle.name}: {scheme}")
             row = SCHEMES[scheme]
-            source = floating(row.graph)
+            source = floating(row.graph, _training(bundle, row, steps))
             if scheme == "int8" and bundle.budget:
                 _keep_within_budget(*common, source, child, steps)
                 continue
             content = quantize(source, scheme, bundle.calibration if row.calibrated else None)
             _keep(*common, "rewritten", scheme, content)
-        for scheme in schemes if baseline else ():
+        for scheme in [name for name in schemes if baseline and not SCHEMES[name].trained]:
             steps.start(f"{bundle.name}: {scheme} by the stock converter")
             _keep(*common, "stock", scheme, stock(bundle.model, scheme, bundle.calibration))
+
+
+def _training(bundle, row, steps):
+    """What trains the nodes of a scheme on, a function nodes -> nodes; None for a scheme that needs none."""
+    if not row.trained:
+        return None
+    from .aware import train_aware
+
+    return lambda nodes: train_aware(nodes, row.trained, bundle.dataset, tell=steps.detail)
 
 
 def _keep_within_budget(bundle, judge, limits, expected, floating, child, steps):
@@ -223,6 +239,7 @@ def _record(bundle, converter, scheme, path, content, found):
             "scheme": scheme,
             "file": path.name,
             "bytes": len(content),
+            "zipped_bytes": len(zlib.compress(content, 9)) if SCHEMES[scheme].trained == "pruning" else None,
             "sha256": hashlib.sha256(content).hexdigest(),
             **found.record(),
             "measurements": [],

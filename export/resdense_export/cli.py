@@ -316,7 +316,11 @@ def export(
         str | None, typer.Option("--data", metavar="SPEC", help="Calibrates on train, judges on test.")
     ] = None,
     schemes: Annotated[
-        str | None, typer.Option("--schemes", help="Of fp32,fp16,dynamic,int8; default: all, without --data not int8.")
+        str | None,
+        typer.Option(
+            "--schemes",
+            help="Of fp32,fp16,dynamic,int8 (the default; without --data not int8), qat and pruned, which train on.",
+        ),
     ] = None,
     max_drop: Annotated[float, typer.Option("--max-drop", help="Points of top-1 that a file may lose.")] = 1.0,
     min_agreement: Annotated[float, typer.Option("--min-agreement", help="Least share of equal top-1.")] = 0.98,

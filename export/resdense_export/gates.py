@@ -65,6 +65,9 @@ PARITY = {
     "fp16": Parity(np.max, 2e-2),
     "dynamic": Parity(np.mean, 0.1),
     "int8": Parity(np.mean, 0.15, made_up=False),
+    # Trained on: other weights than the model's.
+    "qat": Parity(np.mean, 0.15, made_up=False),
+    "pruned": Parity(np.mean, 0.15, made_up=False),
 }
 
 
@@ -192,7 +195,7 @@ def check(
 
 def scheme_of(file):
     """`int8` of net-int8.tflite and net-int8-stock.tflite, None of any other name."""
-    found = re.search(r"-(fp32|fp16|dynamic|int8)(-stock)?\.tflite$", Path(file).name)
+    found = re.search(rf"-({'|'.join(PARITY)})(-stock)?\.tflite$", Path(file).name)
     return found and found[1]
 
 
@@ -228,7 +231,7 @@ def structure(graphs, scheme=None, float_layers=()):
         "scales": _sane_scales(graphs),
         "padding": _no_infinite_padding(graphs),
     }
-    if scheme == "int8":
+    if scheme in ("int8", "qat"):
         gates["int8"] = _computes_in_int8(graphs, float_layers)
     return gates
 

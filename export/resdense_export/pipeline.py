@@ -18,7 +18,7 @@ from . import environment
 from .gates import Limits
 from .measurement import machine, measure
 from .progress import Steps
-from .quantization import SCHEMES
+from .quantization import standard_schemes
 from .sources import preprocessing_inside
 
 DEFAULT_MODELS = ("resnet20", "densenet_bc22_24", "plain20")  # the same parameters within 10 %
@@ -159,7 +159,7 @@ def compare(
             )
             # The report speaks of figures: here the gates must hold as measured, without the benefit of the interval.
             limits = asdict(Limits(strict=True))
-            bundles.make_files(bundle, list(SCHEMES), limits=limits, steps=steps)
+            bundles.make_files(bundle, standard_schemes(), limits=limits, steps=steps)
             made.append(bundle)
         _measure(made, ROUNDS, 1, steps)
         steps.start("write the report")
@@ -194,7 +194,7 @@ def check_export(out, schemes, *, input_type="float32", budget=None, overwrite=F
 
 def count_steps(models, seeds):
     """Steps of a `compare`: one to read, a training a net and seed, a file a net and scheme, to measure, to report."""
-    return 1 + models * (seeds + len(SCHEMES)) + 2
+    return 1 + models * (seeds + len(standard_schemes())) + 2
 
 
 def _new_folder(out, overwrite):

@@ -41,13 +41,28 @@ class Scheme:
         recipe: ai-edge-quantizer's.
         calibrated: Whether it needs images.
         graph: Which of rewriting.GRAPHS it is made from.
+        trained: Name in aware.METHODS: the weights are trained on first, which takes minutes, so it is made only where
+            it is asked for.
     """
 
     summary: str
     recipe: tuple[dict[str, Any], ...] = ()
     calibrated: bool = False
     graph: str = "float"
+    trained: str | None = None
 
+
+_INT8_RECIPE = (
+    _rule(
+        "*",
+        "min_max_uniform_quantize",
+        weight_tensor_config=_INT8_WEIGHTS,
+        activation_tensor_config=_INT8_ACTIVATIONS,
+        compute_precision="INTEGER",
+    ),
+    _rule("INPUT", "no_quantize"),  # float32 ends are what every phone runtime and browser takes
+    _rule("OUTPUT", "no_quantize"),
+)
 
 SCHEMES = {
     "fp32": Scheme("float32 throughout: the converter's file itself"),
@@ -70,22 +85,9 @@ SCHEMES = {
             _rule("DEPTHWISE_CONV_2D", "no_quantize"),  # has no fast kernel in this form, and few weights to save
         ),
     ),
-    "int8": Scheme(
-        "int8 weights and activations, float32 input and output",
-        (
-            _rule(
-                "*",
-                "min_max_uniform_quantize",
-                weight_tensor_config=_INT8_WEIGHTS,
-                activation_tensor_config=_INT8_ACTIVATIONS,
-                compute_precision="INTEGER",
-            ),
-            _rule("INPUT", "no_quantize"),  # float32 ends are what every phone runtime and browser takes
-            _rule("OUTPUT", "no_quantize"),
-        ),
-        calibrated=True,
-        graph="int8",
-    ),
+    "int8": Scheme("int8 weights and activations, float32 input and output", _INT8_RECIPE, True, "int8"),
+    "qat": Scheme("int8 after quantization-aware training", _INT8_RECIPE, True, "int8", trained="quantization"),
+    "pruned": Scheme("float32 with half of every kernel's weights zero, for what zips it", trained="pruning"),
 }
 
 
@@ -234,3 +236,8 @@ def _silence():
         warnings.simplefilter("ignore")
         with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
             yield
+
+
+def standard_schemes(has_data=True):
+    """The schemes that are made where none are asked for: all that need no training, without data no calibration."""
+    return [name for name, row in SCHEMES.items() if not row.trained and (has_data or not row.calibrated)]

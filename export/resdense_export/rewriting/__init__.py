@@ -67,12 +67,15 @@ def apply(nodes, passes):
 def float_files(model):
     """A function {name in GRAPHS} -> float .tflite bytes of the rewritten `model`.
 
-    Each graph is converted when it is first asked for, and where both are the same only once.
+    Each graph is converted when it is first asked for, and where both are the same only once. A second argument, a
+    function nodes -> nodes, changes the rewritten nodes' weights; what it made is converted every time.
     """
     source, files = read(as_float32(model)), {}
 
-    def made(graph):
+    def made(graph, change=None):
         nodes = apply(source, GRAPHS[graph])
+        if change is not None:
+            return convert(emit(change(nodes), model.name))
         layout = tuple((node.name, node.kind) for node in nodes)
         if layout not in files:
             files[layout] = convert(emit(nodes, model.name))

@@ -1,0 +1,219 @@
+"""The process that may import tensorflow-model-optimization: `python -m resdense_export.aware.worker FOLDER`.
+
+Reads what parent.py wrote into the folder, trains, writes trained.npz, and prints a line a round.
+"""
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from ..emit import WEIGHTED, emit
+from ..graph import Node
+from .methods import Method
+
+CALIBRATION = 200  # training images that set the first ranges; without them a short training starts from -6 .. 6
+SPARSE_AT = 0.5  # of the training: sparsity is reached, the rest heals
+
+
+def main(folder):
+    folder = Path(folder)
+    job = json.loads((folder / "job.json").read_text())
+    method = Method(**job["method"])
+    train, validation = (_read_split(folder, name, fields) for name, fields in job["splits"].items())
+    nodes = [affine_as_depthwise(node) for node in without_softmax(read_nodes(folder))]
+    net = Sparse(nodes, method) if method.sparsity else Rounded(nodes, train)
+    best = _train(net, method, train, validation, job)
+    np.savez(folder / "trained.npz", **best)
+
+
+def read_nodes(folder):
+    """The nodes that parent.write_nodes wrote; float32 throughout."""
+    weights = {}
+    with np.load(folder / "weights.npz") as arrays:
+        for key in arrays.files:
+            name, _, weight = key.rpartition("/")
+            weights.setdefault(name, {})[weight] = arrays[key]
+    rows = json.loads((folder / "nodes.json").read_text())
+    return [
+        Node(
+            row["name"],
+            row["kind"],
+            tuple(row["inputs"]),
+            tuple(row["shape"]),
+            attributes=row["attributes"],
+            weights=weights.get(row["name"], {}),
+        )
+        for row in rows
+    ]
+
+
+def without_softmax(nodes):
+    """The nodes that end in logits: a rounded probability has no usable logarithm."""
+    by_name = {node.name: node for node in nodes}
+    output = next(node for node in nodes if node.kind == "Output")
+    last = by_name[output.inputs[0]]
+    if last.kind != "Activation" or last.attributes["activation"] != "softmax":
+        return nodes
+    end = Node(output.name, "Output", last.inputs, output.shape)
+    return [end if node is output else node for node in nodes if node is not last]
+
+
+def affine_as_depthwise(node):
+    """An Affine as the 1x1 depthwise convolution that it equals: the toolkit knows no Rescaling."""
+    if node.kind != "Affine":
+        return node
+    weights = {"kernel": np.reshape(node.weights["scale"], (1, 1, -1, 1)), "bias": node.weights["shift"]}
+    return Node(node.name, "DepthwiseConv2D", node.inputs, node.shape, attributes={"kernel_size": 1}, weights=weights)
+
+
+class Trained:
+    """A net in training: `model` is what `fit` sees, `wrappers` has the layer of each node by name."""
+
+    callbacks = ()
+
+    def __init__(self, nodes):
+        import tf_keras
+
+        self.float_model = emit(nodes, library=tf_keras)
+        self.trained = [node for node in nodes if node.kind in WEIGHTED and not is_constant(node)]
+        names = {node.name for node in self.trained}
+        for layer in self.float_model.layers:
+            layer.trainable = layer.name in names
+
+    def arrays(self):
+        """{node/key: array} of the present weights of all layers that were trained."""
+        found = {}
+        for node in self.trained:
+            # By name: the toolkit puts rounded tensors in the place of a layer's own `kernel`.
+            variables = {variable.name.split("/")[-1]: variable for variable in self.wrappers[node.name].weights}
+            kernel = "depthwise_kernel:0" if node.kind == "DepthwiseConv2D" else "kernel:0"
+            found[f"{node.name}/kernel"] = variables[kernel].numpy()
+            if "bias" in node.weights:
+                found[f"{node.name}/bias"] = variables["bias:0"].numpy()
+        return found
+
+    def may_keep(self, done):
+        """Whether weights after this share of the training are what was asked for."""
+        return True
+
+
+class Rounded(Trained):
+    """Every weight and activation rounded to int8 in the forward pass, with ranges that begin as calibrated."""
+
+    def __init__(self, nodes, train):
+        super().__init__(nodes)
+        from tensorflow_model_optimization.quantization import keras as quantization
+
+        self.model = quantization.quantize_model(self.float_model)
+        self.wrappers = {layer.layer.name: layer for layer in self.model.layers if hasattr(layer, "layer")}
+        self._calibrate(train)
+
+    def _calibrate(self, train):
+        """Sets every range to what `CALIBRATION` training images reach in the float net."""
+        import tf_keras
+
+        from resdense_keras.data.splits import spread
+
+        images = train.array(np.sort(spread(train.labels, 0)[:CALIBRATION])).astype("float32")
+        layers = self.float_model.layers
+        outputs = tf_keras.Model(self.float_model.inputs, [layer.output for layer in layers])(images, training=False)
+        ranges = {
+            layer.name: (out.numpy().min(), out.numpy().max()) for layer, out in zip(layers, outputs, strict=True)
+        }
+        for layer in self.model.layers:
+            name = layer.layer.name if hasattr(layer, "layer") else layers[0].name
+            for variable in layer.weights:
+                end = variable.name.removesuffix(":0")[-4:]
+                if end in ("_min", "_max") and "kernel" not in variable.name:
+                    variable.assign(ranges[name][end == "_max"])
+
+
+class Sparse(Trained):
+    """The smallest weights of each kernel held at zero, more of them as the training goes on."""
+
+    def __init__(self, nodes, method):
+        super().__init__(nodes)
+        import tf_keras
+        from tensorflow_model_optimization.sparsity import keras as sparsity
+
+        rising = max(1, int(SPARSE_AT * -(-method.images // method.batch_size)))
+        every = max(1, rising // 20)  # the toolkit looks at whole multiples alone, so the end must be one
+        self.schedule = sparsity.PolynomialDecay(0.0, method.sparsity, 0, rising // every * every, frequency=every)
+        self.callbacks = (sparsity.UpdatePruningStep(),)
+        # A depthwise kernel that was a batch norm has one weight a channel, and none to spare.
+        pruned = {node.name for node in self.trained if node.kind in ("Conv2D", "Dense")}
+
+        def wrap(layer):
+            return sparsity.prune_low_magnitude(layer, self.schedule) if layer.name in pruned else layer
+
+        self.model = tf_keras.models.clone_model(self.float_model, clone_function=wrap)
+        self.wrappers = {getattr(layer, "layer", layer).name: layer for layer in self.model.layers}
+        for name, wrapper in self.wrappers.items():
+            getattr(wrapper, "layer", wrapper).set_weights(self.float_model.get_layer(name).get_weights())
+
+    def arrays(self):
+        """As `Trained.arrays`, masked again: the optimizer's last step has moved the zeros too."""
+        found = super().arrays()
+        for name, wrapper in self.wrappers.items():
+            for _, mask, _ in getattr(wrapper, "pruning_vars", ()):
+                found[f"{name}/kernel"] = found[f"{name}/kernel"] * mask.numpy()
+        return found
+
+    def may_keep(self, done):
+        return done > SPARSE_AT
+
+
+def is_constant(node):
+    """Whether a kernel is a pass's own, not to be trained: a pooling's, an identity's, the normalisation's."""
+    return np.unique(node.weights["kernel"]).size <= 3 and node.kind != "Dense"
+
+
+def _train(net, method, train, validation, job):
+    """{node/key: array} of the best weights on validation images, the ones that it began with included."""
+    import tf_keras
+
+    from resdense_keras import data
+
+    tf_keras.utils.set_random_seed(job["seed"])
+    steps = -(-method.images // method.batch_size)
+    net.model.compile(
+        tf_keras.optimizers.Adam(tf_keras.optimizers.schedules.CosineDecay(method.learning_rate, steps)),
+        tf_keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        metrics=["accuracy"],
+    )
+    epochs = -(-steps * method.batch_size // len(train))
+    augment = data.shift_and_mirror(max(1, train.image_shape[0] // 8), mirror=job["mirror"])
+    batches = data.pipeline(train, method.batch_size, seed=job["seed"], epochs=epochs, augment=augment)
+    batches = iter(batches.take(steps))
+    held = data.pipeline(validation, 2 * method.batch_size, shuffle=False)
+    best, best_accuracy = None, -1.0
+    ends = [round(steps * part / method.rounds) for part in range(method.rounds + 1)]
+    for number, (begin, end) in enumerate(zip([0, *ends], ends, strict=False)):
+        if end > begin:
+            net.model.fit(batches, steps_per_epoch=end - begin, callbacks=list(net.callbacks), verbose=0)
+        accuracy = net.model.evaluate(held, verbose=0)[1]
+        if not all(np.isfinite(array).all() for array in net.arrays().values()):
+            raise SystemExit(f"a weight is not finite after {end} steps at learning rate {method.learning_rate:g}")
+        if accuracy > best_accuracy and net.may_keep(end / steps):
+            best, best_accuracy = net.arrays(), accuracy
+        print(f"{number} of {method.rounds}: validation accuracy {accuracy:.4f}", flush=True)
+    return best
+
+
+def _read_split(folder, name, fields):
+    from resdense_keras.data import Split
+
+    images = folder / f"{name}-images.npy"
+    return Split(
+        labels=np.load(folder / f"{name}-labels.npy"),
+        indices=np.load(folder / f"{name}-indices.npy"),
+        image_shape=tuple(fields["image_shape"]),
+        images=np.load(images) if images.exists() else None,
+        paths=fields["paths"] and tuple(map(Path, fields["paths"])),
+    )
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

@@ -1,0 +1,97 @@
+"""Training that knows what a file will lose: the worker's results, and what is refused before it starts."""
+
+import subprocess
+import sys
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+import resdense_keras as rk
+from resdense_export import aware, pipeline
+from resdense_export.graph import read
+from resdense_export.rewriting import GRAPHS, apply
+from resdense_keras import data
+from resdense_keras.errors import RequestError, WorkError
+
+NETS = ("resnet20_digits", "densenet_bc28_6_digits")
+FEW = {"images": 1_280, "rounds": 2}  # ten steps
+
+
+@pytest.fixture(scope="module")
+def digits():
+    return data.load("digits")
+
+
+def nodes_of(name, graph="int8"):
+    model = rk.create(name, weights="digits", include_preprocessing=True)
+    return apply(read(model), GRAPHS[graph])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", NETS)
+def test_trained_nodes_differ_in_their_weights_alone(name, digits):
+    nodes = nodes_of(name)
+    trained = aware.train_aware(nodes, "quantization", digits, **FEW)
+    for before, after in zip(nodes, trained, strict=True):
+        assert replace(after, weights=before.weights).__dict__ == before.__dict__
+        assert {k: np.shape(v) for k, v in after.weights.items()} == {k: np.shape(v) for k, v in before.weights.items()}
+        assert all(np.isfinite(array).all() for array in after.weights.values())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", NETS)
+def test_pruning_leaves_half_of_each_kernel(name, digits):
+    trained = aware.train_aware(nodes_of(name, "float"), "pruning", digits, **FEW)
+    shares = [(node.weights["kernel"] == 0).mean() for node in trained if node.kind in ("Conv2D", "Dense")]
+    kernels = [node for node in trained if node.kind in ("Conv2D", "Dense") and "bias" in node.weights]
+    assert len(kernels) > 10
+    for node in kernels:
+        assert (node.weights["kernel"] == 0).mean() == pytest.approx(0.5, abs=0.02), node.name
+    assert max(shares) <= 1
+
+
+@pytest.mark.slow
+def test_export_makes_files_of_trained_weights(digits, tmp_path):
+    """The files pass the same gates as others; the zeros show in the size after zip."""
+    model = rk.densenet_bc28_6_digits(weights="digits", include_preprocessing=True)
+    report = pipeline.export(model, tmp_path / "bundle", ["fp32", "int8", "qat", "pruned"], dataset=digits)
+    files = {export["scheme"]: export for export in report["models"][0]["exports"]}
+    assert set(files) == {"fp32", "int8", "qat", "pruned"}
+    assert files["qat"]["accuracy"] >= files["int8"]["accuracy"] - 2 / 364  # two images of the test split
+    assert files["qat"]["gates"]["int8"]["passed"]
+    assert files["pruned"]["zipped_bytes"] < 0.75 * files["pruned"]["bytes"]
+
+
+@pytest.mark.slow
+def test_a_worker_that_fails_is_one_error(digits):
+    with pytest.raises(WorkError, match="aware training failed") as error:
+        aware.train_aware(nodes_of("resnet20_digits"), "quantization", digits, learning_rate=1e30, **FEW)
+    assert "not finite" in str(error.value) and "Traceback" not in str(error.value)
+
+
+def test_an_unknown_method_is_refused(digits):
+    with pytest.raises(RequestError, match="unknown method of aware training 'prune'"):
+        aware.train_aware([], "prune", digits)
+
+
+def test_an_operation_that_the_toolkit_lacks_is_named(digits):
+    first = nodes_of("resnet20_digits")[0]
+    with pytest.raises(RequestError, match="odd is Carried"):
+        aware.train_aware([replace(first, name="odd", kind="Carried")], "pruning", digits)
+
+
+def test_the_toolkit_stays_out_of_this_process():
+    program = (
+        "import sys; import resdense_export.aware, resdense_export.rewriting; "
+        "print([name for name in ('tensorflow_model_optimization', 'tf_keras') if name in sys.modules])"
+    )
+    output = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=300).stdout
+    assert output.strip() == "[]"
+
+
+@pytest.mark.parametrize("scheme", ["qat", "pruned"])
+def test_schemes_that_train_need_data(scheme, tmp_path):
+    model = rk.plain20_digits(weights="digits", include_preprocessing=True)
+    with pytest.raises(RequestError, match=f"scheme {scheme} needs images to train on"):
+        pipeline.export(model, tmp_path / "bundle", [scheme])
