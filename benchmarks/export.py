@@ -27,6 +27,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import keras
 import numpy as np
+from checkpoints import CHECKPOINTS, load
 from convert import keras_export, randomize_batch_norms
 
 import resdense_keras
@@ -60,11 +61,6 @@ STOCK_OPERATORS = {  # the stock file must be this, or it is not what we say we 
         "CONCATENATION": 58,
         "AVERAGE_POOL_2D": 3,
     },  # 62 and the input's
-}
-CHECKPOINTS = {
-    "resnet20": "resnet20-cifar10.npz",
-    "resnet56": "resnet56-cifar10.npz",
-    "densenet_bc100_12": "densenet_bc_100_12-cifar10.npz",
 }
 
 
@@ -174,12 +170,11 @@ def measure(name, pairs, command):
 
 def accuracy(limit):
     """{net: {"float", "fp32": {"accuracy", "same"}, ...}} of the trained checkpoints over the test images."""
-    dataset, folder, found = data.load(os.environ["RESDENSE_CIFAR10"]), Path(os.environ["RESDENSE_CHECKPOINTS"]), {}
+    dataset, found = data.load(os.environ["RESDENSE_CIFAR10"]), {}
     images, labels = dataset.test.array()[:limit], np.asarray(dataset.test.labels)[:limit]
     _, calibration = data.calibration(dataset, 200, 0)
-    for name, weights in CHECKPOINTS.items():
-        model = resdense_keras.create(name, include_preprocessing=True)
-        resdense_keras.load_weights(model, folder / weights)
+    for name in CHECKPOINTS:
+        model = load(name)
         expected = model.predict(images, batch_size=100, verbose=0).argmax(axis=1)
         row = {"images": len(labels), "float": float((expected == labels).mean())}
         floating = float_files(model)

@@ -23,7 +23,7 @@ def digits():
     return data.load("digits")
 
 
-def nodes_of(name, graph="int8"):
+def nodes_of(name, graph="trained-int8"):
     model = rk.create(name, weights="digits", include_preprocessing=True)
     return apply(read(model), GRAPHS[graph])
 
@@ -42,7 +42,7 @@ def test_trained_nodes_differ_in_their_weights_alone(name, digits):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", NETS)
 def test_pruning_leaves_half_of_each_kernel(name, digits):
-    trained = aware.train_aware(nodes_of(name, "float"), "pruning", digits, **FEW)
+    trained = aware.train_aware(nodes_of(name, "trained"), "pruning", digits, **FEW)
     shares = [(node.weights["kernel"] == 0).mean() for node in trained if node.kind in ("Conv2D", "Dense")]
     kernels = [node for node in trained if node.kind in ("Conv2D", "Dense") and "bias" in node.weights]
     assert len(kernels) > 10

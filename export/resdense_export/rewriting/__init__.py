@@ -1,7 +1,8 @@
 """Exact rewrites of a net before it is converted: one a file, each a function nodes -> Rewrite.
 
 `GRAPHS` says which run for which graph, in which order. There are two graphs: the float one, from which fp32, fp16 and
-dynamic files are made, and int8's, which has its own pooling.
+dynamic files are made, and int8's, which has its own pooling. Schemes that train on have theirs without maxima, which
+tf_keras's tools do not know.
 """
 
 from resdense_keras.errors import unknown
@@ -30,13 +31,13 @@ _COMMON = (
     fold_forward,
     pool_first,
     fold_back,  # again: pooling that moved has made new neighbours
-    balance,
-    as_maximum,
-    as_depthwise,
 )
+_NORMS = (balance, as_maximum, as_depthwise)
 GRAPHS = {
-    "float": _COMMON,
-    "int8": (*_COMMON, pool_as_depthwise),
+    "float": (*_COMMON, *_NORMS),
+    "int8": (*_COMMON, *_NORMS, pool_as_depthwise),
+    "trained": (*_COMMON, as_depthwise),
+    "trained-int8": (*_COMMON, as_depthwise, pool_as_depthwise),
 }
 
 
@@ -45,7 +46,7 @@ def rewrite(model, graph="float"):
 
     Args:
         model: Functional or Sequential Keras model; not changed.
-        graph: A name in GRAPHS: "float", or "int8" for a model that is quantized afterwards.
+        graph: A name in GRAPHS, such as "float", or "int8" for a model that is quantized afterwards.
     Returns:
         Functional model of the same inputs and outputs: their order, shapes and values.
     Raises:

@@ -86,7 +86,7 @@ def test_densenet_keeps_one_operator_for_each_norm_behind_a_concatenation(nets64
         assert found["Maximum"] + found["DepthwiseConv2D"] == norms + poolings
 
 
-@pytest.mark.parametrize("graph", GRAPHS)
+@pytest.mark.parametrize("graph", ["float", "int8"])
 @pytest.mark.parametrize("net", ["densenet-bc", "v2"])
 def test_norms_of_positive_scale_become_maxima_where_nothing_pads(net, graph):
     with policy("float64"):
@@ -96,6 +96,12 @@ def test_norms_of_positive_scale_become_maxima_where_nothing_pads(net, graph):
     # DenseNet-BC: 2 layers a block, 2 transitions, the head. V2: before each block's 1x1, but the head has no such norm
     # left to it when a shortcut reads the ReLU too, which folds as well.
     assert (found["Maximum"], found["Affine"]) == ({"densenet-bc": 3 * 2 + 2 + 1, "v2": 3}[net], 1)
+
+
+@pytest.mark.parametrize("graph", ["trained", "trained-int8"])
+def test_what_is_trained_on_has_no_maxima(graph):
+    """Nothing but what tf_keras and its tools have: every norm folds or is a depthwise convolution."""
+    assert not {"Maximum", "Carried"} & set(kinds(randomize(NETS["densenet-bc"](), negative=0), graph))
 
 
 def test_balanced_channels_have_the_deviation_and_the_mean_that_their_norm_learned():
