@@ -6,7 +6,7 @@ import pytest
 
 from resdense_export import flatbuffer
 from resdense_export.conversion import convert
-from resdense_export.quantization import MIN_CALIBRATION, SCHEMES, calibrate, quantize
+from resdense_export.quantization import MIN_CALIBRATION, calibrate, quantize, standard_schemes
 from resdense_keras.errors import RequestError
 
 
@@ -44,7 +44,7 @@ EXPECTED = {
 }
 
 
-@pytest.mark.parametrize("scheme", SCHEMES)
+@pytest.mark.parametrize("scheme", standard_schemes())
 def test_scheme_decides_the_types_and_leaves_the_ends_float32(scheme, separable, calibration):
     tflite = quantize(separable, scheme, calibration)
     convolution, depthwise = EXPECTED[scheme]
