@@ -4,6 +4,7 @@ import ast
 import importlib.util
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -97,6 +98,21 @@ def test_a_cell_that_fails_leaves_the_old_notebook_and_a_good_one_is_executed(ma
     assert make_notebooks.main([], tmp_path) == 1
     assert "ValueError: wrong" in capsys.readouterr().err
     assert notebook.read_bytes() == good
+
+
+def test_a_kernel_that_dies_is_one_message_and_leaves_the_old_notebook(tmp_path):
+    script, notebook = tmp_path / "01_lesson.py", tmp_path / "01_lesson.ipynb"
+    script.write_text("# %%\nimport os\nos._exit(1)\n")
+    notebook.write_text("as it was")
+    maker = Path(shutil.copy(TUTORIALS / "make_notebooks.py", tmp_path))
+    run = subprocess.run([sys.executable, maker], capture_output=True, text=True)
+    assert run.returncode == 1 and "Traceback" not in run.stderr
+    assert run.stderr.splitlines()[-3:] == [  # before them a kernel may have warned
+        "01_lesson.py failed, its notebook stays as it was:",
+        "the kernel died, as it does where memory runs out",
+        f"hint: python {script} runs the lesson without one and shows how far it comes",
+    ]
+    assert notebook.read_text() == "as it was"
 
 
 # Form

@@ -4,7 +4,8 @@
     python tutorials/make_notebooks.py 01 04      only lessons 1 and 4
     python tutorials/make_notebooks.py --check    exit 1 where a notebook is not made from its script; runs nothing
 
-A lesson runs in an empty folder. Where a cell fails its notebook stays as it was, and the exit code is 1.
+A lesson runs in an empty folder. Where a cell fails or the kernel dies its notebook stays as it was, and the exit code
+is 1.
 """
 
 import argparse
@@ -17,7 +18,7 @@ try:
     import jupytext
     import nbformat
     from nbclient import NotebookClient
-    from nbclient.exceptions import CellExecutionError
+    from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 except ImportError as missing:
     sys.exit(
         f'{missing.name} is missing; in the project\'s folder: python -m pip install ".[test]"'
@@ -79,17 +80,23 @@ def _is_start_up_log(output):
 
 
 def make(script):
-    """Writes the script's executed notebook; says which cell failed and returns False where one does."""
+    """Writes the script's executed notebook; says what failed and returns False where something does."""
     print(f"{script.name} ...", flush=True)
     notebook = read(script)
     try:
         run(notebook)
-    except CellExecutionError as error:
-        print(f"{script.name} failed, its notebook stays as it was:", file=sys.stderr)
-        print(COLOR_CODE.sub("", str(error)), file=sys.stderr)
-        return False
-    write_text(script.with_suffix(".ipynb"), nbformat.writes(notebook) + "\n")
-    return True
+    except (CellExecutionError, CellTimeoutError) as error:
+        problem = COLOR_CODE.sub("", str(error))
+    except DeadKernelError:
+        problem = (
+            "the kernel died, as it does where memory runs out\n"
+            f"hint: python {script} runs the lesson without one and shows how far it comes"
+        )
+    else:
+        write_text(script.with_suffix(".ipynb"), nbformat.writes(notebook) + "\n")
+        return True
+    print(f"{script.name} failed, its notebook stays as it was:\n{problem}", file=sys.stderr)
+    return False
 
 
 def problems(folder):

@@ -145,9 +145,9 @@ def agreement(first, second):
 
 
 def row_spread(found):
-    """Standard deviation over mean of what one layer reads from its sources, averaged over the layers; 0 is flat."""
+    """Standard deviation over mean size of what one layer reads from its sources, averaged over layers; 0 is flat."""
     rows = [row[~np.isnan(row)] for row in found[1:-1]]  # the first layer has one source, the head reads otherwise
-    return float(np.mean([row.std() / row.mean() for row in rows]))
+    return float(np.mean([row.std() / np.abs(row).mean() for row in rows]))
 
 
 def share_that_matters(causal, nats=0.02):
@@ -194,7 +194,8 @@ def draw_decodability(figure, panels):
             place.errorbar(share, runs.mean(axis=0), spread, label=name, **look)
         place.set(title=title, xlabel="way through the net (%)", ylim=(0, 1.04))
     axes[0].set_ylabel("stem's features, read linearly (R²)")
-    axes[-1].legend()
+    # Below, for the curves leave no corner free
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=len(small_nets.CONNECTIONS))
 
 
 # Exercises of lesson 5

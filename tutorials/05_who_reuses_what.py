@@ -1,0 +1,300 @@
+# %% [markdown]
+# # 5. Who reuses what
+#
+# "DenseNet reuses features" is drawn as a heat map of weights. Is the map evidence? And what is left of an early
+# feature after many additions?
+#
+# After this lesson you can
+#
+# - compute the weight map of a DenseNet, and say why its untrained twin must stand beside it;
+# - compute a map of causes instead: what breaks when one layer stops reading one source;
+# - say what addition does to early features that concatenation does not, in one number.
+#
+# **Time:** at most 3 minutes on 2 CPU cores; the last cell prints what this run took.
+# **Needs:** this package (`python -m pip install .` in its folder). The images are scikit-learn's digits: no network.
+#
+# Where it says **Predict**, write your answer down before you read on.
+
+# %%
+from resdense_keras.experiments import lesson
+
+lesson.begin("tensorflow", "sklearn", threads=1)
+
+import numpy as np
+
+from resdense_keras.experiments import reuse, small_nets
+
+# %% [markdown]
+# ## 1. Edges
+#
+# The smallest block that can reuse anything: two dense layers with growth rate 4 behind a stem of 16 channels.
+#
+#     layer 1 reads [stem]              (N, 4, 4, 16)   kernel (3, 3, 16, 4)      576 weights
+#     layer 2 reads [stem, 1]           (N, 4, 4, 20)   kernel (3, 3, 20, 4)      720 weights
+#     head    reads [stem, 1, 2]        (N, 24)         kernel (24, 10)           240 weights
+#
+# Each pair of reader and source is an *edge*, and has weights of its own: a slice of the reader's kernel. Ours has 18
+# dense layers.
+
+# %%
+slices = {"layer 1": 9 * 16 * 4, "layer 2": 9 * 20 * 4, "head": 24 * 10}
+assert list(slices.values()) == [576, 720, 240], slices
+maps = reuse.maps()
+edges = int(np.sum(~np.isnan(maps["trained"])))
+assert edges == 19 * 20 // 2
+print(f"{edges} edges")
+
+# %% [markdown]
+# ## 2. The map of weights
+#
+# The paper's figure 5 shows the mean |w| of each edge. Dark cells far from the diagonal are read as "old features are
+# used".
+#
+# > **Predict.** Draw the same map for a net that was never trained. How similar are the two?
+
+
+# %%
+def claim_the_weight_map_is_as_flat_as_an_untrained_one(which="trained"):
+    spread = reuse.row_spread(reuse.maps()[which])
+    untrained = reuse.row_spread(reuse.maps()["untrained"])
+    assert spread < 3 * untrained, f"{which} {spread:.0%}, untrained {untrained:.0%}"
+
+
+claim_the_weight_map_is_as_flat_as_an_untrained_one()
+for name in ("untrained", "trained"):
+    print(f"{name:9} spread within a row: {reuse.row_spread(maps[name]):.1%} of its mean")
+agreement = reuse.agreement(maps["trained"], maps["untrained"])
+print(f"rank correlation of the two maps: {agreement:.2f}")
+assert agreement > 0.5, agreement
+
+# %% [markdown]
+# Alike, although one has never seen an image and the two started from different weights. Both show a pattern that no
+# training made: a layer that reads more has smaller weights, because its first weights were drawn so. Within a row both
+# are flat to a few per cent. A map whose untrained twin looks like it is no evidence of reuse.
+#
+# ## 3. The map of causes
+#
+# Ask the net itself: give one reader zeros in place of one source, leave all else as it is, and see by how much the
+# loss on test images rises.
+#
+# > **Predict.** Of all edges, how many raise the loss by more than 0.02 nats when cut: nearly all, half, a few?
+
+
+# %%
+def claim_few_edges_matter_and_some_a_lot(trained=True):
+    causal = reuse.maps()["causal"] if trained else reuse.causal_map_of_an_untrained_net()
+    share, most = reuse.share_that_matters(causal), np.nanmax(causal)
+    assert share < 0.35, f"{share:.0%} of the edges matter"
+    assert most > 0.2, f"the most important edge costs {most:.2f} nats"
+
+
+claim_few_edges_matter_and_some_a_lot()
+print(
+    f"{reuse.share_that_matters(maps['causal']):.0%} of the edges matter, "
+    f"one costs {np.nanmax(maps['causal']):.2f} nats"
+)
+
+# %%
+lesson.show(
+    lambda figure: reuse.draw_maps(
+        figure,
+        {
+            "weights, untrained": (maps["untrained"], "mean |w|, largest between layers = 1"),
+            "weights, trained": (maps["trained"], "mean |w|, largest between layers = 1"),
+            "causes, trained": (maps["causal"], "rise of the loss (nats)"),
+        },
+    ),
+    "05-maps",
+    alt="Maps of readers and sources: weight maps flat in each row, causal map mostly dark",
+    size=(12, 3.8),
+)
+
+# %% [markdown]
+# The causal map is another picture: a few edges of the first layers, and the stem above all, carry the net; most
+# cells are near zero. **There is reuse**, for more layers than the first need the stem, but it is sparse.
+
+
+# %%
+def claim_the_stem_is_reused_most(source=0):
+    causal = reuse.maps()["causal"]
+    by_source = np.nansum(np.maximum(causal, 0), axis=0)
+    assert by_source[source] == by_source.max(), (
+        f"source {source}: {by_source[source]:.2f} of {by_source.max():.2f} nats"
+    )
+
+
+claim_the_stem_is_reused_most()
+needing = np.flatnonzero(maps["causal"][:, 0] > 0.02) + 1
+print(f"layers that need the stem, by more than 0.02 nats: {', '.join(map(str, needing))}")
+assert len(needing) > 1, needing
+
+# %% [markdown]
+# ## 4. What is left of an early feature
+#
+# A layer can reuse only what it can still read. After each block we fit the best *linear* reader from all channels
+# of a pixel to the stem's 16 channels there, on training images, and score it (R²) on test images.
+#
+# > **Predict.** After the last block: how much of the stem's features can be read in a plain net, with additions,
+# > with concatenations?
+
+# %%
+SEEDS = lesson.pick((0, 1, 2), little=(0, 1))
+read = {
+    title: {
+        name: np.array([reuse.decodability(name, seed=seed, trained=trained) for seed in SEEDS])
+        for name in small_nets.CONNECTIONS
+    }
+    for title, trained in (("untrained", False), ("trained", True))
+}
+for name, runs in read["trained"].items():
+    start = read["untrained"][name][:, -1]
+    print(
+        f"{name:14} after the last block: {runs[:, -1].mean():.2f} ± "
+        f"{runs[:, -1].std(ddof=1):.2f} trained, {start.mean():.2f} untrained"
+    )
+
+
+# %%
+def claim_concatenation_keeps_everything_readable(connection="dense", seeds=(0,)):
+    last = min(reuse.decodability(connection, seed=seed)[-1] for seed in seeds)
+    assert last > 0.98, f"{connection}: R² is {last:.2f} after the last block"
+
+
+def claim_additions_blur(connections=("residual", "preactivation"), seeds=(0,)):
+    for connection in connections:
+        last = max(reuse.decodability(connection, seed=seed)[-1] for seed in seeds)
+        assert last < 0.8, f"{connection}: R² is {last:.2f} after the last block"
+
+
+def claim_additions_still_keep_more_than_nothing(
+    kept="preactivation", lost="plain", seeds=(0,)
+):
+    more, less = (
+        np.mean([reuse.decodability(n, seed=s)[-1] for s in seeds]) for n in (kept, lost)
+    )
+    assert more > less + 0.1, f"R² is {more:.2f} for {kept}, {less:.2f} for {lost}"
+
+
+claim_concatenation_keeps_everything_readable(seeds=SEEDS)
+claim_additions_blur(seeds=SEEDS)
+claim_additions_still_keep_more_than_nothing(seeds=SEEDS)
+
+# %%
+lesson.show(
+    lambda figure: reuse.draw_decodability(figure, read),
+    "05-readable",
+    alt="R squared along the net: dense stays at 1; preactivation, residual and plain fall",
+    size=(9, 4),
+)
+
+# %% [markdown]
+# Bars are one standard deviation over the seeds.
+#
+# With concatenation the answer is 1, and that needs no training: the features are *there*, in channels of their own
+# (lesson 1). With additions they are summed over, and a ReLU after each sum (the residual net of 2015) cuts off more
+# than none (pre-activation). Training makes the pre-activation net overwrite *more*. The plain net has lost most
+# after two blocks. So "feature reuse" means two things: that a feature can be read, which concatenation guarantees,
+# and that it is read, which a map of causes shows to be rare.
+#
+# ## 5. The large run
+
+
+# %%
+def measure_many():
+    return {
+        "share": [
+            reuse.share_that_matters(reuse.maps(seed=seed)["causal"]) for seed in range(5)
+        ],
+        "agreement": [
+            reuse.agreement(
+                reuse.maps(seed=seed)["trained"], reuse.maps(seed=seed)["untrained"]
+            )
+            for seed in range(5)
+        ],
+    }
+
+
+large = lesson.large("05-reuse", measure_many)
+for title, key in (
+    ("edges that matter", "share"),
+    ("agreement with the untrained map", "agreement"),
+):
+    print(
+        f"{title}: {np.mean(large[key]):.2f} ± {np.std(large[key], ddof=1):.2f}, "
+        f"{len(large[key])} seeds"
+    )
+assert max(large["share"]) < 0.35 and min(large["agreement"]) > 0.5, large
+
+# %% [markdown]
+# ## What this does not show
+#
+# > - **Not that the paper's map is wrong.** It has transitions between three blocks, which do show; ours is one
+# >   block.
+# > - **One cut at a time.** Edges that stand in for each other look unimportant until both are cut.
+# > - **Zero is not neutral**: it is a value that the reader may never have seen. A mean in its place gives smaller
+# >   rises.
+# > - **Linear at the same pixel.** A net may read what our reader cannot. And *readable* is not *useful*.
+# > - A **transition** with compression ends the guarantee: it keeps half of the channels, mixed.
+#
+# ## Exercises
+#
+# **1. Count the edges** of a dense block: stem and layers are sources, layers and head are readers.
+
+
+# %%
+def edges_of(layers):
+    return None  # your code
+
+
+reuse.check_edges(edges_of)
+
+# %% [markdown]
+# **2. Cut an edge.** The kernel of a reader that gets zeros in place of some channels. Leave the given one alone.
+
+
+# %%
+def cut(kernel, channels):
+    """(3, 3, C, k) -> the same shape."""
+    return None  # your code
+
+
+reuse.check_cut(cut)
+
+# %% [markdown]
+# **3. Score a reader.** R²: 1 for a perfect one, 0 for one that always answers the mean.
+
+
+# %%
+def r_squared(truth, found):
+    """Two (samples, channels) arrays."""
+    return None  # your code
+
+
+reuse.check_r_squared(r_squared)
+
+# %% [markdown]
+# ## Can these claims fail?
+
+# %%
+BREAK = {
+    claim_the_weight_map_is_as_flat_as_an_untrained_one: {"which": "causal"},
+    claim_few_edges_matter_and_some_a_lot: {"trained": False},
+    claim_the_stem_is_reused_most: {"source": 17},
+    claim_concatenation_keeps_everything_readable: {"connection": "residual"},
+    claim_additions_blur: {"connections": ("dense",)},
+    claim_additions_still_keep_more_than_nothing: {"kept": "plain", "lost": "preactivation"},
+}
+for claim, change in BREAK.items():
+    print(lesson.refutation(claim, change))
+
+# %% [markdown]
+# ## Sources
+#
+# - Huang, Liu, van der Maaten, Weinberger: *Densely Connected Convolutional Networks*, arXiv:1608.06993. Figure 5:
+#   the map of weights.
+# - Alain, Bengio: *Understanding Intermediate Layers Using Linear Classifier Probes*, arXiv:1610.01644. Figure 5:
+#   linear readers by depth.
+# - He, Zhang, Ren, Sun: *Identity Mappings in Deep Residual Networks*, arXiv:1603.05027. Figure 1.
+
+# %%
+lesson.cost()
