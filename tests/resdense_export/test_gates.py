@@ -14,7 +14,7 @@ from resdense_export import gates
 from resdense_export.conversion import convert
 from resdense_export.flatbuffer import pack, unpack
 from resdense_export.gates import check, compare, drop_interval, generated_images, predictions, wilson
-from resdense_export.quantization import SCHEMES, quantize
+from resdense_export.quantization import SCHEMES, quantize, standard_schemes
 from resdense_export.sandbox import Child, Fault
 from resdense_keras.errors import RequestError
 
@@ -59,7 +59,7 @@ def classifier(layer, shape=(16, 16, 3)):
 # A good file
 
 
-@pytest.mark.parametrize("scheme", SCHEMES)
+@pytest.mark.parametrize("scheme", standard_schemes())
 @pytest.mark.parametrize("kind", ["residual", "dense"])
 def test_good_file_passes_every_gate_even_strictly(
     kind, scheme, float_files, expected, test_images, calibration, write, child
