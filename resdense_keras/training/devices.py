@@ -59,6 +59,9 @@ class OneDevice:
     def check_equal(self, place):
         """Raises a WorkError where the hosts do not begin at the same `place`."""
 
+    def release(self):
+        """Called when the training is over: what follows happens on this host alone."""
+
     def _graph(self, step, jit):
         return tf.function(self._labelled(step), jit_compile=jit, reduce_retracing=True)
 
@@ -204,6 +207,9 @@ class Hosts(OneDevice):
                 f"the hosts would begin at different places (epochs and steps done: {places.tolist()})",
                 "the run folder must lie on a disk that all hosts share",
             )
+
+    def release(self):
+        keras.distribution.set_distribution(None)  # building a net under it waits for all hosts
 
     def _stepped(self, step, variables, batch):
         """Logs of one step of the stateless form of Keras' own; the variables take their new values."""

@@ -191,6 +191,7 @@ class _Run:
                 on_step=self._on_step,
                 stopping=self._stopping,
             )
+            self.devices.release()
             if self.devices.writes:
                 self._finish() if not self._stopped else self._save_once()
         return self.history
