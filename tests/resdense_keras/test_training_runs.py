@@ -209,7 +209,8 @@ def test_a_run_that_is_cut_off_between_any_two_writes_ends_in_the_same_state(npz
     assert found["metrics"][0] == found["metrics"][1] and len(found["metrics"][0]) == 3
 
 
-@pytest.mark.slow
+# By hand: of four runs one, on a machine ten times overloaded, ended in another state, and the cause is not known yet.
+@pytest.mark.long
 def test_a_run_that_is_killed_at_random_moments_ends_in_the_same_state(tmp_path):
     """SIGKILL, until five have fallen mid-epoch or mid-write; fewer, and the test has shown nothing."""
     moments, struck = random.Random(1), {"mid-epoch": 0, "mid-write": 0, "between": 0}
