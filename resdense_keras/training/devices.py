@@ -63,7 +63,9 @@ class OneDevice:
         """Called when the training is over: what follows happens on this host alone."""
 
     def _graph(self, step, jit):
-        return tf.function(self._labelled(step), jit_compile=jit, reduce_retracing=True)
+        # Not `reduce_retracing`: it gives the second of two batch sizes a graph of any size, which rounds otherwise
+        # than that size's own. What a resumed run computes would hang on the batch that it happens to begin with.
+        return tf.function(self._labelled(step), jit_compile=jit)
 
     def _labelled(self, step):
         """`step` of a batch whose labels may be class numbers: the loss takes them one-hot."""
@@ -139,13 +141,13 @@ class AllDevices(OneDevice):
         )
 
     def _graph(self, step, jit):
-        labelled = tf.function(self._labelled(step), jit_compile=jit, reduce_retracing=True)
+        labelled = tf.function(self._labelled(step), jit_compile=jit)
 
         def on_all(batch):
             logs = self.strategy.run(labelled, args=(batch,))
             return self.strategy.reduce(tf.distribute.ReduceOp.MEAN, logs["loss"], axis=None)
 
-        return tf.function(on_all, reduce_retracing=True)
+        return tf.function(on_all)
 
 
 class Hosts(OneDevice):

@@ -14,7 +14,7 @@ import numpy as np
 from resdense_keras.training import recipe, runs, state, train
 
 AUGMENT = ("crop", "shift", "mirror", "mixup", "cutmix")
-RECIPE = recipe("fast", epochs=3, batch_size=32, augment=AUGMENT, schedule="cosine")
+RECIPE = recipe("fast", epochs=3, batch_size=35, augment=AUGMENT, schedule="cosine")
 
 
 class Cut(BaseException):
