@@ -32,7 +32,7 @@ def main():
     config = training.read_config(asked.run / "config.yaml")
     history = [json.loads(line) for line in (asked.run / "metrics.jsonl").read_text().splitlines()]
     model = keras.saving.load_model(asked.run / "model.keras")
-    dataset = data.load(asked.data)
+    dataset = data.load(asked.data, held_out=config["held_out"])
     judged = training.evaluate(model, dataset.test)
     weights = save({"/".join(weight.path.split("/")[-2:]): weight.numpy() for weight in model.weights})
     found = resdense_keras.profile(model)
@@ -71,7 +71,7 @@ def command(config, spec):
     usual = training.recipe("fast", config["model"]).as_dict()
     changed = {name: value for name, value in config["recipe"].items() if value != usual[name]}
     flags = "".join(f" --{name.replace('_', '-')} {value}" for name, value in changed.items())
-    return f"resdense train {config['model']} --data {spec} --recipe fast{flags}"
+    return f"resdense train {config['model']} --data {spec} --recipe fast{flags} --held-out {config['held_out']}"
 
 
 if __name__ == "__main__":

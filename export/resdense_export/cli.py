@@ -214,6 +214,12 @@ def train(
     freeze: Annotated[
         str | None, typer.Option("--freeze", metavar="STAGE", help="Train only what comes after, e.g. stage3.")
     ] = None,
+    held_out: Annotated[
+        float | None,
+        typer.Option(
+            "--held-out", metavar="SHARE", min=0.001, max=0.9, help="Of the training images, to judge the epochs: 0.1."
+        ),
+    ] = None,
     seed: Annotated[int | None, typer.Option("--seed", min=0)] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on where the run in this folder stopped.")] = False,
     deterministic: Annotated[bool, typer.Option("--deterministic", help="Repeat to the bit.")] = False,
@@ -260,6 +266,7 @@ def train(
         options=_options(settings),
         weights=weights,
         freeze=freeze,
+        held_out=held_out,
         seed=seed,
         deterministic=deterministic,
         precision=precision,

@@ -22,26 +22,30 @@ NAMED = {
 }
 
 
-def load(spec, *, seed=0, image_size=None, on_bad_image="fail"):
+def load(spec, *, seed=0, image_size=None, on_bad_image="fail", held_out=VALIDATION_SHARE):
     """Loads the data that `spec` names, as train, validation and test.
 
     Splits are disjoint and stratified, and hang on the data and `seed` alone. A test split that the data bring is used
-    as it is, else TEST_SHARE or more becomes one; VALIDATION_SHARE of the training images is held out of them unless
-    the data bring a validation split.
+    as it is, else TEST_SHARE or more becomes one; a share of the training images is held out of them unless the data
+    bring a validation split.
 
     Args:
         spec: A name of NAMED, a .npz file (see `read_npz`) or a folder of class folders (see `read_folder`).
         seed: 0 or more; decides the splits that we make.
         image_size: One number, or (height, width), to which the images of a folder are brought.
         on_bad_image: "fail" or "skip": what damaged files of a folder lead to.
+        held_out: Share of the training images of each class that becomes the validation split, above 0 and below 1.
     Raises:
         RequestError: no such data, or data that do not fit, with the reason.
         WorkError: a download failed.
     """
     if seed < 0:
         raise RequestError(f"seed={seed} was given; it must be 0 or more", "leave it out, or pass 0, 1, 2 ...")
+    if not 0 < held_out < 1:
+        message = f"held_out={held_out} was given; it must be above 0 and below 1"
+        raise RequestError(message, f"leave it out, or pass a share such as {VALIDATION_SHARE}")
     source = _read(spec, _height_width(image_size), on_bad_image)
-    parts = _positions(source, seed)
+    parts = _positions(source, seed, held_out)
     _check_classes(spec, source, parts)
     return Dataset(
         spec=str(spec),
@@ -83,13 +87,13 @@ def _of_size(spec, source, size):
     return source
 
 
-def _positions(source, seed):
+def _positions(source, seed, held_out):
     """{split: its positions in the source, rising}."""
     train, validation, test = np.split(np.arange(len(source.labels)), np.cumsum(source.given)[:2])
     if not len(test):
         train, test = hold_out(train, source.labels[train], TEST_SHARE, seed, 0)
     if not len(validation):
-        train, validation = hold_out(train, source.labels[train], VALIDATION_SHARE, seed, 1)
+        train, validation = hold_out(train, source.labels[train], held_out, seed, 1)
     return {"train": train, "validation": validation, "test": test}
 
 

@@ -17,6 +17,7 @@ import keras
 import yaml
 
 from .. import catalog, data, files
+from ..data.splits import VALIDATION_SHARE
 from ..errors import RequestError, unknown
 from . import curves, starts, state
 from .devices import OneDevice
@@ -49,6 +50,7 @@ def train(
     jit="auto",
     image_size=None,
     on_bad_image="fail",
+    held_out=VALIDATION_SHARE,
     save_seconds=SAVE_SECONDS,
     devices=None,
     tell=None,
@@ -69,6 +71,7 @@ def train(
         precision: Of PRECISIONS.
         jit: Of JITS: XLA by a timed trial, or as you say.
         image_size, on_bad_image: For image folders, see data.load; the size defaults to the net's own.
+        held_out: Share of the training images that judges the epochs and is not trained on, see data.load.
         save_seconds: The state is saved so often, and after each epoch; 0 is after every step.
         devices: Where the steps run, from devices.choose; default: one. Of several hosts the first one writes `out`,
             which must lie on a disk that all share if the run is to be resumed.
@@ -95,6 +98,7 @@ def train(
         "data": str(data),
         "image_size": image_size,
         "on_bad_image": on_bad_image,
+        "held_out": held_out,
         "recipe": recipe.as_dict(),
         "seed": seed,
         "deterministic": deterministic,
@@ -167,6 +171,7 @@ class _Run:
             config["data"],
             image_size=config["image_size"] or _own_size(config["model"], config["data"]),
             on_bad_image=config["on_bad_image"],
+            held_out=config["held_out"],
         )
         self.fingerprint = _fingerprint(self.dataset)
         self.history, self.best, self.start, self._stopped = [], None, (0, 0), False

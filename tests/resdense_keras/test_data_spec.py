@@ -21,6 +21,13 @@ def test_splits_are_disjoint_complete_and_stratified(seed):
         assert np.abs(share - whole).max() < 0.01
 
 
+def test_held_out_is_a_share_of_the_training_images_and_leaves_test_alone():
+    usual, less = data.load("digits"), data.load("digits", held_out=0.02)
+    np.testing.assert_array_equal(usual.test.indices, less.test.indices)
+    assert len(less.validation) < len(usual.validation) / 3
+    assert len(less.train) + len(less.validation) == len(usual.train) + len(usual.validation)
+
+
 def test_splits_are_a_pure_function_of_spec_and_seed():
     first, again, other = (data.load("digits", seed=seed) for seed in (3, 3, 4))
     for name, split in first.splits.items():
@@ -81,6 +88,7 @@ def test_unknown_spec_is_refused_with_a_hint(spec, message, hint):
         ({"seed": -1}, "seed=-1 was given; it must be 0 or more"),
         ({"image_size": 0}, "image_size=0 was given"),
         ({"image_size": 10_000}, "image_size=10000 was given"),
+        ({"held_out": 0}, "held_out=0 was given; it must be above 0 and below 1"),
         ({"image_size": 32}, "digits has images of 8 x 8, 32 x 32 was asked for"),
     ],
 )
