@@ -30,15 +30,17 @@ _ORIENTATION, _ON_ITS_SIDE = 0x0112, (5, 6, 7, 8)  # EXIF tag, and its values th
 def decode(path_or_bytes, *, channels=3, size=None):
     """Decodes one image file to (H, W, C) uint8 pixels.
 
-    EXIF orientation is applied, alpha laid over white, 16 bits scaled to 8, grey, palette and CMYK made RGB (or grey
-    for one channel), of an animation the first frame is taken. Colour profiles are not: pixels count as sRGB.
+    EXIF orientation is applied, alpha laid over white, 16 bits scaled to 8 (grey rounded, of colour Pillow takes the
+    upper byte and shows a PNG's transparent colour), grey, palette and CMYK made RGB (or grey for one channel), of an animation the first frame is taken.
+    Colour profiles are not applied: pixels count as sRGB. The content tells the format, whatever the file is called.
 
     Args:
         path_or_bytes: A path, or the bytes of a file.
         channels: 3 for RGB, 1 for grey.
         size: (height, width) to which RESIZE_RULE brings the image; None keeps its own.
     Raises:
-        RequestError: not an image, damaged, over MAX_PIXELS (known from the header); names the file and the reason.
+        RequestError: not an image, damaged or cut short, of 32-bit pixels, over MAX_PIXELS (known from the header);
+            names the file and the reason.
     """
     mode = _MODES[channels]
     with _opened(path_or_bytes) as image:
@@ -147,7 +149,11 @@ def _eight_bit(image):
         raise ValueError("its pixels are 32-bit numbers, for which there is no agreed range")
     if not image.mode.startswith("I"):
         return image
-    return Image.fromarray(((np.asarray(image, np.uint32) + 128) // 257).astype(np.uint8))
+    values = np.asarray(image, np.uint32)
+    scaled = Image.fromarray(((values + 128) // 257).astype(np.uint8))
+    if "transparency" in image.info:  # the one grey of a PNG that is not there
+        scaled.putalpha(Image.fromarray(np.where(values == image.info["transparency"], 0, 255).astype(np.uint8)))
+    return scaled
 
 
 def _without_alpha(image):

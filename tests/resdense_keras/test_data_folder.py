@@ -8,6 +8,7 @@ from resdense_keras import data
 from resdense_keras.data import memory
 from resdense_keras.errors import RequestError, WorkError
 
+JPEG_TOLERANCE = 6  # grey levels that JPEG costs on an even area
 COLORS = {"cat": (200, 0, 0), "dog": (0, 200, 0), "emu": (0, 0, 200)}
 
 
@@ -95,6 +96,66 @@ def test_webp_upper_case_and_deeper_folders_are_read(tmp_path):
     loaded = data.load(tmp_path)
     assert loaded.class_names == ("cat", "dog", "more")
     assert sum((split.labels == 0).sum() for split in loaded.splits.values()) == 9
+
+
+def exif(orientation):
+    found = Image.Exif()
+    found[0x0112] = orientation
+    return found
+
+
+# {file name: (image, its format, options of saving, its pixel at the top left)}
+WHITE, RED = (255, 255, 255), (255, 0, 0)
+TWO_ROWS = Image.fromarray(np.array([[[255, 0, 0]], [[0, 0, 255]]], np.uint8).repeat(8, 0).repeat(16, 1))
+KINDS = {
+    "16 bit.png": (Image.fromarray(np.full((16, 16), 257 * 77, np.uint16)), "PNG", {}, (77, 77, 77)),
+    "grey.png": (Image.new("L", (16, 16), 77), "PNG", {}, (77, 77, 77)),
+    "alpha.png": (Image.new("RGBA", (16, 16), (0, 0, 0, 0)), "PNG", {}, WHITE),
+    "cmyk.jpg": (Image.new("CMYK", (16, 16), (0, 255, 255, 0)), "JPEG", {}, RED),
+    "upside down.jpg": (TWO_ROWS, "JPEG", {"exif": exif(3), "quality": 95}, (0, 0, 255)),
+    "animated.gif": (
+        Image.new("RGB", (16, 16), "red"),
+        "GIF",
+        {"save_all": True, "append_images": [Image.new("RGB", (16, 16), "blue")]},
+        RED,
+    ),
+    "a jpeg.png": (Image.new("RGB", (16, 16), "red"), "JPEG", {}, RED),
+    "a webp.jpg": (Image.new("RGB", (16, 16), "red"), "WEBP", {"lossless": True}, RED),
+}
+
+
+@pytest.mark.parametrize("held", ["in memory", "in files"])
+def test_every_kind_of_image_file_becomes_eight_bit_rgb(tmp_path, monkeypatch, held):
+    """16-bit, grey, alpha, CMYK, EXIF-rotated, animated and wrongly named, through the scan and the pixels."""
+    if held == "in files":
+        monkeypatch.setattr(memory, "SHARE", 0)
+    fill(tmp_path, 10, size=(16, 16))
+    for name, (image, format, options, _) in KINDS.items():
+        image.save(tmp_path / "cat" / name, format, **options)
+    loaded, seen = data.load(tmp_path), {}
+    for split in loaded.splits.values():
+        seen |= {path.name: image for path, image in zip(split.paths, split.array(), strict=True)}
+    for name, (*_, corner) in KINDS.items():
+        assert seen[name].shape == (16, 16, 3)
+        assert np.abs(seen[name][0, 0].astype(int) - corner).max() <= JPEG_TOLERANCE, name
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "reason"),
+    [
+        ("truncated.jpg", "half", "is damaged"),
+        ("truncated.png", "half", "is damaged"),
+        ("text.jpg", b"<html>404 Not Found</html>", "is no image that is read here"),
+        ("apple.jpg", b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "is no image that is read here"),
+    ],
+)
+def test_truncated_file_and_one_that_is_no_image_are_named(tmp_path, name, content, reason):
+    fill(tmp_path, 10, size=(40, 40))
+    path = tmp_path / "cat" / name
+    Image.effect_noise((40, 40), 90).save(path)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2] if content == "half" else content)
+    with pytest.raises(RequestError, match=f"1 of 21 image files .*\n{path}: {reason}"):
+        data.load(tmp_path)
 
 
 @pytest.mark.parametrize("layout", ["nothing", "images without class folders", "empty classes", "empty test"])

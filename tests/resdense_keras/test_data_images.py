@@ -2,7 +2,9 @@
 
 import io
 import random
+import struct
 import time
+import zlib
 
 import numpy as np
 import pytest
@@ -112,6 +114,47 @@ def test_sixteen_bit_grey_is_scaled_and_not_cut(format):
     assert (pixels[..., 0] == pixels[..., 2]).all()
 
 
+def sixteen_bit_png(pixels, *more):
+    """(H, W, C) uint16 as a PNG file, which Pillow does not write; `more` are chunks of (type, content)."""
+
+    def chunk(kind, content):
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+    height, width, channels = pixels.shape
+    colour = {1: 0, 2: 4, 3: 2, 4: 6}[channels]
+    header = struct.pack(">IIBBBBB", width, height, 16, colour, 0, 0, 0)
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in pixels)
+    chunks = [(b"IHDR", header), *more, (b"IDAT", zlib.compress(rows)), (b"IEND", b"")]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(chunk(*part) for part in chunks)
+
+
+@pytest.mark.parametrize("kind", ["RGB", "RGB with alpha", "grey with alpha", "PPM"])
+def test_sixteen_bit_colour_is_scaled_within_one_level(kind):
+    ramp = np.linspace(0, 65535, 64 * 64).round().astype(np.uint16).reshape(64, 64, 1)
+    opaque = np.full_like(ramp, 65535)
+    if kind == "PPM":
+        data = b"P6 64 64 65535\n" + np.repeat(ramp, 3, -1).astype(">u2").tobytes()
+    else:
+        colours = [ramp] if "grey" in kind else [ramp] * 3
+        data = sixteen_bit_png(np.concatenate(colours + [opaque] * ("alpha" in kind), -1))
+    pixels = decode(data)
+    assert pixels.shape == (64, 64, 3)
+    assert np.abs(pixels.astype(int) - (ramp / 257).round()).max() <= 1
+    assert pixels.min() == 0 and pixels.max() == 255
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_the_transparent_grey_of_a_sixteen_bit_png_is_laid_over_white(turned):
+    ramp = np.arange(6, dtype=np.uint16).reshape(2, 3, 1) * 257 * 40
+    exif = Image.Exif()
+    exif[0x0112] = 6 if turned else 1
+    chunks = [(b"tRNS", struct.pack(">H", 257 * 40)), (b"eXIf", exif.tobytes()[6:])]
+    expected = np.arange(6).reshape(2, 3) * 40
+    expected[0, 1] = 255
+    pixels = decode(sixteen_bit_png(ramp, *chunks), channels=1)[..., 0]
+    np.testing.assert_array_equal(pixels, np.rot90(expected, -1) if turned else expected)
+
+
 @pytest.mark.parametrize("pixels", [np.ones((4, 4), np.float32), np.full((4, 4), 1 << 20, np.int32)])
 def test_thirty_two_bit_pixels_are_refused(pixels):
     with pytest.raises(RequestError, match="no agreed range"):
@@ -121,6 +164,7 @@ def test_thirty_two_bit_pixels_are_refused(pixels):
 def test_cmyk_palette_bilevel_and_grey_become_rgb():
     cmyk = decode(encoded(Image.new("CMYK", (16, 16), (0, 255, 255, 0)), "JPEG", quality=95))
     assert np.abs(cmyk.astype(int) - (255, 0, 0)).max() <= JPEG_TOLERANCE
+    assert decode(encoded(Image.new("CMYK", (2, 2), (0, 255, 255, 0)), "TIFF"))[0, 0].tolist() == [255, 0, 0]
     palette = Image.new("P", (2, 2), 1)
     palette.putpalette([0, 0, 0, 10, 20, 30])
     assert decode(encoded(palette, "PNG"))[0, 0].tolist() == [10, 20, 30]
