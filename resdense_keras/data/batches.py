@@ -15,7 +15,18 @@ _ALGORITHM = "philox"  # named, for "auto_select" differs from device to device
 
 
 def pipeline(
-    split, batch_size, *, seed=0, epochs=1, first_step=0, shuffle=True, augment=None, mix=None, part=(0, 1), whole=False
+    split,
+    batch_size,
+    *,
+    seed=0,
+    epochs=1,
+    first_step=0,
+    shuffle=True,
+    crop=None,
+    augment=None,
+    mix=None,
+    part=(0, 1),
+    whole=False,
 ):
     """Batches of `split`, epoch after epoch; the last batch of an epoch may be smaller.
 
@@ -25,6 +36,8 @@ def pipeline(
         epochs: How many epochs, from the beginning of the training and not from `first_step`.
         first_step: Batches to leave out, for a run that goes on; none of them is decoded.
         shuffle: Whether each epoch has an order of its own, or all that of the split.
+        crop: Keys -> (B, 4) float32 parts of the images in their files, see `images.decode`; for a split that has
+            files, which are then read for every batch, even where their pixels are in memory.
         augment: (uint8 images (B, H, W, C), int32 keys (B, 2)) -> images of that shape, see `shift_and_mirror`. A key
             belongs to one image in one epoch; it is a seed for TensorFlow's stateless operations.
         mix: (float32 images, int64 labels, keys) -> images and labels of any kind, for what mixes labels too.
@@ -46,12 +59,12 @@ def pipeline(
         return tf.split(tensor, part[1])[part[0]]
 
     def load(indices, keys):
-        images = read(indices)
+        images = read(indices) if crop is None else read(indices, crop(keys))
         images = images if augment is None else augment(images, keys)
         images, labels = tf.cast(images, tf.float32), tf.gather(split.labels, indices)
         return (images, labels) if mix is None else mix(images, labels, keys)
 
-    read = _from_files(split) if split.images is None else _from_memory(split)
+    read = _from_files(split) if split.images is None or crop else _from_memory(split)
     batches = tf.data.Dataset.range(first_epoch, epochs).flat_map(examples)
     batches = batches.map(load, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
     left = max(0, epochs * steps - first_step)
@@ -97,12 +110,12 @@ def _from_memory(split):
 
 
 def _from_files(split):
-    def read_files(indices):
+    def read_files(*given):
         with _DOOR.passing():
-            return split.array(indices)
+            return split.array(*given)
 
-    def read(indices):
-        images = tf.numpy_function(read_files, [indices], tf.uint8, stateful=False)
+    def read(*given):
+        images = tf.numpy_function(read_files, given, tf.uint8, stateful=False)
         return tf.ensure_shape(images, (None, *split.image_shape))
 
     return read

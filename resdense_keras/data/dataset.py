@@ -30,17 +30,19 @@ class Split:
     def __len__(self):
         return len(self.labels)
 
-    def array(self, indices=None):
+    def array(self, indices=None, parts=None):
         """The images at `indices` (0 to N - 1, all when None), (n, height, width, channels) uint8.
+
+        `parts`: Of each image in its file, the part to show, see `images.decode`; None for all that fits.
 
         Raises:
             WorkError: a file went bad after the scan; names it.
         """
-        if self.images is not None:
+        if self.images is not None and parts is None:
             return self.images if indices is None else self.images[indices]
         paths = self.paths if indices is None else [self.paths[index] for index in indices]
         *size, channels = self.image_shape
-        images, reasons = decode_all(paths, channels=channels, size=size)
+        images, reasons = decode_all(paths, channels=channels, size=size, parts=parts)
         if reasons:
             raise WorkError("; ".join(reasons.values()), "the file changed after the scan; repair it and start again")
         return images

@@ -33,7 +33,8 @@ def read_folder(root, *, image_size=None, on_bad_image="fail"):
     The folder names in order are the classes; one without images is none. A class that train has and test lacks is
     named in a warning and kept, one that train lacks is an error (both in `data.load`). Without test/, val/ is the test
     split, as it is for ImageNet. Hidden files and folders (`._*` of macOS) are skipped; what has no image's suffix is
-    named in a warning; what has one is read by its content, see `images.decode`. The headers of all files are read, and up to FULL_SCAN_FILES of them decoded, before anything is trained.
+    named in a warning; what has one is read by its content, see `images.decode`. The headers of all files are read, and
+    up to FULL_SCAN_FILES of them decoded, before anything is trained.
 
     Args:
         image_size: (height, width) for all; None takes the size that they share.

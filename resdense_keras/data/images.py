@@ -27,17 +27,21 @@ _TO_GREY = "grey = (19595 * red + 38470 * green + 7471 * blue + 32768) // 65536"
 _ORIENTATION, _ON_ITS_SIDE = 0x0112, (5, 6, 7, 8)  # EXIF tag, and its values that swap width and height
 
 
-def decode(path_or_bytes, *, channels=3, size=None):
+def decode(path_or_bytes, *, channels=3, size=None, part=None):
     """Decodes one image file to (H, W, C) uint8 pixels.
 
-    EXIF orientation is applied, alpha laid over white, 16 bits scaled to 8 (grey rounded, of colour Pillow takes the
-    upper byte and shows a PNG's transparent colour), grey, palette and CMYK made RGB (or grey for one channel), of an animation the first frame is taken.
-    Colour profiles are not applied: pixels count as sRGB. The content tells the format, whatever the file is called.
+    EXIF orientation is applied, alpha laid over white, 16 bits scaled to 8 (grey rounded; of colour Pillow takes the
+    upper byte and shows a PNG's transparent colour), grey, palette and CMYK made RGB (or grey for one channel), of an
+    animation the first frame is taken. Colour profiles are not applied: pixels count as sRGB. The content tells the
+    format, whatever the file is called.
 
     Args:
         path_or_bytes: A path, or the bytes of a file.
         channels: 3 for RGB, 1 for grey.
         size: (height, width) to which RESIZE_RULE brings the image; None keeps its own.
+        part: (area, ratio, down, right) of a part of the image that is brought to `size` in place of RESIZE_RULE's:
+            its share of the area, its width to its height as a multiple of `size`'s, and where it lies, 0 to 1. Where
+            it would reach beyond the image it is smaller, of the same shape.
     Raises:
         RequestError: not an image, damaged or cut short, of 32-bit pixels, over MAX_PIXELS (known from the header);
             names the file and the reason.
@@ -45,7 +49,9 @@ def decode(path_or_bytes, *, channels=3, size=None):
     mode = _MODES[channels]
     with _opened(path_or_bytes) as image:
         image = _without_alpha(_eight_bit(ImageOps.exif_transpose(image))).convert(mode)
-        pixels = np.array(image if size is None else _fit(image, size))
+        if size is not None:
+            image = _fit(image, size) if part is None else _cut(image, size, part)
+        pixels = np.array(image)
     return pixels.reshape(*pixels.shape[:2], channels)
 
 
@@ -89,12 +95,16 @@ def read_size(path):
         return image.size if turned else image.size[::-1]
 
 
-def decode_all(paths, *, channels=3, size):
-    """Decodes files in parallel: (N, *size, channels) uint8, and {position: reason} of those that cannot be used."""
+def decode_all(paths, *, channels=3, size, parts=None):
+    """Decodes files in parallel: (N, *size, channels) uint8, and {position: reason} of those that cannot be used.
+
+    `parts`: One of `decode` for each file, or None.
+    """
     images = np.zeros((len(paths), *size, channels), np.uint8)
 
     def decode_into(position):
-        images[position] = decode(paths[position], channels=channels, size=size)
+        part = None if parts is None else parts[position]
+        images[position] = decode(paths[position], channels=channels, size=size, part=part)
 
     return images, try_all(decode_into, range(len(paths)))[1]
 
@@ -174,3 +184,16 @@ def _fit(image, size):
     left, top = (image.width - cut_width) // 2, (image.height - cut_height) // 2
     cut = image.crop((left, top, left + cut_width, top + cut_height))
     return cut.resize((width, height), Image.Resampling.BILINEAR)
+
+
+def _cut(image, size, part):
+    """The part of the image that `decode` describes, brought to `size` with the filter of RESIZE_RULE."""
+    height, width = size
+    area, ratio, down, right = (float(number) for number in part)
+    pixels, ratio = area * image.width * image.height, ratio * width / height
+    cut_width, cut_height = (pixels * ratio) ** 0.5, (pixels / ratio) ** 0.5
+    scale = min(1.0, image.width / cut_width, image.height / cut_height)
+    cut_width, cut_height = min(image.width, scale * cut_width), min(image.height, scale * cut_height)
+    left, top = right * (image.width - cut_width), down * (image.height - cut_height)
+    box = (left, top, min(image.width, left + cut_width), min(image.height, top + cut_height))
+    return image.resize((width, height), Image.Resampling.BILINEAR, box)

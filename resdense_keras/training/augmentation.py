@@ -21,7 +21,7 @@ CROP_AREA, CROP_RATIO = (0.08, 1.0), (3 / 4, 4 / 3)  # Szegedy et al. 2015, arXi
 def augment(recipe, dataset):
     """(images, keys) -> images, for `data.pipeline`; None where the recipe leaves images alone."""
     steps = []
-    if "crop" in recipe.augment:
+    if "crop" in recipe.augment and dataset.train.paths is None:
         steps.append(crop)
     mirror = "mirror" in recipe.augment and dataset.spec not in UNMIRRORED
     shift = max(1, dataset.image_shape[0] // SHIFT) if "shift" in recipe.augment else 0
@@ -64,12 +64,27 @@ def mix(recipe, classes):
     return apply
 
 
-def crop(images, keys):
-    """A random part of each image, brought back to the full size: (B, H, W, C) -> float32 of that shape."""
+def crop_files(recipe, dataset):
+    """Keys -> parts, for `data.pipeline`; None where the recipe does not crop, or the images have no files.
+
+    An image of a file is cropped as it is decoded: at the net's size its detail is gone, and small parts would be
+    blurred.
+    """
+    return crop_parts if "crop" in recipe.augment and dataset.train.paths is not None else None
+
+
+def crop_parts(keys):
+    """Which part of each image a crop shows: (area, ratio, down, right) of `data.images.decode`, (B, 4) float32."""
     area, ratio, down, right = tf.unstack(_uniform(keys), axis=1)  # (B,) each
     low, high = CROP_AREA
     area = low + (high - low) * area
     ratio = tf.exp(tf.math.log(CROP_RATIO[0]) + ratio * tf.math.log(CROP_RATIO[1] / CROP_RATIO[0]))
+    return tf.stack([area, ratio, down, right], axis=1)
+
+
+def crop(images, keys):
+    """A random part of each image, brought back to the full size: (B, H, W, C) -> float32 of that shape."""
+    area, ratio, down, right = tf.unstack(crop_parts(keys), axis=1)
     height = tf.minimum(tf.sqrt(area / ratio), 1.0)
     width = tf.minimum(tf.sqrt(area * ratio), 1.0)
     top, left = down * (1 - height), right * (1 - width)

@@ -147,6 +147,7 @@ class Training:
                 seed=seed,
                 epochs=recipe.epochs,
                 first_step=first_step,
+                crop=augmentation.crop_files(recipe, self.dataset),
                 augment=augmentation.augment(recipe, self.dataset),
                 mix=augmentation.mix(recipe, self.model.output_shape[-1]),
                 part=self.devices.part,

@@ -205,6 +205,41 @@ def test_image_of_the_right_size_is_not_touched():
     np.testing.assert_array_equal(decode(encoded(NOISE, "PNG"), size=(24, 36)), NOISE)
 
 
+RAMP = 10  # grey levels to the pixel, of an image whose grey tells the place
+
+
+@pytest.mark.parametrize(
+    ("part", "columns", "rows"),
+    [
+        ((1.0, 1.0, 0.5, 0.5), (6, 18), (0, 12)),  # more than fits: the largest square
+        ((0.125, 1.0, 0.0, 1.0), (18, 24), (0, 6)),  # 36 of 288 pixels, at the top right
+        ((0.25, 2.0, 1.0, 0.0), (0, 12), (6, 12)),  # twice as wide as high, at the bottom left
+    ],
+)
+def test_a_part_has_the_area_the_shape_and_the_place_that_were_asked_for(part, columns, rows):
+    ramp = np.arange(24, dtype=np.uint8) * RAMP
+    across = decode(encoded(np.tile(ramp, (12, 1)), "PNG"), channels=1, size=(3, 3), part=part)[..., 0]
+    down = decode(encoded(np.tile(ramp[:12, None], (1, 24)), "PNG"), channels=1, size=(3, 3), part=part)[..., 0]
+    for found, (begin, end) in ((across[0], columns), (down[:, 0], rows)):
+        third = (end - begin) / 3
+        assert found[1] == RAMP * ((begin + end - 1) / 2)  # the middle
+        # At its border a filter sees one side of the ramp only, so the outer thirds lie a little nearer to the middle.
+        assert RAMP * third * 0.7 <= found[2] - found[1] <= RAMP * third + 1
+
+
+def test_a_part_of_a_tiny_image_and_of_a_photo_on_its_side_is_of_the_size():
+    assert decode(encoded(np.zeros((1, 1), np.uint8), "PNG"), size=(5, 4), part=(0.08, 0.75, 0.9, 0.9)).shape == (
+        5,
+        4,
+        3,
+    )
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    photo = encoded(SMOOTH, "PNG", exif=exif)
+    whole = decode(photo, size=(36, 24), part=(1.0, 1.0, 0.3, 0.3))
+    np.testing.assert_array_equal(whole, UPRIGHT[6](SMOOTH))
+
+
 @pytest.mark.filterwarnings(BOMB_WARNING)
 def test_more_than_25_megapixels_are_refused_from_the_header():
     bombs = {

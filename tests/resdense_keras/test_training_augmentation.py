@@ -2,8 +2,10 @@
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from resdense_keras import data
+from resdense_keras.data import memory
 from resdense_keras.training import augmentation, recipe
 
 
@@ -12,15 +14,16 @@ def dataset():
     return data.load("digits")
 
 
-def batches(dataset, names, first_step=0, seed=3):
+def batches(dataset, names, first_step=0, seed=3, size=256):
     """All batches of two epochs, as arrays."""
     chosen = recipe("fast", augment=names)
     found = data.pipeline(
         dataset.train,
-        256,
+        size,
         seed=seed,
         epochs=2,
         first_step=first_step,
+        crop=augmentation.crop_files(chosen, dataset),
         augment=augmentation.augment(chosen, dataset),
         mix=augmentation.mix(chosen, dataset.classes),
     )
@@ -62,6 +65,58 @@ def test_a_crop_is_a_part_of_its_image(dataset):
     ramp = np.broadcast_to(np.arange(8, dtype="float32")[:, None, None], (64, 8, 8, 3))
     spans = np.ptp(augmentation.crop(tf.constant(ramp), keys).numpy(), axis=(1, 2, 3)) / 7
     assert spans.min() > 0.2 and spans.max() <= 1.0001 and spans.std() > 0.1  # areas of 8 to 100 %
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory):
+    """A folder of two classes of striped photos, larger than the net's images and of several shapes."""
+    root, random = tmp_path_factory.mktemp("photos"), np.random.default_rng(0)
+    for name, axis in (("across", 0), ("down", 1)):
+        (root / name).mkdir()
+        for number in range(20):
+            height, width = random.integers(200, 320, 2)
+            stripes = np.indices((height, width))[axis] // 4 % 2 * 200 + random.integers(0, 50)
+            Image.fromarray(stripes.astype(np.uint8)).save(root / name / f"{number}.png")
+    return root
+
+
+def test_files_are_cropped_alike_wherever_the_run_began_and_whether_memory_holds_them(photos, monkeypatch):
+    def found(**options):
+        return batches(data.load(photos, image_size=32), ("crop", "mirror"), size=8, **options)
+
+    whole, later = found(), found(first_step=5)
+    monkeypatch.setattr(memory, "SHARE", 0)
+    on_disk = found()
+    assert len(whole) == 8 and len(later) == 3
+    for first, second in [*zip(whole[5:], later, strict=True), *zip(whole, on_disk, strict=True)]:
+        np.testing.assert_array_equal(first[0], second[0])
+        np.testing.assert_array_equal(first[1], second[1])
+    assert np.abs(whole[0][0] - whole[4][0]).mean() > 1  # the epochs differ
+
+
+def test_a_crop_of_a_file_has_the_detail_that_the_resized_image_lacks(photos):
+    """Stripes of 4 pixels vanish where 200 pixels become 32, and are there in a part of a third of the width."""
+    loaded = data.load(photos, image_size=32)
+    resized = loaded.train.images.std(axis=(1, 2, 3))
+    cropped = np.concatenate([images.std(axis=(1, 2, 3)) for images, _ in batches(loaded, ("crop",), size=8)])
+    assert resized.max() < 12 and cropped.max() > 60
+
+
+def test_a_part_of_a_file_is_the_part_that_is_cut_out_of_an_array(tmp_path):
+    """The two crops follow one formula; smooth images, where their filters agree."""
+    import tensorflow as tf
+
+    keys = tf.random.stateless_uniform((32, 2), [1, 2], minval=None, maxval=None, dtype=tf.int32)
+    parts = augmentation.crop_parts(keys)
+    inside = [place for place, (area, ratio, *_) in enumerate(parts.numpy()) if area * max(ratio, 1 / ratio) <= 1]
+    smooth = np.stack(np.broadcast_arrays(*np.ogrid[:64, :64], 100), -1).astype(np.uint8) * 3
+    Image.fromarray(smooth).save(tmp_path / "smooth.png")
+    paths = (tmp_path / "smooth.png",) * 32
+    split = data.Split(labels=np.arange(32), indices=np.arange(32), image_shape=(64, 64, 3), paths=paths)
+    from_files = split.array(range(32), parts.numpy())
+    from_arrays = augmentation.crop(tf.constant(np.repeat(smooth[None], 32, 0)), keys).numpy()
+    assert len(inside) > 20
+    assert np.abs(from_files - from_arrays)[inside].max() < 4  # of 192; half a pixel more at the border
 
 
 def test_digits_are_not_mirrored(dataset):
