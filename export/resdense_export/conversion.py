@@ -5,11 +5,14 @@ model under a mixed precision policy silently becomes a file that only a desktop
 because the converter reads the variables back one by one. Here they are frozen into constants first.
 """
 
+import itertools
+import re
 import tempfile
 from pathlib import Path
 
-from resdense_keras.errors import RequestError, WorkError
+from resdense_keras.errors import RequestError
 
+from . import flatbuffer
 from .quiet import native_stderr
 
 INPUT, OUTPUT = "image", "output"  # the names in the file's signature
@@ -25,8 +28,8 @@ def convert(model, image_size=None):
     Returns:
         The file's bytes; the same model gives the same bytes.
     Raises:
-        RequestError: not one input and one output, an open or contradicting image size, not on TensorFlow.
-        WorkError: a layer needs an operator that LiteRT does not have.
+        RequestError: not one input and one output, an open or contradicting image size, not on TensorFlow; a layer
+            needs an operator that LiteRT does not have: it is named.
     """
     import keras
 
@@ -38,14 +41,17 @@ def convert(model, image_size=None):
     shape = image_shape(model, image_size)
     with native_stderr(), tempfile.TemporaryDirectory() as folder:
         _save_frozen(as_float32(model), shape, folder)
-        return _convert_saved(folder)
+        return _with_short_names(_convert_saved(folder))
 
 
 def image_shape(model, image_size=None):
     """(H, W, C) of the file's input: the model's own, its open sizes filled from `image_size`."""
-    if len(getattr(model, "inputs", None) or ()) != 1 or len(model.outputs) != 1:
+    inputs, outputs = ([end.name for end in getattr(model, side, None) or ()] for side in ("inputs", "outputs"))
+    if (len(inputs), len(outputs)) != (1, 1):
+        named = f"; its inputs are {', '.join(inputs)}, its outputs {', '.join(outputs)}" if inputs else ""
+        name = getattr(model, "name", model)
         raise RequestError(
-            f"model {getattr(model, 'name', model)!r} is not a built Functional model with one input and one output",
+            f"model {name!r} is not a built Functional model with one input and one output{named}",
             "export a classifier: one image in, one vector of probabilities out",
         )
     shape = tuple(model.inputs[0].shape[1:])
@@ -117,15 +123,46 @@ def _save_frozen(model, shape, folder):
     tf.saved_model.save(module, folder, signatures={SIGNATURE: module.serve.get_concrete_function()})
 
 
+def _with_short_names(content):
+    """The file with tensors named by the layer and operation that made them, such as `stem_conv_1/BiasAdd`.
+
+    The converter puts the model and everything that it fused into every name, 120 characters for one of DenseNet's: a
+    twentieth of an int8 file. Inputs and outputs keep theirs.
+    """
+    model = flatbuffer.unpack(content)
+    for graph in model.subgraphs:
+        ends = {int(number) for number in (*graph.inputs, *graph.outputs)}
+        taken = {graph.tensors[number].name for number in ends}
+        for number, tensor in enumerate(graph.tensors):
+            if number not in ends:
+                fused = tensor.name.partition(b";")[0]
+                tensor.name = _free(fused.partition(b"/")[2] or fused, taken)
+                taken.add(tensor.name)
+    return flatbuffer.pack(model)
+
+
+def _free(name, taken):
+    """`name`, or with the first number behind it that makes it new."""
+    numbered = (name + b"_%d" % number for number in itertools.count(2))
+    return next(each for each in itertools.chain([name], numbered) if each not in taken)
+
+
 def _convert_saved(folder):
     import tensorflow as tf
 
     try:
         return tf.lite.TFLiteConverter.from_saved_model(folder).convert()
     except Exception as error:  # the converter raises its own, unexported classes
-        missing = [line for line in str(error).splitlines() if line.startswith(("TF Select ops:", "Custom ops:"))]
-        reason = "; ".join(missing) or str(error).strip().splitlines()[0][:200]
-        raise WorkError(
-            f"the model does not fit LiteRT's builtin operators ({reason})",
+        raise RequestError(
+            f"the model does not fit LiteRT's builtin operators ({_reason(str(error))})",
             "replace the layers that need these operators; phones run builtin operators only",
         ) from error
+
+
+def _reason(report):
+    """What the converter lacks and the layers that need it, from its page of text."""
+    missing = [line for line in report.splitlines() if line.startswith(("TF Select ops:", "Custom ops:"))]
+    if not missing:
+        return report.strip().splitlines()[0][:200]
+    layers = dict.fromkeys(re.findall(r'\["\w+:", "[^"/@]+/([^"@]+)@', report))  # fused["Erf:", "net/layer/Erf@..."]
+    return "; ".join([*missing, "in " + ", ".join(layers)] if layers else missing)

@@ -92,18 +92,28 @@ def unpack(content):
 def pack(model):
     """The bytes of a tree that `unpack` gave; the same tree gives the same bytes."""
     size = sum(buffer.data.nbytes for buffer in model.buffers if buffer.data is not None)
-    builder = _AlignedBuilder(size + (1 << 16))
+    builder = _SharingBuilder(size + (1 << 16))
     builder.Finish(model.Pack(builder), b"TFL3")
     return bytes(builder.Output())
 
 
-class _AlignedBuilder(flatbuffers.Builder):
-    """Puts every vector of bytes, and so every constant, where a kernel may load whole registers from it."""
+class _SharingBuilder(flatbuffers.Builder):
+    """Writes equal vectors once, and bytes, as constants are, where a kernel may load whole registers from them.
+
+    An int8 file has a zero point of eight bytes for each channel of each weight and each bias, all of them 0.
+    """
+
+    def __init__(self, size):
+        super().__init__(size)
+        self.written = {}
 
     def CreateNumpyVector(self, x):
-        if x.dtype == np.uint8:
-            self.Prep(ALIGNMENT, x.nbytes)
-        return super().CreateNumpyVector(x)
+        key = x.dtype.str, x.tobytes()
+        if key not in self.written:
+            if x.dtype == np.uint8:
+                self.Prep(ALIGNMENT, x.nbytes)
+            self.written[key] = super().CreateNumpyVector(x)
+        return self.written[key]
 
 
 def _graph(model, subgraph, codes):

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import sys
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -107,10 +108,34 @@ def _loaded(path):
     try:
         return keras.saving.load_model(path, compile=False, safe_mode=True)
     except Exception as error:  # Keras raises many kinds for a file that it cannot read
+        for name, kind in _foreign_layers(path):
+            raise RequestError(
+                f"layer {name!r} of {path.name} is of class {kind}, which is not Keras' own",
+                "export it from Python, where the class is known: resdense_export.export(model, folder)",
+            ) from error
         reason = next(iter(str(error).splitlines()), "")[:200]
         raise WorkError(
             f"Keras cannot load {path.name}: {reason}", "is it a .keras file of built-in layers?"
         ) from error
+
+
+def _foreign_layers(path):
+    """(name, class) of each layer of a .keras file whose class does not come with Keras; none of a damaged file."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            waiting = [json.loads(archive.read("config.json"))]
+    except (OSError, KeyError, ValueError, zipfile.BadZipFile):
+        return
+    while waiting:
+        entry = waiting.pop(0)
+        if isinstance(entry, dict):
+            if "class_name" in entry and not str(entry.get("module")).startswith("keras"):
+                name = (entry.get("config") or {}).get("name")
+                if name is not None:
+                    yield name, entry["class_name"]
+            waiting.extend(entry.values())
+        elif isinstance(entry, list):
+            waiting.extend(entry)
 
 
 def _record(preprocessing):

@@ -189,6 +189,47 @@ def test_a_wrong_request_exits_2_and_writes_nothing(resdense, tmp_path, argument
     assert list(tmp_path.iterdir()) == []
 
 
+def two_inputs():
+    from keras import Input, Model, layers
+
+    ends = [Input((8, 8, 3), name=name) for name in ("left", "right")]
+    return Model(ends, layers.GlobalAveragePooling2D()(layers.Add()(ends)))
+
+
+def own_class():
+    from keras import Input, Model, layers
+
+    class Twice(layers.Layer):
+        def call(self, x):
+            return 2 * x
+
+    inputs = Input((8, 8, 3))
+    return Model(inputs, layers.GlobalAveragePooling2D()(Twice(name="doubled")(inputs)))
+
+
+def unknown_operator():
+    from keras import Input, Model, layers, ops
+
+    inputs = Input((8, 8, 3))
+    return Model(inputs, layers.GlobalAveragePooling2D()(ops.erfinv(layers.Rescaling(1 / 300)(inputs))))
+
+
+FOREIGN = {  # build: what the error must name
+    two_inputs: "its inputs are left, right",
+    own_class: "layer 'doubled' of foreign.keras is of class Twice, which is not Keras' own",
+    unknown_operator: "ops: Erfinv; in erfinv/Erfinv",
+}
+
+
+@pytest.mark.parametrize("build", FOREIGN, ids=lambda build: build.__name__)
+def test_a_foreign_net_that_cannot_be_exported_exits_2_and_names_the_layer(resdense, tmp_path, build):
+    build().save(tmp_path / "foreign.keras")
+    code, out, err = resdense("export", "foreign.keras", "--out", "bundle", "--schemes", "fp32")
+    assert (code, out) == (2, ""), err
+    assert FOREIGN[build] in err and "hint: " in err and "Traceback" not in err
+    assert [path.name for path in tmp_path.iterdir()] == ["foreign.keras"]
+
+
 def test_a_warning_is_a_line_in_words(resdense, tmp_path):
     (tmp_path / "images" / "cat").mkdir(parents=True)
     (tmp_path / "images" / "cat" / "notes.txt").touch()

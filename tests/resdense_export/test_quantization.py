@@ -1,12 +1,17 @@
 """Laws of the quantized files: what is stored in which type, from which images, and that it repeats."""
 
+import hashlib
+import os
+import subprocess
+import sys
+
 import keras
 import numpy as np
 import pytest
 
-from resdense_export import flatbuffer
+from resdense_export import flatbuffer, rewriting, runtime
 from resdense_export.conversion import convert
-from resdense_export.quantization import MIN_CALIBRATION, calibrate, quantize, standard_schemes
+from resdense_export.quantization import MIN_CALIBRATION, SCHEMES, calibrate, quantize, standard_schemes
 from resdense_keras.errors import RequestError
 
 
@@ -80,6 +85,44 @@ def test_quantizing_twice_gives_the_same_bytes_and_prints_nothing(scheme, float_
 def test_float32_calibration_images_count_as_the_same_bytes(float_files, calibration):
     as_floats = quantize(float_files["dense"], "int8", calibration.astype(np.float32))
     assert as_floats == quantize(float_files["dense"], "int8", calibration)
+
+
+def test_equal_vectors_are_written_once_and_the_answers_stay(float_files, calibration, monkeypatch, tmp_path):
+    shared = quantize(float_files["dense"], "int8", calibration)
+    for name in ("pack", "unpack"):
+        monkeypatch.setattr(flatbuffer, name, lambda content: content)
+    by_the_tool = quantize(float_files["dense"], "int8", calibration)
+    assert flatbuffer.read(shared) == flatbuffer.read(by_the_tool)
+    assert len(shared) < 0.95 * len(by_the_tool)
+    answers = []
+    for name, content in {"shared": shared, "by the tool": by_the_tool}.items():
+        (tmp_path / f"{name}.tflite").write_bytes(content)
+        answers.append(runtime.run(tmp_path / f"{name}.tflite", calibration[:10]))
+    np.testing.assert_array_equal(*answers)
+
+
+OTHER_PROCESS = """
+import hashlib, sys
+import keras
+import numpy as np
+from resdense_export.quantization import quantize, standard_schemes
+from resdense_export.rewriting import float_files
+net, images = keras.saving.load_model(sys.argv[1], compile=False), np.load(sys.argv[2])
+files = float_files(net)
+for scheme in standard_schemes():
+    print(hashlib.sha256(quantize(files("int8" if scheme == "int8" else "float"), scheme, images)).hexdigest())
+"""
+
+
+def test_another_process_makes_the_same_bytes(nets, calibration, tmp_path):
+    nets["dense"].save(tmp_path / "net.keras")
+    np.save(tmp_path / "images.npy", calibration)
+    command = [sys.executable, "-c", OTHER_PROCESS, tmp_path / "net.keras", tmp_path / "images.npy"]
+    environment = os.environ | {"PYTHONHASHSEED": "7"}
+    run = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
+    files = rewriting.float_files(nets["dense"])
+    contents = [quantize(files(SCHEMES[scheme].graph), scheme, calibration) for scheme in standard_schemes()]
+    assert run.stdout.split() == [hashlib.sha256(content).hexdigest() for content in contents]
 
 
 def bad(change):
