@@ -1,17 +1,20 @@
 """Our files against the stock converter's, and against what no treatment of batch norm could beat.
 
-    python benchmarks/export.py --net densenet121 --count "$ARM/instructions"     # everything of one net
-    python benchmarks/export.py --accuracy                                        # checkpoints over all of CIFAR-10
-    python benchmarks/export.py --table                                           # the table of docs/rewriting.md
+    python benchmarks/export.py --part files --count "$ARM/instructions"    # bytes, operators, instructions: no noise
+    python benchmarks/export.py --part times --pairs 60                     # latencies and conversions: an idle machine
+    python benchmarks/export.py --accuracy                                  # checkpoints over all of CIFAR-10
+    python benchmarks/export.py --table                                     # the table of docs/rewriting.md
 
 Stock is `TFLiteConverter.from_keras_model` of the same model with float32 ends. Floor is our graph with its remaining
 batch norms deleted: wrong answers, but nothing that keeps them can be faster. Batch norms have random statistics: a
 fresh net's are zeros and ones, which the converter drops. Latencies are medians of interleaved pairs on one thread with
 a bootstrapped 95 % interval of the ratio. `--count` names a program that prints `FILE MILLIONS` for files, such as
-instructions on an emulated core. Results go to benchmarks/results/, with date and machine.
+instructions on an emulated core. Each net has one record in benchmarks/results/; a part that is measured again, with
+its date and machine, replaces that part alone.
 """
 
 import argparse
+import contextlib
 import datetime
 import json
 import os
@@ -37,7 +40,7 @@ from resdense_export.emit import emit
 from resdense_export.gates import generated_images
 from resdense_export.graph import read
 from resdense_export.measurement import machine
-from resdense_export.quantization import SCHEMES, quantize
+from resdense_export.quantization import SCHEMES, quantize, standard_schemes
 from resdense_export.rewriting import GRAPHS, apply, float_files
 from resdense_export.rewriting.editing import Editor
 from resdense_export.stock import stock
@@ -53,19 +56,33 @@ NETS = {
     "resnet50_v2": {"variant": "v2-keras"},
     "resnet50": {"variant": "v1.5"},
 }
+TRAINED = "-trained"  # behind a name: with the weights of checkpoints.py, whose batch norms switch channels off
 STOCK_OPERATORS = {  # the stock file must be this, or it is not what we say we compare with
-    "densenet121": {
-        "CONV_2D": 120,
-        "MUL": 63,
-        "ADD": 63,
-        "CONCATENATION": 58,
-        "AVERAGE_POOL_2D": 3,
-    },  # 62 and the input's
+    "densenet121": {"CONV_2D": 120, "MUL": 62 + 1, "ADD": 62 + 1, "CONCATENATION": 58, "AVERAGE_POOL_2D": 3}
+}  # one MUL and one ADD are the normalisation of the input
+PARTS = ("files", "times")
+TIMED = ("fp32", "dynamic", "int8")
+FLOORED = ("fp32", "int8")
+GOALS = {  # at most, in the order of NETS, a trained net's as its own; None where there is none
+    "fp32 latency / stock": (0.92, 0.90, 0.95, 1.02),
+    "dynamic latency / stock": (0.90, 0.84, 0.95, 1.02),
+    "int8 latency / stock": (0.87, 0.82, 0.90, 1.02),
+    "fp32 latency / floor": (1.03, 1.05, 1.03, None),
+    "int8 latency / floor": (1.03, 1.05, 1.03, None),
+    "fp32 Arm instructions / stock": (0.92, 0.88, 0.97, 1.00),
+    "dynamic Arm instructions / stock": (0.95, 0.92, 0.98, 1.00),
+    "int8 Arm instructions / stock": (0.84, 0.78, 0.95, 1.00),
+    "int8 file / stock": (1.03, 1.05, 1.02, 1.00),
+    "time to fp32 / Keras' litert export": (0.36, 0.40, 0.5, 0.5),
+    "all four schemes / four stock conversions": (0.30, 0.30, 0.35, 0.35),
 }
+WIDEST = 0.02  # of a ratio's interval, to either side, for a goal to hold
 
 
 def build(name):
     """The net with its normalisation inside and batch norms as training leaves them, the same on every run."""
+    if name.endswith(TRAINED):
+        return load(name.removesuffix(TRAINED))
     keras.utils.set_random_seed(0)
     model = resdense_keras.create(name, include_preprocessing=True, **NETS[name])
     randomize_batch_norms(model)
@@ -87,31 +104,40 @@ def timed(make):
     return made, round(time.perf_counter() - start, 2)
 
 
-def make_files(name, model, folder):
-    """({(kind, scheme): path}, {what: seconds}); our times include rewriting and calibration, each graph once."""
+def our_files(model, images, schemes):
+    """{scheme: bytes}: rewritten, each graph converted once, then quantized, as `resdense export` does."""
+    floating = float_files(model)
+    return {
+        scheme: quantize(floating(SCHEMES[scheme].graph), scheme, images if SCHEMES[scheme].calibrated else None)
+        for scheme in schemes
+    }
+
+
+def stock_files(model, images, schemes):
+    return {scheme: stock(model, scheme, images) for scheme in schemes}
+
+
+def floor_files(model, images, schemes):
+    return {
+        scheme: quantize(
+            convert(floor(model, SCHEMES[scheme].graph)), scheme, images if SCHEMES[scheme].calibrated else None
+        )
+        for scheme in schemes
+    }
+
+
+def make_files(name, model, folder, everything):
+    """({(kind, scheme): path}, {what: seconds}): every scheme afresh, or those that count, stock's from the folder."""
     images, paths, seconds = generated_images(model.input_shape[1:], IMAGES), {}, {}
-
-    def keep(kind, scheme, content):
-        paths[kind, scheme] = folder / f"{name}-{kind}-{scheme}.tflite"
-        paths[kind, scheme].write_bytes(content)
-
-    def ours():
-        floating = float_files(model)
-        for scheme, row in SCHEMES.items():
-            keep("ours", scheme, quantize(floating(row.graph), scheme, images if row.calibrated else None))
-
-    _, seconds["ours_fp32"] = timed(lambda: float_files(model)("float"))
-    _, seconds["keras_fp32"] = timed(lambda: keras_export(model))
-    _, seconds["ours_all"] = timed(ours)
-    seconds["stock_all"] = 0
-    for scheme in SCHEMES:
-        content, taken = timed(lambda scheme=scheme: stock(model, scheme, images))
-        seconds["stock_all"] += taken
-        keep("stock", scheme, content)
-    floors = {graph: convert(floor(model, graph)) for graph in GRAPHS}
-    for scheme in ("fp32", "int8"):
-        row = SCHEMES[scheme]
-        keep("floor", scheme, quantize(floors[row.graph], scheme, images if row.calibrated else None))
+    schemes = standard_schemes() if everything else TIMED
+    for kind, make in (("ours", our_files), ("stock", stock_files), ("floor", floor_files)):
+        wanted = [scheme for scheme in schemes if kind != "floor" or scheme in FLOORED]
+        own = {scheme: folder / f"{name}-{kind}-{scheme}.tflite" for scheme in wanted}
+        if everything or kind != "stock" or not all(path.exists() for path in own.values()):
+            made, seconds[f"{kind}_all"] = timed(lambda make=make, wanted=wanted: make(model, images, wanted))
+            for scheme, path in own.items():
+                path.write_bytes(made[scheme])
+        paths |= {(kind, scheme): path for scheme, path in own.items()}
     return paths, seconds
 
 
@@ -124,14 +150,15 @@ def ratio(ours, theirs, random):
 
 
 def latencies(paths, pairs):
-    """{"fp32": {"ours_ms", "stock_ms", "ratio", ...}} on one thread, files of one scheme taking turns."""
+    """{"fp32": {"ours_ms", "stock_ms", "over_stock", ...}} on one thread, files of one scheme taking turns."""
     random, found = np.random.default_rng(0), {}
-    for scheme in ("fp32", "dynamic", "int8"):
+    for scheme in TIMED:
         kinds = [kind for kind, other in paths if other == scheme]
         times = dict(zip(kinds, runtime.time_rounds([paths[kind, scheme] for kind in kinds], pairs), strict=True))
         found[scheme] = {f"{kind}_ms": round(float(np.median(taken)) / 1e6, 3) for kind, taken in times.items()}
-        for kind in set(kinds) - {"ours"}:
-            found[scheme][f"over_{kind}"] = ratio(times["ours"], times[kind], random)
+        for kind in kinds:
+            if kind != "ours":
+                found[scheme][f"over_{kind}"] = ratio(times["ours"], times[kind], random)
     return found
 
 
@@ -139,33 +166,36 @@ def counts(command, paths):
     """{"fp32": {"ours": millions, "stock": ...}} as `command FILE` prints them."""
     found = {}
     for (kind, scheme), path in paths.items():
-        if scheme != "fp16":
+        if scheme in TIMED:
             run = subprocess.run([*shlex.split(command), str(path)], capture_output=True, text=True, check=True)
             found.setdefault(scheme, {})[kind] = float(run.stdout.split()[-1])
     return found
 
 
-def measure(name, pairs, command):
-    """The record of one net."""
-    model = build(name)
-    with tempfile.TemporaryDirectory() as folder:
-        paths, seconds = make_files(name, model, Path(folder))
-        operators = {
-            f"{kind}-{scheme}": flatbuffer.count(flatbuffer.read(path.read_bytes()))
-            for (kind, scheme), path in paths.items()
-        }
-        for operator, number in STOCK_OPERATORS.get(name, {}).items():
-            assert operators["stock-fp32"][operator] == number, (operator, operators["stock-fp32"])
-        record = {
-            "seconds": seconds,
-            "bytes": {f"{kind}-{scheme}": path.stat().st_size for (kind, scheme), path in paths.items()},
-            "operators": operators,
-            "pairs": pairs,
-            "latency": latencies(paths, pairs),
-        }
-        if command:
-            record["millions_of_instructions"] = counts(command, paths)
-    return record
+def measure(name, parts, pairs, command, folder):
+    """{part: what was measured} of one net, its files in `folder`."""
+    model, found = build(name), {}
+    paths, seconds = make_files(name, model, folder, everything="times" in parts)
+    if "files" in parts:
+        found["files"] = stored(name, paths, command)
+    if "times" in parts:
+        _, seconds["ours_fp32"] = timed(lambda: float_files(model)("float"))
+        _, seconds["keras_fp32"] = timed(lambda: keras_export(model))
+        found["times"] = {"pairs": pairs, "seconds": seconds, "latency": latencies(paths, pairs)}
+    return found
+
+
+def stored(name, paths, command):
+    """What has no noise: bytes, operators, instructions."""
+    operators = {
+        f"{kind}-{scheme}": flatbuffer.count(flatbuffer.read(path.read_bytes()))
+        for (kind, scheme), path in paths.items()
+    }
+    for operator, number in STOCK_OPERATORS.get(name, {}).items():
+        assert operators["stock-fp32"][operator] == number, (operator, operators["stock-fp32"])
+    sizes = {f"{kind}-{scheme}": path.stat().st_size for (kind, scheme), path in paths.items()}
+    found = {"bytes": sizes, "operators": operators}
+    return found | ({"millions_of_instructions": counts(command, paths)} if command else {})
 
 
 def accuracy(limit):
@@ -190,50 +220,65 @@ def accuracy(limit):
     return found
 
 
-def write(kind, content):
-    today = datetime.date.today().isoformat()
+def write(name, parts):
+    """Puts the parts into the net's record, each with its date and machine; others that it has stay."""
+    path, today = RESULTS / f"export-{name}.json", datetime.date.today().isoformat()
     names = ("tensorflow", "keras", "ai-edge-litert", "ai-edge-quantizer")
-    common = {"benchmark": "export", "date": today, "machine": machine(), "versions": {n: version(n) for n in names}}
-    files.write_json(RESULTS / f"export-{kind}-{today}.json", common | content)
+    common = {"date": today, "machine": machine(), "versions": {each: version(each) for each in names}}
+    before = json.loads(path.read_text()) if path.exists() else {"benchmark": "export", "of": name}
+    files.write_json(path, before | {part: common | content for part, content in parts.items()})
 
 
 def table():
-    """Lines of the table in docs/rewriting.md, from the newest result of each net."""
+    """Lines of the table in docs/rewriting.md, from the record of each net."""
     columns, rows = [], {}
-    for name in NETS:
-        stored = sorted(RESULTS.glob(f"export-{name}-*.json"))
-        if stored:
+    for name in [name + end for name in NETS for end in ("", TRAINED)]:
+        path = RESULTS / f"export-{name}.json"
+        if path.exists():
             columns.append(name)
-            for label, value in figures(json.loads(stored[-1].read_text())):
-                rows.setdefault(label, {})[name] = value
+            for label, found in figures(json.loads(path.read_text())):
+                goals = dict(zip(NETS, GOALS.get(label, ()), strict=False))
+                rows.setdefault(label, {})[name] = cell(found, goals.get(name.removesuffix(TRAINED)))
     lines = ["| ours / the other | " + " | ".join(columns) + " |", "|---|" + "--:|" * len(columns)]
-    lines += [
-        f"| {label} | " + " | ".join(row.get(name, "–") for name in columns) + " |" for label, row in rows.items()
-    ]
+    lines += [f"| {label} | " + " | ".join(rows[label].get(name, "–") for name in columns) + " |"
+              for label in sorted(rows, key=[*GOALS, *rows].index)]  # fmt: skip
     return [line + "\n" for line in lines]
 
 
+def cell(found, goal):
+    """A figure with its goal: "0.91 ≤ 0.92 (...)", or "**0.93 > 0.92** (...)" where it was missed."""
+    value, median = f"{found['median']:.3f}", found["median"]
+    if goal is not None:
+        value = f"{value} ≤ {goal:.2f}" if median <= goal else f"**{value} > {goal:.2f}**"
+    if max(found.get("high", median) - median, median - found.get("low", median)) > WIDEST:
+        value += ", more pairs are needed"
+    return f"{value} ({found['text']})"
+
+
 def figures(record):
-    """(row, text) of each figure of one net's record."""
-    for scheme, found in record["latency"].items():
+    """(row, {"median", "text", "low" and "high" where it has an interval}) of each figure of one net's record."""
+    times, made = record.get("times", {}), record.get("files", {})
+    for scheme, found in times.get("latency", {}).items():
         for kind in ("stock", "floor"):
             if f"over_{kind}" in found:
                 span = found[f"over_{kind}"]
-                times = f"{found['ours_ms']:.3g} / {found[f'{kind}_ms']:.3g} ms"
-                yield (
-                    f"{scheme} latency / {kind}",
-                    f"{span['median']:.3f} ({span['low']:.3f}–{span['high']:.3f}; {times})",
-                )
-    for scheme, found in record.get("millions_of_instructions", {}).items():
+                both = f"{found['ours_ms']:.3g} / {found[f'{kind}_ms']:.3g} ms"
+                yield f"{scheme} latency / {kind}", span | {"text": f"{span['low']:.3f}–{span['high']:.3f}; {both}"}
+    for scheme, found in made.get("millions_of_instructions", {}).items():
         for kind in ("stock", "floor"):
             if kind in found:
-                text = f"{found['ours'] / found[kind]:.3f} ({found['ours']:.1f} / {found[kind]:.1f} M)"
-                yield f"{scheme} Arm instructions / {kind}", text
-    sizes = record["bytes"]
-    yield "int8 file / stock", f"{sizes['ours-int8'] / sizes['stock-int8']:.3f}"
-    seconds = record["seconds"]
-    yield "time to fp32 / Keras' litert export", f"{seconds['ours_fp32'] / seconds['keras_fp32']:.2f}"
-    yield "all four schemes / four stock conversions", f"{seconds['ours_all'] / seconds['stock_all']:.2f}"
+                yield f"{scheme} Arm instructions / {kind}", share(found["ours"], found[kind], "M")
+    if made:
+        sizes = {key: size / 1e6 for key, size in made["bytes"].items()}
+        yield "int8 file / stock", share(sizes["ours-int8"], sizes["stock-int8"], "MB")
+    if times:
+        seconds = times["seconds"]
+        yield "time to fp32 / Keras' litert export", share(seconds["ours_fp32"], seconds["keras_fp32"], "s")
+        yield "all four schemes / four stock conversions", share(seconds["ours_all"], seconds["stock_all"], "s")
+
+
+def share(ours, theirs, unit):
+    return {"median": ours / theirs, "text": f"{ours:.4g} / {theirs:.4g} {unit}"}
 
 
 def write_table():
@@ -242,11 +287,20 @@ def write_table():
     files.write_text(DOCUMENT, re.sub(f"(?s){start}.*?{end}", lambda _: MARKS[0] + "".join(table()) + MARKS[1], text))
 
 
+@contextlib.contextmanager
+def temporary():
+    with tempfile.TemporaryDirectory() as folder:
+        yield Path(folder)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--net", choices=NETS, action="append", help="default: all")
+    choices = [*NETS, *(name + TRAINED for name in NETS if name in CHECKPOINTS)]
+    parser.add_argument("--net", choices=choices, action="append", help="default: all but the trained ones")
+    parser.add_argument("--part", choices=PARTS, action="append", help="default: both")
     parser.add_argument("--pairs", type=int, default=60)
     parser.add_argument("--count", help="program that prints `FILE MILLIONS`")
+    parser.add_argument("--folder", type=Path, help="keeps the files; the stock converter's are taken again from it")
     parser.add_argument("--accuracy", action="store_true")
     parser.add_argument("--images", type=int, help="of the accuracy; default: all")
     parser.add_argument("--table", action="store_true")
@@ -255,10 +309,11 @@ def main():
         write("accuracy", {"nets": accuracy(arguments.images)})
     elif not arguments.table:
         for name in arguments.net or NETS:
-            record = measure(name, arguments.pairs, arguments.count)
-            write(name, record)
-            for label, text in figures(record):
-                print(f"{name}: {label}: {text}", flush=True)
+            with contextlib.nullcontext(arguments.folder) if arguments.folder else temporary() as folder:
+                parts = measure(name, arguments.part or PARTS, arguments.pairs, arguments.count, folder)
+            write(name, parts)
+            for label, found in figures(parts):
+                print(f"{name}: {label}: {found['median']:.3f} ({found['text']})", flush=True)
             keras.utils.clear_session()
     write_table()
 

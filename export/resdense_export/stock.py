@@ -1,5 +1,8 @@
 """What TensorFlow's converter makes of a model by itself: the twin that ours is compared with."""
 
+import contextlib
+import io
+
 import numpy as np
 
 from .quiet import native_stderr
@@ -13,7 +16,7 @@ def stock(model, scheme, calibration=None):
     """
     import tensorflow as tf
 
-    with native_stderr():
+    with native_stderr(), contextlib.redirect_stdout(io.StringIO()):  # it prints every variable that it saves
         converter = tf.lite.TFLiteConverter.from_keras_model(model)
         if scheme != "fp32":
             converter.optimizations = [tf.lite.Optimize.DEFAULT]
