@@ -7,6 +7,8 @@ from resdense_keras.data.images import RESIZE_RULE, resize_steps
 from . import environment
 from .conversion import INPUT, OUTPUT, SIGNATURE
 
+# docs/phone.md and the page warn with the same figure; a test compares it with benchmarks/results/phone-*.json.
+FLOAT16_IN_A_BROWSER = "4 to 5 times float32's time, measured in Chromium 150 on x86-64 (see LiteRT issue 9663)"
 MEANINGS = {True: "probabilities", False: "scores as the model gives them, not probabilities"}
 
 
@@ -84,7 +86,7 @@ def recommended(exports, float_layers=()):
         (
             "browser",
             ("fp32", "dynamic", "int8"),
-            lambda export: "float16 weights run about 20 times slower in the browser (LiteRT issue 9663)",
+            lambda export: f"float16 weights are slow in a browser: {FLOAT16_IN_A_BROWSER}",
         ),
         ("npu", ("int8",), lambda export: "NPUs run statically quantized int8 alone" + kept),
     )

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,6 +14,8 @@ from resdense_export.description import recommended
 from resdense_keras.data.images import decode, resize_steps
 
 from .conftest import NAMES
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -136,6 +139,17 @@ def test_only_files_that_are_there_are_recommended_and_never_the_stock_twins():
 
 def test_layers_that_stay_float_are_named_to_the_npu():
     assert "2 of its layers stay float" in recommended([export("int8")], ("a", "b"))["npu"]["reason"]
+
+
+def test_the_warning_against_float16_in_a_browser_is_what_was_measured():
+    (*_, newest) = sorted((ROOT / "benchmarks/results").glob("phone-*.json"))
+    rows = json.loads(newest.read_text())["files"]
+    times = {(row["net"], row["scheme"]): row["browser_ms"] for row in rows}
+    ratios = [times[net, "fp16"] / times[net, "fp32"] for net, scheme in times if scheme == "fp16"]
+    measured = f"{min(ratios):.0f} to {max(ratios):.0f} times"
+    assert measured in recommended([export("fp32")])["browser"]["reason"]
+    for text in ("docs/phone.md", "export/resdense_export/phone/page/measure.js"):
+        assert measured in (ROOT / text).read_text(), text
 
 
 # The card
