@@ -137,8 +137,9 @@ class App:
         """Takes one result: 201 when it stands in report.json on the disk, 200 where it stood there before."""
         if not self.rate.take():
             raise Refused(429, "too many results; wait a little", **{"retry-after": "2"})
-        result = results.parse(_json(await _body(request)))
+        content = _json(await _body(request))
         try:
+            result = results.parse(content)
             fresh = await run_in_threadpool(results.append, self.site, result)
         except results.Wrong as error:
             raise Refused(422, str(error)) from error

@@ -276,6 +276,16 @@ def test_no_json_and_no_number_is_refused(patient):
     assert len(measurements(patient.folder)) == 2
 
 
+def test_json_that_is_no_result_is_refused_with_the_rule_it_breaks(patient, make):
+    good = make.result(patient.folder)
+    rows = [good["files"][0] | {"median_ms": value} for value in (-1, 0, 1e9, None)]
+    for wrong in ({}, [], good | {"files": []}, *(good | {"files": [row]} for row in rows)):
+        status, _, said = patient.post(wrong)
+        assert status == 422 and b"wrong" in said, wrong
+    assert len(measurements(patient.folder)) == 2
+    assert patient.post(good)[0] == 201
+
+
 def test_too_many_results_have_to_wait_even_wrong_ones(patient, make):
     codes = [patient.post(b"{")[0] for _ in range(60)]
     assert codes[:20] == [400] * 20 and 429 in codes

@@ -10,7 +10,7 @@ const DOTS = 80;
 
 /** A logarithmic axis over all times: {place(ms), ticks}. */
 export function axis(rows) {
-  const times = rows.flatMap((row) => row.times);
+  const times = rows.flatMap((row) => row.times).filter((time) => time > 0); // a very coarse clock can give 0
   if (!times.length) return null;
   let low = Math.log10(Math.min(...times));
   let high = Math.log10(Math.max(...times));
@@ -32,7 +32,7 @@ export function drawStrip(svg, times, scale) {
   svg.setAttribute("preserveAspectRatio", "none");
   const grid = scale.ticks.map((tick) => line(scale.place(tick), 0, scale.place(tick), HEIGHT));
   const { median_ms, p10_ms, p90_ms } = summary(times);
-  const dots = times.slice(-DOTS).map((time, i) =>
+  const dots = times.slice(-DOTS).filter((time) => time > 0).map((time, i) =>
     make("rect", { x: scale.place(time) - 1.5, y: 4 + ((i * 7) % 22), width: 3, height: 3, class: "dot" }),
   );
   svg.replaceChildren(
