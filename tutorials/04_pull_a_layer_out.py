@@ -181,7 +181,7 @@ lesson.show(
 )
 
 # %% [markdown]
-# Bars are one standard deviation over draws and seeds. A slope: no single failure, a decline. It is *not* that the
+# Bars hold the middle two thirds of draws and seeds. A slope: no single failure, a decline. It is *not* that the
 # blocks are superfluous; two thirds fewer and most is lost.
 #
 # ## 4. The large run

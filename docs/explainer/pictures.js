@@ -139,7 +139,7 @@ function marker(kind, x, y, r, color, big) {
 function legend(series) {
   const entries = series.map(({ name, color, dash, mark }) => {
     const point = mark ? marker(mark, 14, 7, 4, color, false) : "";
-    return `<span><svg viewBox="0 0 28 14" style="width:28px;height:14px;display:inline-block;vertical-align:-2px" aria-hidden="true"><path d="M0 7H28" stroke="${color}" stroke-width="2.5" stroke-dasharray="${dash}"/>${point}</svg> ${name}</span>`;
+    return `<span class="entry"><svg viewBox="0 0 28 14" style="width:28px;height:14px;display:inline-block;vertical-align:-2px" aria-hidden="true"><path d="M0 7H28" stroke="${color}" stroke-width="2.5" stroke-dasharray="${dash}"/>${point}</svg> ${name}</span>`;
   });
   return `<figcaption class="legend">${entries.join(" &ensp; ")}</figcaption>`;
 }

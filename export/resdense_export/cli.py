@@ -28,6 +28,7 @@ app = typer.Typer(
 
 HELP = "`resdense --help` and `resdense COMMAND --help` list what there is"
 STOPPED = "what has its final name is whole; run the same command again"
+PHONE_STOPPED = "the results that phones sent are in report.json; run the same command to serve again"
 
 
 class Terminated(BaseException):
@@ -45,17 +46,21 @@ def main(arguments=None):
             warnings.showwarning = _warn
             code = app(_with_address(arguments), standalone_mode=False) or 0
         if code == 130:  # typer catches Ctrl-C and says nothing
-            _complain("stopped", STOPPED)
+            _complain("stopped", _after_stop(arguments))
     except (KeyboardInterrupt, Terminated) as stop:
         if debug:
             raise
         code = 143 if isinstance(stop, Terminated) else 130
-        _complain("stopped", STOPPED)
+        _complain("stopped", _after_stop(arguments))
     except Exception as error:
         if debug:
             raise
         code = _explain(error)
     sys.exit(code)
+
+
+def _after_stop(arguments):
+    return PHONE_STOPPED if arguments[:1] == ["phone"] else STOPPED
 
 
 def _with_address(arguments):

@@ -242,6 +242,7 @@ def _accuracy_over(axes, points, label, cost):
             offset = (5, -12) if family == "residual" else (-12, 7)
             axes.annotate(str(point.size), where, offset, textcoords="offset points", color=COLORS[family], fontsize=9)
     axes.set(xscale="log", xlabel=label)
+    axes.margins(x=0.1)  # room for the numbers beside the outermost points
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.xaxis.set_major_formatter("{x:g}")
     axes.xaxis.set_minor_locator(NullLocator())

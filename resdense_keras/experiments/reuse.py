@@ -171,7 +171,8 @@ def draw_maps(figure, found):
         image = place.imshow(values, cmap="cividis", vmin=0, vmax=np.nanmax(values[:-1]))
         place.set(title=title, xlabel="source (0: stem)")
         place.grid(False)
-        figure.colorbar(image, ax=place, shrink=0.75, label=label)
+        # Beside its map the label would read as the next map's axis.
+        figure.colorbar(image, ax=place, shrink=0.8, label=label, location="bottom")
     last = len(values) - 1
     layers = range(0, last, 4)
     axes[0].set(ylabel="reader (dense layer)", yticks=[*layers, last])

@@ -246,12 +246,12 @@ def _latency(report, figure):
     if not timed:
         return None
     shown = timed[:MAX_PANELS]
-    heights = [0.7 + 0.15 * (len(rows) + _groups(rows)) for _, rows in shown]
+    heights = [0.85 + 0.15 * (len(rows) + _groups(rows)) for _, rows in shown]
     every = figure.subplots(len(shown), squeeze=False, height_ratios=heights)[:, 0]
     for axes, (condition, rows) in zip(every, shown, strict=True):
         _latency_panel(axes, rows)
         axes.set_title(_shortened(condition.name, 48))
-        axes.set_xlabel(_shortened(f"milliseconds an image ({condition.details})", 64))
+        axes.set_xlabel(f"milliseconds an image\n{_shortened(condition.details, 64)}")
     if len(timed) > len(shown):
         every[-1].set_xlabel(f"{every[-1].get_xlabel()}\n{len(timed) - len(shown)} more are in the table")
     models = [model for model in report["models"] if any(model is row[0] for _, rows in shown for row in rows)]
@@ -328,12 +328,13 @@ def _device_panels(part, rows):
         for panel, value in zip(panels, (export["accuracy"], export["bytes"]), strict=True):
             if value is not None:
                 _device_point(panel, model, export, measurement["median_ms"], value)
+    for panel in panels:
+        panel.margins(0.12)  # before the axis of percentages keeps what it sees
     _percent_axis(panels[0], "y")
     panels[1].set_yscale("log")
     _size_axis(panels[1].yaxis)
     for panel, label in zip(panels, ("accuracy (%)", "file size"), strict=True):
         panel.set(xscale="log", xlabel="milliseconds", ylabel=label)
-        panel.margins(0.12)
         panel.xaxis.set_major_locator(LogLocator(10, subs=(1, 2, 5)))
         panel.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         panel.xaxis.set_minor_formatter(NullFormatter())

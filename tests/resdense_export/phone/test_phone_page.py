@@ -13,7 +13,9 @@ from PIL import Image, ImageOps
 
 from resdense_export import report as reports
 from resdense_export import runtime as litert
+from resdense_export.phone import reach
 from resdense_keras import files
+from resdense_keras.errors import RequestError
 
 CHROMIUM = Path("/usr/bin/chromium")
 FAKE_CAMERA = ("--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream")
@@ -202,6 +204,32 @@ def test_50_milliseconds_more_a_run_are_50_milliseconds_more_in_the_report(brows
     assert 45 <= after - before <= 60
 
 
+WHOLE_MILLISECONDS = """
+window.late = 0;
+const now = performance.now.bind(performance);
+performance.now = () => Math.floor(now() + late);
+"""
+BUSY_AT_FIRST = """
+let runs = 0;
+const run = CompiledModel.prototype.run;
+CompiledModel.prototype.run = function (...inputs) {
+  if (runs++ < 4) late += 60;
+  return run.apply(this, inputs);
+};
+"""
+
+
+def test_rounds_are_long_enough_for_the_clock_whatever_else_the_device_did(browser, server, exported):
+    with opened(browser, server.url) as page:
+        page.evaluate(WHOLE_MILLISECONDS)
+        patched(page, BUSY_AT_FIRST)
+        choose(page, f"{RESNET} fp32")
+        measure(page, "Coarse")
+    row = found(exported, "Coarse")[f"{RESNET}-fp32.tflite"]
+    assert row["clock_ms"] >= 1 and row["images_per_round"] > 1
+    assert row["p10_ms"] > 0
+
+
 HOTTER = SLOWER.replace("late += 50", "late += this.runs = (this.runs ?? 0) + 1")
 
 
@@ -314,6 +342,17 @@ def test_a_picture_of_the_camera_is_classified_by_two_files(browser, server):
         assert page.is_hidden("#video") and page.is_visible("#camera")
         assert page.locator("#pair strong").count() == 2  # the milliseconds of each
         assert page.complaints == []
+
+
+def test_the_camera_goes_out_with_the_tab(browser, server):
+    with opened(browser, server.url) as page:
+        page.click("#tab-try")
+        page.click("#camera")
+        page.wait_for_selector("#shoot:not([hidden])")
+        page.click("#tab-measure")
+        assert page.evaluate("document.querySelector('#video').srcObject.active") is False
+        page.click("#tab-try")
+        assert page.is_visible("#camera") and not page.is_visible("#video")
 
 
 def test_a_file_that_is_no_picture_is_said_to_be_none(browser, server):
@@ -475,7 +514,7 @@ def test_touched_things_are_as_large_as_a_finger(browser, server):
 
 
 def test_plain_http_on_the_network_is_labelled(browser, server):
-    """No address of this machine is an insecure one for a browser, so the page is told that it stands on one."""
+    """Also where this machine is on no network: the page is told that it stands on an insecure address."""
     with browser.new_context(viewport={"width": 360, "height": 800}) as context:
         context.add_init_script(
             "Object.defineProperty(self, 'isSecureContext', {get: () => false});"
@@ -486,9 +525,26 @@ def test_plain_http_on_the_network_is_labelled(browser, server):
         page.goto(server.url)
         page.wait_for_selector("#place option", state="attached")
         assert page.locator("#place option").all_inner_texts() == ["Processor, 1 thread"]
-        assert "Plain http: the browser keeps threads, WebGPU and the camera to itself" in page.inner_text("#abilities")
+        assert "Plain http: the browser gives no threads, no WebGPU, no camera" in page.inner_text("#abilities")
         if pictures := os.environ.get("RESDENSE_PICTURES"):
             page.screenshot(path=f"{pictures}/plain-http.png", full_page=True)
+
+
+def test_over_the_network_without_https_one_thread_is_measured_and_reported(browser, exported, litertjs, make):
+    try:
+        address = reach.lan_address()
+    except RequestError:
+        pytest.skip("this machine is on no network")
+    with make.serving(exported, "--runtime", litertjs, "--lan", address) as server, opened(browser, server.url) as page:
+        assert page.evaluate("[isSecureContext, crossOriginIsolated]") == [False, False]
+        assert page.locator("#place option").all_inner_texts() == ["Processor, 1 thread"]
+        page.click("#tab-try")
+        assert not page.is_visible("#camera")
+        page.click("#tab-measure")
+        choose(page, f"{RESNET} fp32")
+        measure(page, "Insecure")
+    row = found(exported, "Insecure")[f"{RESNET}-fp32.tflite"]
+    assert (row["secure_context"], row["cross_origin_isolated"], row["threads"]) == (False, False, 1)
 
 
 def test_without_token_or_runtime_the_page_says_what_to_do(browser, exported, make, monkeypatch, tmp_path):

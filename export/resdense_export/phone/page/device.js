@@ -54,15 +54,15 @@ export function explained(found, clock) {
       "Address",
       found.secure
         ? "Secure (https or localhost): the browser holds nothing back."
-        : "Plain http: the browser keeps threads, WebGPU and the camera to itself; --usb or --https opens them.",
+        : "Plain http: the browser gives no threads, no WebGPU, no camera. Start with -\u2060-\u2060https or -\u2060-\u2060usb to have them.",
     ],
     [
       "Threads",
       found.threads > 1
-        ? `Up to ${found.threads}. An app would use as many.`
+        ? `Up to ${found.threads}: choose under "Run on".`
         : found.isolated
           ? "One: this device shows one core."
-          : "One alone, so nets run slower than an app would run them.",
+          : "One alone. An app may use more.",
     ],
     [
       "WebGPU",
@@ -70,6 +70,6 @@ export function explained(found, clock) {
         ? "Available. Times include the way of the picture to the GPU and of the answer back."
         : "Not available here: all is measured on the processor.",
     ],
-    ["Clock", `Steps of ${clock.toPrecision(2)} ms. Rounds are made long enough for it.`],
+    ["Clock", `Steps of ${clock.toPrecision(2)} ms. Where one image is too quick for it, a round times several.`],
   ];
 }

@@ -58,6 +58,7 @@ function chooseTabs() {
       tab.setAttribute("aria-selected", number === chosen);
       tab.tabIndex = number === chosen ? 0 : -1;
       show(byId(TABS[number]), number === chosen);
+      if (number !== chosen) tab.dispatchEvent(new Event("left"));
     }
     if (focus) tabs[chosen].focus();
     if (TABS[chosen] === "compare") showCompare().catch((error) => problem(error.message));

@@ -140,14 +140,14 @@ class Strip {
   draw(row, scale) {
     const { median_ms, p10_ms, p90_ms } = summary(row.times);
     this.median.textContent = milliseconds(median_ms);
-    this.facts.textContent = `${significant(p10_ms)} to ${significant(p90_ms)}, loaded in ${milliseconds(row.load_ms)}, first run ${milliseconds(row.first_ms)}`;
+    this.facts.textContent = `${significant(p10_ms)} to ${milliseconds(p90_ms)}, loaded in ${milliseconds(row.load_ms)}, first run ${milliseconds(row.first_ms)}`;
     drawStrip(this.svg, row.times, scale);
   }
 
   finish(row) {
     const { golden, images_per_round, accelerator } = row.record;
     const more = [];
-    if (images_per_round > 1) more.push(`rounds of ${images_per_round} images, for the clock is coarse`);
+    if (images_per_round > 1) more.push(`${images_per_round} images a round`);
     if (accelerator !== row.net.requested) more.push(`ran on ${accelerator}, not ${row.net.requested}`);
     if (golden?.right !== null && golden) more.push(`${golden.right} of ${golden.images} known images right`);
     if (golden && !row.account.wrong) more.push("answers as on the computer");

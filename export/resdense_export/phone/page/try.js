@@ -19,6 +19,7 @@ export function showTry(catalog) {
   for (const side of sides) side.select.addEventListener("change", classify);
   byId("photo").addEventListener("change", async ({ target }) => {
     if (!target.files.length) return;
+    closeCamera();
     try {
       picture = await decode(target.files[0]);
       await classify();
@@ -26,7 +27,8 @@ export function showTry(catalog) {
       byId("tried").textContent = "This file is no image that this browser reads.";
     }
   });
-  show(byId("camera"), Boolean(navigator.mediaDevices?.getUserMedia));
+  byId("tab-try").addEventListener("left", closeCamera);
+  closeCamera();
   byId("camera").addEventListener("click", openCamera);
   byId("shoot").addEventListener("click", async () => {
     picture = await createImageBitmap(byId("video"));
@@ -42,6 +44,7 @@ async function openCamera() {
     byId("tried").textContent = `No camera: ${error.message}`;
     return;
   }
+  if (byId("try").hidden) return closeCamera(); // the person went elsewhere before the browser's question was answered
   byId("video").srcObject = stream;
   await byId("video").play();
   for (const [id, shown] of [["video", true], ["shoot", true], ["camera", false]]) show(byId(id), shown);
@@ -49,7 +52,9 @@ async function openCamera() {
 
 function closeCamera() {
   stream?.getTracks().forEach((track) => track.stop());
-  for (const [id, shown] of [["video", false], ["shoot", false], ["camera", true]]) show(byId(id), shown);
+  stream = null;
+  const available = Boolean(navigator.mediaDevices?.getUserMedia);
+  for (const [id, shown] of [["video", false], ["shoot", false], ["camera", available]]) show(byId(id), shown);
 }
 
 async function look(sides) {
@@ -58,7 +63,7 @@ async function look(sides) {
   try {
     await load("wasm", 1);
     for (const side of sides) await side.classify(picture);
-    status.textContent = "Each took one run after one that is not counted, on one thread of the processor.";
+    status.textContent = "The time of one run, after one that is not counted, on one thread of the processor.";
   } catch (error) {
     status.textContent = `It did not work: ${error.message}`;
   }
