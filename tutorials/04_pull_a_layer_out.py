@@ -146,6 +146,7 @@ assert lesion_study.width_of_the_head("dense") == 88  # see "What this does not 
 # %%
 SHARES = (1 / 9, 1 / 3, 2 / 3)
 together = {}
+print("test accuracy, mean ± standard deviation over draws and seeds:")
 for name in small_nets.CONNECTIONS:
     count = 18 if name == "dense" else 9
     counts = [round(share * count) for share in SHARES]
@@ -181,8 +182,8 @@ lesson.show(
 )
 
 # %% [markdown]
-# Bars hold the middle two thirds of draws and seeds. A slope: no single failure, a decline. It is *not* that the
-# blocks are superfluous; two thirds fewer and most is lost.
+# Marks are medians, bars hold the middle two thirds of draws and seeds. A slope: no single failure, a decline. It is
+# *not* that the blocks are superfluous; two thirds fewer and most is lost.
 #
 # ## 4. The large run
 

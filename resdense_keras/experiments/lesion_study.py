@@ -95,18 +95,17 @@ def draw_together(figure, found, shares):
 
     Args:
         figure: Empty matplotlib Figure.
-        found: {connection: (shares, draws) array}; bars hold the middle two thirds of draws and seeds, which a
-            standard deviation would draw beyond 100 %.
+        found: {connection: (shares, draws) array}; marks are medians and bars hold the middle two thirds of draws
+            and seeds: a mean and a standard deviation would reach beyond 100 %.
         shares: Share of the blocks, one of each row.
     """
     axes = figure.subplots()
     for shift, (name, accuracies) in zip((-1.2, -0.4, 0.4, 1.2), found.items(), strict=False):
-        mean = 100 * accuracies.mean(axis=1)
-        low, high = np.percentile(100 * accuracies, (100 / 6, 500 / 6), axis=1)
-        spread = np.maximum((mean - low, high - mean), 0)  # a far draw can pull the mean out of the middle
-        axes.errorbar(100 * np.array(shares) + shift, mean, spread, label=name, capsize=4, **small_nets.LOOKS[name])
+        low, middle, high = np.percentile(100 * accuracies, (100 / 6, 50, 500 / 6), axis=1)
+        spread = (middle - low, high - middle)
+        axes.errorbar(100 * np.array(shares) + shift, middle, spread, label=name, capsize=4, **small_nets.LOOKS[name])
     axes.axhline(10, color="#595f69", linewidth=1)
-    axes.annotate("guessing", (0.01, 11), xycoords=("axes fraction", "data"), fontsize=9)
+    axes.annotate("guessing", (0.55, 9), xycoords=("axes fraction", "data"), va="top", fontsize=9)
     axes.set(xlabel="blocks taken out (%)", ylabel="test accuracy (%)", ylim=(0, 104))
     axes.legend()
 
