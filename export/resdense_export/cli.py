@@ -27,6 +27,7 @@ app = typer.Typer(
 )
 
 HELP = "`resdense --help` and `resdense COMMAND --help` list what there is"
+PIPE_COLUMNS = 500
 STOPPED = "what has its final name is whole; run the same command again"
 PHONE_STOPPED = "the results that phones sent are in report.json; run the same command to serve again"
 
@@ -124,7 +125,8 @@ def _quiet_tensorflow():
 def _print_table(table):
     from rich.console import Console
 
-    Console().print(table)
+    # Into a pipe or a file a line is as long as it is, so that names stay whole.
+    Console(width=None if sys.stdout.isatty() else PIPE_COLUMNS).print(table)
 
 
 def _print_json(value):

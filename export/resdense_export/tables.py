@@ -2,6 +2,8 @@
 
 from rich.table import Table
 
+from .report import units
+
 
 def columns(*columns):
     """Columns by name; a ">" in front aligns numbers to the right."""
@@ -13,14 +15,16 @@ def columns(*columns):
 
 def nets(rows):
     """What `resdense models` lists."""
-    table = columns("name", "family", ">parameters", ">MACs", ">activations", ">input", ">classes", "weights")
+    table = columns("name", ">parameters", ">MACs", ">activations", ">input", ">classes", "weights")
+    for column in table.columns[:-1]:
+        column.no_wrap = True  # a name is there to be copied; 80 characters hold all of them
+    table.pad_edge, table.padding = False, (0, 1, 0, 0)
     for row in rows:
         table.add_row(
             row["name"],
-            row["family"],
-            f"{row['parameters'] / 1e6:.2f} M",
-            f"{row['macs'] / 1e9:.3f} G",
-            f"{row['activation_bytes'] / 2**20:.1f} MiB",
+            units.short(row["parameters"]),
+            units.short(row["macs"]),
+            units.size(row["activation_bytes"]),
             "x".join(str(size or "any") for size in row["input_shape"]),
             str(row["classes"] or ""),
             ", ".join(row["weights"]),
@@ -43,7 +47,7 @@ def timings(rows):
         table.add_row(
             row["file"],
             f"{row['bytes']:,}",
-            *(f"{row[key]:.3f}" for key in ("median_ms", "p10_ms", "p90_ms")),
+            *(units.significant(row[key]) for key in ("median_ms", "p10_ms", "p90_ms")),
             f"{row['drift']:.2f}",
         )
     return table

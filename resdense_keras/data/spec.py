@@ -65,7 +65,7 @@ def _read(spec, size, on_bad_image):
         return _of_size(spec, read_npz(path), size)
     if path.suffix == ".npz" or len(path.parts) > 1:
         raise RequestError(f"no file or folder {str(spec)!r}", "check the path; it is taken from the working folder")
-    raise unknown("data spec", spec, [*NAMED, "FILE.npz", "FOLDER"])
+    raise unknown("data spec", spec, [*NAMED, "the path of a .npz file", "the path of a folder of class folders"])
 
 
 def _height_width(image_size):

@@ -246,7 +246,14 @@ def test_models_lists_what_can_be_built(resdense):
         *("name", "family", "parameters", "trainable", "macs", "activation_bytes", "input_shape", "classes", "weights")
     }
     code, out, _ = resdense("models", "resnet20")
-    assert code == 0 and "resnet20" in out and "0.041 G" in out
+    assert code == 0 and "resnet20" in out and "40.6" in out
+
+
+def test_every_net_has_a_line_that_begins_with_its_whole_name(resdense):
+    import resdense_keras
+
+    _, out, _ = resdense("models")
+    assert [line.split()[0] for line in out.splitlines()] == ["name", *resdense_keras.list_models()]
 
 
 def test_models_counts_a_changed_net(resdense):
