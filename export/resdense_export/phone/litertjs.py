@@ -25,6 +25,8 @@ PACKAGES = {
     "@litertjs/core": "a97660833e9e7e1063c95e12016718881240b14f7438728a2f62785e912d30fd",
     "@litertjs/wasm-utils": "ce2a1f8379c067be49e59752e5a7f40db6be09f6e497f0f11e59f17b515366a7",
 }
+# npm waits 10 and 20 seconds between tries, and without a network the page would say nothing for over a minute.
+RETRY = ("--fetch-retry-mintimeout=1000", "--fetch-retry-maxtimeout=5000")
 SECONDS = 300  # for npm to fetch 12 MB
 HOW = f"run `npm ci --omit=dev` in a copy of {PAGE}, and give that copy as --runtime"
 
@@ -121,11 +123,12 @@ async def _packed(npm, package):
     """Bytes of the package's tarball; npm ends with the task that waits for it."""
     with tempfile.TemporaryDirectory() as folder:
         process = await asyncio.create_subprocess_exec(
-            *(npm, "pack", f"{package}@{VERSION}", "--ignore-scripts", "--pack-destination", folder),
+            *(npm, "pack", f"{package}@{VERSION}", "--ignore-scripts", "--pack-destination", folder, *RETRY),
             cwd=folder,
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.DEVNULL,
             stderr=asyncio.subprocess.PIPE,
+            start_new_session=True,  # a Ctrl-C is for this program, which ends npm itself
         )
         try:
             _, said = await asyncio.wait_for(process.communicate(), SECONDS)
