@@ -133,7 +133,7 @@ def calibrate(float_tflite, images, scheme="int8"):
     images = np.asarray(images)
     check_calibration(images, input_shape(float_tflite))
     with _explained(scheme):
-        ranges = _calibrate(_tool(float_tflite, SCHEMES[scheme].recipe), images)
+        ranges = _calibrate(float_tflite, SCHEMES[scheme].recipe, images)
     return share_ranges(ranges, flatbuffer.read(float_tflite)[0])
 
 
@@ -208,16 +208,22 @@ def _tool(float_tflite, recipe):
     return quantizer.Quantizer(float_tflite, list(recipe))
 
 
-def _calibrate(tool, images):
-    """{tensor name: its range}, a moving average over `images` of each one's smallest and largest value.
+def _calibrate(float_tflite, recipe, images):
+    """{tensor name: its range}, each one's smallest and largest value over all `images`.
 
-    LiteRT's own profiler collects them: the same ranges as the tool's default of copying every tensor out to Python,
-    in a seventh of the time. One thread, so that the file is the same on every machine of a kind.
+    The tool's default is a moving average, which forgets all but the last images and cuts off what they lack
+    (benchmarks/calibrations.py). LiteRT's own profiler collects the values, in a seventh of the time that copying every
+    tensor out to Python takes. One thread, so that the file is the same on every machine of a kind.
     """
-    from ai_edge_quantizer.calibrator import CalibrationMode
+    from ai_edge_quantizer import calibrator, recipe_manager
+    from ai_edge_quantizer.utils import qsv_utils
 
-    samples = [{INPUT: image[np.newaxis].astype(np.float32)} for image in images]
-    return tool.calibrate({SIGNATURE: samples}, num_threads=1, mode=CalibrationMode.CALIBRATION_PROFILER_BASED)
+    manager = recipe_manager.RecipeManager()
+    manager.load_quantization_recipe(list(recipe))
+    profiler = calibrator.CalibrationMode.CALIBRATION_PROFILER_BASED
+    tool = calibrator.Calibrator(float_tflite, 1, profiler, qsv_utils.min_max_update)
+    tool.calibrate({SIGNATURE: [{INPUT: image[np.newaxis].astype(np.float32)} for image in images]}, manager)
+    return tool.get_model_qsvs()
 
 
 @contextlib.contextmanager

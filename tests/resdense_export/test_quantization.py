@@ -159,6 +159,16 @@ def test_unknown_scheme_names_the_nearest(float_files):
     assert "int8" in error.value.hint
 
 
+def test_ranges_reach_the_extremes_of_all_images_in_any_order(float_files, training_images):
+    images = training_images[0][: 2 * MIN_CALIBRATION]
+    first, backwards = (calibrate(float_files["dense"], each) for each in (images, images[::-1]))
+    part = calibrate(float_files["dense"], images[:MIN_CALIBRATION])
+    assert len(first) > 10 and first.keys() == backwards.keys()
+    for name in first:
+        assert first[name]["min"] == backwards[name]["min"] <= part[name]["min"]
+        assert first[name]["max"] == backwards[name]["max"] >= part[name]["max"]
+
+
 def test_dense_block_has_one_range_and_no_requantization(float_files, calibration):
     ranges = calibrate(float_files["dense"], calibration)
     graph = flatbuffer.read(float_files["dense"])[0]

@@ -1,0 +1,108 @@
+"""How an int8 file's ranges are best learnt: four ways, judged on training images that none of them saw.
+
+    RESDENSE_CIFAR10=cifar10.npz RESDENSE_CHECKPOINTS=DIR python benchmarks/calibrations.py    # 10 minutes on 2 cores
+
+The trained DenseNet-BC-100-12: the mean distance of the int8 file's probabilities from the float file's, and the share
+of answers that change. No test image is looked at. Writes benchmarks/results/ and the table of docs/rewriting.md.
+"""
+
+import argparse
+import copy
+import datetime
+import os
+import re
+import tempfile
+from pathlib import Path
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+import numpy as np
+from ai_edge_quantizer.calibrator import CalibrationMode
+from checkpoints import load
+
+from resdense_export import environment, flatbuffer, quantization, runtime
+from resdense_export.bundle import CALIBRATION, held_out
+from resdense_export.rewriting import float_files
+from resdense_keras import data, files
+
+NET = "densenet_bc100_12"
+ROOT = Path(__file__).parents[1]
+DOCUMENT, RESULTS = ROOT / "docs" / "rewriting.md", ROOT / "benchmarks" / "results"
+MARKS = ("<!-- table: python benchmarks/calibrations.py -->\n", "<!-- end of calibrations -->\n")
+MSE = tuple(  # weights whose squared error is smallest, instead of those that reach the largest one
+    rule | {"algorithm_key": "MSE"} if rule["operation"] == "*" else rule for rule in quantization._INT8_RECIPE
+)
+
+
+def moving_average(floating, images):
+    """Ranges by the quantizer's own default."""
+    samples = [{quantization.INPUT: image[np.newaxis].astype(np.float32)} for image in images]
+    with quantization._explained("int8"):
+        tool = quantization._tool(floating, quantization._INT8_RECIPE)
+        mode = CalibrationMode.CALIBRATION_PROFILER_BASED
+        return tool.calibrate({quantization.SIGNATURE: samples}, num_threads=1, mode=mode)
+
+
+def narrowed(ranges, factor):
+    return {
+        name: found and found | {"min": found["min"] * factor, "max": found["max"] * factor}
+        for name, found in ranges.items()
+    }
+
+
+def files_of(floating, images):
+    """{way: bytes of the int8 file}, without the sharing of tables, which changes no answer."""
+    graph = flatbuffer.read(floating)[0]
+    extremes = quantization.calibrate(floating, images)
+    ways = {
+        "moving average, the tool's default": (
+            quantization.share_ranges(moving_average(floating, images), graph),
+            quantization._INT8_RECIPE,
+        ),
+        "smallest and largest value": (extremes, quantization._INT8_RECIPE),
+        "the same times 0.9": (narrowed(extremes, 0.9), quantization._INT8_RECIPE),
+        "smallest and largest, weights by MSE": (extremes, MSE),
+    }
+    for way, (ranges, recipe) in ways.items():
+        with quantization._explained("int8"):
+            tool = quantization._tool(floating, recipe)
+            yield way, bytes(tool.quantize(copy.deepcopy(ranges), enable_progress_report=False).quantized_model)
+
+
+def answers(content, images):
+    with tempfile.NamedTemporaryFile(suffix=".tflite") as file:
+        file.write(content)
+        file.flush()
+        return runtime.run(file.name, images)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--images", type=int, default=2000)
+    count = parser.parse_args().images
+    dataset = data.load(os.environ["RESDENSE_CIFAR10"])
+    chosen, calibration = data.calibration(dataset, CALIBRATION, 0)
+    images = held_out(dataset, chosen, 0)[1][:count]
+    floating, rows = float_files(load(NET))("int8"), {}
+    expected = answers(floating, images)
+    for way, content in files_of(floating, calibration):
+        found = answers(content, images)
+        rows[way] = {
+            "distance": round(float(np.abs(found - expected).mean()), 6),
+            "changed": float((found.argmax(axis=1) != expected.argmax(axis=1)).mean()),
+        }
+        print(way, rows[way], flush=True)
+    today = datetime.date.today().isoformat()
+    result = {"benchmark": "calibrations", "date": today, "versions": environment.versions(), "model": NET}
+    files.write_json(RESULTS / f"calibrations-{today}.json", result | {"training_images": len(images), "ways": rows})
+    lines = ["| ranges | distance | changed |\n", "|---|--:|--:|\n"]
+    lines += [
+        f"| {way} | {1e3 * row['distance']:.2f}e-3 | {100 * row['changed']:.2f} % |\n" for way, row in rows.items()
+    ]
+    start, end = (re.escape(mark) for mark in MARKS)
+    text = MARKS[0] + "".join(lines) + MARKS[1]
+    files.write_text(DOCUMENT, re.sub(f"(?s){start}.*?{end}", lambda _: text, DOCUMENT.read_text()))
+
+
+if __name__ == "__main__":
+    main()
