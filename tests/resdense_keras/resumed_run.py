@@ -1,6 +1,6 @@
 """Not a test: trains one small net twice in this process, once through and once cut off at the saves named.
 
-    python resumed_run.py DATA.npz FOLDER SAVE...     # prints the differences as JSON
+    python resumed_run.py DATA.npz FOLDER PRECISION SAVE...     # prints the differences as JSON
 
 A process of its own, because TensorFlow's determinism holds for a process.
 """
@@ -21,12 +21,12 @@ class Cut(BaseException):
     """The process is gone: nothing after it is run, as by SIGKILL."""
 
 
-def main(data, folder, *cuts):
+def main(data, folder, precision, *cuts):
     through, cut = Path(folder) / "through", Path(folder) / "cut"
-    run(data, through)
+    run(data, through, precision=precision)
     for save in map(int, cuts):
-        cut_off_after(save, lambda: run(data, cut, resume=True))
-    run(data, cut, resume=True)
+        cut_off_after(save, lambda: run(data, cut, precision=precision, resume=True))
+    run(data, cut, precision=precision, resume=True)
     print(json.dumps({"states": differing(through, cut), "metrics": [metrics(through), metrics(cut)]}))
 
 

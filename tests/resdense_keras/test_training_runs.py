@@ -201,13 +201,32 @@ def test_a_signal_saves_before_it_is_handed_on(npz, tmp_path, monkeypatch, numbe
 @pytest.mark.parametrize("cuts", [("3", "5", "6"), ("4",)], ids=["anywhere", "before the last, smaller batch"])
 def test_a_run_that_is_cut_off_between_any_two_writes_ends_in_the_same_state(npz, tmp_path, cuts):
     """With dropout, mixing, a cosine and determinism; saves 3 and 12 are mid-epoch, 7 is the best before its state."""
+    check_resumed_run(npz, tmp_path, "float32", cuts)
+
+
+def check_resumed_run(npz, folder, precision, cuts):
     result = subprocess.run(
-        [sys.executable, RESUMED_RUN, npz, tmp_path, *cuts], capture_output=True, text=True, timeout=600
+        [sys.executable, RESUMED_RUN, npz, folder, precision, *cuts], capture_output=True, text=True, timeout=600
     )
     assert result.returncode == 0, result.stderr
     found = json.loads(result.stdout)
     assert found["states"] == []
     assert found["metrics"][0] == found["metrics"][1] and len(found["metrics"][0]) == 3
+
+
+@pytest.mark.slow
+def test_a_run_in_bfloat16_goes_on_to_the_same_bits_and_leaves_a_float32_net_that_exports(npz, tmp_path):
+    import keras
+
+    check_resumed_run(npz, tmp_path, "mixed_bfloat16", ["4"])
+    config = read_config(tmp_path / "cut" / "config.yaml")
+    assert config["precision"] == "mixed_bfloat16"
+    path = tmp_path / "cut" / "model.keras"
+    assert {layer.dtype_policy.name for layer in keras.saving.load_model(path).layers} == {"float32"}
+    bundle = tmp_path / "bundle"
+    export = [sys.executable, "-m", "resdense_export", "export", path, "--schemes", "fp32", "--out", bundle]
+    subprocess.run(export, check=True, capture_output=True)
+    assert len(list(bundle.glob("*-fp32.tflite"))) == 1
 
 
 @pytest.mark.slow
