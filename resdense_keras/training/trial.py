@@ -16,9 +16,10 @@ def choose_jit(training, steps):
     kept = [variable.numpy() for variable in training.variables]
     try:
         training.jit = False
-        first, plain = _time(training)
+        first, plain = _time(training, 1)
         if plain * steps < WORTH * first:
             return False, "off (the training is too short for a trial)"
+        _, plain = _time(training)
         training.jit = True
         try:
             _, compiled = _time(training)
@@ -32,10 +33,10 @@ def choose_jit(training, steps):
             variable.assign(value)
 
 
-def _time(training):
-    """(seconds of the first step, median seconds of the next STEPS)."""
+def _time(training, steps=STEPS):
+    """(seconds of the first step, median seconds of the next `steps`)."""
     batch, seconds = training.example(), []
-    for _ in range(1 + STEPS):
+    for _ in range(1 + steps):
         begun = time.perf_counter()
         training.step(batch)
         seconds.append(time.perf_counter() - begun)
