@@ -92,8 +92,8 @@ class Run:
                 variable.assign(value)
 
     def _one_step(self, values, images, labels, key):
-        """One training step on images (B, H, W, C) uint8: shifted and mirrored as the papers do."""
-        if "shift" in self.recipe.augment:
+        """One training step on images (B, H, W, C) uint8, shifted and mirrored: what is left open is black."""
+        if {"shift", "reflect"} & set(self.recipe.augment):
             images = jax.vmap(_shift_and_mirror)(images, jax.random.split(key, len(images)))
         targets = jax.nn.one_hot(labels, self.model.output_shape[-1])
         return self.model.train_step(values, (images.astype("float32"), targets))

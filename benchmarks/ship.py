@@ -70,7 +70,8 @@ def command(config, spec):
     """The command line that starts such a run: the recipe `fast` and what was changed of it."""
     usual = training.recipe("fast", config["model"]).as_dict()
     changed = {name: value for name, value in config["recipe"].items() if value != usual[name]}
-    flags = "".join(f" --{name.replace('_', '-')} {value}" for name, value in changed.items())
+    text = {name: ",".join(value) if isinstance(value, list) else value for name, value in changed.items()}
+    flags = "".join(f" --{name.replace('_', '-')} {value}" for name, value in text.items())
     return f"resdense train {config['model']} --data {spec} --recipe fast{flags} --held-out {config['held_out']}"
 
 

@@ -215,7 +215,7 @@ def train(
     weight_decay: Annotated[float | None, typer.Option("--weight-decay")] = None,
     label_smoothing: Annotated[float | None, typer.Option("--label-smoothing")] = None,
     augment: Annotated[
-        str | None, typer.Option("--augment", help="Of crop,shift,mirror,randaugment,mixup,cutmix; none.")
+        str | None, typer.Option("--augment", help="Of crop,shift,reflect,mirror,randaugment,mixup,cutmix; none.")
     ] = None,
     weights: Annotated[str | None, typer.Option("--weights", help="A set of weights by name, or a file.")] = None,
     freeze: Annotated[

@@ -71,10 +71,11 @@ def pipeline(
     return batches.apply(tf.data.experimental.assert_cardinality(left)).prefetch(tf.data.AUTOTUNE)
 
 
-def shift_and_mirror(pad=4, mirror=True):
+def shift_and_mirror(pad=4, mirror=True, reflect=False):
     """The augmentation of the CIFAR papers, for `pipeline`: a shift of up to `pad` pixels, every second image mirrored.
 
-    What a shift leaves open is black. Digits and other writing must not be mirrored.
+    What a shift leaves open is black, or with `reflect` the image beside it mirrored, which keeps the statistics of
+    batch norms nearer to those of whole images. Digits and other writing must not be mirrored as a whole.
     """
 
     def augment(images, keys):
@@ -83,7 +84,8 @@ def shift_and_mirror(pad=4, mirror=True):
         rows, columns = down + tf.range(height), right + tf.range(width)  # (B, H), (B, W)
         if mirror:
             columns = tf.where(keys[:, 1:] % 2 == 0, columns, columns[:, ::-1])
-        padded = tf.pad(images, [[0, 0], [pad, pad], [pad, pad], [0, 0]])  # (B, H + 2 pad, W + 2 pad, C)
+        around = [[0, 0], [pad, pad], [pad, pad], [0, 0]]
+        padded = tf.pad(images, around, "REFLECT" if reflect else "CONSTANT")  # (B, H + 2 pad, W + 2 pad, C)
         return tf.gather(tf.gather(padded, rows, axis=1, batch_dims=1), columns, axis=2, batch_dims=1)
 
     return augment

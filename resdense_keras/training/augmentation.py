@@ -24,9 +24,9 @@ def augment(recipe, dataset):
     if "crop" in recipe.augment and dataset.train.paths is None:
         steps.append(crop)
     mirror = "mirror" in recipe.augment and dataset.spec not in UNMIRRORED
-    shift = max(1, dataset.image_shape[0] // SHIFT) if "shift" in recipe.augment else 0
+    shift = max(1, dataset.image_shape[0] // SHIFT) if {"shift", "reflect"} & set(recipe.augment) else 0
     if mirror or shift:
-        steps.append(shift_and_mirror(pad=shift, mirror=mirror))
+        steps.append(shift_and_mirror(pad=shift, mirror=mirror, reflect="reflect" in recipe.augment))
     if "randaugment" in recipe.augment:
         steps.append(rand_augment())
 

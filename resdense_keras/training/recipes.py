@@ -6,7 +6,7 @@ from pathlib import Path
 from ..errors import RequestError, unknown
 
 SCHEDULES = ("cosine", "linear", "steps")
-AUGMENTATIONS = ("crop", "shift", "mirror", "randaugment", "mixup", "cutmix")
+AUGMENTATIONS = ("crop", "shift", "reflect", "mirror", "randaugment", "mixup", "cutmix")
 
 
 def _check_number(name, value, low, high):
@@ -24,7 +24,8 @@ class Recipe:
         warmup: The warm-up as a share of the whole, so that a shorter run keeps the shape.
         weight_decay: The papers': L2 added to the gradient, of convolution and dense kernels only.
         label_smoothing: The share of a label that is spread over all classes.
-        augment: What happens to training images, of AUGMENTATIONS; see `augmentation`.
+        augment: What happens to training images, of AUGMENTATIONS; see `augmentation`. "reflect" is "shift" with the
+            image beside it mirrored, where that leaves black.
     """
 
     epochs: int
@@ -97,7 +98,7 @@ TABLE = {
         "nesterov": (True, _PAGE),
         "weight_decay": (5e-4, _PAGE),
         "label_smoothing": (0.1, "Szegedy et al. 2016, arXiv:1512.00567, section 7"),
-        "augment": (("shift", "mirror"), _HE),
+        "augment": (("reflect", "mirror"), _PAGE),
     },
     "paper-resnet": {
         "epochs": (182, f"{_HE}: 64,000 steps of 128 of 45,000 images"),

@@ -95,27 +95,28 @@ def test_each_epoch_augments_otherwise(split):
         assert changed > COUNT // 2
 
 
-def shifted(image, down, right, mirror):
-    """The definition, in NumPy: content moves by (-down, -right), what is left open is 0, then the mirror."""
+def shifted(image, down, right, mirror, reflect):
+    """The definition, in NumPy: content moves by (-down, -right), what is left open is 0 or mirrored; the mirror."""
     pad = max(abs(down), abs(right))
-    wide = np.pad(image, ((pad, pad), (pad, pad), (0, 0)))
+    wide = np.pad(image, ((pad, pad), (pad, pad), (0, 0)), "reflect" if reflect else "constant")
     cut = wide[pad + down : pad + down + image.shape[0], pad + right : pad + right + image.shape[1]]
     return cut[:, ::-1] if mirror else cut
 
 
 @pytest.mark.parametrize("mirror", [True, False])
-@pytest.mark.parametrize("traced", [True, False])
-def test_augmented_images_are_shifts_and_mirrors_of_all_kinds(mirror, traced):
+@pytest.mark.parametrize(("traced", "reflect"), [(True, False), (False, False), (True, True)])
+def test_augmented_images_are_shifts_and_mirrors_of_all_kinds(mirror, traced, reflect):
     """Called directly and inside tf.data, because the two differ."""
     pad, count = 1, 400
     image = IMAGES[0]
     kinds = {
-        shifted(image, down, right, flip).tobytes(): (down, right, flip)
+        shifted(image, down, right, flip, reflect).tobytes(): (down, right, flip)
         for down, right in itertools.product((-1, 0, 1), repeat=2)
         for flip in ([False, True] if mirror else [False])
     }
     _, keys = _epoch(0, 0, count, shuffle=False)
-    images, augment = np.repeat(image[None], count, axis=0), data.shift_and_mirror(pad=pad, mirror=mirror)
+    images = np.repeat(image[None], count, axis=0)
+    augment = data.shift_and_mirror(pad=pad, mirror=mirror, reflect=reflect)
     if traced:
         pixels = next(iter(tf.data.Dataset.from_tensors((images, keys)).map(augment))).numpy()
     else:
