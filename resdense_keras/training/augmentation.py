@@ -14,7 +14,7 @@ UNMIRRORED = {"digits"}  # a mirrored digit is another sign
 SHIFT = 8  # the papers shift 32x32 images by up to 4 pixels; other sizes by the same eighth
 MIXUP_ALPHA = 0.2  # Zhang et al. 2018, arXiv:1710.09412, section 3.1: 0.1 to 0.4 for ImageNet
 CUTMIX_ALPHA = 1.0  # Yun et al. 2019, arXiv:1905.04899, section 3.2
-RANDAUGMENT_OPERATIONS, RANDAUGMENT_FACTOR = 2, 0.3  # Cubuk et al. 2020, arXiv:1909.13719: N = 2, M = 9 of 30
+RANDAUGMENT_OPERATIONS, RANDAUGMENT_FACTOR = 2, 0.3  # ours: N = 2, M = 9 on the scale to 30 of Cubuk et al. 2020
 CROP_AREA, CROP_RATIO = (0.08, 1.0), (3 / 4, 4 / 3)  # Szegedy et al. 2015, arXiv:1409.4842, section 6
 
 
@@ -129,6 +129,7 @@ def _keyed(layer):
     for part in (layer, *layer._flatten_layers(include_self=False)):
         if hasattr(part, "generator"):
             part.generator = generator
+            part._backend_generators = {"tensorflow": generator}  # taken in tf.data where Keras runs on JAX
 
     def apply(inputs, key):
         generator.key, generator.draws = key, 0

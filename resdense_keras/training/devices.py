@@ -56,6 +56,10 @@ class OneDevice:
         """Whether `flag` is true on any host."""
         return flag
 
+    def from_first(self, number):
+        """The `number` that the first host gave, on every host."""
+        return number
+
     def check_equal(self, place):
         """Raises a WorkError where the hosts do not begin at the same `place`."""
 
@@ -199,6 +203,11 @@ class Hosts(OneDevice):
         from jax.experimental import multihost_utils
 
         return bool(multihost_utils.process_allgather(np.array(flag)).any())
+
+    def from_first(self, number):
+        from jax.experimental import multihost_utils
+
+        return int(multihost_utils.broadcast_one_to_all(np.array(number)))
 
     def check_equal(self, place):
         from jax.experimental import multihost_utils

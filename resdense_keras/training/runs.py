@@ -7,6 +7,7 @@ goes after a later one has been named, so a kill between any two writes loses no
 that has one is finished.
 """
 
+import contextlib
 import hashlib
 import json
 import time
@@ -18,7 +19,7 @@ import yaml
 
 from .. import catalog, data, files
 from ..data.splits import VALIDATION_SHARE
-from ..errors import RequestError, unknown
+from ..errors import RequestError, WorkError, unknown
 from . import curves, starts, state
 from .devices import OneDevice
 from .interrupts import Interrupts
@@ -107,17 +108,40 @@ def train(
         "devices": devices.name,
     }
     out, tell = Path(out), tell or _silent
-    if not devices.writes:
-        return _Run(out, config, recipe, save_seconds, devices, tell).go()
-    files.check_writable(out, need_bytes=0)
-    with files.lock(out):
-        _check_folder(out, config, resume)
-        if (out / files.MANIFEST).is_file():
+    with contextlib.ExitStack() as stack:
+        if not _begins(out, config, resume, devices, stack):
             tell(f"{out} is finished; nothing is left to do")
-            return [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+            return _read_metrics(out)
         if deterministic:
             be_deterministic()
         return _Run(out, config, recipe, save_seconds, devices, tell).go()
+
+
+_IS_REFUSED, _IS_FINISHED, _BEGINS = range(3)
+
+
+def _begins(out, config, resume, devices, stack):
+    """Whether there is work in `out`, which is then locked until `stack` ends.
+
+    Of several hosts the first one looks and tells the others, which would wait for it for ever.
+    """
+    found = _IS_REFUSED
+    try:
+        if devices.writes:
+            files.check_writable(out, need_bytes=0)
+            stack.enter_context(files.lock(out))
+            _check_folder(out, config, resume)
+            found = _IS_FINISHED if (out / files.MANIFEST).is_file() else _BEGINS
+    finally:
+        found = devices.from_first(found)
+    if found == _IS_REFUSED:
+        raise WorkError("the first of the hosts does not begin", "its own message says why")
+    return found == _BEGINS
+
+
+def _read_metrics(out):
+    path = out / "metrics.jsonl"
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.is_file() else []
 
 
 def read_config(path):
@@ -199,6 +223,12 @@ class _Run:
             self.devices.release()
             if self.devices.writes:
                 self._finish() if not self._stopped else self._save_once()
+            if self._stopped and not interrupts:
+                epoch, step = self.place
+                raise WorkError(
+                    f"another host was stopped; this one stopped with it, in epoch {epoch + 1} after step {step}",
+                    "the state is saved: start all hosts again with `--resume`",
+                )
         return self.history
 
     def _prepare(self):
@@ -328,8 +358,9 @@ class _Run:
             variable.assign(arrays[name])
         self.history, self.best, self.seconds = place["history"], place["best"], place["seconds"]
         self.start, self.training.jit = (place["epoch"], place["step"]), place["jit"]
-        self._remove_old_bests()
-        self._write_metrics()
+        if self.devices.writes:
+            self._remove_old_bests()
+            self._write_metrics()
         self.tell(f"going on in epoch {self.start[0] + 1} after step {self.start[1]} of {self.training.steps}")
 
     def _write_metrics(self):

@@ -1,6 +1,7 @@
 """Several devices train as one does: the same batches, the same weights."""
 
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 
 from resdense_keras.errors import RequestError, WorkError
-from resdense_keras.training import devices, hosts
+from resdense_keras.training import devices, hosts, state
 
 SCRIPT = Path(__file__).with_name("device_steps.py")
 TOLERANCE = 1e-5  # of a weight after five steps; float32 sums in another order differ by 1e-6
@@ -83,6 +84,46 @@ def test_two_processes_make_one_run_folder(tmp_path):
         finish(process)
     assert len((tmp_path / "run" / "metrics.jsonl").read_text().splitlines()) == 1
     assert {"model.keras", "manifest.json", "config.yaml"} <= {path.name for path in (tmp_path / "run").iterdir()}
+
+
+@pytest.mark.slow
+def test_two_hosts_of_which_one_is_stopped_go_on_to_the_same_weights(tmp_path):
+    """SIGTERM to the host that does not write, in the middle of an epoch; dropout and mixing, to the bit."""
+    random = np.random.default_rng(0)
+    pixels, labels = random.integers(0, 256, (180, 8, 8, 3), np.uint8), np.arange(180) % 3
+    np.savez(tmp_path / "noise.npz", x_train=pixels, y_train=labels, x_test=pixels[:9], y_test=labels[:9])
+    stopped, signalled = both_hosts(tmp_path, "begin")
+    assert signalled.returncode == 128 + signal.SIGTERM, signalled.errors
+    assert stopped.returncode == 1 and "another host was stopped" in stopped.errors, stopped.errors
+    _, place = state.load(tmp_path / "cut" / "checkpoints" / "state.safetensors")
+    assert (place["epoch"], place["step"]) == (1, 3)
+    for host in both_hosts(tmp_path, "go-on"):
+        assert host.returncode == 0, host.errors
+        assert "going on in epoch 2 after step 3" in host.told
+        assert f"{tmp_path / 'cut'} is finished" in host.told
+    arrays, expected = (
+        state.load(tmp_path / run / "checkpoints" / "state.safetensors")[0] for run in ("cut", "through")
+    )
+    assert [name for name in expected if not np.array_equal(arrays[name], expected[name])] == []
+
+
+def both_hosts(folder, what):
+    """The two ended processes, with what they wrote as `told` and `errors`."""
+    port, environment = str(free_port()), os.environ | {"KERAS_BACKEND": "jax"}
+    script = SCRIPT.with_name("stopped_hosts.py")
+    both = [
+        subprocess.Popen(
+            [sys.executable, script, folder / "noise.npz", folder, port, number, what],
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for number in ("0", "1")
+    ]
+    for process in both:
+        process.told, process.errors = process.communicate(timeout=400)
+    return both
 
 
 def test_more_devices_than_there_are_are_refused():
