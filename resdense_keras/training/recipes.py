@@ -68,8 +68,8 @@ _HE = "He et al. 2015, arXiv:1512.03385, section 4.2"
 _HE_IMAGENET = "He et al. 2015, arXiv:1512.03385, section 3.4"
 _HUANG = "Huang et al. 2017, arXiv:1608.06993, section 4.2"
 _GOYAL = "Goyal et al. 2017, arXiv:1706.02677"
-_PAGE = "Page 2018, How to train your ResNet"
-_KORNBLITH = "Kornblith et al. 2019, arXiv:1805.08974, section A.6"
+_PAGE = "Page 2018, How to train your ResNet, code cifar10-fast"
+_LI = "Li et al. 2020, arXiv:2002.11770, section 1: the usual choice"
 _NONE = "not used in the source"
 
 # {recipe: {field: (value, source)}}; `paper` is one of each family.
@@ -90,7 +90,7 @@ TABLE = {
     "fast": {  # one cycle, for minutes to an hour on a CPU
         "epochs": (20, f"ours, near {_PAGE}: 24"),
         "batch_size": (128, _HE),
-        "learning_rate": (0.2, f"twice {_HE}: one cycle bears more (Smith and Topin 2017, arXiv:1708.07120)"),
+        "learning_rate": (0.2, f"ours: twice {_HE}; one cycle bears more (Smith and Topin 2017, arXiv:1708.07120)"),
         "schedule": ("linear", _PAGE),
         "drops_at": ((), _NONE),
         "warmup": (0.2, f"{_PAGE}: 5 of 24 epochs"),
@@ -142,15 +142,15 @@ TABLE = {
     "finetune": {  # from trained weights, new classes
         "epochs": (10, "ours: a few hundred images a class"),
         "batch_size": (32, "ours: what fits a small GPU"),
-        "learning_rate": (0.01, f"{_KORNBLITH}: from the grid 0.0001 to 0.1"),
-        "schedule": ("cosine", _KORNBLITH),
+        "learning_rate": (0.01, _LI),
+        "schedule": ("cosine", "ours: few epochs leave no room for steps"),
         "drops_at": ((), _NONE),
         "warmup": (0.1, "ours: the new head is random"),
-        "momentum": (0.9, _KORNBLITH),
-        "nesterov": (True, _KORNBLITH),
-        "weight_decay": (1e-4, f"{_KORNBLITH}: from the grid 1e-6 to 1e-3"),
+        "momentum": (0.9, _LI),
+        "nesterov": (True, "ours: as the families' other recipes"),
+        "weight_decay": (1e-4, _LI),
         "label_smoothing": (0.1, "Szegedy et al. 2016, arXiv:1512.00567, section 7"),
-        "augment": (("crop", "mirror"), _KORNBLITH),
+        "augment": (("crop", "mirror"), "ours: as in `imagenet`"),
     },
 }  # fmt: skip
 RECIPES = {name: Recipe(**{field: value for field, (value, _) in row.items()}) for name, row in TABLE.items()}
