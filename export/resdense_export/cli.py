@@ -168,7 +168,7 @@ Settings = Annotated[
 ImageSize = Annotated[
     int | None, typer.Option("--image-size", min=1, help="Side in pixels, for folders of images of several sizes.")
 ]
-OnBadImage = Annotated[str, typer.Option("--on-bad-image", help="fail, or skip up to 1 % unreadable images.")]
+OnBadImage = Annotated[str | None, typer.Option("--on-bad-image", help="fail, or skip up to 1 % unreadable images.")]
 
 
 @app.callback()
@@ -247,7 +247,7 @@ def train(
     process: Annotated[int | None, typer.Option("--process", help="Several hosts: number of this one, from 0.")] = None,
     processes: Annotated[int | None, typer.Option("--processes", help="Several hosts: how many.")] = None,
     image_size: ImageSize = None,
-    on_bad_image: OnBadImage = "fail",
+    on_bad_image: OnBadImage = None,
     settings: Settings = None,
 ):
     """Train a net by a recipe; the run folder can be resumed to the same end."""

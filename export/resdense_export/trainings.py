@@ -26,7 +26,7 @@ def request(model, recipe, changes, **given):
         recipe, model = recipe or model, before["model"]
     chosen = training.recipe(recipe or "fast", model, **changes)
     asked = {key: value or before.get(key) or value for key, value in given.items()}
-    defaults = {"seed": 0, "precision": "float32", "jit": "auto", "held_out": 0.1}
+    defaults = {"seed": 0, "precision": "float32", "jit": "auto", "held_out": 0.1, "on_bad_image": "fail"}
     asked |= {key: default for key, default in defaults.items() if asked[key] is None}
     return {"model": model, "recipe": chosen, **asked}
 
