@@ -10,24 +10,22 @@ import argparse
 import copy
 import datetime
 import os
-import re
-import tempfile
 from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import numpy as np
+import rewriting_document
 from ai_edge_quantizer.calibrator import CalibrationMode
-from checkpoints import load
+from checkpoints import load, training_images
+from rewriting_document import answers, distance
 
-from resdense_export import environment, flatbuffer, quantization, runtime
-from resdense_export.bundle import CALIBRATION, held_out
+from resdense_export import environment, flatbuffer, quantization
 from resdense_export.rewriting import float_files
-from resdense_keras import data, files
+from resdense_keras import files
 
 NET = "densenet_bc100_12"
-ROOT = Path(__file__).parents[1]
-DOCUMENT, RESULTS = ROOT / "docs" / "rewriting.md", ROOT / "benchmarks" / "results"
+RESULTS = Path(__file__).parent / "results"
 MARKS = ("<!-- table: python benchmarks/calibrations.py -->\n", "<!-- end of calibrations -->\n")
 MSE = tuple(  # weights whose squared error is smallest, instead of those that reach the largest one
     rule | {"algorithm_key": "MSE"} if rule["operation"] == "*" else rule for rule in quantization._INT8_RECIPE
@@ -51,7 +49,7 @@ def narrowed(ranges, factor):
 
 
 def files_of(floating, images):
-    """{way: bytes of the int8 file}, without the sharing of tables, which changes no answer."""
+    """(way, bytes of the int8 file) of each, without the sharing of tables, which changes no answer."""
     graph = flatbuffer.read(floating)[0]
     extremes = quantization.calibrate(floating, images)
     ways = {
@@ -66,31 +64,19 @@ def files_of(floating, images):
     for way, (ranges, recipe) in ways.items():
         with quantization._explained("int8"):
             tool = quantization._tool(floating, recipe)
-            yield way, bytes(tool.quantize(copy.deepcopy(ranges), enable_progress_report=False).quantized_model)
-
-
-def answers(content, images):
-    with tempfile.NamedTemporaryFile(suffix=".tflite") as file:
-        file.write(content)
-        file.flush()
-        return runtime.run(file.name, images)
+            made = tool.quantize(copy.deepcopy(ranges), enable_progress_report=False)
+        yield way, bytes(made.quantized_model)  # out here, for what is printed in there goes nowhere
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--images", type=int, default=2000)
     count = parser.parse_args().images
-    dataset = data.load(os.environ["RESDENSE_CIFAR10"])
-    chosen, calibration = data.calibration(dataset, CALIBRATION, 0)
-    images = held_out(dataset, chosen, 0)[1][:count]
+    calibration, images = training_images(count)
     floating, rows = float_files(load(NET))("int8"), {}
     expected = answers(floating, images)
     for way, content in files_of(floating, calibration):
-        found = answers(content, images)
-        rows[way] = {
-            "distance": round(float(np.abs(found - expected).mean()), 6),
-            "changed": float((found.argmax(axis=1) != expected.argmax(axis=1)).mean()),
-        }
+        rows[way] = distance(answers(content, images), expected)
         print(way, rows[way], flush=True)
     today = datetime.date.today().isoformat()
     result = {"benchmark": "calibrations", "date": today, "versions": environment.versions(), "model": NET}
@@ -99,9 +85,7 @@ def main():
     lines += [
         f"| {way} | {1e3 * row['distance']:.2f}e-3 | {100 * row['changed']:.2f} % |\n" for way, row in rows.items()
     ]
-    start, end = (re.escape(mark) for mark in MARKS)
-    text = MARKS[0] + "".join(lines) + MARKS[1]
-    files.write_text(DOCUMENT, re.sub(f"(?s){start}.*?{end}", lambda _: text, DOCUMENT.read_text()))
+    rewriting_document.put(MARKS, lines)
 
 
 if __name__ == "__main__":

@@ -1,12 +1,14 @@
 """The trained CIFAR-10 nets that the benchmarks judge on: catalogue name -> file, and the pixels it was trained on.
 
-`RESDENSE_CHECKPOINTS` names their folder.
+`RESDENSE_CHECKPOINTS` names their folder, `RESDENSE_CIFAR10` the images.
 """
 
 import os
 from pathlib import Path
 
 import resdense_keras
+from resdense_export.bundle import CALIBRATION, held_out
+from resdense_keras import data
 from resdense_keras.preprocessing import PREPROCESSING, Preprocessing
 
 _DICE = (0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)  # deeplearning-wisc/dice
@@ -25,3 +27,10 @@ def load(name):
     file, pixels = CHECKPOINTS[name]
     model = resdense_keras.create(name, include_preprocessing=pixels)
     return resdense_keras.load_weights(model, Path(os.environ["RESDENSE_CHECKPOINTS"]) / file)
+
+
+def training_images(count):
+    """(images that calibrate as an export's do, `count` others that judge), training images all."""
+    dataset = data.load(os.environ["RESDENSE_CIFAR10"])
+    chosen, calibration = data.calibration(dataset, CALIBRATION, 0)
+    return calibration, held_out(dataset, chosen, 0)[1][:count]

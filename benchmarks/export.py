@@ -14,13 +14,9 @@ its date and machine, replaces that part alone.
 """
 
 import argparse
-import contextlib
 import datetime
 import json
 import os
-import re
-import shlex
-import subprocess
 import tempfile
 import time
 from importlib.metadata import version
@@ -30,8 +26,10 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import keras
 import numpy as np
+import rewriting_document
 from checkpoints import CHECKPOINTS, load
 from convert import keras_export, randomize_batch_norms
+from rewriting_document import millions
 
 import resdense_keras
 from resdense_export import flatbuffer, runtime
@@ -47,7 +45,6 @@ from resdense_export.stock import stock
 from resdense_keras import data, files
 
 RESULTS = Path(__file__).parent / "results"
-DOCUMENT = Path(__file__).parents[1] / "docs" / "rewriting.md"
 MARKS = ("<!-- table: python benchmarks/export.py --table -->\n", "<!-- end of table -->\n")
 IMAGES = 100
 NETS = {
@@ -107,10 +104,7 @@ def timed(make):
 def our_files(model, images, schemes):
     """{scheme: bytes}: rewritten, each graph converted once, then quantized, as `resdense export` does."""
     floating = float_files(model)
-    return {
-        scheme: quantize(floating(SCHEMES[scheme].graph), scheme, images if SCHEMES[scheme].calibrated else None)
-        for scheme in schemes
-    }
+    return {scheme: quantize(floating(SCHEMES[scheme].graph), scheme, images) for scheme in schemes}
 
 
 def stock_files(model, images, schemes):
@@ -118,12 +112,7 @@ def stock_files(model, images, schemes):
 
 
 def floor_files(model, images, schemes):
-    return {
-        scheme: quantize(
-            convert(floor(model, SCHEMES[scheme].graph)), scheme, images if SCHEMES[scheme].calibrated else None
-        )
-        for scheme in schemes
-    }
+    return {scheme: quantize(convert(floor(model, SCHEMES[scheme].graph)), scheme, images) for scheme in schemes}
 
 
 def make_files(name, model, folder, everything):
@@ -170,8 +159,7 @@ def counts(command, paths):
     found = {}
     for (kind, scheme), path in paths.items():
         if scheme in TIMED:
-            run = subprocess.run([*shlex.split(command), str(path)], capture_output=True, text=True, check=True)
-            found.setdefault(scheme, {})[kind] = float(run.stdout.split()[-1])
+            found.setdefault(scheme, {})[kind] = millions(command, path)
     return found
 
 
@@ -215,7 +203,7 @@ def accuracy(limit):
             for scheme in ("fp32", "dynamic", "int8"):
                 path = Path(made) / f"{scheme}.tflite"
                 graph = SCHEMES[scheme].graph
-                path.write_bytes(quantize(floating(graph), scheme, calibration if SCHEMES[scheme].calibrated else None))
+                path.write_bytes(quantize(floating(graph), scheme, calibration))
                 top = runtime.run(path, images).argmax(axis=1)
                 row[scheme] = {"accuracy": float((top == labels).mean()), "same": float((top == expected).mean())}
         found[name] = row
@@ -284,18 +272,6 @@ def share(ours, theirs, unit):
     return {"median": ours / theirs, "text": f"{ours:.4g} / {theirs:.4g} {unit}"}
 
 
-def write_table():
-    text = DOCUMENT.read_text()
-    start, end = (re.escape(mark) for mark in MARKS)
-    files.write_text(DOCUMENT, re.sub(f"(?s){start}.*?{end}", lambda _: MARKS[0] + "".join(table()) + MARKS[1], text))
-
-
-@contextlib.contextmanager
-def temporary():
-    with tempfile.TemporaryDirectory() as folder:
-        yield Path(folder)
-
-
 def main():
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     choices = [*NETS, *(name + TRAINED for name in NETS if name in CHECKPOINTS)]
@@ -312,13 +288,14 @@ def main():
         write("accuracy", {"nets": accuracy(arguments.images)})
     elif not arguments.table:
         for name in arguments.net or NETS:
-            with contextlib.nullcontext(arguments.folder) if arguments.folder else temporary() as folder:
+            with tempfile.TemporaryDirectory() as temporary:
+                folder = arguments.folder or Path(temporary)
                 parts = measure(name, arguments.part or PARTS, arguments.pairs, arguments.count, folder)
             write(name, parts)
             for label, found in figures(parts):
                 print(f"{name}: {label}: {found['median']:.3f} ({found['text']})", flush=True)
             keras.utils.clear_session()
-    write_table()
+    rewriting_document.put(MARKS, table())
 
 
 if __name__ == "__main__":

@@ -12,28 +12,23 @@ docs/rewriting.md.
 import argparse
 import datetime
 import os
-import re
-import shlex
-import subprocess
-import tempfile
 from importlib import import_module
 from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
-import numpy as np
-from checkpoints import load
+import rewriting_document
+from checkpoints import load, training_images
+from rewriting_document import answers, distance, millions, on_disk
 
 from resdense_export import environment, flatbuffer, runtime
-from resdense_export.bundle import CALIBRATION, held_out
 from resdense_export.quantization import SCHEMES, quantize
 from resdense_export.rewriting import float_files
-from resdense_keras import data, files
+from resdense_keras import files
 
 NET = "densenet_bc100_12"
 LIMITS = (4.0, 6.0, 8.0, 10.0, 16.0, 32.0)
-ROOT = Path(__file__).parents[1]
-DOCUMENT, RESULTS = ROOT / "docs" / "rewriting.md", ROOT / "benchmarks" / "results"
+RESULTS = Path(__file__).parent / "results"
 MARKS = ("<!-- table: python benchmarks/limits.py -->\n", "<!-- end of limits -->\n")
 
 
@@ -42,17 +37,9 @@ def measure(limit, model, calibration, images, expected, command):
     import_module("resdense_export.rewriting.as_maximum").FARTHEST = limit
     floating, found = float_files(model), {}
     for scheme in ("dynamic", "int8"):
-        content = quantize(floating(SCHEMES[scheme].graph), scheme, calibration if SCHEMES[scheme].calibrated else None)
-        with tempfile.NamedTemporaryFile(suffix=".tflite") as file:
-            file.write(content)
-            file.flush()
-            answers = runtime.run(file.name, images)
-            run = subprocess.run([*shlex.split(command), file.name], capture_output=True, text=True, check=True)
-        found[scheme] = {
-            "distance": round(float(np.abs(answers - expected).mean()), 6),
-            "changed": float((answers.argmax(axis=1) != expected.argmax(axis=1)).mean()),
-            "millions": float(run.stdout.split()[-1]),
-        }
+        content = quantize(floating(SCHEMES[scheme].graph), scheme, calibration)
+        with on_disk(content) as path:
+            found[scheme] = distance(runtime.run(path, images), expected) | {"millions": millions(command, path)}
     return {"maxima": flatbuffer.count(flatbuffer.read(content)).get("MAXIMUM", 0), **found}
 
 
@@ -68,9 +55,7 @@ def write_table(rows):
             for found in (row["dynamic"], row["int8"])
         ]
         lines.append(f"| {limit} | {row['maxima']} | {' | '.join(cells)} |\n")
-    start, end = (re.escape(mark) for mark in MARKS)
-    text = MARKS[0] + "".join(lines) + MARKS[1]
-    files.write_text(DOCUMENT, re.sub(f"(?s){start}.*?{end}", lambda _: text, DOCUMENT.read_text()))
+    rewriting_document.put(MARKS, lines)
 
 
 def main():
@@ -78,13 +63,9 @@ def main():
     parser.add_argument("--count", required=True, help="program that prints `FILE MILLIONS`")
     parser.add_argument("--images", type=int, default=2000)
     given = parser.parse_args()
-    dataset, model = data.load(os.environ["RESDENSE_CIFAR10"]), load(NET)
-    chosen, calibration = data.calibration(dataset, CALIBRATION, 0)
-    images = held_out(dataset, chosen, 0)[1][: given.images]
-    with tempfile.NamedTemporaryFile(suffix=".tflite") as file:
-        file.write(float_files(model)("float"))
-        file.flush()
-        expected = runtime.run(file.name, images)
+    model = load(NET)
+    calibration, images = training_images(given.images)
+    expected = answers(float_files(model)("float"), images)
     rows = {}
     for limit in LIMITS:
         rows[f"{limit:g}"] = measure(limit, model, calibration, images, expected, given.count)

@@ -10,16 +10,13 @@ the table in docs/rewriting.md.
 import argparse
 import datetime
 import os
-import re
-import shlex
-import subprocess
-import tempfile
 from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import keras
 import numpy as np
+import rewriting_document
 from keras import layers, ops
 
 from resdense_export.conversion import convert
@@ -28,8 +25,7 @@ from resdense_export.quantization import quantize
 from resdense_keras import files
 
 SIDE, CHANNELS, ROW = 28, 128, 6
-ROOT = Path(__file__).parents[1]
-DOCUMENT, RESULTS = ROOT / "docs" / "rewriting.md", ROOT / "benchmarks" / "results"
+RESULTS = Path(__file__).parent / "results"
 MARKS = ("<!-- table: python benchmarks/norm_forms.py -->\n", "<!-- end of forms -->\n")
 CONSTANT = np.random.default_rng(0).normal(0, 1, CHANNELS).astype("float32")
 FORMS = {
@@ -48,11 +44,8 @@ def millions(command, form, images):
     model = keras.Model(inputs, layers.Dense(5)(layers.GlobalAveragePooling2D()(x)))
     floating, found = convert(model), {}
     for scheme in ("fp32", "int8"):
-        with tempfile.NamedTemporaryFile(suffix=".tflite") as file:
-            file.write(quantize(floating, scheme, images))
-            file.flush()
-            run = subprocess.run([*shlex.split(command), file.name], capture_output=True, text=True, check=True)
-            found[scheme] = float(run.stdout.split()[-1])
+        with rewriting_document.on_disk(quantize(floating, scheme, images)) as path:
+            found[scheme] = rewriting_document.millions(command, path)
     return found
 
 
@@ -74,9 +67,7 @@ def main():
     files.write_json(RESULTS / f"norm_forms-{today}.json", result)
     lines = ["| form | fp32 | int8 |\n", "|---|--:|--:|\n"]
     lines += [f"| {name} | {row['fp32']:.1f} | {row['int8']:.1f} |\n" for name, row in rows.items()]
-    start, end = (re.escape(mark) for mark in MARKS)
-    text = MARKS[0] + "".join(lines) + MARKS[1]
-    files.write_text(DOCUMENT, re.sub(f"(?s){start}.*?{end}", lambda _: text, DOCUMENT.read_text()))
+    rewriting_document.put(MARKS, lines)
 
 
 if __name__ == "__main__":

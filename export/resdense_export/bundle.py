@@ -177,7 +177,7 @@ def make_files(bundle, schemes, *, limits, baseline=False, steps):
             if scheme == "int8" and bundle.budget:
                 _keep_within_budget(*common, source, child, steps)
                 continue
-            content = quantize(source, scheme, bundle.calibration if row.calibrated else None)
+            content = quantize(source, scheme, bundle.calibration)
             _keep(*common, "rewritten", scheme, content)
         for scheme in [name for name in schemes if baseline and not SCHEMES[name].trained]:
             steps.start(f"{bundle.name}: {scheme} by the stock converter")

@@ -15,7 +15,8 @@ def request(model, recipe, changes, **given):
         model: Catalogue name, or the path of a config.yaml.
         recipe: Name or file, or None.
         changes: {field of the recipe: value, or None}; "augment" as a list with commas.
-        given: Other arguments of `training.train`; None, False and empty ones were not given.
+        given: Other arguments of `training.train`; None, False and empty ones were not given. What no one gave is left
+            out, so that its default there holds.
     """
     from resdense_keras import training
 
@@ -26,9 +27,7 @@ def request(model, recipe, changes, **given):
         recipe, model = recipe or model, before["model"]
     chosen = training.recipe(recipe or "fast", model, **changes)
     asked = {key: value or before.get(key) or value for key, value in given.items()}
-    defaults = {"seed": 0, "precision": "float32", "jit": "auto", "held_out": 0.1, "on_bad_image": "fail"}
-    asked |= {key: default for key, default in defaults.items() if asked[key] is None}
-    return {"model": model, "recipe": chosen, **asked}
+    return {"model": model, "recipe": chosen, **{key: value for key, value in asked.items() if value is not None}}
 
 
 def show(asked, recipe):
@@ -66,7 +65,7 @@ def train(asked, out, *, resume, save_seconds, devices):
     """Trains; progress goes to stderr, a line an epoch."""
     from resdense_keras import training
 
-    for flag, value in (("--data SPEC", asked["data"]), ("--out RUN", out)):
+    for flag, value in (("--data SPEC", asked.get("data")), ("--out RUN", out)):
         if value is None:
             raise RequestError(f"{flag} is missing", "for example --data digits --out runs/first")
     training.train(**asked, out=Path(out), resume=resume, save_seconds=save_seconds, devices=devices, tell=_tell)

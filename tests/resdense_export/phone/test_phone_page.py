@@ -330,12 +330,16 @@ def test_a_script_as_a_device_name_is_text_everywhere(browser, server, exported)
         assert page.evaluate("[window.hacked, document.images.length]") == [None, 0]
 
 
+def open_camera(page):
+    page.click("#tab-try")
+    page.click("#camera")
+    for part in ("#video", "#shoot"):
+        page.wait_for_selector(f"{part}:not([hidden])")
+
+
 def test_a_picture_of_the_camera_is_classified_by_two_files(browser, server):
     with opened(browser, server.url) as page:
-        page.click("#tab-try")
-        page.click("#camera")
-        page.wait_for_selector("#video:not([hidden])")
-        page.wait_for_selector("#shoot:not([hidden])")
+        open_camera(page)
         page.click("#shoot")
         page.wait_for_selector(".guess >> nth=9")
         assert page.is_hidden("#video") and page.is_visible("#camera")
@@ -345,9 +349,7 @@ def test_a_picture_of_the_camera_is_classified_by_two_files(browser, server):
 
 def test_the_camera_goes_out_with_the_tab(browser, server):
     with opened(browser, server.url) as page:
-        page.click("#tab-try")
-        page.click("#camera")
-        page.wait_for_selector("#shoot:not([hidden])")
+        open_camera(page)
         page.click("#tab-measure")
         assert page.evaluate("document.querySelector('#video').srcObject.active") is False
         page.click("#tab-try")
