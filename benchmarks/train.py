@@ -1,15 +1,16 @@
 """What `resdense train` costs beside a plain `model.fit`: interleaved processes, their wall times and the ratio.
 
-    python benchmarks/train.py --data $RESDENSE_CIFAR10 --json    # seven to eight minutes on two idle cores
+    python benchmarks/train.py --data $RESDENSE_CIFAR10    # two minutes on two idle cores
 
 Both train the same net on the same batches with the same augmentation, each in a process of its own: start, compiling,
 checkpoints and the validation of each epoch are counted. `fit` gets XLA where ours chose it. So short a training has no
 XLA trial; what one costs is timed by itself, and `ratio_with_trial` is that of the shortest training that has one,
 where it weighs most: the trial and the rest that ours took longer, beside what such a training takes. The limit is 1.03
-for both.
+for both. Writes benchmarks/results/.
 """
 
 import argparse
+import datetime
 import json
 import os
 import statistics
@@ -21,7 +22,12 @@ from pathlib import Path
 
 import numpy as np
 
+from resdense_export import environment
+from resdense_export.measurement import machine
+from resdense_keras import files
+
 LIMIT = 1.03
+RESULTS = Path(__file__).parent / "results"
 
 PLAIN = """
 import sys
@@ -66,12 +72,12 @@ def main():
     parser.add_argument("--images", type=int, default=14_000, help="of its training images, the first")
     parser.add_argument("--epochs", type=int, default=1)
     parser.add_argument("--pairs", type=int, default=2)
-    parser.add_argument("--json", action="store_true")
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         data = first_images(asked.data, asked.images, Path(folder) / "first.npz")
         result = measure(asked, data)
-    print(json.dumps(result, indent=2) if asked.json else summary(result))
+    store(result)
+    print(summary(result))
     sys.exit(max(result["ratio"], result["ratio_with_trial"]) > LIMIT)
 
 
@@ -109,6 +115,12 @@ def measure(asked, data):
         "ratio_with_trial": 1 + (longer + trial["seconds"]) / trial["shortest_training_seconds"],
         "trial": trial,
     }
+
+
+def store(result):
+    today = datetime.date.today().isoformat()
+    common = {"benchmark": "train", "date": today, "machine": machine(), "versions": environment.versions()}
+    files.write_json(RESULTS / f"train-{today}.json", common | result | {"limit": LIMIT})
 
 
 def summary(result):

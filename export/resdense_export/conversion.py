@@ -2,7 +2,7 @@
 
 `model.export(format="litert")` is not used: it always allows TensorFlow's own kernels (Flex), which a phone lacks, so a
 model under a mixed precision policy silently becomes a file that only a desktop runs; and it takes three times as long,
-because the converter reads the variables back one by one. Here they are frozen into constants first.
+because the converter writes the model to the disk and reads its variables back one by one.
 """
 
 import itertools
@@ -39,9 +39,11 @@ def convert(model, image_size=None):
             "set KERAS_BACKEND=tensorflow before Python starts",
         )
     shape = image_shape(model, image_size)
-    with native_stderr(), tempfile.TemporaryDirectory() as folder:
-        _save_frozen(as_float32(model), shape, folder)
-        return _with_short_names(_convert_saved(folder))
+    with native_stderr():
+        tree = flatbuffer.unpack(_convert_traced(as_float32(model), shape))
+    _name_tensors(tree)
+    _sign(tree)
+    return flatbuffer.pack(tree)
 
 
 def image_shape(model, image_size=None):
@@ -104,33 +106,35 @@ def _layers(model):
         yield from _layers(layer) if hasattr(layer, "layers") else ()
 
 
-def _save_frozen(model, shape, folder):
-    """Writes `model` to `folder` as a SavedModel of one signature, its variables frozen into constants.
+def _convert_traced(model, shape):
+    """The converter's file of `model` at one image of this shape, without a signature.
 
-    Freezing first spares the converter its own, slow reading of variables; the signature is what the quantizer
-    calibrates through.
+    The converter would write the frozen graph to a SavedModel and read it twice, which takes longer than all the rest;
+    all that it gains is the signature.
     """
     import tensorflow as tf
-    from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
     ends = [tf.TensorSpec((1, *shape), tf.float32, name=INPUT)]
-    traced = tf.function(lambda image: model(image, training=False), input_signature=ends)
-    module = tf.Module()
-    module.frozen = convert_variables_to_constants_v2(traced.get_concrete_function())
-    module.serve = tf.function(
-        lambda image: {OUTPUT: tf.cast(module.frozen(image)[0], tf.float32)}, input_signature=ends
-    )
-    tf.saved_model.save(module, folder, signatures={SIGNATURE: module.serve.get_concrete_function()})
+    net = tf.function(lambda image: tf.cast(model(image, training=False), tf.float32), input_signature=ends)
+    traced = net.get_concrete_function()
+    try:
+        converter = tf.lite.TFLiteConverter.from_concrete_functions([traced], model)
+        converter.experimental_lower_to_saved_model = False
+        return converter.convert()
+    except Exception as error:  # the converter raises its own, unexported classes
+        raise RequestError(
+            f"the model does not fit LiteRT's builtin operators ({_reason(str(error), traced.graph)})",
+            "replace the layers that need these operators; phones run builtin operators only",
+        ) from error
 
 
-def _with_short_names(content):
-    """The file with tensors named by the layer and operation that made them, such as `stem_conv_1/BiasAdd`.
+def _name_tensors(tree):
+    """Names tensors by the layer and operation that made them, such as `stem_conv_1/BiasAdd`.
 
     The converter puts the model and everything that it fused into every name, 120 characters for one of DenseNet's: a
-    twentieth of an int8 file. Inputs and outputs keep theirs.
+    twentieth of an int8 file.
     """
-    model = flatbuffer.unpack(content)
-    for graph in model.subgraphs:
+    for graph in tree.subgraphs:
         ends = {int(number) for number in (*graph.inputs, *graph.outputs)}
         taken = {graph.tensors[number].name for number in ends}
         for number, tensor in enumerate(graph.tensors):
@@ -138,7 +142,20 @@ def _with_short_names(content):
                 fused = tensor.name.partition(b";")[0]
                 tensor.name = _free(fused.partition(b"/")[2] or fused, taken)
                 taken.add(tensor.name)
-    return flatbuffer.pack(model)
+
+
+def _sign(tree):
+    """Gives the file its signature, through which the quantizer calibrates and an app finds the ends by name."""
+    graph, signature = tree.subgraphs[0], flatbuffer.schema.SignatureDefT()
+    signature.signatureKey, signature.subgraphIndex = SIGNATURE, 0
+    signature.inputs, signature.outputs = _named(INPUT, graph.inputs[0]), _named(OUTPUT, graph.outputs[0])
+    tree.signatureDefs = [signature]
+
+
+def _named(name, number):
+    entry = flatbuffer.schema.TensorMapT()
+    entry.name, entry.tensorIndex = name, int(number)
+    return [entry]
 
 
 def _free(name, taken):
@@ -147,22 +164,11 @@ def _free(name, taken):
     return next(each for each in itertools.chain([name], numbered) if each not in taken)
 
 
-def _convert_saved(folder):
-    import tensorflow as tf
-
-    try:
-        return tf.lite.TFLiteConverter.from_saved_model(folder).convert()
-    except Exception as error:  # the converter raises its own, unexported classes
-        raise RequestError(
-            f"the model does not fit LiteRT's builtin operators ({_reason(str(error))})",
-            "replace the layers that need these operators; phones run builtin operators only",
-        ) from error
-
-
-def _reason(report):
-    """What the converter lacks and the layers that need it, from its page of text."""
+def _reason(report, graph):
+    """What the converter lacks by its page of text, and the layers of `graph` that need it."""
     missing = [line for line in report.splitlines() if line.startswith(("TF Select ops:", "Custom ops:"))]
     if not missing:
         return report.strip().splitlines()[0][:200]
-    layers = dict.fromkeys(re.findall(r'\["\w+:", "[^"/@]+/([^"@]+)@', report))  # fused["Erf:", "net/layer/Erf@..."]
+    kinds = {kind for line in missing for kind in re.findall(r"\w+", line.partition(":")[2])}
+    layers = dict.fromkeys(node.name.partition("/")[2] for node in graph.get_operations() if node.type in kinds)
     return "; ".join([*missing, "in " + ", ".join(layers)] if layers else missing)

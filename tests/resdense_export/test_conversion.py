@@ -54,7 +54,7 @@ def test_tensors_are_named_by_their_layers_alone_each_differently(kind, nets, fl
     assert not any(";" in name or name.startswith(f"{kind}/") for name in inner)
     layers = {layer.name for layer in nets[kind].layers}
     assert sum(name.partition("/")[0].rpartition("_1")[0] in layers for name in inner) > len(inner) / 2
-    assert graph.tensors[graph.inputs[0]].name == "serving_default_image:0"
+    assert graph.tensors[graph.inputs[0]].name == INPUT
 
 
 def test_batch_norm_after_an_addition_folds_no_further_than_the_stock_converter_does(float_files):
