@@ -31,6 +31,7 @@ CONSTANT = np.random.default_rng(0).normal(0, 1, CHANNELS).astype("float32")
 FORMS = {
     "depthwise 1x1 with bias and ReLU": lambda x: layers.DepthwiseConv2D(1, activation="relu")(x),
     "MUL, ADD with ReLU": lambda x: layers.ReLU()(x * CONSTANT + CONSTANT),
+    "ADD with ReLU": lambda x: layers.ReLU()(x + CONSTANT),
     "MAXIMUM with a constant": lambda x: ops.maximum(x, CONSTANT),
 }
 

@@ -1,0 +1,58 @@
+"""What training on for a file gives: the shipped CIFAR-10 nets as int8, qat and pruned files over all test images.
+
+    RESDENSE_CIFAR10=cifar10.npz python benchmarks/aware.py    # half an hour on 2 cores
+
+Goals: `qat` is right at least as often as `int8`, and `pruned`, half of whose weights are zero, at most 0.5 point less
+often than `fp32`. Writes the accuracies, the sizes, plain and zipped, and the minutes of each net's training to
+benchmarks/results/.
+"""
+
+import argparse
+import datetime
+import os
+import tempfile
+import time
+from pathlib import Path
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+import resdense_keras
+from resdense_export import environment, pipeline
+from resdense_export.measurement import machine
+from resdense_export.progress import steps
+from resdense_keras import data, files
+
+RESULTS = Path(__file__).parent / "results"
+NETS = ("resnet20", "densenet_bc22_16")
+SCHEMES = ("fp32", "int8", "qat", "pruned")
+KEPT = ("accuracy", "agreement", "bytes", "zipped_bytes")
+POINTS = 0.5
+
+
+def measure(name, dataset):
+    """{"minutes": of the whole export, scheme: {"accuracy", "agreement", "bytes", "zipped_bytes"}} of one net."""
+    net = resdense_keras.create(name, weights="cifar10", include_preprocessing=True)
+    begun = time.perf_counter()
+    with tempfile.TemporaryDirectory() as folder, steps(len(SCHEMES) + 2) as progress:
+        report = pipeline.export(
+            net, Path(folder) / "bundle", list(SCHEMES), name=name, dataset=dataset, rounds=20, steps=progress
+        )
+    rows = {row["scheme"]: {key: row[key] for key in KEPT} for row in report["models"][0]["exports"]}
+    return {"minutes": round((time.perf_counter() - begun) / 60, 1)} | rows
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--net", choices=NETS, action="append", help="default: both")
+    dataset, found = data.load(os.environ["RESDENSE_CIFAR10"]), {}
+    for name in parser.parse_args().net or NETS:
+        found[name] = measure(name, dataset)
+        print(name, found[name], flush=True)
+    today = datetime.date.today().isoformat()
+    result = {"benchmark": "aware", "date": today, "machine": machine(), "versions": environment.versions()}
+    goals = {"qat_minus_int8_points": 0, "fp32_minus_pruned_points": POINTS}
+    files.write_json(RESULTS / f"aware-{today}.json", result | {"images": len(dataset.test), "goals": goals, **found})
+
+
+if __name__ == "__main__":
+    main()
