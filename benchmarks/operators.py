@@ -4,7 +4,8 @@
 
 DenseNet-121 and ResNet-50 V2, ours and stock, in fp32 and int8: milliseconds on one thread, the fastest of 20 runs of
 each operator. An operator alone finds its input in the caches and pays for a start of the interpreter, so the sum is
-not the time of the whole file, which stands below it. Writes benchmarks/results/ and the table of docs/rewriting.md; an idle machine is needed.
+not the time of the whole file, which stands below it. Writes benchmarks/results/ and the table of docs/rewriting.md; an
+idle machine is needed.
 """
 
 import argparse
@@ -105,9 +106,7 @@ def table(found):
     for name in listed:
         cells = [each["operators"].get(name) for each in found.values()]
         lines.append(f"| {name} | " + " | ".join(f"{c['number']}: {c['ms']:.2f}" if c else "–" for c in cells) + " |\n")
-    rest = [
-        [row for name, row in each["operators"].items() if name not in listed] for each in found.values()
-    ]
+    rest = [[row for name, row in each["operators"].items() if name not in listed] for each in found.values()]
     cells = [f"{sum(row['number'] for row in rows)}: {sum(row['ms'] for row in rows):.2f}" for rows in rest]
     lines.append("| all others | " + " | ".join(cells) + " |\n")
     lines.append("| sum | " + " | ".join(f"{each['sum_ms']:.2f}" for each in found.values()) + " |\n")

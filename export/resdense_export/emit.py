@@ -107,6 +107,13 @@ def _channel_padding(node, layers):
     return lambda x: keras.ops.pad(x, widths)
 
 
+def _row_padding(node, layers):
+    import keras
+
+    rows, ends = node.attributes["padding"]
+    return lambda x: keras.ops.pad(x, ((0, 0), rows, (0, 0), ends))
+
+
 def _maximum(node, layers):
     import keras
 
@@ -137,6 +144,8 @@ LAYERS = {
     "LowestPadding2D": _lowest,
     "MirrorPadding2D": _mirrored,
     "ChannelPadding": _channel_padding,
+    "RowPadding": _row_padding,
+    "Reshape": lambda node, layers: layers.Reshape(node.shape, **_common(node)),
     "Maximum": _maximum,
     "Slice": _slice,
     "Identity": lambda node, layers: layers.Activation("linear", **_common(node)),

@@ -1,8 +1,8 @@
 """Exact rewrites of a net before it is converted: one a file, each a function nodes -> Rewrite.
 
 `GRAPHS` says which run for which graph, in which order. There are two graphs: the float one, from which fp32, fp16 and
-dynamic files are made, and int8's, which has its own pooling. Schemes that train on have theirs without maxima, which
-tf_keras's tools do not know.
+dynamic files are made, and int8's, which has its own pooling. Schemes that train on have theirs without maxima and
+rows, which tf_keras's tools do not know.
 """
 
 from resdense_keras.errors import unknown
@@ -17,6 +17,7 @@ from .editing import Rewrite
 from .fold_back import fold_back
 from .fold_forward import fold_forward
 from .identities import drop_identities
+from .image_rows import image_rows
 from .padding import finite_padding, fuse_padding
 from .pool_as_depthwise import pool_as_depthwise
 from .pool_first import pool_first
@@ -34,8 +35,8 @@ _COMMON = (
 )
 _NORMS = (balance, as_maximum, as_depthwise)
 GRAPHS = {
-    "float": (*_COMMON, *_NORMS),
-    "int8": (*_COMMON, *_NORMS, pool_as_depthwise),
+    "float": (*_COMMON, *_NORMS, image_rows),
+    "int8": (*_COMMON, *_NORMS, pool_as_depthwise, image_rows),
     "trained": (*_COMMON, as_depthwise),
     "trained-int8": (*_COMMON, as_depthwise, pool_as_depthwise),
 }
@@ -76,7 +77,8 @@ def float_files(model):
     def made(graph, change=None):
         nodes = apply(source, GRAPHS[graph])
         if change is not None:
-            return convert(emit(change(nodes), model.name))
+            nodes = image_rows(change(nodes)).nodes  # changes nothing where the graph has rows
+            return convert(emit(nodes, model.name))
         layout = tuple((node.name, node.kind) for node in nodes)
         if layout not in files:
             files[layout] = convert(emit(nodes, model.name))

@@ -28,6 +28,7 @@ EXPECTED_CHANGES = {  # in the net of patterns
     "as_maximum": 0,
     "as_depthwise": 6,
     "pool_as_depthwise": 1,
+    "image_rows": 0,
 }
 
 
@@ -148,6 +149,46 @@ def test_norm_that_feeds_two_convolutions_folds_into_both_or_not_at_all():
     assert largest_difference(valid, rewrite(valid)) <= EXACT["float64"]
     assert largest_difference(same, rewrite(same)) <= EXACT["float64"]
     assert (kinds(valid)["Affine"], kinds(same)["Affine"]) == (0, 1)  # the zeros at the border stand behind the shift
+
+
+@pytest.mark.parametrize("mean", [True, False])
+@pytest.mark.parametrize(
+    ("width", "kernel", "stride", "padding"),
+    [(16, 7, 2, (3, 3)), (17, 7, 2, (3, 3)), (18, 5, 2, (2, 1)), (16, 8, 2, (3, 4)), (17, 4, 4, (1, 2)), (16, 8, 3, 2)],
+)
+def test_stem_of_an_image_reads_whole_rows(width, kernel, stride, padding, mean):
+    """As many pixels at once as it steps over: exact, for any size, and one pad and one shift of rows."""
+    ends = padding if isinstance(padding, tuple) else (padding, padding)
+    with policy("float64"):
+        inputs = keras.Input((15, width, 3))
+        x = layers.Rescaling(0.02, offset=[-1, -2, -3])(inputs) if mean else inputs
+        x = layers.ZeroPadding2D(((2, 3), ends))(x)
+        model = randomize(keras.Model(inputs, layers.Conv2D(4, kernel, strides=stride)(x)))
+    rewritten = rewrite(model)
+    assert largest_difference(model, rewritten) <= EXACT["float64"]
+    found = kinds(model)
+    assert (found["Reshape"], found["RowPadding"], found["ZeroPadding2D"], found["Affine"]) == (2, 1, 0, int(mean))
+    (convolution,) = (layer for layer in rewritten.layers if isinstance(layer, layers.Conv2D))
+    assert convolution.strides == (stride, 1) and convolution.input.shape[-1] == 3 * stride
+
+
+@pytest.mark.parametrize(
+    ("kernel", "stride", "channels", "why"),
+    [(7, 1, 3, "does not step"), (3, 2, 3, "would grow"), (7, 2, 8, None)],
+)
+def test_stem_that_rows_would_not_help_is_left(kernel, stride, channels, why):
+    inputs = keras.Input((16, 16, channels))
+    x = layers.Conv2D(4, kernel, strides=stride, name="stem")(layers.ZeroPadding2D(3)(inputs))
+    done = PASSES["image_rows"](read(keras.Model(inputs, x)))
+    assert done.changed == () and (why is None or why in done.kept["stem"])
+
+
+def test_stem_whose_padding_is_read_elsewhere_is_left():
+    inputs = keras.Input((16, 16, 3))
+    x = layers.ZeroPadding2D(3)(inputs)
+    ends = [layers.Conv2D(4, 7, strides=2, name=name)(x) for name in ("one", "two")]
+    done = PASSES["image_rows"](read(keras.Model(inputs, ends)))
+    assert done.changed == () and set(done.kept) == {"one", "two"}
 
 
 # Random nets
