@@ -11,36 +11,28 @@ idle machine is needed.
 import argparse
 import datetime
 import os
-import time
 from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import rewriting_document
-from ai_edge_litert.interpreter import Interpreter
 
-from resdense_export import environment, flatbuffer
+from resdense_export import environment, flatbuffer, runtime
 from resdense_export.measurement import machine
 from resdense_keras import files
 
 RESULTS = Path(__file__).parent / "results"
 MARKS = ("<!-- table: python benchmarks/operators.py -->\n", "<!-- end of operators -->\n")
 NETS, SCHEMES, KINDS = ("densenet121", "resnet50_v2"), ("fp32", "int8"), ("ours", "stock")
-RUNS, WARM_UP = 20, 3
-_EMPTY = flatbuffer.schema.BufferT()
+RUNS = 20
 LISTED = 0.01  # of a file's time: kinds of operators below this in every file are one row
+_EMPTY = flatbuffer.schema.BufferT()
 
 
 def fastest(content):
     """Milliseconds of the fastest of RUNS inferences of a file given as bytes, on one thread."""
-    net = Interpreter(model_content=content, num_threads=1)
-    net.allocate_tensors()
-    taken = []
-    for _ in range(WARM_UP + RUNS):
-        start = time.perf_counter_ns()
-        net.invoke()
-        taken.append(time.perf_counter_ns() - start)
-    return min(taken[WARM_UP:]) / 1e6
+    with rewriting_document.on_disk(content) as path:
+        return min(runtime.time_rounds([path], RUNS)[0]) / 1e6
 
 
 def alone(content):
