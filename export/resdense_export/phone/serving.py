@@ -108,7 +108,12 @@ class Server(uvicorn.Server):
             alongside: Coroutine functions that run while it serves, and are cancelled when it ends.
         """
         with asyncio.Runner(loop_factory=_Loop) as runner:
-            runner.run(self._run(listener, minutes, alongside))
+            try:
+                runner.run(self._run(listener, minutes, alongside))
+            except asyncio.CancelledError as error:
+                # Nothing else cancels it: a Runner sets its count of interrupts to zero after it has begun to handle
+                # them, and forgets one that comes between.
+                raise KeyboardInterrupt from error
 
     async def _run(self, listener, minutes, alongside):
         loop = asyncio.get_running_loop()

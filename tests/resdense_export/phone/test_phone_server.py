@@ -3,6 +3,8 @@
 import json
 import re
 import signal
+import subprocess
+import sys
 import threading
 import time
 from itertools import product
@@ -394,6 +396,25 @@ def test_stdout_holds_the_url_alone_and_sigterm_ends_it(bundle, make, runtime):
 def test_ctrl_c_ends_it_with_130(bundle, make, runtime):
     with make.serving(bundle, "--runtime", runtime) as running:
         assert running.stop(signal.SIGINT) == 130
+
+
+def test_ctrl_c_at_the_moment_in_which_asyncio_forgets_it_ends_it_with_130_too(bundle, make, runtime):
+    at_once = (
+        "import signal\n"
+        "install = signal.signal\n"
+        "def signal_and_interrupt(number, handler):\n"
+        "    before = install(number, handler)\n"
+        "    if number == signal.SIGINT and '_on_sigint' in repr(handler):\n"
+        "        signal.raise_signal(number)\n"
+        "    return before\n"
+        "signal.signal = signal_and_interrupt\n"
+        "from resdense_export.cli import main\n"
+        "main()\n"
+    )
+    command = [sys.executable, "-c", at_once, "phone", str(bundle), "--runtime", str(runtime)]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=30)
+    assert ended.returncode == 130
+    assert "Traceback" not in ended.stderr and "error: stopped" in ended.stderr
 
 
 def test_it_stops_by_itself_after_its_minutes(bundle, make, runtime):
