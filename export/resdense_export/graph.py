@@ -76,6 +76,14 @@ def read(model):
     return tuple(reader.nodes)
 
 
+def free_name(name, taken):
+    """`name`, or with a number behind it where it is in `taken`."""
+    candidate, number = name, 1
+    while candidate in taken:
+        candidate, number = f"{name}_{number}", number + 1
+    return candidate
+
+
 def _functional(model):
     """The graph inside a Functional or Sequential model; None for anything else."""
     import keras
@@ -105,12 +113,9 @@ class _Reader:
         self.nodes, self.names, self.taken = [], {}, set()
 
     def unique(self, name):
-        """`name`, or with a number behind it where a nested model has it too."""
-        candidate, number = name, 1
-        while candidate in self.taken:
-            candidate, number = f"{name}_{number}", number + 1
-        self.taken.add(candidate)
-        return candidate
+        """A name for a node, as `free_name` where a nested model has it too."""
+        self.taken.add(chosen := free_name(name, self.taken))
+        return chosen
 
     def add(self, tensor, node):
         self.nodes.append(node)

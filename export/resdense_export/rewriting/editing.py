@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from ..graph import Node
+from ..graph import Node, free_name
 
 
 @dataclass(frozen=True)
@@ -56,6 +56,10 @@ class Editor:
         for name in list(self._nodes):
             if name in self._nodes and self._nodes[name].kind in kinds:
                 yield self._nodes[name]
+
+    def add(self, node):
+        """Adds a node, under another name where its own is taken; returns it."""
+        return self.change(node, name=free_name(node.name, self._nodes))
 
     def put(self, node):
         """Adds a node, or puts it in the place of the one with its name."""

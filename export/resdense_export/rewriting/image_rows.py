@@ -62,44 +62,29 @@ def _right_edge(convolution, padding):
 
 
 def _rewrite(graph, convolution, padding):
-    image = graph.source(padding)
-    rows, left = padding.attributes["padding"][0], padding.attributes["padding"][1][0]
-    right, step = _right_edge(convolution, padding), convolution.attributes["strides"][1]
+    image, shift = graph.source(padding), None
     if image.kind == "Affine" and graph.sole_user(image) is not None:
-        shift, image = image, graph.source(image)
-    else:
-        shift = None
-    height, width, channels = image.shape
-    name, numbers = convolution.name, width * channels
-    dtype = padding.dtype
-    last = _put(graph, f"{name}_rows", "Reshape", image.name, (height, 1, numbers), dtype)
+        image, shift = graph.source(image), image
+    (height, width, channels), name, dtype = image.shape, convolution.name, padding.dtype
+    last = graph.add(Node(f"{name}_rows", "Reshape", (image.name,), (height, 1, width * channels), dtype))
     if shift is not None:
         weights = {key: np.tile(shift.weights[key], width) for key in ("scale", "shift")}
         last = graph.change(shift, inputs=(last.name,), shape=last.shape, attributes={}, weights=weights)
-    ends = (left * channels, right * channels)
-    padded = (height + sum(rows), 1, numbers + sum(ends))
+    rows, (left, _) = padding.attributes["padding"]
+    ends = (left * channels, _right_edge(convolution, padding) * channels)
+    padded = (height + sum(rows), 1, width * channels + sum(ends))
     last = graph.change(
         padding, kind="RowPadding", inputs=(last.name,), shape=padded, attributes={"padding": (rows, ends)}
     )
-    shape = (padded[0], padded[2] // (step * channels), step * channels)
-    last = _put(graph, f"{name}_pixels", "Reshape", last.name, shape, dtype)
+    down, step = convolution.attributes["strides"]
     kernel = convolution.weights["kernel"]
     high, columns, _, filters = kernel.shape
-    wide = _wide(columns, step)
+    wide, numbers = _wide(columns, step), step * channels
+    last = graph.add(Node(f"{name}_pixels", "Reshape", (last.name,), (padded[0], padded[2] // numbers, numbers), dtype))
     filled = np.pad(kernel, ((0, 0), (0, wide * step - columns), (0, 0), (0, 0)))
     graph.change(
         convolution,
         inputs=(last.name,),
-        attributes={
-            **convolution.attributes,
-            "kernel_size": (high, wide),
-            "strides": (convolution.attributes["strides"][0], 1),
-        },
-        weights={**convolution.weights, "kernel": filled.reshape(high, wide, step * channels, filters)},
+        attributes={**convolution.attributes, "kernel_size": (high, wide), "strides": (down, 1)},
+        weights={**convolution.weights, "kernel": filled.reshape(high, wide, numbers, filters)},
     )
-
-
-def _put(graph, name, kind, source, shape, dtype):
-    node = Node(name, kind, (source,), shape, dtype)
-    graph.put(node)
-    return node

@@ -191,6 +191,16 @@ def test_stem_whose_padding_is_read_elsewhere_is_left():
     assert done.changed == () and set(done.kept) == {"one", "two"}
 
 
+def test_nodes_that_a_pass_adds_take_no_name_of_the_net():
+    with policy("float64"):
+        inputs = keras.Input((16, 16, 3))
+        x = layers.ZeroPadding2D(3)(inputs)
+        x = layers.Conv2D(4, 7, strides=2, name="stem")(x)
+        x = layers.Conv2D(4, 3, name="stem_rows")(x)
+        model = randomize(keras.Model(inputs, layers.Conv2D(4, 3, name="stem_pixels")(x)))
+    assert largest_difference(model, rewrite(model)) <= EXACT["float64"]
+
+
 # Random nets
 
 
