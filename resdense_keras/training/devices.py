@@ -1,8 +1,9 @@
 """Where the steps of a training run: one device, all devices of a machine, or several hosts.
 
-`Training` asks four things of each: to prepare the model, to take a step, to judge a batch, and how the data are dealt
-out. The batch of a recipe is the batch over all devices together, so the recipe, and the result, stay the same however
-many there are. Held-out images are few: every device judges all of them, which keeps the figures exact.
+`Training` asks of each to prepare the model, to take a step, to judge a batch, how the data are dealt out, and what its
+devices keep for themselves. The batch of a recipe is the batch over all devices together, so the recipe, and the
+result, stay the same however many there are. Held-out images are few: every device judges all of them, by the same
+weights, which keeps the figures exact.
 """
 
 import contextlib
@@ -51,6 +52,13 @@ class OneDevice:
     def test(self, batch):
         """Adds a batch to the model's metrics."""
         self._test_step(batch)
+
+    def copies(self, variables):
+        """The variables behind `variables` of which each device has its own, which may differ."""
+        return []
+
+    def agree(self, model):
+        """Gives all devices the mean of what batch norms have seen on each."""
 
     def any(self, flag):
         """Whether `flag` is true on any host."""
@@ -138,6 +146,21 @@ class AllDevices(OneDevice):
 
     def test(self, batch):
         self._test_step(tuple(self._dealt([tensor] * self.count) for tensor in batch))
+
+    def copies(self, variables):
+        return [copy for variable in variables for copy in self._own(variable)]
+
+    def agree(self, model):
+        for variable in model.non_trainable_variables:
+            own = self._own(variable)
+            if own and own[0].dtype.is_floating:
+                first = own[0].numpy()
+                variable.assign(first + np.mean([copy.numpy() - first for copy in own], axis=0))  # equal ones stay
+
+    def _own(self, variable):
+        """What each device has of a variable; nothing where there is one device."""
+        own = self.strategy.experimental_local_results(variable.value)
+        return own if len(own) > 1 else ()
 
     def _dealt(self, parts):
         return self.strategy.experimental_distribute_values_from_function(

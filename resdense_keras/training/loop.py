@@ -59,13 +59,18 @@ class Training:
             jit_compile=self.jit,
         )
         model.optimizer.build(model.trainable_variables)
+        # Moments begin at zero; single numbers, such as the scale of a 16-bit loss, need not.
+        self._first = [variable.numpy() if variable.shape == () else 0 for variable in model.optimizer.variables]
         self._build_metrics()
         self.devices.compile(model)
 
     @property
     def variables(self):
-        """All that a step reads or changes: weights, random states, the optimizer's, and the metrics' so far."""
-        return [*self.model.variables, *self.model.optimizer.variables, *self.model.metrics_variables]
+        """All that a step reads or changes: weights, random states, the optimizer's, the metrics' so far, and last what
+        each device keeps for itself of these."""
+        model = self.model
+        shared = [*model.variables, *model.optimizer.variables, *model.metrics_variables]
+        return [*shared, *self.devices.copies([*model.non_trainable_variables, *model.metrics_variables])]
 
     def run(self, seed=0, on_epoch=None, *, start=(0, 0), on_step=None, stopping=lambda: False):
         """Trains from the model's present weights; the test split is not read.
@@ -133,9 +138,8 @@ class Training:
         return self.devices.train(batch, self.jit)
 
     def _reset(self):
-        for variable in self.model.optimizer.variables:
-            if variable is not self.model.optimizer.learning_rate:
-                variable.assign(keras.ops.zeros(variable.shape, variable.dtype))
+        for variable, value in zip(self.model.optimizer.variables, self._first, strict=True):
+            variable.assign(keras.ops.full(variable.shape, value, variable.dtype))
         self.model.reset_metrics()
 
     def _training_batches(self, seed, first_step):
@@ -177,6 +181,7 @@ class Training:
         """The epoch's record, metrics reset; None, and the metrics as they were, where it is time to stop."""
         kept = [variable.numpy() for variable in self.model.metrics_variables]
         trained = self._metrics()
+        self.devices.agree(self.model)
         held = self.evaluate(self.dataset.validation, stopping)
         if held is None:
             for variable, value in zip(self.model.metrics_variables, kept, strict=True):

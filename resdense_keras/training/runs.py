@@ -161,15 +161,15 @@ def read_config(path):
 
 def _check_folder(out, config, resume):
     """Refuses a folder that holds something else, or a run of another configuration."""
-    if not out.is_dir() or not any(out.iterdir()):
-        return
+    if not out.is_dir() or all(path.name.startswith(".") for path in out.iterdir()):
+        return  # what a kill in the middle of the first write leaves is hidden
     path = out / "config.yaml"
     if not path.is_file():
         raise RequestError(f"{out} is not empty and holds no run", "choose another `--out`")
     if not resume:
         raise RequestError(f"{out} holds a run", "pass `--resume` to go on with it, or choose another `--out`")
     before = _flat(read_config(path))
-    asked = _flat(config)
+    asked = _flat(yaml.safe_load(yaml.safe_dump(config)))  # a tuple is a list there
     differing = [
         f"{key} is {before.get(key)!r} there and {asked.get(key)!r} here"
         for key in dict.fromkeys((*before, *asked))
@@ -335,7 +335,7 @@ class _Run:
     def _variables(self):
         """By number: Keras counts some names on from one model of a process to the next."""
         return {
-            f"{number:05d}/{variable.path.rpartition('/')[2]}": variable
+            f"{number:05d}/{getattr(variable, 'path', variable.name).rpartition('/')[2]}": variable
             for number, variable in enumerate(self.training.variables)
         }
 

@@ -7,7 +7,7 @@ from .. import create, preprocessing, weights
 from ..data import calibration
 from ..errors import RequestError, unknown
 
-MEASURED_IMAGES = 2_000  # of those that stay in their files; the mean of so many is known to a grey level
+MEASURED_IMAGES = 2_000  # of those in files; the mean of so many is known to a grey level
 
 
 def build(name, dataset, options=None, source=None):
@@ -32,9 +32,10 @@ def build(name, dataset, options=None, source=None):
 
 
 def _training_images(dataset):
-    """All of them where they are in memory, else MEASURED_IMAGES."""
-    images = dataset.train.images
-    return calibration(dataset, MEASURED_IMAGES)[1] if images is None else images
+    """All of arrays, MEASURED_IMAGES of files: the same ones whether or not memory holds all, or a run that goes on
+    elsewhere would build another net."""
+    train = dataset.train
+    return train.images if train.paths is None else calibration(dataset, MEASURED_IMAGES)[1]
 
 
 def _load(model, path):

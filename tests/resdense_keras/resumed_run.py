@@ -1,42 +1,49 @@
 """Not a test: trains one small net twice in this process, once through and once cut off at the saves named.
 
-    python resumed_run.py DATA.npz FOLDER PRECISION SAVE...     # prints the differences as JSON
+    python resumed_run.py DATA.npz FOLDER PRECISION DEVICES SAVE...     # prints the differences as JSON
 
-A process of its own, because TensorFlow's determinism holds for a process.
+A process of its own, because TensorFlow's determinism and devices, here parts of the CPU, hold for a process.
 """
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import tensorflow as tf
 
-from resdense_keras.training import recipe, runs, state, train
+from resdense_keras.training import devices, recipe, runs, state, train
 
 AUGMENT = ("crop", "shift", "mirror", "mixup", "cutmix")
-RECIPE = recipe("fast", epochs=3, batch_size=35, augment=AUGMENT, schedule="cosine")
+RECIPE = recipe("fast", epochs=3, augment=AUGMENT, schedule="cosine")
+BATCH = {1: 35, 2: 36}
 
 
 class Cut(BaseException):
     """The process is gone: nothing after it is run, as by SIGKILL."""
 
 
-def main(data, folder, precision, *cuts):
+def main(data, folder, precision, count, *cuts):
     through, cut = Path(folder) / "through", Path(folder) / "cut"
-    run(data, through, precision=precision)
+    cpu = tf.config.list_physical_devices("CPU")[0]
+    tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * int(count))
+    how = {"precision": precision, "devices": devices.choose(int(count))}
+    run(data, through, **how)
     for save in map(int, cuts):
-        cut_off_after(save, lambda: run(data, cut, precision=precision, resume=True))
-    run(data, cut, precision=precision, resume=True)
+        cut_off_after(save, lambda: run(data, cut, resume=True, **how))
+    run(data, cut, resume=True, **how)
     print(json.dumps({"states": differing(through, cut), "metrics": [metrics(through), metrics(cut)]}))
 
 
-def run(data, out, **options):
+def run(data, out, *, devices, **options):
     train(
         "resnet20",
         data,
         out,
-        RECIPE,
+        replace(RECIPE, batch_size=BATCH[devices.count]),
         options={"width": 4, "dropout": 0.2},
+        devices=devices,
         deterministic=True,
         save_seconds=0,
         **options,

@@ -7,14 +7,15 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import yaml
 
-from resdense_keras import RequestError, WorkError, files
-from resdense_keras.training import read_config, recipe, state, train
+from resdense_keras import RequestError, WorkError, data, files
+from resdense_keras.training import evaluate, read_config, recipe, state, train
 
 RESUMED_RUN = Path(__file__).with_name("resumed_run.py")
 OPTIONS = {"width": 4, "dropout": 0.2}
@@ -123,6 +124,18 @@ def test_a_folder_of_something_else_is_left_alone(npz, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
 
 
+def test_what_a_kill_in_the_first_write_leaves_does_not_keep_a_run_from_beginning(npz, tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / ".new-config.yaml").write_text("half a f")
+    assert len(go_on(npz, tmp_path / "run", replace(RECIPE, epochs=1))) == 1
+
+
+def test_a_tuple_in_the_request_is_no_other_run(npz, tmp_path):
+    options = {**OPTIONS, "input_shape": (8, 8, 3)}
+    for _ in range(2):
+        train("resnet20", npz, tmp_path / "run", replace(RECIPE, epochs=1), options=options, resume=True)
+
+
 def test_a_second_run_into_a_folder_is_told_who_writes_there(npz, begun):
     with files.lock(begun), pytest.raises(RequestError, match=f"process {os.getpid()}"):
         go_on(npz, begun)
@@ -201,13 +214,12 @@ def test_a_signal_saves_before_it_is_handed_on(npz, tmp_path, monkeypatch, numbe
 @pytest.mark.parametrize("cuts", [("3", "5", "6"), ("4",)], ids=["anywhere", "before the last, smaller batch"])
 def test_a_run_that_is_cut_off_between_any_two_writes_ends_in_the_same_state(npz, tmp_path, cuts):
     """With dropout, mixing, a cosine and determinism; saves 3 and 12 are mid-epoch, 7 is the best before its state."""
-    check_resumed_run(npz, tmp_path, "float32", cuts)
+    check_resumed_run(npz, tmp_path, cuts)
 
 
-def check_resumed_run(npz, folder, precision, cuts):
-    result = subprocess.run(
-        [sys.executable, RESUMED_RUN, npz, folder, precision, *cuts], capture_output=True, text=True, timeout=600
-    )
+def check_resumed_run(npz, folder, cuts, precision="float32", devices="1"):
+    command = [sys.executable, RESUMED_RUN, npz, folder, precision, devices, *cuts]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=600)
     assert result.returncode == 0, result.stderr
     found = json.loads(result.stdout)
     assert found["states"] == []
@@ -215,10 +227,30 @@ def check_resumed_run(npz, folder, precision, cuts):
 
 
 @pytest.mark.slow
+def test_a_run_on_two_devices_goes_on_to_the_same_bits_and_its_figures_are_those_of_the_saved_weights(npz, tmp_path):
+    """Whose batch norms see each its own part of the batches."""
+    import keras
+
+    check_resumed_run(npz, tmp_path, ["3", "6"], devices="2")
+    found = metrics(tmp_path / "cut")
+    best = max(found, key=lambda record: record["val_accuracy"])
+    held = data.load(npz).validation
+    judged = evaluate(keras.saving.load_model(tmp_path / "cut" / "model.keras"), held)
+    assert judged["accuracy"] == pytest.approx(best["val_accuracy"], abs=1e-6)
+
+
+@pytest.mark.slow
+def test_a_run_in_float16_scales_its_loss_and_goes_on_to_the_same_bits(npz, tmp_path):
+    check_resumed_run(npz, tmp_path, ["4"], precision="mixed_float16")
+    losses = [record["loss"] for record in metrics(tmp_path / "cut")]
+    assert losses[-1] < losses[0]
+
+
+@pytest.mark.slow
 def test_a_run_in_bfloat16_goes_on_to_the_same_bits_and_leaves_a_float32_net_that_exports(npz, tmp_path):
     import keras
 
-    check_resumed_run(npz, tmp_path, "mixed_bfloat16", ["4"])
+    check_resumed_run(npz, tmp_path, ["4"], precision="mixed_bfloat16")
     config = read_config(tmp_path / "cut" / "config.yaml")
     assert config["precision"] == "mixed_bfloat16"
     path = tmp_path / "cut" / "model.keras"
