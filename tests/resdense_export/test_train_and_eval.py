@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -149,6 +150,20 @@ def test_a_wrong_request_is_one_error_and_nothing_is_left(resdense, tmp_path, ar
     assert (code, out) == (2, "")
     assert message in err and "hint: " in err and "Traceback" not in err
     assert [path for path in tmp_path.iterdir() if path.is_file() or any(path.iterdir())] == []
+
+
+def test_a_run_that_left_out_broken_images_is_repeated_by_its_config(resdense, folder, tmp_path):
+    spoiled = tmp_path / "spoiled"
+    shutil.copytree(folder, spoiled)
+    for path in list(spoiled.rglob("*.png")):
+        for number in range(3):
+            shutil.copy(path, path.with_name(f"{number}-{path.name}"))
+    (spoiled / "train" / "red" / "0.png").write_bytes(b"not an image")
+    wanted = ("resnet20", "--set", "width=4", "--data", spoiled, "--epochs", "1", "--jit", "off")
+    assert resdense("train", *wanted, "--out", "refused")[0] == 2
+    assert resdense("train", *wanted, "--on-bad-image", "skip", "--out", "one")[0] == 0
+    assert resdense("train", "one/config.yaml", "--out", "two")[0] == 0
+    assert Path("one/config.yaml").read_text() == Path("two/config.yaml").read_text()
 
 
 @pytest.mark.parametrize("number, code", [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
