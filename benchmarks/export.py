@@ -241,8 +241,8 @@ def cell(found, goal):
     value, median = f"{found['median']:.3f}", found["median"]
     if goal is not None:
         value = f"{value} ≤ {goal:.2f}" if median <= goal else f"**{value} > {goal:.2f}**"
-    if max(found.get("high", median) - median, median - found.get("low", median)) > WIDEST:
-        value += ", more pairs are needed"
+        if max(found.get("high", median) - median, median - found.get("low", median)) > WIDEST:
+            value += ", more pairs are needed"
     return f"{value} ({found['text']})"
 
 
