@@ -65,10 +65,10 @@ PARITY = {
     "fp16": Parity(np.max, 2e-2),
     "dynamic": Parity(np.mean, 0.1),
     "int8": Parity(np.mean, 0.15, made_up=False),
-    # Trained on: other weights than the model's.
     "qat": Parity(np.mean, 0.15, made_up=False),
     "pruned": Parity(np.mean, 0.15, made_up=False),
 }
+RETRAINED = ("qat", "pruned")  # other weights than the model's: where it erred they need not err with it
 
 
 @dataclass(frozen=True)
@@ -346,7 +346,8 @@ def compare(outputs, expected, labels, scheme, limits=None, real=True):
     expected_top = expected.argmax(axis=1)
     if real:
         figures["agreement"] = float((top == expected_top).mean())
-        gates["agreement"] = _agreement(int((top == expected_top).sum()), len(top), limits)
+        if scheme not in RETRAINED:
+            gates["agreement"] = _agreement(int((top == expected_top).sum()), len(top), limits)
     if labels is not None:
         gates["accuracy"] = _accuracy(right, expected_top == labels, limits)
     return figures, gates

@@ -258,6 +258,14 @@ def test_file_fails_where_the_whole_interval_of_the_agreement_is_below_the_limit
         assert found["accuracy"]["passed"]
 
 
+@pytest.mark.parametrize("scheme", gates.RETRAINED)
+def test_a_file_that_trained_on_need_not_err_where_the_model_does(scheme):
+    """Of 1,000 images it loses 30 and wins 30; what it is worth says the accuracy."""
+    figures, found = compare(*answers(1000, 30, 30), scheme)
+    assert (figures["agreement"], "agreement" in found, found["accuracy"]["passed"]) == (0.94, False, True)
+    assert not compare(*answers(1000, 60, 30), scheme)[1]["accuracy"]["passed"]
+
+
 def test_limits_are_those_that_were_asked_for():
     for limits, verdict in ((gates.Limits(), False), (gates.Limits(max_drop=30, min_agreement=0.7), True)):
         found = compare(*answers(1000, lost=250), "int8", limits)[1]
