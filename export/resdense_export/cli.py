@@ -29,6 +29,7 @@ app = typer.Typer(
 HELP = "`resdense --help` and `resdense COMMAND --help` list what there is"
 PIPE_COLUMNS = 500
 STOPPED = "what has its final name is whole; run the same command again"
+TRAINING_STOPPED = "the run is whole; the same command with `--resume` goes on with it"
 PHONE_STOPPED = "the results that phones sent are in report.json; run the same command to serve again"
 
 
@@ -61,7 +62,8 @@ def main(arguments=None):
 
 
 def _after_stop(arguments):
-    return PHONE_STOPPED if arguments[:1] == ["phone"] else STOPPED
+    command = arguments[0] if arguments else None
+    return {"phone": PHONE_STOPPED, "train": TRAINING_STOPPED}.get(command, STOPPED)
 
 
 def _with_address(arguments):

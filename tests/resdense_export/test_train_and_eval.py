@@ -179,6 +179,7 @@ def test_a_stopped_training_saves_exits_with_its_code_and_goes_on(tmp_path, numb
     child.send_signal(number)
     rest = child.stderr.read()
     assert (child.wait(), "Traceback" in rest) == (code, False)
+    assert "the same command with `--resume` goes on with it" in rest
     from resdense_keras.training import state
 
     _, place = state.load(tmp_path / "run" / "checkpoints" / "state.safetensors")
