@@ -221,11 +221,22 @@ def _scheme_legend(figure, models):
 
 
 def _size_axis(axis):
-    """Ticks at 1, 2, 3 and 5 of each power of ten."""
-    from matplotlib.ticker import LogLocator, NullFormatter
+    _log_axis(axis, (1, 2, 3, 5), _round("B"))
 
-    axis.set_major_locator(LogLocator(10, subs=(1, 2, 3, 5)))
-    axis.set_major_formatter(_round("B"))
+
+def _log_axis(axis, steps, formatter):
+    """Ticks at these steps of each power of ten, or, where fewer than two are in sight, a few round numbers.
+
+    A LogLocator would then put as many as on a wide axis, one over the other.
+    """
+    import numpy as np
+    from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
+
+    low, high = axis.get_view_interval()
+    ticks = np.outer(10.0 ** np.arange(np.floor(np.log10(low)), np.log10(high) + 1), steps)
+    few = np.count_nonzero((ticks >= low) & (ticks <= high)) < 2
+    axis.set_major_locator(MaxNLocator(3, steps=[1, 2, 5, 10]) if few else LogLocator(10, subs=steps))
+    axis.set_major_formatter(formatter)
     axis.set_minor_formatter(NullFormatter())
 
 
@@ -321,7 +332,7 @@ def _devices(report, figure):
 
 def _device_panels(part, rows):
     """Accuracy on the left, bytes on the right, both over milliseconds."""
-    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+    from matplotlib.ticker import FuncFormatter
 
     panels = part.subplots(1, 2)
     for model, export, measurement in rows:
@@ -335,9 +346,7 @@ def _device_panels(part, rows):
     _size_axis(panels[1].yaxis)
     for panel, label in zip(panels, ("accuracy (%)", "file size"), strict=True):
         panel.set(xscale="log", xlabel="milliseconds", ylabel=label)
-        panel.xaxis.set_major_locator(LogLocator(10, subs=(1, 2, 5)))
-        panel.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-        panel.xaxis.set_minor_formatter(NullFormatter())
+        _log_axis(panel.xaxis, (1, 2, 5), FuncFormatter(lambda value, _: f"{value:g}"))
 
 
 def _device_point(panel, model, export, milliseconds, value):

@@ -2,6 +2,7 @@
 
 import re
 
+import numpy as np
 import pytest
 
 from resdense_export.report import devices, html, plots, summary, units, validate, view
@@ -105,6 +106,19 @@ def test_doubts_are_said_and_only_where_there_are_some(browser_report, change, s
 def test_accuracy_and_size_are_drawn_against_time_for_each_device(browser_report):
     drawn = plots.draw(browser_report)["devices"].svg
     assert "Pixel 8, wasm, 1 thread" in drawn and "cpu, 1 thread" in drawn
+
+
+@pytest.mark.parametrize("span", [(0.059, 0.085), (0.19, 0.21), (1.2, 1.9), (0.9, 6), (1, 30_000)])
+def test_ticks_of_a_logarithmic_axis_have_room_for_their_text(span):
+    from matplotlib.figure import Figure
+
+    axes = Figure().subplots()
+    axes.plot(span, (0, 1))
+    axes.set_xscale("log")
+    plots._log_axis(axes.xaxis, (1, 2, 5), "{x:g}")
+    low, high = axes.get_xlim()
+    seen = [tick for tick in axes.get_xticks() if low <= tick <= high]
+    assert 2 <= len(seen) <= max(4, 3 * np.log10(high / low) + 1)
 
 
 def test_without_accuracies_there_is_nothing_to_draw_them_against(bundle_report):
