@@ -9,11 +9,13 @@ import numpy as np
 import pytest
 
 from resdense_export import measurement as measuring
-from resdense_export import runtime
+from resdense_export import pipeline, runtime
 from resdense_export.conversion import convert
 from resdense_export.measurement import describe, device, machine, measure, summary
 from resdense_export.sandbox import Child
 from resdense_keras.errors import RequestError, WorkError
+
+from .conftest import toy_net
 
 
 @pytest.fixture(scope="module")
@@ -98,6 +100,15 @@ def test_file_that_is_missing_or_broken_is_named(files, tmp_path):
     (tmp_path / "broken.tflite").write_bytes(b"not a model")
     with pytest.raises(WorkError, match=r"broken\.tflite: ValueError: .*not a valid Flatbuffer"):
         measure([files[0], tmp_path / "broken.tflite"])
+
+
+def test_stock_twin_that_does_not_open_costs_the_others_nothing(tmp_path, monkeypatch):
+    monkeypatch.setattr("resdense_export.bundle.stock", lambda *_: b"not a model")
+    report = pipeline.export(toy_net("dense"), tmp_path / "out", ["fp32"], baseline=True, rounds=3)
+    ours, theirs = report["models"][0]["exports"]
+    assert len(ours["measurements"]) == 1
+    assert (theirs["gates"]["opens"]["passed"], theirs["measurements"]) == (False, [])
+    assert (tmp_path / "out" / ours["file"]).is_file() and (tmp_path / "out" / "report.html").is_file()
 
 
 def test_machine_lists_cores_that_we_may_use_and_flags_that_kernels_ask_for():
