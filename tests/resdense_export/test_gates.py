@@ -87,6 +87,37 @@ def test_without_data_only_parity_is_judged(nets, float_files, write):
     assert (found.images, found.accuracy, found.agreement, found.gates["agreement"]) == (None, None, None, None)
 
 
+@pytest.mark.parametrize(
+    ("scheme", "error", "passes"),
+    [
+        ("fp32", 0.02, True),
+        ("fp32", 0.1, False),
+        ("dynamic", 0.6, True),  # a logit of a trained net in int8, where a probability may be off by .1
+        ("dynamic", 6, False),
+        ("int8", 1.2, True),
+        ("int8", 9, False),
+        ("int8", math.inf, False),
+    ],
+)
+def test_logits_may_be_off_in_proportion_to_their_span(scheme, error, passes):
+    logits = np.tile([-20.0, 0, 20], (600, 1))
+    assert compare(logits + error, logits, None, scheme)[1]["parity"]["passed"] == passes
+
+
+def test_no_output_is_near_an_infinite_one():
+    expected = np.tile([-20.0, 0, 20], (600, 1))
+    outputs = expected.copy()
+    expected[0, 0] = math.inf
+    assert not compare(outputs, expected, None, "fp32")[1]["parity"]["passed"]
+
+
+def test_probabilities_are_held_to_the_limit_itself():
+    expected = np.tile([1.0, 0, 0], (600, 1))
+    for error, passes in ((0.14, True), (0.16, False)):
+        gate = compare(expected + error, expected, None, "int8")[1]["parity"]
+        assert gate == {"passed": passes, "detail": f"mean difference from Keras {error}, 0.15 allowed"}
+
+
 def test_file_of_unknown_scheme_is_compared_too(nets, float_files, tmp_path, child):
     (tmp_path / "net.tflite").write_bytes(float_files["dense"])
     good, bad = (check(tmp_path / "net.tflite", nets[kind], child=child) for kind in ("dense", "residual"))

@@ -33,7 +33,7 @@ MEANINGS = (
     ("peak memory, inference", "The largest sum of tensors alive at once while one image goes through the net."),
     ("peak memory, training", "What one training step of a whole batch took on this machine."),
     ("agreement", "Share of test images for which the file and the float Keras model name the same class."),
-    ("largest difference", "The furthest that one probability of the file lies from the Keras model's."),
+    ("largest difference", "The furthest that one output, a probability as a rule, lies from the Keras model's."),
     ("latency", "Milliseconds for one image: the median, and the range from the 10th to the 90th percentile."),
     (
         "×2 beside a latency",
