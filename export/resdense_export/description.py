@@ -69,41 +69,51 @@ def recommended(exports, float_layers=()):
     """{target: {"file", "reason"}}, the file to begin with on each kind of processor, with the reason.
 
     A phone is not this machine: int8 goes first on a processor that has instructions for it, as every phone's has
-    (Armv8.2 dot product), and what was measured here is said beside it.
+    (Armv8.2 dot product), and what was measured here is said beside it. A CPU and a browser run every file, so both are
+    named as soon as there is one.
     """
     ours = {export["scheme"]: export for export in exports if export["converter"] == "rewritten"}
-    kept = f"; {len(float_layers)} of its layers stay float, to keep the accuracy" if float_layers else ""
     rules = (
-        ("cpu", ("int8", "dynamic", "fp32"), _cpu_reason),
-        (
-            "gpu",
-            ("fp16", "fp32"),
-            lambda export: (
-                "GPU delegates compute in float16"
-                + (", and the file is half the size" if export["scheme"] == "fp16" else "")
-            ),
-        ),
-        (
-            "browser",
-            ("fp32", "dynamic", "int8"),
-            lambda export: f"float16 weights are slow in a browser: {FLOAT16_IN_A_BROWSER}",
-        ),
-        ("npu", ("int8",), lambda export: "NPUs run statically quantized int8 alone" + kept),
+        ("cpu", ("int8", "qat", "dynamic", "fp32", "pruned", "fp16"), _cpu_reason),
+        ("gpu", ("fp16", "fp32", "pruned"), _gpu_reason),
+        ("browser", ("fp32", "dynamic", "int8", "qat", "pruned", "fp16"), _browser_reason),
+        ("npu", ("int8", "qat"), lambda export: _npu_reason(export, float_layers)),
     )
     chosen = {}
     for target, order, reason in rules:
-        export = next((ours[scheme] for scheme in order if scheme in ours), None)
-        if export is not None:
-            chosen[target] = {"file": export["file"], "reason": reason(export)}
+        place = next((place for place, scheme in enumerate(order) if scheme in ours), None)
+        if place is not None:
+            export = ours[order[place]]
+            better = f"; better, but not here: {', '.join(order[:place])}" if place else ""
+            chosen[target] = {"file": export["file"], "reason": reason(export) + better}
     return chosen
 
 
 def _cpu_reason(export):
+    integer = "integer arithmetic, for which phones since Armv8.2 have instructions of their own"
     reasons = {
-        "int8": "integer arithmetic, for which phones since Armv8.2 have instructions of their own",
+        "int8": integer,
+        "qat": integer,
         "dynamic": "int8 weights, and integer arithmetic in its convolutions",
-        "fp32": "float32 runs on every CPU, and no file in fewer bits is here",
+        "fp32": "float32 runs on every CPU",
+        "pruned": "float32 runs on every CPU",
+        "fp16": "a CPU computes in float32 with its float16 weights",
     }
     here = export["measurements"][:1]
     timed = "".join(f"; median here {row['median_ms']:.3g} ms ({row['device']['name']})" for row in here)
     return reasons[export["scheme"]] + timed
+
+
+def _gpu_reason(export):
+    half = ", and the file is half the size" if export["scheme"] == "fp16" else ""
+    return "GPU delegates compute in float16" + half
+
+
+def _browser_reason(export):
+    return f"float16 weights are slow in a browser: {FLOAT16_IN_A_BROWSER}"
+
+
+def _npu_reason(export, float_layers):
+    kept = float_layers if export["scheme"] == "int8" else ()
+    floating = f"; {len(kept)} of its layers stay float, to keep the accuracy" if kept else ""
+    return "NPUs run statically quantized int8 alone" + floating

@@ -1,6 +1,7 @@
 """Laws of what stands around the files: model.json tells all that a port needs, and the card is what a hub renders."""
 
 import hashlib
+import itertools
 import json
 import re
 from pathlib import Path
@@ -11,6 +12,7 @@ import yaml
 from PIL import Image
 
 from resdense_export.description import recommended
+from resdense_export.quantization import SCHEMES
 from resdense_keras.data.images import decode, resize_steps
 
 from .conftest import NAMES
@@ -137,8 +139,36 @@ def test_only_files_that_are_there_are_recommended_and_never_the_stock_twins():
     )
 
 
-def test_layers_that_stay_float_are_named_to_the_npu():
+def some_of(schemes):
+    return [some for count in range(1, len(schemes) + 1) for some in itertools.combinations(schemes, count)]
+
+
+@pytest.mark.parametrize("schemes", some_of(tuple(SCHEMES)), ids="-".join)
+def test_whatever_was_made_each_target_that_can_run_some_of_it_gets_a_file_that_is_there(schemes):
+    found = recommended([export(scheme) for scheme in schemes])
+    made = set(schemes)
+    expected = {"cpu", "browser"}
+    expected |= {"gpu"} if made & {"fp16", "fp32", "pruned"} else set()
+    expected |= {"npu"} if made & {"int8", "qat"} else set()
+    assert set(found) == expected
+    assert {row["file"] for row in found.values()} <= {f"net-{scheme}.tflite" for scheme in schemes}
+    integer = next((f"net-{scheme}.tflite" for scheme in ("int8", "qat") if scheme in made), None)
+    if integer:
+        assert found["cpu"]["file"] == found["npu"]["file"] == integer
+    for target in ("cpu", "browser"):
+        assert (found[target]["file"] == "net-fp16.tflite") == (made == {"fp16"})
+
+
+def test_the_reason_for_a_second_choice_names_what_would_be_better():
+    found = recommended([export("qat"), export("fp16")])
+    assert found["npu"]["reason"] == "NPUs run statically quantized int8 alone; better, but not here: int8"
+    assert found["browser"]["reason"].endswith("; better, but not here: fp32, dynamic, int8")
+    assert "better" not in found["gpu"]["reason"]
+
+
+def test_layers_that_stay_float_are_named_to_the_npu_where_it_gets_their_file():
     assert "2 of its layers stay float" in recommended([export("int8")], ("a", "b"))["npu"]["reason"]
+    assert "stay float" not in recommended([export("qat")], ("a", "b"))["npu"]["reason"]
 
 
 def test_the_warning_against_float16_in_a_browser_is_what_was_measured():
