@@ -21,7 +21,7 @@ from . import budget as budgets
 from . import card, description, gates, golden, metadata
 from .quantization import SCHEMES, quantize, standard_schemes
 from .rewriting import float_files
-from .sandbox import Child
+from .sandbox import Child, Fault
 from .stock import stock
 from .uint8_input import with_uint8_input
 
@@ -175,7 +175,11 @@ def make_files(bundle, schemes, *, limits, baseline=False, steps):
             row = SCHEMES[scheme]
             source = floating(row.graph, _training(bundle, row, steps))
             if scheme == "int8" and bundle.budget:
-                _keep_within_budget(*common, source, child, steps)
+                try:
+                    _keep_within_budget(*common, source, child, steps)
+                except Fault as fault:  # of a file that the search ran before any gate had seen it
+                    bundle.rejected[scheme] = {"opens": str(fault)}
+                    _path(bundle, "rewritten", scheme).unlink(missing_ok=True)
                 continue
             content = quantize(source, scheme, bundle.calibration)
             _keep(*common, "rewritten", scheme, content)
@@ -198,7 +202,7 @@ def _keep_within_budget(bundle, judge, limits, expected, floating, child, steps)
     told = bundle.budget
     points, right = told["points"], float((expected.argmax(axis=1) == bundle.labels).mean())
     limits = limits | {"max_drop": min(limits["max_drop"], points)}
-    told |= {"layers": len(budgets.layers(floating)), "rounds": []}
+    told |= {"layers": len(budgets.layers(floating)), "rounds": [], "lost_points": None, "kept": False}
     for choice in budgets.choices(floating, bundle.calibration, bundle.sensitivity, points, child, steps.detail):
         bundle.float_layers = choice.float_layers
         made = _judged(bundle, partial(judge, float_layers=choice.float_layers), limits, expected, "rewritten",
@@ -220,11 +224,15 @@ def _keep(bundle, judge, limits, expected, converter, scheme, content):
 
 def _judged(bundle, judge, limits, expected, converter, scheme, content):
     """Writes one file and puts it through its gates: its path, its final bytes and the Check."""
-    path = bundle.folder / f"{bundle.name}-{scheme}{'-stock' if converter == 'stock' else ''}.tflite"
+    path = _path(bundle, converter, scheme)
     content = _finished(bundle, converter, content)
     files.write_bytes(path, content)
     real = bundle.labels is not None
     return path, content, judge(path, expected, bundle.images, bundle.labels, scheme=scheme, real=real, **limits)
+
+
+def _path(bundle, converter, scheme):
+    return bundle.folder / f"{bundle.name}-{scheme}{'-stock' if converter == 'stock' else ''}.tflite"
 
 
 def _record(bundle, converter, scheme, path, content, found):

@@ -85,7 +85,7 @@ def _judged(bundle):
         return ["Exported without data: compared with the float Keras model on generated images only."]
     weak = " Fewer than 500 images: a point of accuracy is within the noise." if len(bundle.images) < 500 else ""
     lines = [f"Accuracy and agreement with the float Keras model over {len(bundle.images)} held-out images.{weak}"]
-    if bundle.budget and "lost_points" in bundle.budget:
+    if bundle.budget and "int8" not in bundle.rejected:
         lines.append(
             f"Of the int8 file {len(bundle.float_layers)} layers stay float, so that it loses at most "
             f"{bundle.budget['points']:g} points; on the test images it loses {bundle.budget['lost_points']:.2f}."

@@ -10,8 +10,10 @@ from resdense_export import budget, inspection, pipeline
 from resdense_export.conversion import convert
 from resdense_export.gates import check, predictions
 from resdense_export.quantization import quantize
-from resdense_export.sandbox import Child
+from resdense_export.sandbox import Child, Fault
 from resdense_keras.errors import WorkError
+
+from .conftest import toy_net
 
 
 @pytest.fixture(scope="module")
@@ -105,3 +107,24 @@ def test_a_budget_that_cannot_be_kept_fails_the_file_whatever_the_other_limits(f
     limits = {"max_drop": 100, "min_agreement": 0, "budget": 0.5}
     with pytest.raises(WorkError, match=r"dense-int8: .*accuracy: .*points lost .*, 0.5 allowed"):
         pipeline.export(fragile, tmp_path / "out", ["int8"], dataset=dataset, rounds=3, **limits)
+    assert "Of the int8 file" not in (tmp_path / "out" / "MODEL_CARD.md").read_text()
+
+
+def no_model(*arguments, **options):
+    return b"not a model"
+
+
+def one_bad_file_and_a_fault(*arguments):
+    yield budget.Choice(convert(toy_net("dense")), (), 0.0)  # untrained
+    raise Fault("not a model")
+
+
+@pytest.mark.parametrize(("name", "value"), [("quantize", no_model), ("choices", one_bad_file_and_a_fault)])
+def test_an_int8_file_that_does_not_run_is_rejected_alone(name, value, nets, dataset, tmp_path, monkeypatch):
+    monkeypatch.setattr(budget, name, value)
+    folder = tmp_path / "out"
+    with pytest.raises(WorkError, match=r"1 of the files failed a gate .*: dense-int8: opens: .*not a"):
+        pipeline.export(nets["dense"], folder, ["fp32", "int8"], dataset=dataset, budget=1.0, rounds=3)
+    assert [path.name for path in folder.glob("*.tflite")] == ["dense-fp32.tflite"]
+    assert json.loads((folder / "model.json").read_text())["budget"]["kept"] is False
+    assert "Of the int8 file" not in (folder / "MODEL_CARD.md").read_text()
