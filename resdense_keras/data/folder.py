@@ -17,7 +17,7 @@ SKIP_SHARE = 0.01  # more bad files than this are no accident
 FULL_SCAN_FILES = 20_000  # fewer are decoded once before the work, more are judged by their headers
 
 _PARTS = ("train", "validation", "test")  # a file's part is its position here
-_PART_FOLDERS = {"train", "val", "validation", "test"}
+_PART_FOLDERS = {"train": 0, "val": 1, "valid": 1, "validation": 1, "test": 2}  # in lower case
 
 
 @dataclass(frozen=True)
@@ -30,17 +30,19 @@ class _File:
 def read_folder(root, *, image_size=None, on_bad_image="fail"):
     """Reads FOLDER/class/image, or FOLDER/train/class/image with test/ or val/ (or both) beside train/.
 
-    The folder names in order are the classes; one without images is none. A class that train has and test lacks is
-    named in a warning and kept, one that train lacks is an error (both in `data.load`). Without test/, val/ is the test
-    split, as it is for ImageNet. Hidden files and folders (`._*` of macOS) are skipped; what has no image's suffix is
-    named in a warning; what has one is read by its content, see `images.decode`. The headers of all files are read, and
-    up to FULL_SCAN_FILES of them decoded, before anything is trained.
+    val/ may be called valid/ or validation/, all of them in small or capital letters. The folder names in order are
+    the classes; one without images is none. A class that train has and test lacks is named in a warning and kept, one
+    that train lacks is an error (both in `data.load`). Without test/, val/ is the test split, as it is for ImageNet.
+    Hidden files and folders (`._*` of macOS) are skipped; what has no image's suffix is named in a warning; what has
+    one is read by its content, see `images.decode`. The headers of all files are read, and up to FULL_SCAN_FILES of
+    them decoded, before anything is trained.
 
     Args:
         image_size: (height, width) for all; None takes the size that they share.
         on_bad_image: "fail", or "skip" for up to SKIP_SHARE of the files.
     Raises:
-        RequestError: no images, bad files (each of them named), or several sizes and no `image_size`.
+        RequestError: no images, folders beside train/ that are no split, bad files (each of them named), or several
+            sizes and no `image_size`.
     """
     if on_bad_image not in ON_BAD_IMAGE:
         raise unknown("way to treat a bad image", on_bad_image, ON_BAD_IMAGE)
@@ -76,14 +78,29 @@ def _part_folders(root):
     """(part, folder) of each split that the folder's layout gives; of one without such a layout, root as train.
 
     A class may be called "train" too: a split has class folders inside, and no class beside it.
+
+    Raises:
+        RequestError: train has class folders, and beside it is what is no split, or a split twice. As classes they
+            would be trained on, test images and all.
     """
-    folders = {folder.name: folder for folder in _subfolders(root)}
-    if "train" not in folders or not folders.keys() <= _PART_FOLDERS or not _subfolders(folders["train"]):
+    parts, others = {}, []
+    for folder in _subfolders(root):
+        part = _PART_FOLDERS.get(folder.name.lower())
+        if part is None or part in parts:
+            others.append(folder.name)
+        else:
+            parts[part] = folder
+    inside = _subfolders(parts[0]) if 0 in parts else []
+    if not inside or (others and not any(_is_image(path) for folder in inside for path in _visible_files(folder))):
         return [(0, root)]
-    validation, test = folders.get("val", folders.get("validation")), folders.get("test")
-    if test is None:
-        validation, test = None, validation
-    return [(part, folder) for part, folder in enumerate((folders["train"], validation, test)) if folder]
+    if others:
+        names, train = ", ".join(f"{name}/" for name in others), parts[0].name
+        message = f"{root} has {train}/ with class folders inside, and {names} beside it"
+        hint = "beside it may stand val/ (or valid/, validation/) and test/, once each; move other folders elsewhere"
+        raise RequestError(message, hint)
+    if 2 not in parts and 1 in parts:
+        parts[2] = parts.pop(1)
+    return sorted(parts.items())
 
 
 def _subfolders(folder):
@@ -93,8 +110,8 @@ def _subfolders(folder):
 def _list_images(folder, part):
     """The images in the class folders of `folder`, sorted; class folders may have folders inside."""
     found = [(subfolder.name, path) for subfolder in _subfolders(folder) for path in _visible_files(subfolder)]
-    images = [_File(path, name, part) for name, path in found if path.suffix.lower() in SUFFIXES]
-    others = [path.name for _, path in found if path.suffix.lower() not in SUFFIXES]
+    images = [_File(path, name, part) for name, path in found if _is_image(path)]
+    others = [path.name for _, path in found if not _is_image(path)]
     if others:
         names = ", ".join(others[:5]) + (", ..." if len(others) > 5 else "")
         warnings.warn(f"{folder}: {len(others)} files are no images by their suffix: {names}", stacklevel=2)
@@ -107,6 +124,10 @@ def _list_images(folder, part):
 def _visible_files(folder):
     paths = sorted(path for path in folder.rglob("*") if path.is_file())
     return [path for path in paths if not any(part.startswith(".") for part in path.relative_to(folder).parts)]
+
+
+def _is_image(path):
+    return path.suffix.lower() in SUFFIXES
 
 
 def _common_size(root, sizes):

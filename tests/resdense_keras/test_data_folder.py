@@ -65,6 +65,41 @@ def test_class_may_be_called_train(tmp_path):
     assert data.load(tmp_path).class_names == ("test", "train")
 
 
+@pytest.mark.parametrize("names", [("train", "valid", "test"), ("Train", "Validation", "TEST")])
+def test_splits_are_known_by_their_usual_names(tmp_path, names):
+    for name, count in zip(names, (10, 3, 4), strict=True):
+        fill(tmp_path / name, count)
+    loaded = data.load(tmp_path)
+    assert loaded.class_names == ("cat", "dog")
+    assert [len(split) for split in loaded.splits.values()] == [20, 6, 8]
+    for name, split in zip(names, loaded.splits.values(), strict=True):
+        assert {path.parent.parent.name for path in split.paths} == {name}
+
+
+@pytest.mark.parametrize(
+    ("folders", "named"),
+    [
+        (("train", "val", "annotations"), "annotations/"),
+        (("Train", "test", "unlabeled"), "unlabeled/"),
+        (("train", "val", "valid", "test"), "valid/"),
+    ],
+)
+def test_folder_beside_train_that_is_no_split_is_refused(tmp_path, folders, named):
+    for name in folders:
+        fill(tmp_path / name, 5)
+    with pytest.raises(RequestError) as caught:
+        data.load(tmp_path)
+    assert caught.value.message == f"{tmp_path} has {folders[0]}/ with class folders inside, and {named} beside it"
+    assert "val/ (or valid/, validation/) and test/" in caught.value.hint
+
+
+def test_class_called_train_may_have_folders_without_images_inside(tmp_path):
+    fill(tmp_path, 5, ["cat", "dog"])
+    (tmp_path / "dog").rename(tmp_path / "train")
+    (tmp_path / "train" / "notes").mkdir()
+    assert data.load(tmp_path).class_names == ("cat", "train")
+
+
 def test_class_that_only_test_has_is_an_error_and_only_train_has_a_warning(tmp_path):
     fill(tmp_path / "train", 10, ["cat", "dog", "emu"])
     fill(tmp_path / "test", 3, ["cat", "dog"])
