@@ -286,7 +286,8 @@ def train(
     if show:
         print(trainings.show(asked, recipe), end="")
         return
-    chosen = trainings.devices(devices, coordinator, process, processes, sync_batch_norm)
+    before = trainings.config(model).get("devices")
+    chosen = trainings.devices(devices, coordinator, process, processes, sync_batch_norm, before)
     trainings.train(asked, out, resume=resume, save_seconds=save_seconds, devices=chosen)
     print(out)
 

@@ -8,26 +8,34 @@ from resdense_keras.errors import RequestError
 NO_AUGMENTATION = "none"
 
 
-def request(model, recipe, changes, **given):
-    """The arguments of `training.train` but the folder; a config.yaml gives what no flag does.
+def request(model, recipe, changes, *, options, **given):
+    """The arguments of `training.train` but the folder and the devices; a config.yaml gives what no flag does.
 
     Args:
         model: Catalogue name, or the path of a config.yaml.
         recipe: Name or file, or None.
         changes: {field of the recipe: value, or None}; "augment" as a list with commas.
-        given: Other arguments of `training.train`; None, False and empty ones were not given. What no one gave is left
-            out, so that its default there holds.
+        options: Of the builder; each one that is given replaces the config's of that name.
+        given: Other arguments of `training.train`; None and False were not given. What no one gave is left out, so that
+            its default there holds.
     """
     from resdense_keras import training
 
     changes = {**changes, "augment": _names(changes["augment"])}
-    before = {}
-    if model.endswith((".yaml", ".yml")):
-        before = training.read_config(model)
+    before = config(model)
+    if before:
         recipe, model = recipe or model, before["model"]
     chosen = training.recipe(recipe or "fast", model, **changes)
-    asked = {key: value or before.get(key) or value for key, value in given.items()}
-    return {"model": model, "recipe": chosen, **{key: value for key, value in asked.items() if value is not None}}
+    asked = {key: before.get(key) if value is None or value is False else value for key, value in given.items()}
+    asked = {key: value for key, value in asked.items() if value is not None}
+    return {"model": model, "recipe": chosen, "options": {**before.get("options", {}), **options}, **asked}
+
+
+def config(model):
+    """The content of the config.yaml that is given in place of a model, or {} of a name."""
+    from resdense_keras import training
+
+    return training.read_config(model) if model.endswith((".yaml", ".yml")) else {}
 
 
 def show(asked, recipe):
@@ -44,9 +52,9 @@ def connect(coordinator, process, processes):
     hosts.connect(coordinator, process, processes)
 
 
-def devices(chosen, coordinator, process, processes, synchronized):
-    """Where the steps run, of the flags of the command line."""
-    from resdense_keras.training.devices import choose
+def devices(chosen, coordinator, process, processes, synchronized, before=None):
+    """Where the steps run, of the flags of the command line; `before`, of a config.yaml, where no flag says it."""
+    from resdense_keras.training.devices import AllDevices, choose
 
     given = [
         f"--{name} {value}" for name, value in (("process", process), ("processes", processes)) if value is not None
@@ -58,7 +66,16 @@ def devices(chosen, coordinator, process, processes, synchronized):
             f"--devices {chosen} and --coordinator {coordinator} were given; several hosts use all their devices",
             "leave --devices out",
         )
-    return choose(chosen, coordinator=coordinator, synchronized=synchronized)
+    count, *how = str(before or "one").split()
+    synchronized = synchronized or how == ["synchronized"]
+    if chosen or coordinator or count == "one":
+        return choose(chosen, coordinator=coordinator, synchronized=synchronized)
+    if how[-1:] == ["hosts"]:
+        raise RequestError(
+            f"the config.yaml is of a run on {before}, and --coordinator is missing",
+            "start it on every host with --coordinator, --process and --processes, or pass --devices N for this one",
+        )
+    return AllDevices(1, synchronized) if count == "1" else choose(count, synchronized=synchronized)
 
 
 def train(asked, out, *, resume, save_seconds, devices):

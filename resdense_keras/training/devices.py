@@ -104,7 +104,7 @@ class AllDevices(OneDevice):
         found = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
         if count is not None and count > len(found):
             raise RequestError(
-                f"--devices {count} was given; this machine has {len(found)}: {', '.join(d.name for d in found)}",
+                f"{count} devices were asked for; this machine has {len(found)}: {', '.join(d.name for d in found)}",
                 "pass `--devices all`, or a smaller number",
             )
         self.names = [device.name for device in found[:count]]

@@ -166,6 +166,66 @@ def test_a_run_that_left_out_broken_images_is_repeated_by_its_config(resdense, f
     assert Path("one/config.yaml").read_text() == Path("two/config.yaml").read_text()
 
 
+STORED = {
+    "schema": "resdense-run/1",
+    "model": "resnet20",
+    "options": {"width": 4, "dropout": 0.2},
+    "weights": "start.h5",
+    "freeze": "stem",
+    "data": "photos",
+    "image_size": [24, 32],
+    "on_bad_image": "skip",
+    "held_out": 0.05,
+    "recipe": {"epochs": 7, "batch_size": 32, "learning_rate": 0.3},
+    "seed": 5,
+    "deterministic": True,
+    "precision": "mixed_bfloat16",
+    "jit": "off",
+    "devices": "8 synchronized",
+}
+
+
+@pytest.fixture
+def asked(resdense, monkeypatch):
+    """What `training.train` and `devices.choose` are asked for by a run's config.yaml and flags."""
+    from resdense_keras import training
+    from resdense_keras.training import devices
+
+    found = {}
+    monkeypatch.setattr(training, "train", lambda **arguments: found.update(arguments))
+    monkeypatch.setattr(devices, "choose", lambda *given, **options: (*given, options))
+
+    def ask(*flags, **stored):
+        Path("config.yaml").write_text(json.dumps({**STORED, **stored}))  # JSON is YAML
+        found.clear()
+        code, _, err = resdense("train", "config.yaml", "--out", "run", *flags)
+        return found if code == 0 else err
+
+    return ask
+
+
+def test_a_config_repeats_all_that_it_stores(asked):
+    found = asked()
+    kept = {key: value for key, value in STORED.items() if key not in ("schema", "recipe", "devices")}
+    assert {key: found[key] for key in kept} == kept
+    assert {key: getattr(found["recipe"], key) for key in STORED["recipe"]} == STORED["recipe"]
+    assert found["devices"] == ("8", {"synchronized": True})
+
+
+def test_flags_change_a_config_key_by_key(asked):
+    found = asked("--seed", "0", "--set", "dropout=0.1", "--set", "shortcut=B", "--epochs", "3", "--devices", "4")
+    assert found["seed"] == 0
+    assert found["options"] == {"width": 4, "dropout": 0.1, "shortcut": "B"}
+    assert (found["recipe"].epochs, found["recipe"].batch_size) == (3, 32)
+    assert found["devices"][0] == "4" and found["devices"][1]["synchronized"]
+
+
+def test_a_config_of_one_device_or_of_several_hosts_is_no_number_of_devices(asked):
+    assert asked(devices="one")["devices"][0] is None
+    assert asked(devices="1")["devices"].name == "1"  # `--devices all` where there is one
+    assert "of a run on 8 on 2 hosts, and --coordinator is missing\nhint: " in asked(devices="8 on 2 hosts")
+
+
 @pytest.mark.parametrize("number, code", [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 @pytest.mark.slow
 def test_a_stopped_training_saves_exits_with_its_code_and_goes_on(tmp_path, number, code):

@@ -127,7 +127,7 @@ def both_hosts(folder, what):
 
 
 def test_more_devices_than_there_are_are_refused():
-    with pytest.raises(RequestError, match="--devices 99 was given; this machine has 1"):
+    with pytest.raises(RequestError, match="99 devices were asked for; this machine has 1"):
         devices.choose("99")
 
 
