@@ -284,7 +284,7 @@ def train(
         on_bad_image=on_bad_image,
     )
     if show:
-        print(trainings.show(asked, recipe), end="")
+        print(trainings.show(asked, recipe, model), end="")
         return
     before = trainings.config(model).get("devices")
     chosen = trainings.devices(devices, coordinator, process, processes, sync_batch_norm, before)

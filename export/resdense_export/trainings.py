@@ -23,9 +23,8 @@ def request(model, recipe, changes, *, options, **given):
 
     changes = {**changes, "augment": _names(changes["augment"])}
     before = config(model)
-    if before:
-        recipe, model = recipe or model, before["model"]
-    chosen = training.recipe(recipe or "fast", model, **changes)
+    recipe, model = _recipe_name(recipe, model), before.get("model", model)
+    chosen = training.recipe(recipe, model, **changes)
     asked = {key: before.get(key) if value is None or value is False else value for key, value in given.items()}
     asked = {key: value for key, value in asked.items() if value is not None}
     return {"model": model, "recipe": chosen, "options": {**before.get("options", {}), **options}, **asked}
@@ -35,14 +34,14 @@ def config(model):
     """The content of the config.yaml that is given in place of a model, or {} of a name."""
     from resdense_keras import training
 
-    return training.read_config(model) if model.endswith((".yaml", ".yml")) else {}
+    return training.read_config(model) if _is_config(model) else {}
 
 
-def show(asked, recipe):
-    """The recipe as YAML with its sources."""
+def show(asked, recipe, model):
+    """The recipe as YAML with its sources; `recipe` and `model` as given."""
     from resdense_keras.training import recipes
 
-    return recipes.describe(recipe or "fast", asked["model"], asked["recipe"])
+    return recipes.describe(_recipe_name(recipe, model), asked["model"], asked["recipe"])
 
 
 def connect(coordinator, process, processes):
@@ -86,6 +85,14 @@ def train(asked, out, *, resume, save_seconds, devices):
         if value is None:
             raise RequestError(f"{flag} is missing", "for example --data digits --out runs/first")
     training.train(**asked, out=Path(out), resume=resume, save_seconds=save_seconds, devices=devices, tell=_tell)
+
+
+def _is_config(model):
+    return model.endswith((".yaml", ".yml"))
+
+
+def _recipe_name(recipe, model):
+    return recipe or (model if _is_config(model) else "fast")
 
 
 def _names(text):

@@ -129,6 +129,14 @@ def test_show_prints_a_recipe_with_its_sources_and_the_flags(resdense):
     assert out.startswith("# paper-densenet\nepochs: 3  # as given\nbatch_size: 64  # Huang et al. 2017")
 
 
+def test_show_of_a_config_cites_no_other_recipe(resdense):
+    Path("config.yaml").write_text(json.dumps(STORED | {"recipe": {"base": "fast"}}))
+    code, out, _ = resdense("train", "config.yaml", "--show")
+    first, *lines = out.splitlines()
+    assert (code, first) == (0, "# config.yaml")
+    assert all(line.endswith("  # as given") for line in lines)
+
+
 @pytest.mark.parametrize(
     "arguments, message",
     [
