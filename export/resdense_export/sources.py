@@ -253,10 +253,10 @@ def dataset(spec, image_shape, image_size, on_bad_image):
     """
     from resdense_keras import data
 
-    is_folder = Path(spec).is_dir()
-    size = image_size or (tuple(image_shape[:2]) if is_folder and None not in image_shape[:2] else None)
+    own = tuple(image_shape[:2]) if data.is_folder(spec) and None not in image_shape[:2] else None
+    size = image_size or own
     loaded = data.load(spec, image_size=size, on_bad_image=on_bad_image)
-    if any(own not in (None, given) for own, given in zip(image_shape, loaded.image_shape, strict=True)):
+    if any(side not in (None, given) for side, given in zip(image_shape, loaded.image_shape, strict=True)):
         raise RequestError(f"{spec} has images of shape {loaded.image_shape}, the model takes {tuple(image_shape)}")
     return loaded
 

@@ -1,6 +1,17 @@
 from .batches import pipeline, shift_and_mirror
 from .dataset import Dataset, Split, calibration
 from .images import RESIZE_RULE, decode
-from .spec import NAMED, load
+from .spec import NAMED, is_folder, load
 
-__all__ = ["NAMED", "RESIZE_RULE", "Dataset", "Split", "calibration", "decode", "load", "pipeline", "shift_and_mirror"]
+__all__ = [
+    "NAMED",
+    "RESIZE_RULE",
+    "Dataset",
+    "Split",
+    "calibration",
+    "decode",
+    "is_folder",
+    "load",
+    "pipeline",
+    "shift_and_mirror",
+]

@@ -55,11 +55,16 @@ def load(spec, *, seed=0, image_size=None, on_bad_image="fail", held_out=VALIDAT
     )
 
 
+def is_folder(spec):
+    """Whether `spec` names a folder of images; a name of NAMED never does, whatever lies beside the work."""
+    return spec not in NAMED and Path(spec).expanduser().is_dir()
+
+
 def _read(spec, size, on_bad_image):
     if spec in NAMED:
         return _of_size(spec, NAMED[spec](), size)
     path = Path(spec).expanduser()
-    if path.is_dir():
+    if is_folder(spec):
         return read_folder(path, image_size=size, on_bad_image=on_bad_image)
     if path.is_file():
         return _of_size(spec, read_npz(path), size)

@@ -384,7 +384,7 @@ class _Run:
 
 def _own_size(model, spec):
     """The size that the net was made for, for image folders; data in arrays have theirs."""
-    return tuple(catalog.sizes()[model]["input_shape"][:2]) if Path(spec).is_dir() else None
+    return tuple(catalog.sizes()[model]["input_shape"][:2]) if data.is_folder(spec) else None
 
 
 def _named(model):

@@ -234,6 +234,20 @@ def test_a_config_of_one_device_or_of_several_hosts_is_no_number_of_devices(aske
     assert "of a run on 8 on 2 hosts, and --coordinator is missing\nhint: " in asked(devices="8 on 2 hosts")
 
 
+@pytest.mark.parametrize("spec", ["digits", "~/colours"])
+def test_the_size_of_the_net_is_for_folders_alone_and_for_all_of_them(folder, resdense, tmp_path, monkeypatch, spec):
+    """A folder called as the data set lies in the working folder, such as the run that is to go on."""
+    from resdense_export import sources
+
+    Path("digits").mkdir()
+    Path("colours").symlink_to(folder)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    shape = {"digits": (8, 8, 1), "~/colours": (32, 32, 3)}[spec]
+    assert sources.dataset(spec, shape, None, "fail").image_shape == shape
+    code, _, err = resdense("train", "resnet20", "--data", spec, "--out", "run", "--set", "classes=2")
+    assert code == 2 and "a model of 2 outputs" in err  # and not that the images are of another size
+
+
 @pytest.mark.parametrize("number, code", [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 @pytest.mark.slow
 def test_a_stopped_training_saves_exits_with_its_code_and_goes_on(tmp_path, number, code):

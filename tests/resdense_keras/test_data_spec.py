@@ -97,6 +97,15 @@ def test_wrong_options_are_refused(options, message):
         data.load("digits", **options)
 
 
+def test_name_of_a_data_set_is_never_a_folder_and_the_home_folder_is_one(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for name in ("digits", "photos"):
+        (tmp_path / name).mkdir()
+    assert [data.is_folder(spec) for spec in ("digits", "./digits", "~/photos", "photos/none")] == [0, 1, 1, 0]
+    assert data.load("digits").spec == "digits"
+
+
 def test_size_that_the_images_have_may_be_said():
     assert data.load("digits", image_size=8).image_shape == (8, 8, 1)
 
