@@ -250,6 +250,9 @@ def train(
     processes: Annotated[int | None, typer.Option("--processes", help="Several hosts: how many.")] = None,
     image_size: ImageSize = None,
     on_bad_image: OnBadImage = None,
+    scan: Annotated[
+        bool, typer.Option("--scan", help="Read every image in full first, also of 20,000 files or more.")
+    ] = False,
     settings: Settings = None,
 ):
     """Train a net by a recipe; the run folder can be resumed to the same end."""
@@ -282,6 +285,7 @@ def train(
         jit=jit,
         image_size=image_size,
         on_bad_image=on_bad_image,
+        scan=scan,
     )
     if show:
         print(trainings.show(asked, recipe, model), end="")

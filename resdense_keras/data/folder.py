@@ -14,7 +14,7 @@ from resdense_keras.errors import RequestError, unknown
 
 ON_BAD_IMAGE = ("fail", "skip")
 SKIP_SHARE = 0.01  # more bad files than this are no accident
-FULL_SCAN_FILES = 20_000  # fewer are decoded once before the work, more are judged by their headers
+FULL_SCAN_FILES = 20_000  # fewer are decoded once before the work, as many are judged by their headers
 
 _PARTS = ("train", "validation", "test")  # a file's part is its position here
 _PART_FOLDERS = {"train": 0, "val": 1, "valid": 1, "validation": 1, "test": 2}  # in lower case
@@ -27,19 +27,20 @@ class _File:
     part: int
 
 
-def read_folder(root, *, image_size=None, on_bad_image="fail"):
+def read_folder(root, *, image_size=None, on_bad_image="fail", scan=False):
     """Reads FOLDER/class/image, or FOLDER/train/class/image with test/ or val/ (or both) beside train/.
 
     val/ may be called valid/ or validation/, all of them in small or capital letters. The folder names in order are
     the classes; one without images is none. A class that train has and test lacks is named in a warning and kept, one
     that train lacks is an error (both in `data.load`). Without test/, val/ is the test split, as it is for ImageNet.
     Hidden files and folders (`._*` of macOS) are skipped; what has no image's suffix is named in a warning; what has
-    one is read by its content, see `images.decode`. The headers of all files are read, and up to FULL_SCAN_FILES of
-    them decoded, before anything is trained.
+    one is read by its content, see `images.decode`. The headers of all files are read before anything
+    is trained, and all files are decoded where their pixels fit in memory, below FULL_SCAN_FILES of them, or on demand.
 
     Args:
         image_size: (height, width) for all; None takes the size that they share.
-        on_bad_image: "fail", or "skip" for up to SKIP_SHARE of the files.
+        on_bad_image: "fail", or "skip" for up to SKIP_SHARE of the files, which are then decoded, however many.
+        scan: Decode all files, however many.
     Raises:
         RequestError: no images, folders beside train/ that are no split, bad files (each of them named), or several
             sizes and no `image_size`.
@@ -53,7 +54,9 @@ def read_folder(root, *, image_size=None, on_bad_image="fail"):
 
     readable = [position for position in range(len(files)) if position not in bad]
     size = image_size or _common_size(root, Counter(sizes[position] for position in readable))
-    images, damaged = _decode_or_scan([files[position].path for position in readable], size)
+    images, damaged = _decode_or_scan(
+        [files[position].path for position in readable], size, scan or on_bad_image == "skip"
+    )
     bad |= {readable[place]: reason for place, reason in damaged.items()}
     _judge(root, bad, len(files), on_bad_image)
     if damaged and images is not None:
@@ -139,12 +142,12 @@ def _common_size(root, sizes):
     return next(iter(sizes))
 
 
-def _decode_or_scan(paths, size):
+def _decode_or_scan(paths, size, scan):
     """All pixels where memory allows, else None; and {place: reason} of the files whose pixels are damaged."""
     height, width = size
     if len(paths) * height * width * 3 <= most_pixel_bytes():
         return decode_all(paths, size=size)
-    if len(paths) < FULL_SCAN_FILES:
+    if scan or len(paths) < FULL_SCAN_FILES:
         return None, try_all(_check_pixels, paths)[1]
     return None, {}
 

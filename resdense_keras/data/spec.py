@@ -22,7 +22,7 @@ NAMED = {
 }
 
 
-def load(spec, *, seed=0, image_size=None, on_bad_image="fail", held_out=VALIDATION_SHARE):
+def load(spec, *, seed=0, image_size=None, on_bad_image="fail", scan=False, held_out=VALIDATION_SHARE):
     """Loads the data that `spec` names, as train, validation and test.
 
     Splits are disjoint and stratified, and hang on the data and `seed` alone. A test split that the data bring is used
@@ -33,7 +33,8 @@ def load(spec, *, seed=0, image_size=None, on_bad_image="fail", held_out=VALIDAT
         spec: A name of NAMED, a .npz file (see `read_npz`) or a folder of class folders (see `read_folder`).
         seed: 0 or more; decides the splits that we make.
         image_size: One number, or (height, width), to which the images of a folder are brought.
-        on_bad_image: "fail" or "skip": what damaged files of a folder lead to.
+        on_bad_image, scan: What damaged files of a folder lead to, and whether all are read in full to find them, see
+            `read_folder`.
         held_out: Share of the training images of each class that becomes the validation split, above 0 and below 1.
     Raises:
         RequestError: no such data, or data that do not fit, with the reason.
@@ -44,7 +45,7 @@ def load(spec, *, seed=0, image_size=None, on_bad_image="fail", held_out=VALIDAT
     if not 0 < held_out < 1:
         message = f"held_out={held_out} was given; it must be above 0 and below 1"
         raise RequestError(message, f"leave it out, or pass a share such as {VALIDATION_SHARE}")
-    source = _read(spec, _height_width(image_size), on_bad_image)
+    source = _read(spec, _height_width(image_size), on_bad_image, scan)
     parts = _positions(source, seed, held_out)
     _check_classes(spec, source, parts)
     return Dataset(
@@ -60,12 +61,12 @@ def is_folder(spec):
     return spec not in NAMED and Path(spec).expanduser().is_dir()
 
 
-def _read(spec, size, on_bad_image):
+def _read(spec, size, on_bad_image, scan):
     if spec in NAMED:
         return _of_size(spec, NAMED[spec](), size)
     path = Path(spec).expanduser()
     if is_folder(spec):
-        return read_folder(path, image_size=size, on_bad_image=on_bad_image)
+        return read_folder(path, image_size=size, on_bad_image=on_bad_image, scan=scan)
     if path.is_file():
         return _of_size(spec, read_npz(path), size)
     if path.suffix == ".npz" or len(path.parts) > 1:

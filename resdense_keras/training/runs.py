@@ -51,6 +51,7 @@ def train(
     jit="auto",
     image_size=None,
     on_bad_image="fail",
+    scan=False,
     held_out=VALIDATION_SHARE,
     save_seconds=SAVE_SECONDS,
     devices=None,
@@ -71,7 +72,8 @@ def train(
         deterministic: Repeat to the bit; without XLA.
         precision: Of PRECISIONS.
         jit: Of JITS: XLA by a timed trial, or as you say.
-        image_size, on_bad_image: For image folders, see data.load; the size defaults to the net's own.
+        image_size, on_bad_image, scan: For image folders, see data.load; the size defaults to the net's own. Whether
+            all files are scanned in full changes no result, so a run that goes on may leave it out.
         held_out: Share of the training images that judges the epochs and is not trained on, see data.load.
         save_seconds: The state is saved so often, and after each epoch; 0 is after every step.
         devices: Where the steps run, from devices.choose; default: one. Of several hosts the first one writes `out`,
@@ -81,7 +83,7 @@ def train(
         The history: [{"epoch", "loss", "accuracy", "val_loss", "val_accuracy", "seconds"}].
     Raises:
         RequestError: a wrong argument, another run's folder, a damaged checkpoint.
-        WorkError: a loss that is not finite, a full disk. The last checkpoint is whole.
+        WorkError: a loss that is not finite, a file that cannot be read, a full disk. The last checkpoint is whole.
     """
     for name, value, known in (("precision", precision, PRECISIONS), ("jit", jit, JITS)):
         if value not in known:
@@ -114,7 +116,7 @@ def train(
             return _read_metrics(out)
         if deterministic:
             be_deterministic()
-        return _Run(out, config, recipe, save_seconds, devices, tell).go()
+        return _Run(out, config, recipe, save_seconds, devices, tell, scan).go()
 
 
 _IS_REFUSED, _IS_FINISHED, _BEGINS = range(3)
@@ -188,13 +190,14 @@ def _flat(config):
 class _Run:
     """One training in its folder: what is saved when, and how it goes on."""
 
-    def __init__(self, out, config, recipe, save_seconds, devices, tell):
+    def __init__(self, out, config, recipe, save_seconds, devices, tell, scan):
         self.out, self.config, self.recipe, self.save_seconds, self.tell = out, config, recipe, save_seconds, tell
         self.devices = devices
         self.dataset = data.load(
             config["data"],
             image_size=config["image_size"] or _own_size(config["model"], config["data"]),
             on_bad_image=config["on_bad_image"],
+            scan=scan,
             held_out=config["held_out"],
         )
         self.fingerprint = _fingerprint(self.dataset)

@@ -299,6 +299,19 @@ def test_folder_too_large_for_memory_is_still_scanned_in_full(tmp_path):
 
 
 @pytest.mark.usefixtures("no_memory")
+def test_large_folder_is_judged_by_its_headers_and_in_full_on_demand(tmp_path, monkeypatch):
+    monkeypatch.setattr(data.folder, "FULL_SCAN_FILES", 100)
+    fill(tmp_path, 50, size=(40, 40))
+    path = tmp_path / "cat" / "0003.png"
+    path.write_bytes(path.read_bytes()[:-30])
+    assert sum(map(len, data.load(tmp_path).splits.values())) == 100
+    with pytest.raises(RequestError, match=r"1 of 100 .*\n.*0003\.png: is damaged"):
+        data.load(tmp_path, scan=True)
+    with pytest.warns(UserWarning, match=r"1 of 100 image files .* are skipped:\n.*0003\.png: is damaged"):
+        assert sum(map(len, data.load(tmp_path, on_bad_image="skip").splits.values())) == 99
+
+
+@pytest.mark.usefixtures("no_memory")
 def test_file_that_goes_bad_after_the_scan_stops_the_work_by_name(tmp_path):
     loaded = data.load(fill(tmp_path))
     path = loaded.train.paths[2]
