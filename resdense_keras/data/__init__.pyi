@@ -1,4 +1,4 @@
-from .batches import pipeline, shift_and_mirror
+from .batches import naming_bad_files, pipeline, shift_and_mirror
 from .dataset import Dataset, Split, calibration
 from .images import RESIZE_RULE, decode
 from .spec import NAMED, is_folder, load
@@ -12,6 +12,7 @@ __all__ = [
     "decode",
     "is_folder",
     "load",
+    "naming_bad_files",
     "pipeline",
     "shift_and_mirror",
 ]

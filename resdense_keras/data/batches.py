@@ -11,6 +11,9 @@ import time
 
 import tensorflow as tf
 
+from resdense_keras.errors import WorkError
+
+_FAULTS = []  # of files, for `naming_bad_files`: of an error in a pipeline TensorFlow keeps the text alone
 _ALGORITHM = "philox"  # named, for "auto_select" differs from device to device
 
 
@@ -44,7 +47,8 @@ def pipeline(
         part: (i, n): the i-th of n equal parts of every batch, for n hosts; with `whole` alone.
         whole: Leave out the smaller batch at the end of an epoch; each epoch leaves out other images.
     Returns:
-        tf.data.Dataset of (float32 [0, 255] (B, H, W, C), int64 (B,)), of known length.
+        tf.data.Dataset of (float32 [0, 255] (B, H, W, C), int64 (B,)), of known length. Take its batches within
+        `naming_bad_files`.
     """
     steps = len(split) // batch_size if whole else -(-len(split) // batch_size)
     first_epoch, skipped = divmod(first_step, steps)
@@ -69,6 +73,21 @@ def pipeline(
     batches = batches.map(load, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
     left = max(0, epochs * steps - first_step)
     return batches.apply(tf.data.experimental.assert_cardinality(left)).prefetch(tf.data.AUTOTUNE)
+
+
+@contextlib.contextmanager
+def naming_bad_files():
+    """Raises the WorkError of a file that cannot be read as it is, where TensorFlow makes one of its own errors of it.
+
+    Also a decorator, for a function that takes batches of a `pipeline`.
+    """
+    try:
+        yield
+    except tf.errors.OpError as error:
+        for fault in _FAULTS:
+            if fault.message in error.message:
+                raise fault from None
+        raise
 
 
 def shift_and_mirror(pad=4, mirror=True, reflect=False):
@@ -114,7 +133,11 @@ def _from_memory(split):
 def _from_files(split):
     def read_files(*given):
         with _DOOR.passing():
-            return split.array(*given)
+            try:
+                return split.array(*given)
+            except WorkError as fault:
+                _FAULTS.append(fault)
+                raise
 
     def read(*given):
         images = tf.numpy_function(read_files, given, tf.uint8, stateful=False)

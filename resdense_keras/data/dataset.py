@@ -8,6 +8,9 @@ from resdense_keras.data.images import decode_all
 from resdense_keras.data.splits import spread
 from resdense_keras.errors import RequestError, WorkError
 
+# A run goes on only with the files that it began with.
+_HINT = "bring it back as it was and go on, or begin anew with `--on-bad-image skip`, which reads all files first"
+
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Split:
@@ -36,7 +39,7 @@ class Split:
         `parts`: Of each image in its file, the part to show, see `images.decode`; None for all that fits.
 
         Raises:
-            WorkError: a file went bad after the scan; names it.
+            WorkError: a file went bad after the scan, or the scan read its header alone; names it.
         """
         if self.images is not None and parts is None:
             return self.images if indices is None else self.images[indices]
@@ -44,7 +47,7 @@ class Split:
         *size, channels = self.image_shape
         images, reasons = decode_all(paths, channels=channels, size=size, parts=parts)
         if reasons:
-            raise WorkError("; ".join(reasons.values()), "the file changed after the scan; repair it and start again")
+            raise WorkError("; ".join(reasons.values()), _HINT)
         return images
 
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from ..data import pipeline
+from ..data import naming_bad_files, pipeline
 from ..errors import WorkError
 
 BATCH = 256
@@ -22,7 +22,7 @@ def evaluate(model, split, class_names=None):
         columns of answers, "calibration_error", "images"}. Accuracies are fractions; "accuracy" of a class without
         images is None.
     Raises:
-        WorkError: an output is not finite.
+        WorkError: an output is not finite, or a file of the split cannot be read.
     """
     predicted = probabilities(model, split)
     confusion = confusion_matrix(predicted, split.labels)
@@ -45,6 +45,7 @@ def evaluate(model, split, class_names=None):
     }
 
 
+@naming_bad_files()
 def probabilities(model, split):
     """(N, classes) float64 of the model's answers on a split."""
     found = model.predict(pipeline(split, BATCH, shuffle=False).map(lambda images, _: images), verbose=0)

@@ -6,7 +6,7 @@ import time
 import keras
 import tensorflow as tf
 
-from ..data import pipeline
+from ..data import naming_bad_files, pipeline
 from ..errors import RequestError, WorkError
 from . import augmentation
 from .devices import OneDevice, check_batch
@@ -112,6 +112,7 @@ class Training:
                 return history
         return history
 
+    @naming_bad_files()
     def evaluate(self, split, stopping=lambda: False):
         """{"loss", "accuracy"} of the present weights on a split; None where it is time to stop."""
         self.model.reset_metrics()
@@ -159,6 +160,7 @@ class Training:
             )
         )
 
+    @naming_bad_files()
     def _one_step(self, batches):
         begun = time.perf_counter()
         batch = next(batches)

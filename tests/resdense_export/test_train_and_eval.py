@@ -248,6 +248,32 @@ def test_the_size_of_the_net_is_for_folders_alone_and_for_all_of_them(folder, re
     assert code == 2 and "a model of 2 outputs" in err  # and not that the images are of another size
 
 
+@pytest.mark.filterwarnings("ignore:.*has no images of these classes")
+@pytest.mark.parametrize("part", ["train", "validation", "test"])
+def test_a_truncated_file_of_a_large_folder_stops_the_work_by_its_name(
+    fine_tuned, folder, resdense, tmp_path, monkeypatch, part
+):
+    """Large enough that headers alone are read before: in a step, in the judgement of an epoch, and in `eval`."""
+    from resdense_keras import data
+    from resdense_keras.data import memory
+
+    monkeypatch.setattr(memory, "SHARE", 0)
+    monkeypatch.setattr(data.folder, "FULL_SCAN_FILES", 0)
+    photos, (run, start) = shutil.copytree(folder, tmp_path / "photos"), fine_tuned
+    bad = data.load(photos, image_size=32).splits[part].paths[1]
+    bad.write_bytes(bad.read_bytes()[:-60])
+    tune = ["train", "resnet20", "--set", "width=4", "--weights", start, "--recipe", "finetune", "--epochs", "1"]
+    tune += ["--jit", "off", "--out", "run", "--data", photos]
+    code, out, err = resdense(*(["eval", run / "model.keras", "--data", photos] if part == "test" else tune))
+    error, hint = err.splitlines()[-2:]
+    assert (code, out) == (1, "")
+    assert error.startswith(f"error: {bad}: is damaged")
+    assert hint.startswith("hint: bring it back as it was and go on, or begin anew with `--on-bad-image skip`")
+    if part == "train":
+        code, _, err = resdense(*tune, "--scan", "--resume")
+        assert code == 2 and f"1 of 48 image files in {photos} cannot be used:\n{bad}: is damaged" in err
+
+
 @pytest.mark.parametrize("number, code", [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 @pytest.mark.slow
 def test_a_stopped_training_saves_exits_with_its_code_and_goes_on(tmp_path, number, code):

@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from resdense_keras import data
 from resdense_keras.data.batches import _epoch
+from resdense_keras.errors import WorkError
 
 COUNT, BATCH = 23, 5  # the last batch of an epoch has 3 images
 IMAGES = np.random.default_rng(0).integers(
@@ -149,8 +150,11 @@ def test_files_give_the_same_batches_as_memory(split, files):
 
 def test_file_that_goes_bad_later_stops_the_run_by_name(files):
     files.paths[4].write_bytes(b"")
-    with pytest.raises(tf.errors.OpError, match=r"4\.png: is no image"):
+    with pytest.raises(WorkError) as caught, data.naming_bad_files():
         batches(files)
+    assert caught.value.message.startswith(f"{files.paths[4]}: is no image that is read here")
+    with pytest.raises(tf.errors.OpError), data.naming_bad_files():
+        tf.reshape(tf.zeros(3), (2,))  # an error of another kind stays what it is
 
 
 def test_skipped_steps_decode_nothing(files):
