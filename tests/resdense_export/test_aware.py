@@ -70,6 +70,15 @@ def test_a_worker_that_fails_is_one_error(digits):
     assert "not finite" in str(error.value) and "Traceback" not in str(error.value)
 
 
+@pytest.mark.slow
+def test_a_worker_that_meets_a_bad_image_names_it(digits, tmp_path):
+    (tmp_path / "empty.png").touch()
+    paths = (tmp_path / "empty.png",) * len(digits.validation)
+    spoiled = replace(digits, validation=replace(digits.validation, images=None, paths=paths))
+    with pytest.raises(WorkError, match=f"WorkError: {paths[0]}: is no image that is read here"):
+        aware.train_aware(nodes_of("resnet20_digits"), "quantization", spoiled, **FEW)
+
+
 def test_an_unknown_method_is_refused(digits):
     with pytest.raises(RequestError, match="unknown method of aware training 'prune'"):
         aware.train_aware([], "prune", digits)

@@ -18,13 +18,16 @@ SPARSE_AT = 0.5  # of the training: sparsity is reached, the rest heals
 
 
 def main(folder):
+    from resdense_keras import data
+
     folder = Path(folder)
     job = json.loads((folder / "job.json").read_text())
     method = Method(**job["method"])
     train, validation = (_read_split(folder, name, fields) for name, fields in job["splits"].items())
     nodes = [affine_as_depthwise(node) for node in without_softmax(read_nodes(folder))]
     net = Sparse(nodes, method) if method.sparsity else Rounded(nodes, train)
-    best = _train(net, method, train, validation, job)
+    with data.naming_bad_files():
+        best = _train(net, method, train, validation, job)
     np.savez(folder / "trained.npz", **best)
 
 
