@@ -87,43 +87,44 @@ def _affine(node, layers):
 
 
 def _lowest(node, layers):
-    import keras
-
-    widths = ((0, 0), *node.attributes["padding"], (0, 0))
-    return lambda x: keras.ops.pad(x, widths, constant_values=node.attributes["value"])
+    return _pad(node, (0, 0), *node.attributes["padding"], (0, 0), constant_values=node.attributes["value"])
 
 
 def _mirrored(node, layers):
-    import keras
-
-    widths = ((0, 0), *node.attributes["padding"], (0, 0))
-    return lambda x: keras.ops.pad(x, widths, mode="symmetric")
+    return _pad(node, (0, 0), *node.attributes["padding"], (0, 0), mode="symmetric")
 
 
 def _channel_padding(node, layers):
-    import keras
-
-    widths = ((0, 0), (0, 0), (0, 0), node.attributes["padding"])
-    return lambda x: keras.ops.pad(x, widths)
+    return _pad(node, (0, 0), (0, 0), (0, 0), node.attributes["padding"])
 
 
 def _row_padding(node, layers):
+    rows, ends = node.attributes["padding"]
+    return _pad(node, (0, 0), rows, (0, 0), ends)
+
+
+def _pad(node, *widths, **settings):
     import keras
 
-    rows, ends = node.attributes["padding"]
-    return lambda x: keras.ops.pad(x, ((0, 0), rows, (0, 0), ends))
+    return lambda x: _named(node, keras.ops.pad(x, widths, **settings))
 
 
 def _maximum(node, layers):
     import keras
 
     bound = node.weights["bound"].astype(keras.DTypePolicy(node.dtype).compute_dtype)
-    return lambda x: keras.ops.maximum(x, bound)
+    return lambda x: _named(node, keras.ops.maximum(x, bound))
 
 
 def _slice(node, layers):
     down, across = node.attributes["strides"]
-    return lambda x: x[:, ::down, ::across, :]
+    return lambda x: _named(node, x[:, ::down, ::across, :])
+
+
+def _named(node, output):
+    """`output` of an operation that now has the node's name: keras.ops choose their own, which a layer may have."""
+    output._keras_history.operation.name = node.name
+    return output
 
 
 LAYERS = {
@@ -153,29 +154,32 @@ LAYERS = {
 
 
 def _carry(node, inputs, copies, settle):
-    """The outputs of an operation that is carried through; a layer is copied, so that the source model stays as is."""
+    """The outputs of an operation that is carried through, as a copy, so that the source model stays as is.
+
+    The copy has the node's name: nested models may have their own by the same name.
+    """
     import keras
 
     operation = node.attributes["operation"]
     args, kwargs = keras.tree.map_structure(
         lambda value: inputs[value.position] if isinstance(value, Reference) else value, node.attributes["arguments"]
     )
-    if not isinstance(operation, keras.layers.Layer):
-        return operation(*args, **kwargs)
-    if id(operation) not in copies:
-        try:
-            copies[id(operation)] = type(operation).from_config(operation.get_config())
-        except (NotImplementedError, TypeError, ValueError) as error:
-            reason = str(error).strip().splitlines()[0][:200]
-            raise RequestError(
-                f"{_described(node)} cannot be copied from its configuration: {reason}",
-                "give the layer a `get_config` that its constructor takes",
-            ) from error
-        outputs = copies[id(operation)](*args, **kwargs)
-        if operation.weights:
-            settle.append((copies[id(operation)], operation.get_weights()))
-        return outputs
-    return copies[id(operation)](*args, **kwargs)
+    if id(operation) in copies:
+        return copies[id(operation)](*args, **kwargs)
+    try:
+        made = type(operation).from_config(operation.get_config())
+    except (NotImplementedError, TypeError, ValueError) as error:
+        reason = str(error).strip().splitlines()[0][:200]
+        raise RequestError(
+            f"{_described(node)} cannot be copied from its configuration: {reason}",
+            "give the layer a `get_config` that its constructor takes",
+        ) from error
+    made.name = node.name  # not in the configuration: a constructor of one's own may not take it
+    copies[id(operation)] = made
+    outputs = made(*args, **kwargs)
+    if getattr(operation, "weights", None):
+        settle.append((made, operation.get_weights()))
+    return outputs
 
 
 def _described(node):

@@ -86,6 +86,12 @@ def adapted():
     return keras.Model(inputs, layers.Flatten()(layers.Conv2D(4, 3)(normalization(inputs))))
 
 
+def called(name, tensor):
+    """`tensor` of a keras.ops operation of this name, as one from a file may have it."""
+    tensor._keras_history.operation.name = name
+    return tensor
+
+
 BUILDS = {
     build.__name__: build for build in (two_inputs, attention, custom, squeeze_excite, shared_and_nested, adapted)
 }
@@ -100,6 +106,32 @@ def test_foreign_net_keeps_its_outputs(name):
     assert largest_difference(model, rewritten) <= limit
     names = [[layer.name for layer in net.layers if isinstance(layer, layers.InputLayer)] for net in (model, rewritten)]
     assert names[0] == names[1]
+
+
+def test_operations_of_one_name_in_two_nested_models_are_kept_apart():
+    def part(name):
+        inputs = keras.Input((4, 4, 2))
+        x = layers.Reshape((1, 1, 2), name="squeeze")(layers.GlobalAveragePooling2D()(inputs))
+        x = called("tanh", ops.tanh(layers.Multiply(name="excite")([inputs, x])))
+        return keras.Model(inputs, x, name=name)
+
+    inputs = keras.Input((4, 4, 2))
+    model = keras.Model(inputs, layers.Average()([part("a")(inputs), part("b")(inputs)]))
+    rewritten = rewrite(model)
+    assert largest_difference(model, rewritten) == 0
+    assert {"squeeze", "squeeze_1", "excite", "excite_1", "tanh", "tanh_1"} <= {x.name for x in rewritten.operations}
+
+
+def test_layers_may_have_the_names_that_keras_gives_to_new_operations():
+    """In a process that has only read the net from a file, Keras begins to count from "pad" and "maximum"."""
+    with policy("float64"):
+        inputs = keras.Input((9, 9, 3))
+        x = called("padded", ops.pad(inputs, ((0, 0), (1, 1), (1, 1), (0, 0)), constant_values=float("-inf")))
+        x = layers.Conv2D(3, 1, name="maximum")(layers.Conv2D(3, 1, name="pad")(layers.MaxPooling2D(3)(x)))
+        x = layers.ReLU()(layers.BatchNormalization()(layers.Add()([x, x])))
+        model = randomize(keras.Model(inputs, layers.Conv2D(4, 1)(x)), negative=0)
+    keras.backend.clear_session()
+    assert largest_difference(model, rewrite(model)) <= EXACT["float64"]
 
 
 @pytest.mark.slow
