@@ -109,11 +109,23 @@ def _pad(node, *widths, **settings):
     return lambda x: _named(node, keras.ops.pad(x, widths, **settings))
 
 
+def _cast(node, layers):
+    import keras
+
+    return lambda x: _named(node, keras.ops.cast(x, _compute_dtype(node)))
+
+
 def _maximum(node, layers):
     import keras
 
-    bound = node.weights["bound"].astype(keras.DTypePolicy(node.dtype).compute_dtype)
+    bound = node.weights["bound"].astype(_compute_dtype(node))
     return lambda x: _named(node, keras.ops.maximum(x, bound))
+
+
+def _compute_dtype(node):
+    import keras
+
+    return keras.DTypePolicy(node.dtype).compute_dtype
 
 
 def _slice(node, layers):
@@ -147,6 +159,7 @@ LAYERS = {
     "ChannelPadding": _channel_padding,
     "RowPadding": _row_padding,
     "Reshape": lambda node, layers: layers.Reshape(node.shape, **_common(node)),
+    "Cast": _cast,
     "Maximum": _maximum,
     "Slice": _slice,
     "Identity": lambda node, layers: layers.Activation("linear", **_common(node)),

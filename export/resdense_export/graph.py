@@ -23,8 +23,8 @@ class Node:
             norms, whose mean and deviation are kept beside, and rescalings), "Activation", "Add", "Concatenate",
             "ZeroPadding2D", "LowestPadding2D" (pads with -inf), "MirrorPadding2D", "MaxPooling2D", "AveragePooling2D",
             "GlobalAveragePooling2D", "Maximum" (with a constant a channel), "Slice", "ChannelPadding", "Reshape",
-            "RowPadding" (zeros above, below and at both ends of rows of numbers), "Identity", "Carried" (an operation
-            that no pass knows), "Pick" (one of several outputs of a Carried).
+            "RowPadding" (zeros above, below and at both ends of rows of numbers), "Identity", "Cast" (integers made
+            float), "Carried" (an operation that no pass knows), "Pick" (one of several outputs of a Carried).
         inputs: Names of the nodes that it reads.
         shape: Of its output, without the batch; None where a size is open.
         dtype: Name of the dtype policy it computes with.
@@ -59,6 +59,8 @@ def read(model):
     Raises:
         RequestError: a model that is not a graph of layers (subclassed, not built).
     """
+    import keras
+
     reader = _Reader()
     functional = _functional(model)
     if functional is None:
@@ -69,6 +71,8 @@ def read(model):
     for tensor in functional.inputs:
         name = reader.unique(tensor._keras_history.operation.name)
         reader.add(tensor, Node(name, "Input", (), _shape(tensor), tensor.dtype))
+        if not keras.backend.is_float_dtype(tensor.dtype):
+            reader.integers.add(name)
     reader.walk(functional)
     for tensor in functional.outputs:
         source = reader.names[id(tensor)]
@@ -107,10 +111,14 @@ def _shape(tensor):
 
 
 class _Reader:
-    """Collects nodes; `names` has the node that makes each Keras tensor, by the tensor's id."""
+    """Collects nodes.
+
+    `names` has the node that makes each Keras tensor, by the tensor's id. `integers` are the nodes that may give
+    integers; Keras is no help there: it calls the output of every layer float.
+    """
 
     def __init__(self):
-        self.nodes, self.names, self.taken = [], {}, set()
+        self.nodes, self.names, self.taken, self.integers = [], {}, set(), set()
 
     def unique(self, name):
         """A name for a node, as `free_name` where a nested model has it too."""
@@ -135,12 +143,18 @@ class _Reader:
         if inner is not None:
             self.nested(inner, call)
             return
-        inputs = tuple(self.names[id(tensor)] for tensor in call.arguments.keras_tensors)
+        tensors = call.arguments.keras_tensors
+        inputs = tuple(self.names[id(tensor)] for tensor in tensors)
         name = self.unique(call.operation.name)
         known = _known(call) if len(call.outputs) == 1 else None
         if known is not None:
-            self.chain(call.outputs[0], name, inputs, _policy(call), known)
+            policy = _policy(call)
+            pairs = zip(inputs, tensors, strict=True)
+            inputs = tuple(self.floating(source, tensor, policy) for source, tensor in pairs)
+            self.chain(call.outputs[0], name, inputs, policy, known)
             return
+        if self.integers.intersection(inputs):
+            self.integers.add(name)
         carried = Node(name, "Carried", inputs, _shape(call.outputs[0]), attributes=_carried(call))
         if len(call.outputs) == 1:
             self.add(call.outputs[0], carried)
@@ -149,6 +163,19 @@ class _Reader:
         for index, tensor in enumerate(call.outputs):
             pick = self.unique(f"{name}_output{index}")
             self.add(tensor, Node(pick, "Pick", (name,), _shape(tensor), attributes={"index": index}))
+            if name in self.integers:
+                self.integers.add(pick)
+
+    def floating(self, source, tensor, dtype):
+        """The name of a node that gives the numbers of `source` as floats: itself, or a Cast.
+
+        A layer that takes integers may be folded into one that does not, and a nested model makes them float.
+        """
+        if source not in self.integers:
+            return source
+        name = self.unique(f"{source}_float")
+        self.nodes.append(Node(name, "Cast", (source,), _shape(tensor), dtype))
+        return name
 
     def chain(self, tensor, name, inputs, dtype, parts):
         """Adds the nodes that one known layer is made of, such as a convolution and its activation."""
@@ -160,9 +187,13 @@ class _Reader:
 
     def nested(self, inner, call):
         """Adds the operations of a model that is called like a layer."""
+        import keras
+
         outer = [self.names[id(tensor)] for tensor in call.arguments.keras_tensors]
         before = dict(self.names)
-        self.names |= {id(tensor): name for tensor, name in zip(inner.inputs, outer, strict=True)}
+        for tensor, name in zip(inner.inputs, outer, strict=True):
+            takes_float = keras.backend.is_float_dtype(tensor.dtype)
+            self.names[id(tensor)] = self.floating(name, tensor, tensor.dtype) if takes_float else name
         self.walk(inner)
         results = [self.names[id(tensor)] for tensor in inner.outputs]
         # The same model may be called again: its tensors then mean other nodes.
@@ -170,9 +201,13 @@ class _Reader:
 
 
 def _policy(call):
-    """A layer's dtype policy; keras.ops compute in the type they are given."""
-    policy = getattr(call.operation, "dtype_policy", None)
-    return policy.name if policy is not None else call.outputs[0].dtype
+    """A layer's dtype policy; keras.ops compute in the type they are given, integers here in the default float."""
+    import keras
+
+    policy, dtype = getattr(call.operation, "dtype_policy", None), call.outputs[0].dtype
+    if policy is not None:
+        return policy.name
+    return dtype if keras.backend.is_float_dtype(dtype) else keras.config.floatx()
 
 
 def _carried(call):

@@ -134,6 +134,32 @@ def test_layers_may_have_the_names_that_keras_gives_to_new_operations():
     assert largest_difference(model, rewrite(model)) <= EXACT["float64"]
 
 
+def of_integers(*steps):
+    x = inputs = keras.Input((8, 8, 2), dtype="uint8")
+    for step in steps:
+        x = step(x)
+    return keras.Model(inputs, x)
+
+
+def nested_float():
+    inputs = keras.Input((8, 8, 2))
+    return keras.Model(inputs, layers.Conv2D(2, 3)(inputs - 128))
+
+
+@pytest.mark.parametrize("last", [layers.Conv2D(2, 3), layers.ReLU(), layers.DepthwiseConv2D(3)])
+@pytest.mark.parametrize("first", [[], [layers.MaxPooling2D(2)], [layers.Cropping2D(1)], [lambda x: x[:, ::2, ::2]]])
+def test_integers_become_float_where_a_folded_rescaling_did_it(first, last):
+    model = of_integers(*first, layers.Rescaling(0.02, offset=[-1, -2]), last)
+    rewritten = rewrite(model)
+    assert rewritten.inputs[0].dtype == "uint8"
+    assert largest_difference(model, rewritten) <= EXACT["float32"]
+
+
+def test_integers_become_float_where_a_nested_model_did_it():
+    model = of_integers(nested_float())
+    assert largest_difference(model, rewrite(model)) <= EXACT["float32"]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "name", ["MobileNetV2", "EfficientNetB0", "ConvNeXtTiny", "ResNet50", "ResNet50V2", "DenseNet121"]
