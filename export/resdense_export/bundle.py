@@ -20,7 +20,7 @@ from resdense_keras.errors import RequestError
 from . import budget as budgets
 from . import card, description, gates, golden, metadata
 from .quantization import SCHEMES, quantize, standard_schemes
-from .rewriting import float_files
+from .rewriting import float_files, float_nodes
 from .sandbox import Child, Fault
 from .stock import stock
 from .uint8_input import with_uint8_input
@@ -164,7 +164,14 @@ def make_files(bundle, schemes, *, limits, baseline=False, steps):
         limits: {"max_drop", "min_agreement", "strict"} of gates.check.
         baseline: Also the stock converter's files, which are kept whatever their gates say.
         steps: A progress.Steps; each file is one step.
+    Raises:
+        RequestError: a scheme that trains on does not know a layer; known before the first file is made.
     """
+    for row in (SCHEMES[scheme] for scheme in schemes):
+        if row.trained:
+            from .aware import check_known
+
+            check_known(float_nodes(bundle.model, row.graph))
     expected = gates.predictions(bundle.model, bundle.images)
     bundle.probabilities = gates.are_probabilities(expected)
     with Child() as child:

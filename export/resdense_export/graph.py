@@ -327,6 +327,12 @@ def _activation_layer(layer, call):
     return activation if activation != [] else [("Identity", {}, {})]
 
 
+def _softmax(operation, call):
+    alone = len(call.arguments.args) == 1 and not any(value is not None for value in call.arguments.kwargs.values())
+    last = operation.axis in (-1, len(call.outputs[0].shape) - 1)
+    return [("Activation", {"activation": "softmax"}, {})] if alone and last else None  # beside it stands a mask
+
+
 def _add(operation, call):
     tensors = call.arguments.keras_tensors
     same = len(tensors) >= 2 and all(tensor.shape == call.outputs[0].shape for tensor in tensors)
@@ -399,6 +405,7 @@ READERS = {
     "ReLU": _relu,
     "Relu": lambda operation, call: [("Activation", {"activation": "relu"}, {})],
     "Activation": _activation_layer,
+    "Softmax": _softmax,
     "Add": _add,
     "Concatenate": _concatenate,
     "ZeroPadding2D": _zero_padding,

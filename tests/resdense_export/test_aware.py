@@ -4,11 +4,13 @@ import subprocess
 import sys
 from dataclasses import replace
 
+import keras
 import numpy as np
 import pytest
 
 import resdense_keras as rk
-from resdense_export import aware, pipeline
+from resdense_export import aware, bundle, pipeline
+from resdense_export.aware.worker import without_softmax
 from resdense_export.graph import read
 from resdense_export.rewriting import GRAPHS, apply
 from resdense_keras import data
@@ -85,9 +87,26 @@ def test_an_unknown_method_is_refused(digits):
 
 
 def test_an_operation_that_the_toolkit_lacks_is_named(digits):
-    first = nodes_of("resnet20_digits")[0]
-    with pytest.raises(RequestError, match="odd is Carried"):
-        aware.train_aware([replace(first, name="odd", kind="Carried")], "pruning", digits)
+    inputs = keras.Input((8, 8, 1))
+    nodes = read(keras.Model(inputs, keras.layers.UpSampling2D(name="odd")(inputs)))
+    with pytest.raises(RequestError, match=r"layer 'odd' is UpSampling2D: .* know Input, "):
+        aware.train_aware(nodes, "pruning", digits)
+
+
+def test_an_operation_that_the_toolkit_lacks_is_known_before_the_first_file(digits, tmp_path, monkeypatch):
+    inputs = keras.Input((8, 8, 1))
+    x = keras.layers.GlobalAveragePooling2D()(keras.layers.UpSampling2D(name="odd")(inputs))
+    monkeypatch.setattr(bundle, "float_files", lambda model: pytest.fail("a file was made"))
+    with pytest.raises(RequestError, match="layer 'odd' is UpSampling2D"):
+        model = keras.Model(inputs, keras.layers.Dense(10)(x))
+        pipeline.export(model, tmp_path / "bundle", ["fp32", "qat"], dataset=digits)
+
+
+def test_a_softmax_layer_is_known():
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3), keras.layers.Softmax(name="softmax")])
+    nodes = read(model)
+    aware.check_known(nodes)
+    assert [node.name for node in without_softmax(nodes)] == [nodes[0].name, nodes[1].name, "softmax_output"]
 
 
 def test_the_toolkit_stays_out_of_this_process():

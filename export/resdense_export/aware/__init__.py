@@ -6,6 +6,6 @@ in tf_keras and trains it (worker.py), and only arrays come back: convolutions, 
 """
 
 from .methods import METHODS, Method
-from .parent import train_aware
+from .parent import check_known, train_aware
 
-__all__ = ["METHODS", "Method", "train_aware"]
+__all__ = ["METHODS", "Method", "check_known", "train_aware"]

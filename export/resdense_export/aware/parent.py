@@ -51,11 +51,7 @@ def train_aware(nodes, method, dataset, *, seed=0, tell=None, **changes):
     """
     if method not in METHODS:
         raise unknown("method of aware training", method, METHODS)
-    for node in nodes:
-        if node.kind not in KINDS:
-            raise RequestError(
-                f"{node.name} is {node.kind}: aware training knows {', '.join(KINDS)}", "leave this scheme out"
-            )
+    check_known(nodes)
     with tempfile.TemporaryDirectory() as folder:
         folder = Path(folder)
         write_nodes(folder, nodes)
@@ -74,6 +70,17 @@ def train_aware(nodes, method, dataset, *, seed=0, tell=None, **changes):
             else node
             for node in nodes
         )
+
+
+def check_known(nodes):
+    """Raises a RequestError for the first of the nodes that tf_keras does not have."""
+    for node in nodes:
+        if node.kind not in KINDS:
+            kind = type(node.attributes["operation"]).__name__ if node.kind == "Carried" else node.kind
+            raise RequestError(
+                f"layer {node.name!r} is {kind}: schemes that train on know {', '.join(KINDS)}",
+                "leave qat and pruned out",
+            )
 
 
 def write_nodes(folder, nodes):

@@ -66,6 +66,11 @@ def apply(nodes, passes):
     return nodes
 
 
+def float_nodes(model, graph):
+    """The nodes of the rewritten `model` in float32, from which the files of a graph in GRAPHS are made."""
+    return apply(read(as_float32(model)), GRAPHS[graph])
+
+
 def float_files(model):
     """A function {name in GRAPHS} -> float .tflite bytes of the rewritten `model`.
 

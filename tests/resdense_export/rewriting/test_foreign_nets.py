@@ -92,8 +92,17 @@ def called(name, tensor):
     return tensor
 
 
+def softmaxes():
+    """Over the channels, over another axis, behind a mask, as a function."""
+    inputs = keras.Input((4, 3))
+    x = layers.Softmax(axis=1)(layers.Softmax()(inputs))
+    x = layers.Softmax()(x, mask=ops.greater(inputs, 100))
+    return keras.Model(inputs, ops.softmax(x + inputs / 99, axis=2))
+
+
 BUILDS = {
-    build.__name__: build for build in (two_inputs, attention, custom, squeeze_excite, shared_and_nested, adapted)
+    build.__name__: build
+    for build in (two_inputs, attention, custom, squeeze_excite, shared_and_nested, adapted, softmaxes)
 }
 
 
