@@ -1,13 +1,7 @@
 """A batch norm with its ReLU becomes one comparison."""
 
 from .editing import Editor
-from .fold_forward import after
-
-# How far above the mean a bound may stand, in deviations of its channel. The bound is among what an 8-bit range must
-# hold: a channel that a batch norm has all but switched off would leave the others a few levels. Of the limits that
-# benchmarks/limits.py tries on training images, this is the farthest at which int8 is no farther from the float file
-# than with the nearest one.
-FARTHEST = 10
+from .fold_forward import FARTHEST, after, distances
 
 
 def as_maximum(nodes):
@@ -58,11 +52,11 @@ def _pads(convolution):
 
 
 def _obstacle(node):
-    scale, shift = node.weights["scale"], node.weights["shift"]
+    scale = node.weights["scale"]
     if (scale <= 0).any():
         return f"{int((scale <= 0).sum())} of its scales are not above zero"
     if "deviation" in node.weights:
-        distance = float(((-shift / scale - node.weights["mean"]) / node.weights["deviation"]).max())
+        distance = float(-distances(node).min())
         if not distance <= FARTHEST:
             return f"a bound {distance:.3g} deviations above its channel's mean would spoil 8-bit ranges"
     return None

@@ -4,6 +4,13 @@ import numpy as np
 
 from .editing import Editor
 
+# How far from a channel's mean -shift / scale may stand, in deviations of the channel, where the scale alone moves into
+# what follows: that number, or the mean seen from it, is then among what an 8-bit range must hold, and a channel that a
+# batch norm has all but switched off would leave the others a few levels. Of the limits that benchmarks/limits.py tries
+# with `as_maximum` on training images, this is the farthest at which int8 is no farther from the float file than with
+# the nearest one.
+FARTHEST = 10
+
 
 def fold_forward(nodes):
     """Folds scale and shift into every convolution or dense layer that reads them.
@@ -11,7 +18,8 @@ def fold_forward(nodes):
     Why: the convolution multiplies and adds anyway.
     Pattern: Affine -> [zero padding] -> Conv2D or Dense, and nothing else reads the Affine. Without padding both fold.
     A convolution that pads with zeros takes the scale alone: the zeros stand behind the shift, so merging it would
-    change every pixel at the border. The shift stays as one ADD before the padding.
+    change every pixel at the border. The shift stays as one ADD before the padding. Where that spoils 8-bit ranges,
+    the norm is left for `as_depthwise`.
     """
     graph = Editor(nodes)
     for node in graph.kinds("Affine"):
@@ -25,6 +33,8 @@ def fold_forward(nodes):
             graph.changed(node)
         elif (node.weights["scale"] == 0).any():
             graph.kept(node, "a scale of zero cannot be divided out of the shift")
+        elif "deviation" in node.weights and not (distance := np.abs(distances(node)).max()) <= FARTHEST:
+            graph.kept(node, f"a shift that puts a channel {distance:.3g} deviations from 0 would spoil 8-bit ranges")
         elif (node.weights["scale"] != 1).any():
             scale, shift = node.weights["scale"], node.weights["shift"]
             for reader in readers:
@@ -54,6 +64,12 @@ def _pads(graph, reader):
         and reader.attributes["padding"] == "same"
         and max(reader.weights["kernel"].shape[:2]) > 1
     )
+
+
+def distances(node):
+    """How far the mean of each channel of a batch norm stands above -shift / scale, in deviations of the channel."""
+    mean, deviation = node.weights["mean"], node.weights["deviation"]
+    return (node.weights["shift"] / node.weights["scale"] + mean) / deviation
 
 
 def after(node, scale, shift):

@@ -191,6 +191,20 @@ def test_stem_whose_padding_is_read_elsewhere_is_left():
     assert done.changed == () and set(done.kept) == {"one", "two"}
 
 
+def test_norm_that_all_but_switched_a_channel_off_keeps_its_scale_before_a_padded_convolution():
+    """beta / gamma is where the channel would stand, in deviations, and all channels share one 8-bit range."""
+    with policy("float64"):
+        inputs = keras.Input((6, 6, 4))
+        norm = layers.BatchNormalization(name="norm")
+        x = norm(layers.Conv2D(4, 1, activation="relu")(inputs))
+        model = randomize(keras.Model(inputs, layers.Conv2D(3, 3, padding="same")(x)), negative=0)
+    for gamma, changed in ((0.05 / 9, ("norm",)), (0.05 / 11, ())):
+        norm.gamma.assign([1, 1, 1, gamma]), norm.beta.assign([0.5, -0.5, 0, 0.05])
+        done = PASSES["fold_forward"](read(model))
+        assert done.changed == changed and ("11 deviations" in done.kept.get("norm", "")) == (not changed)
+        assert largest_difference(model, rewrite(model)) <= EXACT["float64"]
+
+
 def test_nodes_that_a_pass_adds_take_no_name_of_the_net():
     with policy("float64"):
         inputs = keras.Input((16, 16, 3))
