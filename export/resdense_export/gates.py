@@ -19,6 +19,7 @@ import numpy as np
 from resdense_keras.errors import RequestError
 
 from . import flatbuffer
+from .quantization import SCHEMES
 from .sandbox import Child, Fault
 
 GATES = (
@@ -69,7 +70,8 @@ PARITY = {
     "qat": Parity(np.mean, 0.15, made_up=False),
     "pruned": Parity(np.mean, 0.15, made_up=False),
 }
-RETRAINED = ("qat", "pruned")  # other weights than the model's: where it erred they need not err with it
+# Other weights than the model's: where it erred they need not err with it.
+RETRAINED = tuple(name for name, row in SCHEMES.items() if row.trained)
 
 
 @dataclass(frozen=True)
