@@ -57,7 +57,7 @@ def main(arguments=None):
     except Exception as error:
         if debug:
             raise
-        code = _explain(error)
+        code = _explain(error, arguments)
     sys.exit(code)
 
 
@@ -87,7 +87,7 @@ def _terminate(number, frame):
     raise Terminated
 
 
-def _explain(error):
+def _explain(error, arguments):
     """Prints an error as one line and its hint; the exit code."""
     if isinstance(error, ResdenseError):
         _complain(error.message, error.hint or HELP)
@@ -96,7 +96,7 @@ def _explain(error):
         _complain(error.format_message(), HELP)
         return 2
     if type(error).__name__ == "Abort":  # typer's own word for Ctrl-C
-        _complain("stopped", STOPPED)
+        _complain("stopped", _after_stop(arguments))
         return 130
     _complain(f"{type(error).__name__}: {error}", "this is a defect; --debug shows where it happened")
     return 1
