@@ -51,23 +51,28 @@ def keras_export(model):
         return path.read_bytes()
 
 
-def seconds(make, model):
-    """(wall time, the file) of one conversion."""
+def timed(make):
+    """(what `make` made, its wall time in seconds)."""
     start = time.perf_counter()
-    tflite = make(model)
-    return time.perf_counter() - start, tflite
+    made = make()
+    return made, round(time.perf_counter() - start, 2)
+
+
+def turn(makers, number):
+    """{name: (what it made, seconds)} of {name: function}, which begin with the other one in every second turn."""
+    return {name: timed(makers[name]) for name in list(makers)[:: 1 if number % 2 == 0 else -1]}
 
 
 def compare(model, pairs):
-    """{"ours_s": [...], "keras_s": [...]}, in turns that begin with the other one each time."""
-    times = {"ours_s": [], "keras_s": []}
+    """{"ours_s": [...], "keras_s": [...]}, in turns."""
+    makers = {"ours_s": lambda: convert(model), "keras_s": lambda: keras_export(model)}
+    times = {name: [] for name in makers}
     for pair in range(pairs):
-        made = {}
-        for name, make in (("ours_s", convert), ("keras_s", keras_export))[:: 1 if pair % 2 == 0 else -1]:
-            elapsed, made[name] = seconds(make, model)
-            times[name].append(round(elapsed, 2))
+        found = turn(makers, pair)
+        for name, (_, seconds) in found.items():
+            times[name].append(seconds)
         print(f"pair {pair + 1}: ours {times['ours_s'][-1]:.1f} s, Keras {times['keras_s'][-1]:.1f} s", flush=True)
-        ours, theirs = (flatbuffer.count(flatbuffer.read(made[name])) for name in times)
+        ours, theirs = (flatbuffer.count(flatbuffer.read(found[name][0])) for name in times)
         assert ours == theirs, "both must make the same operators"
     return times
 

@@ -19,7 +19,6 @@ import json
 import os
 import statistics
 import tempfile
-import time
 from importlib.metadata import version
 from pathlib import Path
 
@@ -29,7 +28,7 @@ import keras
 import numpy as np
 import rewriting_document
 from checkpoints import CHECKPOINTS, load
-from convert import keras_export, randomize_batch_norms
+from convert import keras_export, randomize_batch_norms, timed, turn
 from rewriting_document import millions
 
 import resdense_keras
@@ -95,12 +94,6 @@ def floor(model, graph):
         if node.kind == "Maximum" or (node.attributes["kernel_size"], node.attributes["strides"]) == ((1, 1), (1, 1)):
             edited.drop(node)
     return emit(edited.done().nodes, model.name)
-
-
-def timed(make):
-    start = time.perf_counter()
-    made = make()
-    return made, round(time.perf_counter() - start, 2)
 
 
 def our_files(model, images, schemes):
@@ -181,10 +174,10 @@ def to_fp32(model):
     """{"ours_fp32", "keras_fp32"}: seconds of a conversion to float, medians of CONVERSIONS in turns."""
     makers = {"ours_fp32": lambda: float_files(model)("float"), "keras_fp32": lambda: keras_export(model)}
     taken = {what: [] for what in makers}
-    for _ in range(CONVERSIONS):
-        for what, make in makers.items():
-            taken[what].append(timed(make)[1])
-    return {what: statistics.median(seconds) for what, seconds in taken.items()}
+    for number in range(CONVERSIONS):
+        for what, (_, seconds) in turn(makers, number).items():
+            taken[what].append(seconds)
+    return {what: statistics.median(each) for what, each in taken.items()}
 
 
 def stored(name, paths, command):
