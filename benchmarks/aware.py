@@ -4,7 +4,7 @@
 
 Goals: `qat` is right at least as often as `int8`, and `pruned`, half of whose weights are zero, at most 0.5 point less
 often than `fp32`. Writes the accuracies, the sizes, plain and zipped, and the minutes of each net's training to
-benchmarks/results/.
+benchmarks/results/ and to docs/rewriting.md. No file is refused for its accuracy, which is what we ask for.
 """
 
 import argparse
@@ -16,6 +16,8 @@ from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
+import rewriting_document
+
 import resdense_keras
 from resdense_export import environment, pipeline
 from resdense_export.measurement import machine
@@ -23,6 +25,7 @@ from resdense_export.progress import steps
 from resdense_keras import data, files
 
 RESULTS = Path(__file__).parent / "results"
+MARKS = ("<!-- table: python benchmarks/aware.py -->\n", "<!-- end of aware -->\n")
 NETS = ("resnet20", "densenet_bc22_16")
 SCHEMES = ("fp32", "int8", "qat", "pruned")
 KEPT = ("accuracy", "agreement", "bytes", "zipped_bytes")
@@ -35,10 +38,28 @@ def measure(name, dataset):
     begun = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder, steps(len(SCHEMES) + 2) as progress:
         report = pipeline.export(
-            net, Path(folder) / "bundle", list(SCHEMES), name=name, dataset=dataset, rounds=20, steps=progress
+            net,
+            Path(folder) / "bundle",
+            list(SCHEMES),
+            name=name,
+            dataset=dataset,
+            rounds=20,
+            steps=progress,
+            max_drop=100,
+            min_agreement=0,
         )
     rows = {row["scheme"]: {key: row[key] for key in KEPT} for row in report["models"][0]["exports"]}
     return {"minutes": round((time.perf_counter() - begun) / 60, 1)} | rows
+
+
+def table(nets):
+    """Lines of the table in docs/rewriting.md."""
+    lines = ["| net | " + " | ".join(SCHEMES) + " | pruned, zipped | minutes |", "|---|" + "--:|" * (2 + len(SCHEMES))]
+    for name, row in nets.items():
+        cells = [f"{100 * row[scheme]['accuracy']:.2f} %" for scheme in SCHEMES]
+        zipped = f"{row['pruned']['zipped_bytes'] / row['fp32']['bytes']:.2f} of fp32"
+        lines.append(f"| {name} | " + " | ".join([*cells, zipped, f"{row['minutes']:.1f}"]) + " |")
+    return [line + "\n" for line in lines]
 
 
 def main():
@@ -52,6 +73,7 @@ def main():
     result = {"benchmark": "aware", "date": today, "machine": machine(), "versions": environment.versions()}
     goals = {"qat_minus_int8_points": 0, "fp32_minus_pruned_points": POINTS}
     files.write_json(RESULTS / f"aware-{today}.json", result | {"images": len(dataset.test), "goals": goals, **found})
+    rewriting_document.put(MARKS, table(found))
 
 
 if __name__ == "__main__":

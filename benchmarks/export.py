@@ -46,6 +46,7 @@ from resdense_keras import data, files
 
 RESULTS = Path(__file__).parent / "results"
 MARKS = ("<!-- table: python benchmarks/export.py --table -->\n", "<!-- end of table -->\n")
+ACCURACY_MARKS = ("<!-- table: python benchmarks/export.py --accuracy -->\n", "<!-- end of accuracy -->\n")
 IMAGES = 100
 CONVERSIONS = 3
 NETS = {
@@ -240,6 +241,16 @@ def table():
     return [line + "\n" for line in lines]
 
 
+def accuracy_table(nets):
+    """Lines of the table of accuracies in docs/rewriting.md, from what `accuracy` found."""
+    schemes = ("fp32", "dynamic", "int8")
+    lines = ["| checkpoint | Keras | " + " | ".join(schemes) + " |", "|---|" + "--:|" * (1 + len(schemes))]
+    for name, row in nets.items():
+        cells = [f"{100 * row[each]['accuracy']:.2f} % ({100 * row[each]['same']:.2f} %)" for each in schemes]
+        lines.append(f"| {name} | {100 * row['float']:.2f} % | " + " | ".join(cells) + " |")
+    return [line + "\n" for line in lines]
+
+
 def cell(found, goal):
     """A figure with its goal: "0.91 ≤ 0.92 (...)", or "**0.93 > 0.92** (...)" where it was missed."""
     value, median = f"{found['median']:.3f}", found["median"]
@@ -289,7 +300,9 @@ def main():
     parser.add_argument("--table", action="store_true")
     arguments = parser.parse_args()
     if arguments.accuracy:
-        write("accuracy", {"nets": accuracy(arguments.images)})
+        nets = accuracy(arguments.images)
+        write("accuracy", {"nets": nets})
+        rewriting_document.put(ACCURACY_MARKS, accuracy_table(nets))
     elif not arguments.table:
         for name in arguments.net or NETS:
             with tempfile.TemporaryDirectory() as temporary:

@@ -211,7 +211,8 @@ def draw_accuracies(figure, points):
     for axes, (label, cost) in zip(panels.flat, _AXES.items(), strict=False):
         _accuracy_over(axes, points, label, cost)
     time_axes = panels.flat[-1]
-    _accuracy_over(time_axes, points, f"a training step of {BATCH} images (ms)", lambda point: point.step_ms[1])
+    time_label = f"a training step of {BATCH} images (ms)"
+    _accuracy_over(time_axes, points, time_label, lambda point: point.step_ms[1], ticks=(1, 1.5, 2, 3, 5, 7))
     for point in points:
         low, median, high = point.step_ms
         spread = [[median - low], [high - median]]
@@ -221,7 +222,7 @@ def draw_accuracies(figure, points):
     panels[0, 0].legend(loc="lower right")
 
 
-def _accuracy_over(axes, points, label, cost):
+def _accuracy_over(axes, points, label, cost, ticks=(1, 2, 5)):
     from matplotlib.ticker import LogLocator, NullLocator
 
     for family in FAMILIES:
@@ -243,7 +244,7 @@ def _accuracy_over(axes, points, label, cost):
             axes.annotate(str(point.size), where, offset, textcoords="offset points", color=COLORS[family], fontsize=9)
     axes.set(xscale="log", xlabel=label)
     axes.margins(x=0.1)  # room for the numbers beside the outermost points
-    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_major_locator(LogLocator(subs=ticks))
     axes.xaxis.set_major_formatter("{x:g}")
     axes.xaxis.set_minor_locator(NullLocator())
 
