@@ -120,6 +120,9 @@ def _convert_traced(model, shape):
     try:
         converter = tf.lite.TFLiteConverter.from_concrete_functions([traced], model)
         converter.experimental_lower_to_saved_model = False
+        # Constants come behind the flatbuffer then, as they do in files over 2 GB, and the converter leaves out reading
+        # the file in Python to find equal ones, which `flatbuffer.pack` does: a tenth of the time.
+        converter._experimental_use_buffer_offset = True
         return converter.convert()
     except Exception as error:  # the converter raises its own, unexported classes
         raise RequestError(
