@@ -5,6 +5,7 @@ quantizes and checks; `describe` writes everything around the files.
 """
 
 import hashlib
+import sys
 import zlib
 from dataclasses import dataclass, field
 from functools import partial
@@ -173,6 +174,7 @@ def make_files(bundle, schemes, *, limits, baseline=False, steps):
 
             check_known(float_nodes(bundle.model, row.graph))
     expected = gates.predictions(bundle.model, bundle.images)
+    _warn_of_guesses(bundle, expected)
     bundle.probabilities = gates.are_probabilities(expected)
     with Child() as child:
         common = bundle, partial(gates.check, child=child), limits, expected
@@ -193,6 +195,16 @@ def make_files(bundle, schemes, *, limits, baseline=False, steps):
         for scheme in [name for name in schemes if baseline and not SCHEMES[name].trained]:
             steps.start(f"{bundle.name}: {scheme} by the stock converter")
             _keep(*common, "stock", scheme, stock(bundle.model, scheme, bundle.calibration))
+
+
+def _warn_of_guesses(bundle, expected):
+    """Says so where the float model is right no more often than a guess: then no gate can find what a file loses."""
+    if bundle.labels is None:
+        return
+    right = int((expected.argmax(axis=1) == bundle.labels).sum())
+    if gates.wilson(right, len(expected))[0] <= 1 / bundle.dataset.classes:
+        share = f"{right} of {len(expected)} test images right"
+        print(f"warning: {bundle.name}: {share}, as by guessing: its gates mean little", file=sys.stderr)
 
 
 def _training(bundle, row, steps):

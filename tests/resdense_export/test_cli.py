@@ -130,6 +130,18 @@ def test_an_exported_keras_file_and_an_untrained_net(compared, resdense, tmp_pat
     assert not Path("bundle/labels.txt").exists()
 
 
+def test_a_net_with_weights_that_only_guesses_is_warned_of(resdense, tmp_path):
+    import resdense_keras
+
+    net = resdense_keras.resnet20_digits()
+    net.layers[-1].set_weights([0 * weights for weights in net.layers[-1].get_weights()])  # every digit is a 0
+    net.save_weights(tmp_path / "guess.weights.h5")
+    data = ("--data", "digits", "--schemes", "fp32")
+    code, _, err = resdense("export", "resnet20_digits", "--weights", "guess.weights.h5", *data, "--out", "a")
+    assert code == 0 and "of 364 test images right, as by guessing" in err
+    assert "than a guess would be" in Path("a/report.html").read_text()
+
+
 def test_a_second_run_is_refused_and_the_old_folder_stays(compared, resdense):
     before = sorted(path.name for path in compared[0].iterdir())
     code, out, err = resdense("compare", "resnet20", "--out", compared[0])

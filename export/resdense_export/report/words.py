@@ -339,6 +339,7 @@ def _rejected(names, model):
 def _limits(report, pair, conditions):
     """Sentences, each or None."""
     yield _limit_of_images(report)
+    yield from _limits_of_guesses(report)
     yield _limit_of_size(report["data"]["image_shape"])
     if pair:
         yield _limit_of_seeds(pair)
@@ -364,6 +365,15 @@ def _limit_of_images(report):
         f"the accuracies come from {units.count(images, 'test image')} of {source}, where one image is "
         f"{units.ratio(100 / images)} points."
     )
+
+
+def _limits_of_guesses(report):
+    """A sentence on each net that is right no more often than a guess: gates find nothing that it could lose."""
+    classes = report["data"]["classes"]
+    for model in report["models"]:
+        intervals = [export["accuracy_interval"] for export in model["exports"] if export["accuracy_interval"]]
+        if classes and intervals and max(low for low, _ in intervals) <= 1 / classes:
+            yield f"{model['name']} is right no more often than a guess would be, so it has no accuracy to lose."
 
 
 def _limit_of_size(shape):
