@@ -8,7 +8,7 @@ from . import environment
 from .conversion import INPUT, OUTPUT, SIGNATURE
 
 # docs/phone.md and the page warn with the same figure; a test compares it with benchmarks/results/phone-*.json.
-FLOAT16_IN_A_BROWSER = "4 to 5 times float32's time, measured in Chromium 150 on x86-64 (see LiteRT issue 9663)"
+FLOAT16_IN_A_BROWSER = "4 to 5 times float32's time, measured in Chromium 156 on x86-64 (see LiteRT issue 9663)"
 MEANINGS = {True: "probabilities", False: "scores as the model gives them, not probabilities"}
 
 
