@@ -49,6 +49,8 @@ def model(name_or_file, weights=None, options=None, image_size=None, preprocessi
     """
     if str(name_or_file).endswith(".keras"):
         net = _from_file(Path(name_or_file), weights, options, image_size, preprocessing)
+    elif (inside := Path(name_or_file) / "model.keras").is_file():
+        raise RequestError(f"{name_or_file} is the folder of a training run", f"give its model: {inside}")
     else:
         net = _from_catalogue(str(name_or_file), weights, options, image_size, preprocessing)
     return dataclasses.replace(net, model=_with_softmax(net.model)) if softmax else net

@@ -138,6 +138,13 @@ def test_a_training_runs_names_lie_beside_its_model(foreign, tmp_path, capsys):
     assert "has 2 names, the model 4 outputs" in capsys.readouterr().err
 
 
+def test_a_runs_folder_is_answered_with_the_model_in_it(tmp_path):
+    (tmp_path / "model.keras").touch()
+    with pytest.raises(RequestError, match="is the folder of a training run") as error:
+        sources.model(str(tmp_path))
+    assert error.value.hint == f"give its model: {tmp_path / 'model.keras'}"
+
+
 def test_names_of_named_weights(monkeypatch, tmp_path, capsys):
     from resdense_keras.weights import download
 
