@@ -86,6 +86,8 @@ def unpack(content):
         if buffer.offset > 1:  # the quantizer writes constants behind the flatbuffer
             buffer.data = np.frombuffer(content, np.uint8, buffer.size, buffer.offset)
             buffer.offset = buffer.size = 0
+    # Such a file says where its constants are, and a reader of one that is only in memory refuses them.
+    model.metadata = [entry for entry in model.metadata or () if entry.name != b"buffer_location"]
     return model
 
 

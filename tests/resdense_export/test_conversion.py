@@ -9,6 +9,7 @@ import pytest
 
 from resdense_export import flatbuffer, runtime
 from resdense_export.conversion import INPUT, OUTPUT, SIGNATURE, as_float32, convert
+from resdense_export.quantization import MIN_CALIBRATION, quantize
 from resdense_keras.errors import RequestError
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (8, 16, 16, 3)).astype(np.uint8)
@@ -43,6 +44,17 @@ def test_float_file_has_static_float32_ends_and_one_signature(kind, float_files)
     assert [(tensor.type, tensor.signature) for tensor in ends] == [("FLOAT32", (1, 16, 16, 3)), ("FLOAT32", (1, 6))]
     signatures = runtime.Interpreter(model_content=float_files[kind]).get_signature_list()
     assert signatures == {SIGNATURE: {"inputs": [INPUT], "outputs": [OUTPUT]}}
+
+
+@pytest.mark.parametrize("scheme", ["fp32", "fp16", "dynamic", "int8"])
+def test_constants_lie_inside_the_flatbuffer_and_no_entry_says_otherwise(scheme, float_files, training_images):
+    """A reader of a file in memory alone refuses one whose metadata place them behind it."""
+    model = flatbuffer.schema.Model.GetRootAs(
+        quantize(float_files["dense"], scheme, training_images[0][:MIN_CALIBRATION])
+    )
+    entries = [model.Metadata(number).Name() for number in range(model.MetadataLength())]
+    assert entries and b"buffer_location" not in entries
+    assert all(model.Buffers(number).Offset() == 0 for number in range(model.BuffersLength()))
 
 
 @pytest.mark.parametrize("kind", ["residual", "dense"])
