@@ -198,13 +198,13 @@ def make_files(bundle, schemes, *, limits, baseline=False, steps):
 
 
 def _warn_of_guesses(bundle, expected):
-    """Says so where the float model is right no more often than a guess: then no gate can find what a file loses."""
+    """Says so where the float model cannot be told from a guess: then no gate can find what a file loses."""
     if bundle.labels is None:
         return
     right = int((expected.argmax(axis=1) == bundle.labels).sum())
     if gates.wilson(right, len(expected))[0] <= 1 / bundle.dataset.classes:
-        share = f"{right} of {len(expected)} test images right"
-        print(f"warning: {bundle.name}: {share}, as by guessing: its gates mean little", file=sys.stderr)
+        found = f"{right} of {len(expected)} test images right, as many as guessing may get"
+        print(f"warning: {bundle.name}: {found}: its gates mean little", file=sys.stderr)
 
 
 def _training(bundle, row, steps):

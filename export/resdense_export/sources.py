@@ -49,8 +49,6 @@ def model(name_or_file, weights=None, options=None, image_size=None, preprocessi
     """
     if str(name_or_file).endswith(".keras"):
         net = _from_file(Path(name_or_file), weights, options, image_size, preprocessing)
-    elif (inside := Path(name_or_file) / "model.keras").is_file():
-        raise RequestError(f"{name_or_file} is the folder of a training run", f"give its model: {inside}")
     else:
         net = _from_catalogue(str(name_or_file), weights, options, image_size, preprocessing)
     return dataclasses.replace(net, model=_with_softmax(net.model)) if softmax else net
@@ -59,6 +57,8 @@ def model(name_or_file, weights=None, options=None, image_size=None, preprocessi
 def _from_catalogue(name, weights, options, image_size, preprocessing):
     import resdense_keras
 
+    if name not in resdense_keras.list_models() and (inside := Path(name) / "model.keras").is_file():
+        raise RequestError(f"{name} is the folder of a training run", f"give its model: {inside}")
     options = dict(options or {})
     if image_size is not None:
         options.setdefault("input_shape", (image_size, image_size, 3))

@@ -105,8 +105,12 @@ def test_bundle_tells_the_layers_and_three_disjoint_lists_of_images(fragile, dat
 def test_a_budget_that_cannot_be_kept_fails_the_file_whatever_the_other_limits(fragile, dataset, tmp_path, monkeypatch):
     monkeypatch.setattr(budget, "LAYERS", ("FULLY_CONNECTED",))  # the layer that int8 ruins may not stay float
     limits = {"max_drop": 100, "min_agreement": 0, "budget": 0.5}
-    with pytest.raises(WorkError, match=r"dense-int8: .*accuracy: .*points lost .*, 0.5 allowed"):
+    with pytest.raises(WorkError, match=r"dense-int8: .*accuracy: .*points lost .*, 0.5 allowed") as error:
         pipeline.export(fragile, tmp_path / "out", ["int8"], dataset=dataset, rounds=3, **limits)
+    assert "--budget" not in error.value.hint
+    with pytest.raises(WorkError, match=r"dense-int8: .*accuracy: ") as error:
+        pipeline.export(fragile, tmp_path / "second", ["int8"], dataset=dataset, rounds=3)
+    assert "--budget 0.1" in error.value.hint and "--schemes qat" in error.value.hint
     assert "Of the int8 file" not in (tmp_path / "out" / "MODEL_CARD.md").read_text()
 
 

@@ -138,11 +138,15 @@ def test_a_training_runs_names_lie_beside_its_model(foreign, tmp_path, capsys):
     assert "has 2 names, the model 4 outputs" in capsys.readouterr().err
 
 
-def test_a_runs_folder_is_answered_with_the_model_in_it(tmp_path):
+def test_a_runs_folder_is_answered_with_the_model_in_it(tmp_path, monkeypatch):
     (tmp_path / "model.keras").touch()
     with pytest.raises(RequestError, match="is the folder of a training run") as error:
         sources.model(str(tmp_path))
     assert error.value.hint == f"give its model: {tmp_path / 'model.keras'}"
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "resnet20_digits").mkdir()
+    (tmp_path / "resnet20_digits" / "model.keras").touch()
+    assert sources.model("resnet20_digits").name == "resnet20_digits"  # a name is one whatever lies beside the work
 
 
 def test_names_of_named_weights(monkeypatch, tmp_path, capsys):

@@ -368,12 +368,12 @@ def _limit_of_images(report):
 
 
 def _limits_of_guesses(report):
-    """A sentence on each net that is right no more often than a guess: gates find nothing that it could lose."""
+    """A sentence on each net that cannot be told from a guess: gates find nothing that it could lose."""
     classes = report["data"]["classes"]
     for model in report["models"]:
         intervals = [export["accuracy_interval"] for export in model["exports"] if export["accuracy_interval"]]
         if classes and intervals and max(low for low, _ in intervals) <= 1 / classes:
-            yield f"{model['name']} is right no more often than a guess would be, so it has no accuracy to lose."
+            yield f"{model['name']} is right no more often than guessing may be: its gates mean little."
 
 
 def _limit_of_size(shape):
