@@ -128,7 +128,7 @@ def test_javascript_snippet_gives_the_golden_answers_in_a_browser(page, bundle_o
     for file, row in described["files"].items():
         found = page.evaluate(GOLDEN, [file, images])
         answers, right = np.array(found["answers"]), expected(golden, file)
-        tolerance = golden["tolerance"]["int8" if row["scheme"] in ("int8", "dynamic") else "float"]
+        tolerance = golden["tolerance"]["int8" if row["scheme"] in ("int8", "qat", "dynamic") else "float"]
         np.testing.assert_allclose(answers, right, atol=tolerance, err_msg=file)
         np.testing.assert_array_equal(answers.argmax(axis=1), right.argmax(axis=1))
         assert found["names"] == (folder / "labels.txt").read_text().splitlines()

@@ -41,8 +41,8 @@ export class Account {
   constructor(images, file) {
     this.expected = images.expected(file.name);
     this.labels = images.labels;
-    // Both int8 and dynamic compute in 8 bits, where another order of additions can move a value by a whole step.
-    this.limit = images.tolerance?.[["int8", "dynamic"].includes(file.scheme) ? "int8" : "float"];
+    // These compute in 8 bits, where another order of additions can move a value by a whole step.
+    this.limit = images.tolerance?.[["int8", "qat", "dynamic"].includes(file.scheme) ? "int8" : "float"];
     this.seen = new Map(); // image: whether every run so far gave {same, right}
     this.difference = 0;
   }
