@@ -302,7 +302,8 @@ def main():
     if arguments.accuracy:
         nets = accuracy(arguments.images)
         write("accuracy", {"nets": nets})
-        rewriting_document.put(ACCURACY_MARKS, accuracy_table(nets))
+        if arguments.images is None:
+            rewriting_document.put(ACCURACY_MARKS, accuracy_table(nets))
     elif not arguments.table:
         for name in arguments.net or NETS:
             with tempfile.TemporaryDirectory() as temporary:
