@@ -87,7 +87,7 @@ SCHEMES = {
     ),
     "int8": Scheme("int8 weights and activations, float32 input and output", _INT8_RECIPE, True, "int8"),
     "qat": Scheme("int8 after quantization-aware training", _INT8_RECIPE, True, "trained-int8", trained="quantization"),
-    "pruned": Scheme("float32, half of every kernel's weights zero", graph="trained", trained="pruning"),
+    "pruned": Scheme("float32, half of the weights zero", graph="trained", trained="pruning"),
 }
 
 

@@ -14,6 +14,7 @@ from ..graph import Node
 from .methods import Method
 
 CALIBRATION = 200  # training images that set the first ranges; without them a short training starts from -6 .. 6
+TEMPERATURE = 4.0  # of what the net teaches: at 1 its answers to images that it has learnt by heart are labels again
 SPARSE_AT = 0.5  # of the training: sparsity is reached, the rest heals
 
 
@@ -72,14 +73,20 @@ def affine_as_depthwise(node):
 
 
 class Trained:
-    """A net in training: `model` is what `fit` sees, `wrappers` has the layer of each node by name."""
+    """A net in training.
+
+    Attributes:
+        model: What `fit` sees.
+        wrappers: {name of a node: its layer in `model`}.
+        teacher: The net as it was.
+    """
 
     callbacks = ()
 
     def __init__(self, nodes):
         import tf_keras
 
-        self.float_model = emit(nodes, library=tf_keras)
+        self.float_model, self.teacher = (emit(nodes, library=tf_keras) for _ in range(2))
         self.trained = [node for node in nodes if node.kind in WEIGHTED and not is_constant(node)]
         names = {node.name for node in self.trained}
         for layer in self.float_model.layers:
@@ -134,7 +141,7 @@ class Rounded(Trained):
 
 
 class Sparse(Trained):
-    """The smallest weights of each kernel held at zero, more of them as the training goes on."""
+    """The smallest weights of kernels held at zero, more of them as the training goes on."""
 
     def __init__(self, nodes, method):
         super().__init__(nodes)
@@ -143,13 +150,17 @@ class Sparse(Trained):
 
         rising = max(1, int(SPARSE_AT * -(-method.images // method.batch_size)))
         every = max(1, rising // 20)  # the toolkit looks at whole multiples alone, so the end must be one
-        self.schedule = sparsity.PolynomialDecay(0.0, method.sparsity, 0, rising // every * every, frequency=every)
         self.callbacks = (sparsity.UpdatePruningStep(),)
         # A depthwise kernel that was a batch norm has one weight a channel, and none to spare.
-        pruned = {node.name for node in self.trained if node.kind in ("Conv2D", "Dense")}
+        kernels = [node for node in self.trained if node.kind in ("Conv2D", "Dense")]
+        shares = sparsities({node.name: node.weights["kernel"] for node in kernels}, method.sparsity)
 
         def wrap(layer):
-            return sparsity.prune_low_magnitude(layer, self.schedule) if layer.name in pruned else layer
+            if not shares.get(layer.name):
+                return layer
+            end = rising // every * every
+            schedule = sparsity.PolynomialDecay(0.0, shares[layer.name], 0, end, frequency=every)
+            return sparsity.prune_low_magnitude(layer, schedule)
 
         self.model = tf_keras.models.clone_model(self.float_model, clone_function=wrap)
         self.wrappers = {getattr(layer, "layer", layer).name: layer for layer in self.model.layers}
@@ -168,13 +179,41 @@ class Sparse(Trained):
         return done > SPARSE_AT
 
 
+def sparsities(kernels, share):
+    """{name: share of zeros} for kernels of these {name: array}, `share` of all their weights together.
+
+    A weight's score is its square over the sum of the squares of its kernel's weights that are no smaller, so kernels
+    of any scale compare and none loses its largest weight; the lowest scores of all go (LAMP: Lee et al. 2021,
+    arXiv:2010.07611, section 3). Weights that are zero already stay so.
+    """
+    scores = {}
+    for name, kernel in kernels.items():
+        squares = np.sort(np.square(kernel, dtype="float64"), axis=None)
+        scores[name] = squares / np.maximum(np.cumsum(squares[::-1])[::-1], np.finfo("float64").tiny)
+    limit = np.quantile(np.concatenate(list(scores.values())), share)
+    return {name: min(float(np.mean(values <= limit)), 1 - 1 / values.size) for name, values in scores.items()}
+
+
 def is_constant(node):
     """Whether a kernel is a pass's own, not to be trained: a pooling's, an identity's, the normalisation's."""
     return np.unique(node.weights["kernel"]).size <= 3 and node.kind != "Dense"
 
 
+def unlike(taught, logits):
+    """Cross-entropy of what is learnt and what is taught, both (N, classes) of logits, at `TEMPERATURE`."""
+    import tensorflow as tf
+
+    return tf.nn.softmax_cross_entropy_with_logits(tf.nn.softmax(taught / TEMPERATURE), logits / TEMPERATURE)
+
+
 def _train(net, method, train, validation, job):
-    """{node/key: array} of the best weights on validation images, the ones that it began with included."""
+    """{node/key: array} of the weights whose answers on validation images are nearest the net's as it was, the ones
+    that the training began with included.
+
+    The net itself teaches (Hinton et al. 2015, arXiv:1503.02531): a file is to answer as the net does, and its
+    probabilities tell more of that than labels. Validation images may be ones that the net has learnt by heart, where
+    labels would say nothing.
+    """
     import tf_keras
 
     from resdense_keras import data
@@ -183,25 +222,31 @@ def _train(net, method, train, validation, job):
     steps = -(-method.images // method.batch_size)
     net.model.compile(
         tf_keras.optimizers.Adam(tf_keras.optimizers.schedules.CosineDecay(method.learning_rate, steps)),
-        tf_keras.losses.SparseCategoricalCrossentropy(from_logits=True),
-        metrics=["accuracy"],
+        unlike,
+        metrics=[tf_keras.metrics.CategoricalAccuracy()],
     )
+
+    def taught(images, labels):
+        return images, net.teacher(images, training=False)
+
     epochs = -(-steps * method.batch_size // len(train))
     augment = data.shift_and_mirror(max(1, train.image_shape[0] // 8), mirror=job["mirror"])
-    batches = data.pipeline(train, method.batch_size, seed=job["seed"], epochs=epochs, augment=augment)
-    batches = iter(batches.take(steps))
-    held = data.pipeline(validation, 2 * method.batch_size, shuffle=False)
-    best, best_accuracy = None, -1.0
+    held = data.pipeline(validation, 2 * method.batch_size, shuffle=False).map(taught)
+    best, smallest = None, np.inf
     ends = [round(steps * part / method.rounds) for part in range(method.rounds + 1)]
     for number, (begin, end) in enumerate(zip([0, *ends], ends, strict=False)):
         if end > begin:
-            net.model.fit(batches, steps_per_epoch=end - begin, callbacks=list(net.callbacks), verbose=0)
-        accuracy = net.model.evaluate(held, verbose=0)[1]
+            # Not one iterator for all rounds: `fit` takes more batches from it than it trains on.
+            batches = data.pipeline(
+                train, method.batch_size, seed=job["seed"], epochs=epochs, first_step=begin, augment=augment
+            )
+            net.model.fit(batches.take(end - begin).map(taught), callbacks=list(net.callbacks), verbose=0)
+        loss, agreement = net.model.evaluate(held, verbose=0)
         if not all(np.isfinite(array).all() for array in net.arrays().values()):
             raise SystemExit(f"a weight is not finite after {end} steps at learning rate {method.learning_rate:g}")
-        if accuracy > best_accuracy and net.may_keep(end / steps):
-            best, best_accuracy = net.arrays(), accuracy
-        print(f"{number} of {method.rounds}: validation accuracy {accuracy:.4f}", flush=True)
+        if loss < smallest and net.may_keep(end / steps):
+            best, smallest = net.arrays(), loss
+        print(f"{number} of {method.rounds}: {agreement:.4f} of the validation images as before", flush=True)
     return best
 
 
