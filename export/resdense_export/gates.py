@@ -345,7 +345,7 @@ def compare(outputs, expected, labels, scheme, limits=None, real=True):
         figures["max_difference"] = float(differences.max())
     parity = PARITY.get(scheme, PARITY["dynamic"])
     if real or parity.made_up:
-        gates["parity"] = _parity(differences, parity, span=max(1.0, float(np.ptp(expected))))
+        gates["parity"] = _parity(differences, parity, span=span(expected))
     expected_top = expected.argmax(axis=1)
     if real:
         figures["agreement"] = float((top == expected_top).mean())
@@ -354,6 +354,11 @@ def compare(outputs, expected, labels, scheme, limits=None, real=True):
     if labels is not None:
         gates["accuracy"] = _accuracy(right, expected_top == labels, limits)
     return figures, gates
+
+
+def span(outputs):
+    """How much wider outputs lie than the 0 to 1 of probabilities, at least 1: the limits for logits grow with it."""
+    return max(1.0, float(np.ptp(outputs)))
 
 
 def _parity(differences, parity, span):

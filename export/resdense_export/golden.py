@@ -7,7 +7,7 @@ import numpy as np
 
 from resdense_keras import files
 
-from . import runtime
+from . import gates, runtime
 
 COUNT = 20
 # Of one probability, and as many times more for logits as their span is wider; int8 also needs the same top-1
@@ -42,7 +42,7 @@ def write(bundle):
                 },
             }
         )
-    span = max([1.0, *(float(np.ptp(found)) for found in answers.values())])
+    span = max(map(gates.span, answers.values()), default=1.0)
     tolerance = {kind: limit * span for kind, limit in TOLERANCE.items()}
     files.write_json(bundle.folder / "golden" / "golden.json", {"tolerance": tolerance, "images": rows})
 
