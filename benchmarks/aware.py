@@ -20,8 +20,8 @@ import rewriting_document
 
 import resdense_keras
 from resdense_export import environment, pipeline
-from resdense_export.measurement import machine
 from resdense_export.progress import steps
+from resdense_export.tflite.timing import machine
 from resdense_keras import data, files
 
 RESULTS = Path(__file__).parent / "results"
@@ -65,8 +65,9 @@ def table(nets):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--net", choices=NETS, action="append", help="default: both")
+    names = parser.parse_args().net or NETS
     dataset, found = data.load(os.environ["RESDENSE_CIFAR10"]), {}
-    for name in parser.parse_args().net or NETS:
+    for name in names:
         found[name] = measure(name, dataset)
         print(name, found[name], flush=True)
     today = datetime.date.today().isoformat()

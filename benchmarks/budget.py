@@ -17,9 +17,9 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 from checkpoints import CHECKPOINTS, load
 
 from resdense_export import environment, pipeline
-from resdense_export.measurement import machine
 from resdense_export.progress import steps
 from resdense_export.sources import preprocessing_inside
+from resdense_export.tflite.timing import machine
 from resdense_keras import data, files
 
 RESULTS = Path(__file__).parent / "results"

@@ -20,15 +20,18 @@ from ai_edge_quantizer.calibrator import CalibrationMode
 from checkpoints import load, training_images
 from rewriting_document import answers, distance
 
-from resdense_export import environment, flatbuffer, quantization
-from resdense_export.rewriting import float_files
+from resdense_export import environment
+from resdense_export.making import quantization
+from resdense_export.making.float_files import float_files
+from resdense_export.schemes import SCHEMES
+from resdense_export.tflite import flatbuffer
 from resdense_keras import files
 
 NET = "densenet_bc100_12"
 RESULTS = Path(__file__).parent / "results"
 MARKS = ("<!-- table: python benchmarks/calibrations.py -->\n", "<!-- end of calibrations -->\n")
 MSE = tuple(  # weights whose squared error is smallest, instead of those that reach the largest one
-    rule | {"algorithm_key": "MSE"} if rule["operation"] == "*" else rule for rule in quantization._INT8_RECIPE
+    rule | {"algorithm_key": "MSE"} if rule["operation"] == "*" else rule for rule in SCHEMES["int8"].recipe
 )
 
 
@@ -36,7 +39,7 @@ def moving_average(floating, images):
     """Ranges by the quantizer's own default."""
     samples = [{quantization.INPUT: image[np.newaxis].astype(np.float32)} for image in images]
     with quantization._explained("int8"):
-        tool = quantization._tool(floating, quantization._INT8_RECIPE)
+        tool = quantization._tool(floating, SCHEMES["int8"].recipe)
         mode = CalibrationMode.CALIBRATION_PROFILER_BASED
         return tool.calibrate({quantization.SIGNATURE: samples}, num_threads=1, mode=mode)
 
@@ -55,10 +58,10 @@ def files_of(floating, images):
     ways = {
         "moving average, the tool's default": (
             quantization.share_ranges(moving_average(floating, images), graph),
-            quantization._INT8_RECIPE,
+            SCHEMES["int8"].recipe,
         ),
-        "smallest and largest value": (extremes, quantization._INT8_RECIPE),
-        "the same times 0.9": (narrowed(extremes, 0.9), quantization._INT8_RECIPE),
+        "smallest and largest value": (extremes, SCHEMES["int8"].recipe),
+        "the same times 0.9": (narrowed(extremes, 0.9), SCHEMES["int8"].recipe),
         "smallest and largest, weights by MSE": (extremes, MSE),
     }
     for way, (ranges, recipe) in ways.items():

@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 
 import resdense_keras
-from resdense_export.bundle import CALIBRATION, held_out
+from resdense_export.bundle.evidence import CALIBRATION, held_out
 from resdense_keras import data
 from resdense_keras.preprocessing import PREPROCESSING, Preprocessing
 

@@ -22,10 +22,10 @@ import keras
 import numpy as np
 
 import resdense_keras
-from resdense_export import flatbuffer
-from resdense_export.conversion import convert
-from resdense_export.measurement import machine
-from resdense_export.quiet import native_stderr
+from resdense_export.making.conversion import convert
+from resdense_export.native_stderr import native_stderr
+from resdense_export.tflite import flatbuffer
+from resdense_export.tflite.timing import machine
 from resdense_keras import files
 
 GOAL = 0.5

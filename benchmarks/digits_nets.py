@@ -8,6 +8,7 @@ resdense_keras/weights/table.py. TensorFlow's operations are deterministic here:
 versions the files come out the same to the byte.
 """
 
+import argparse
 import datetime
 import hashlib
 import time
@@ -26,6 +27,7 @@ RECIPE = training.recipe("compare", epochs=60, warmup=2 / 60)
 
 
 def main():
+    argparse.ArgumentParser(description=__doc__.partition("\n")[0]).parse_args()
     training.be_deterministic()
     digits = data.load("digits")
     for name in NETS:

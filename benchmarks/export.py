@@ -32,16 +32,18 @@ from convert import keras_export, randomize_batch_norms, timed, turn
 from rewriting_document import millions
 
 import resdense_keras
-from resdense_export import flatbuffer, runtime
-from resdense_export.conversion import convert
-from resdense_export.emit import emit
-from resdense_export.gates import generated_images
-from resdense_export.graph import read
-from resdense_export.measurement import machine
-from resdense_export.quantization import SCHEMES, quantize, standard_schemes
-from resdense_export.rewriting import GRAPHS, apply, float_files
-from resdense_export.rewriting.editing import Editor
-from resdense_export.stock import stock
+from resdense_export.making.conversion import convert
+from resdense_export.making.float_files import float_files
+from resdense_export.making.quantization import quantize
+from resdense_export.making.stock_converter import stock
+from resdense_export.nets.emitting import emit
+from resdense_export.nets.reading import read
+from resdense_export.nets.rewriting import GRAPHS, apply
+from resdense_export.nets.rewriting.editing import Editor
+from resdense_export.schemes import SCHEMES, standard_schemes
+from resdense_export.sources import generated_images
+from resdense_export.tflite import flatbuffer, running
+from resdense_export.tflite.timing import machine
 from resdense_keras import data, files
 
 RESULTS = Path(__file__).parent / "results"
@@ -142,7 +144,7 @@ def latencies(paths, pairs):
     random, found = np.random.default_rng(0), {}
     for scheme in TIMED:
         kinds = [kind for kind, other in paths if other == scheme]
-        times = dict(zip(kinds, runtime.time_rounds([paths[kind, scheme] for kind in kinds], pairs), strict=True))
+        times = dict(zip(kinds, running.time_rounds([paths[kind, scheme] for kind in kinds], pairs), strict=True))
         found[scheme] = {f"{kind}_ms": round(float(np.median(taken)) / 1e6, 3) for kind, taken in times.items()}
         for kind in kinds:
             if kind != "ours":
@@ -209,7 +211,7 @@ def accuracy(limit):
                 path = Path(made) / f"{scheme}.tflite"
                 graph = SCHEMES[scheme].graph
                 path.write_bytes(quantize(floating(graph), scheme, calibration))
-                top = runtime.run(path, images).argmax(axis=1)
+                top = running.run(path, images).argmax(axis=1)
                 row[scheme] = {"accuracy": float((top == labels).mean()), "same": float((top == expected).mean())}
         found[name] = row
         print(name, row, flush=True)

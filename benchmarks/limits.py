@@ -21,9 +21,11 @@ import rewriting_document
 from checkpoints import load, training_images
 from rewriting_document import answers, distance, millions, on_disk
 
-from resdense_export import environment, flatbuffer, runtime
-from resdense_export.quantization import SCHEMES, quantize
-from resdense_export.rewriting import float_files
+from resdense_export import environment
+from resdense_export.making.float_files import float_files
+from resdense_export.making.quantization import quantize
+from resdense_export.schemes import SCHEMES
+from resdense_export.tflite import flatbuffer, running
 from resdense_keras import files
 
 NET = "densenet_bc100_12"
@@ -34,12 +36,12 @@ MARKS = ("<!-- table: python benchmarks/limits.py -->\n", "<!-- end of limits --
 
 def measure(limit, model, calibration, images, expected, command):
     """{"maxima", "dynamic": {"distance", "changed", "millions"}, "int8": ...} with FARTHEST at `limit`."""
-    import_module("resdense_export.rewriting.as_maximum").FARTHEST = limit
+    import_module("resdense_export.nets.rewriting.as_maximum").FARTHEST = limit
     floating, found = float_files(model), {}
     for scheme in ("dynamic", "int8"):
         content = quantize(floating(SCHEMES[scheme].graph), scheme, calibration)
         with on_disk(content) as path:
-            found[scheme] = distance(runtime.run(path, images), expected) | {"millions": millions(command, path)}
+            found[scheme] = distance(running.run(path, images), expected) | {"millions": millions(command, path)}
     return {"maxima": flatbuffer.count(flatbuffer.read(content)).get("MAXIMUM", 0), **found}
 
 

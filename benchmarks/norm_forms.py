@@ -19,9 +19,9 @@ import numpy as np
 import rewriting_document
 from keras import layers, ops
 
-from resdense_export.conversion import convert
-from resdense_export.gates import generated_images
-from resdense_export.quantization import quantize
+from resdense_export.making.conversion import convert
+from resdense_export.making.quantization import quantize
+from resdense_export.sources import generated_images
 from resdense_keras import files
 
 SIDE, CHANNELS, ROW = 28, 128, 6

@@ -17,8 +17,9 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import rewriting_document
 
-from resdense_export import environment, flatbuffer, runtime
-from resdense_export.measurement import machine
+from resdense_export import environment
+from resdense_export.tflite import flatbuffer, running
+from resdense_export.tflite.timing import machine
 from resdense_keras import files
 
 RESULTS = Path(__file__).parent / "results"
@@ -32,7 +33,7 @@ _EMPTY = flatbuffer.schema.BufferT()
 def fastest(content):
     """Milliseconds of the fastest of RUNS inferences of a file given as bytes, on one thread."""
     with rewriting_document.on_disk(content) as path:
-        return min(runtime.time_rounds([path], RUNS)[0]) / 1e6
+        return min(running.time_rounds([path], RUNS)[0]) / 1e6
 
 
 def alone(content):

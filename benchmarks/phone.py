@@ -19,9 +19,9 @@ from importlib.metadata import version
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from resdense_export import measurement
 from resdense_export.phone import site
 from resdense_export.report import read_report
+from resdense_export.tflite import timing
 from resdense_keras import files
 
 CHROMIUM = "/usr/bin/chromium"
@@ -97,7 +97,7 @@ def main():
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as place:
         copy = shutil.copytree(given.folder, Path(place) / "report")
-        command = [sys.executable, "-m", "resdense_export", "phone", str(copy), "--runtime", str(given.runtime)]
+        command = [sys.executable, "-m", "resdense_cli", "phone", str(copy), "--runtime", str(given.runtime)]
         start = time.perf_counter()
         with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
             url = process.stdout.readline().strip()
@@ -110,7 +110,7 @@ def main():
     result = {
         "benchmark": "phone",
         "date": datetime.date.today().isoformat(),
-        "machine": measurement.machine(),
+        "machine": timing.machine(),
         "versions": {name: version(name) for name in ("starlette", "uvicorn", "ai-edge-litert")},
         "scheme": urlsplit(url).scheme,
         "start_s": round(started, 2),

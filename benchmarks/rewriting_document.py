@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from resdense_export import runtime
+from resdense_export.tflite import running
 from resdense_keras import files
 
 DOCUMENT = Path(__file__).parents[1] / "docs" / "rewriting.md"
@@ -40,7 +40,7 @@ def on_disk(content):
 def answers(content, images):
     """The probabilities (N, classes) of a file given as bytes."""
     with on_disk(content) as path:
-        return runtime.run(path, images)
+        return running.run(path, images)
 
 
 def distance(found, expected):

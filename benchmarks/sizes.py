@@ -4,12 +4,15 @@ Run it after a change of the catalogue: `python benchmarks/sizes.py` (about ten 
 included). The tests recount the rows.
 """
 
+import argparse
+
 import keras
 
 from resdense_keras import catalog, files
 
 
 def main():
+    argparse.ArgumentParser(description=__doc__.partition("\n")[0]).parse_args()
     table = {}
     for name in catalog.list_models():
         table[name] = catalog.count(name)

@@ -18,13 +18,13 @@ import rewriting_document
 from keras import layers
 
 from resdense_export import environment
-from resdense_export.conversion import convert
-from resdense_export.emit import emit
-from resdense_export.gates import generated_images
-from resdense_export.graph import read
-from resdense_export.quantization import quantize
-from resdense_export.rewriting import apply
-from resdense_export.rewriting.image_rows import image_rows
+from resdense_export.making.conversion import convert
+from resdense_export.making.quantization import quantize
+from resdense_export.nets.emitting import emit
+from resdense_export.nets.reading import read
+from resdense_export.nets.rewriting import apply
+from resdense_export.nets.rewriting.image_rows import image_rows
+from resdense_export.sources import generated_images
 from resdense_keras import files
 
 SIDE, SCHEMES = 224, ("fp32", "dynamic", "int8")

@@ -23,7 +23,7 @@ from pathlib import Path
 import numpy as np
 
 from resdense_export import environment
-from resdense_export.measurement import machine
+from resdense_export.tflite.timing import machine
 from resdense_keras import files
 
 LIMIT = 1.03
@@ -131,7 +131,7 @@ def summary(result):
 def time_ours(asked, data):
     """(seconds, "on" or "off": what it said of XLA) of one `resdense train` in a process of its own."""
     with tempfile.TemporaryDirectory() as folder:
-        command = [sys.executable, "-m", "resdense_export", "train", asked.model, "--data", data]
+        command = [sys.executable, "-m", "resdense_cli", "train", asked.model, "--data", data]
         begun = time.perf_counter()
         done = run([*command, "--epochs", str(asked.epochs), "--out", str(Path(folder) / "run")])
         seconds = time.perf_counter() - begun

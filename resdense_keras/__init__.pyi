@@ -18,7 +18,7 @@ from .densenets import (
     densenet_bc250_24,
 )
 from .errors import RequestError, ResdenseError, WorkError
-from .preprocessing import Preprocessing, decode_predictions, preprocess_input
+from .preprocessing import Preprocessing
 from .profiles import Profile, profile
 from .pyramids import pyramid
 from .resnets import (
@@ -57,6 +57,7 @@ from .resnets import (
     resnet1202,
 )
 from .weights import load_weights
+from .weights.ends import decode_predictions, preprocess_input
 
 __all__ = [
     "Preprocessing",

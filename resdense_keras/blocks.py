@@ -169,24 +169,11 @@ def changed_shortcut(x, filters, stride, shortcut, *, pooled=False, bias=False, 
 # Dense layers
 
 
-def dense_block(x, depth, growth_rate, *, norm, name, bottleneck=True, dropout=0.0, recompute=False):
-    """`depth` dense layers, each reading all before it: (N, H, W, C) -> (N, H, W, C + depth * growth_rate).
-
-    With `recompute` the maps stay apart until the end: a layer that concatenates inside what is forgotten keeps
-    nothing of the concatenation for the backward pass.
-    """
-    options = {"bottleneck": bottleneck, "dropout": dropout}
-    if not recompute:
-        for index in range(1, depth + 1):
-            x = dense_layer(x, growth_rate, norm=norm, name=f"{name}_block{index}", **options)
-        return x
-    from .recompute import RecomputedDenseLayer
-
-    options |= {"bn_momentum": norm.keywords["momentum"], "bn_epsilon": norm.keywords["epsilon"]}
-    features = [x]
+def dense_block(x, depth, growth_rate, *, norm, name, bottleneck=True, dropout=0.0):
+    """`depth` dense layers, each reading all before it: (N, H, W, C) -> (N, H, W, C + depth * growth_rate)."""
     for index in range(1, depth + 1):
-        features.append(RecomputedDenseLayer(growth_rate, name=f"{name}_block{index}", **options)(features))
-    return layers.Concatenate(axis=CHANNEL_AXIS, name=f"{name}_concat")(features)
+        x = dense_layer(x, growth_rate, norm=norm, name=f"{name}_block{index}", bottleneck=bottleneck, dropout=dropout)
+    return x
 
 
 def dense_layer(x, growth_rate, *, norm, name, bottleneck=True, dropout=0.0):
@@ -194,13 +181,17 @@ def dense_layer(x, growth_rate, *, norm, name, bottleneck=True, dropout=0.0):
 
     Source: Huang et al. 2017, arXiv:1608.06993, section 3 (composite function, bottleneck layers).
     """
-    shapes = ((BOTTLENECK_WIDTH * growth_rate, 1), (growth_rate, 3)) if bottleneck else ((growth_rate, 3),)
     y = x
-    for part, (filters, kernel) in enumerate(shapes, start=1):
+    for part, (filters, kernel) in enumerate(dense_convolutions(growth_rate, bottleneck), start=1):
         y = norm_relu(y, norm=norm, name=name, part=part)
         y = conv(y, filters, kernel, name=f"{name}_conv{part}")  # (N, H, W, 4k), then (N, H, W, k)
         y = dropped(y, dropout, f"{name}_dropout{part}")
     return layers.Concatenate(axis=CHANNEL_AXIS, name=f"{name}_concat")([x, y])
+
+
+def dense_convolutions(growth_rate, bottleneck):
+    """(filters, kernel) of a dense layer's convolutions."""
+    return ((BOTTLENECK_WIDTH * growth_rate, 1), (growth_rate, 3)) if bottleneck else ((growth_rate, 3),)
 
 
 def transition(x, compression, *, norm, name, dropout=0.0, recompute=False):

@@ -13,9 +13,9 @@ from functools import partial
 import keras
 from keras import layers
 
-from . import preprocessing as pixels
 from . import weights as weight_sets
 from .errors import RequestError
+from .preprocessing import Preprocessing
 
 
 def check_choice(name, value, allowed):
@@ -107,7 +107,7 @@ def image_input(*, input_shape, input_tensor, default, smallest, include_preproc
         inputs = sources[0] if len(sources) == 1 else sources
     if include_preprocessing is not False:
         chosen = record if include_preprocessing is True else include_preprocessing
-        if not isinstance(chosen, pixels.Preprocessing):
+        if not isinstance(chosen, Preprocessing):
             raise RequestError(
                 f"include_preprocessing={include_preprocessing!r} was given; allowed: True, False or a Preprocessing"
             )

@@ -22,6 +22,7 @@ from .builder import (
 )
 from .errors import RequestError
 from .preprocessing import PREPROCESSING
+from .recompute import recomputed_dense_block
 
 
 class DenseNetOptions(TypedDict, total=False):
@@ -125,19 +126,12 @@ def densenet(
         include_preprocessing=include_preprocessing,
         record=PREPROCESSING["cifar10" if stem == "cifar" else "imagenet"],
     )
+    dense_block = recomputed_dense_block if recompute else parts.dense_block
     # The 3x3 stem of the CIFAR nets has no batch norm: the first dense layer begins with one.
     x = parts.STEMS[stem](x, stem_width, norm=norm, activate=stem != "cifar")
     for stage, depth in enumerate(blocks, start=1):
-        x = parts.dense_block(
-            x,
-            depth,
-            growth_rate,
-            norm=norm,
-            name=f"stage{stage}",
-            bottleneck=bottleneck,
-            dropout=dropout,
-            recompute=recompute,
-        )
+        name = f"stage{stage}"
+        x = dense_block(x, depth, growth_rate, norm=norm, name=name, bottleneck=bottleneck, dropout=dropout)
         if stage < len(blocks):
             channels = x.shape[parts.CHANNEL_AXIS]
             if int(compression * channels) < 1:

@@ -4,12 +4,11 @@ Every record takes float32 RGB pixels in [0, 255] to what the net was trained on
 keras.applications calls three of them "caffe", "torch" and "tf" mode; here they are rows of one table.
 """
 
-import json
 from dataclasses import asdict, dataclass
 
 import numpy as np
 
-from .errors import RequestError, unknown
+from .errors import RequestError
 
 
 @dataclass(frozen=True)
@@ -75,54 +74,3 @@ def measured(images):
     std = np.maximum(images.std(axis=(0, 1, 2), dtype="float64"), 1.0)  # a constant channel must not divide by zero
     channels = {1: "L", 3: "RGB", 4: "RGBA"}.get(images.shape[-1], "other")
     return Preprocessing(tuple(round(m, 4) for m in mean.tolist()), tuple(round(s, 4) for s in std.tolist()), channels)
-
-
-def record(which):
-    """The record that `which` names: a key of PREPROCESSING, "model/weights", or a Preprocessing itself."""
-    if isinstance(which, Preprocessing):
-        return which
-    if isinstance(which, str) and "/" in which:
-        from . import weights
-
-        model, _, name = which.partition("/")
-        found = weights.find(model, name)
-        if found is not None:
-            return found.preprocessing
-    if which not in PREPROCESSING:
-        raise unknown("preprocessing", which, PREPROCESSING)
-    return PREPROCESSING[which]
-
-
-def preprocess_input(x, weights):
-    """Pixels as the weights expect them.
-
-    Args:
-        x: RGB pixels in [0, 255], shape (..., H, W, C).
-        weights: "model/weights" such as "resnet50/imagenet", a key of `PREPROCESSING`, or a `Preprocessing`.
-    Returns:
-        float32 array of the same shape.
-    Raises:
-        RequestError: no such record, or another number of channels.
-    """
-    return record(weights)(x)
-
-
-def decode_predictions(predictions, top=5):
-    """The `top` most probable ImageNet classes of each row of (N, 1000) probabilities.
-
-    Returns:
-        [[(WordNet id, label, probability), ...], ...], the most probable first.
-
-    The names come from Keras' own imagenet_class_index.json, fetched once and checked by checksum.
-    """
-    predictions = np.asarray(predictions)
-    if predictions.ndim != 2 or predictions.shape[1] != 1000:
-        raise RequestError(
-            f"predictions of shape {predictions.shape} were given; ImageNet's are (N, 1000)",
-            "other class names are in the labels.txt of the run or bundle",
-        )
-    from .weights import download
-
-    index = json.loads(download.class_index().read_text())
-    best = np.argsort(-predictions, axis=1)[:, :top]
-    return [[(*index[str(i)], float(row[i])) for i in order] for row, order in zip(predictions, best, strict=True)]

@@ -8,7 +8,21 @@ Source: Pleiss et al. 2017, "Memory-Efficient Implementation of DenseNets", arXi
 import keras
 from keras import layers, ops
 
-from .blocks import INITIALIZER
+from .blocks import CHANNEL_AXIS, INITIALIZER, dense_convolutions
+
+
+def recomputed_dense_block(x, depth, growth_rate, *, norm, name, bottleneck=True, dropout=0.0):
+    """`blocks.dense_block` that forgets its concatenations and computes them again in the backward pass.
+
+    The maps stay apart until the end: a layer that concatenates inside what is forgotten keeps nothing of the
+    concatenation for the backward pass.
+    """
+    options = {"bottleneck": bottleneck, "dropout": dropout}
+    options |= {"bn_momentum": norm.keywords["momentum"], "bn_epsilon": norm.keywords["epsilon"]}
+    features = [x]
+    for index in range(1, depth + 1):
+        features.append(RecomputedDenseLayer(growth_rate, name=f"{name}_block{index}", **options)(features))
+    return layers.Concatenate(axis=CHANNEL_AXIS, name=f"{name}_concat")(features)
 
 
 @keras.saving.register_keras_serializable("resdense_keras")
@@ -33,11 +47,9 @@ class RecomputedDenseLayer(layers.Layer):
         super().__init__(**options)
         self.growth_rate, self.bottleneck, self.dropout = growth_rate, bottleneck, dropout
         self.bn_momentum, self.bn_epsilon = bn_momentum, bn_epsilon
-        # (filters, kernel) of each norm-ReLU-convolution, as in blocks.dense_layer
-        shapes = [(4 * growth_rate, 1), (growth_rate, 3)] if bottleneck else [(growth_rate, 3)]
         part = {"dtype": self.dtype_policy}
         self.steps = []
-        for number, (filters, kernel) in enumerate(shapes, start=1):
+        for number, (filters, kernel) in enumerate(dense_convolutions(growth_rate, bottleneck), start=1):
             norm = layers.BatchNormalization(
                 momentum=bn_momentum, epsilon=bn_epsilon, name=f"{self.name}_bn{number}", **part
             )

@@ -39,6 +39,21 @@ def checkpoints():
     return _from_environment("RESDENSE_CHECKPOINTS", "a folder of checkpoints")
 
 
+@pytest.fixture
+def resdense(capsys, monkeypatch, tmp_path):
+    """Runs a command in this process and in an empty working folder; (exit code, stdout, stderr)."""
+    from resdense_cli.main import main
+
+    monkeypatch.chdir(tmp_path)
+
+    def call(*arguments):
+        with pytest.raises(SystemExit) as stop:
+            main([str(argument) for argument in arguments])
+        return stop.value.code, *capsys.readouterr()
+
+    return call
+
+
 @pytest.fixture(scope="module")
 def playwright():
     """Playwright, which refuses a second instance and keeps an event loop running: so it ends with its module."""

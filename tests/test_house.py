@@ -28,9 +28,9 @@ def test_ci_runs_the_readmes_test_command_word_for_word():
 def test_every_command_of_the_readme_exists_with_its_options():
     import typer
 
-    from resdense_export import cli
+    from resdense_cli.main import app
 
-    known = typer.main.get_command(cli.app).commands
+    known = typer.main.get_command(app).commands
     shown = re.findall(r"resdense ([a-z]+)([^`#&\n]*)", (ROOT / "README.md").read_text())
     assert {"compare", "export", "check", "bench", "models", "report"} <= {command for command, _ in shown}
     for command, rest in shown:
@@ -54,7 +54,7 @@ HEAVY = ("tensorflow", "jax", "torch", "tf_keras", "keras", "matplotlib", "h5py"
 
 @pytest.mark.parametrize(
     "statement",
-    ["import resdense_keras", "import resdense_export", "import resdense_export.cli", "import resdense_keras.files"],
+    ["import resdense_keras", "import resdense_export", "import resdense_cli.main", "import resdense_keras.files"],
 )
 def test_importing_loads_nothing_heavy(statement):
     result = run(sys.executable, "-c", IMPORTED.format(statement, HEAVY))
@@ -62,7 +62,7 @@ def test_importing_loads_nothing_heavy(statement):
 
 
 def test_help_loads_nothing_heavy():
-    program = "import sys\nfrom resdense_export import cli\ntry: cli.main(['--help'])\nexcept SystemExit: pass\n"
+    program = "import sys\nfrom resdense_cli.main import main\ntry: main(['--help'])\nexcept SystemExit: pass\n"
     result = run(
         sys.executable, "-c", program + f"print('loaded', [name for name in {HEAVY!r} if name in sys.modules])"
     )

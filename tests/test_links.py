@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from resdense_export import learning
+from resdense_cli.commands import learn
 
 ROOT = Path(__file__).parents[1]
 LINK = re.compile(r"\]\(([^)\s]+)\)")
@@ -40,5 +40,5 @@ def test_every_local_link_leads_to_a_file_and_to_a_heading(page):
 
 def test_the_readme_lists_every_lesson_by_its_title():
     readme = (ROOT / "README.md").read_text()
-    wanted = [f"{row.number}. [{row.title}](tutorials/{row.path.stem}.ipynb)" for row in learning.lessons()]
+    wanted = [f"{row.number}. [{row.title}](tutorials/{row.path.stem}.ipynb)" for row in learn.lessons()]
     assert [line for line in wanted if line not in readme] == []

@@ -1,8 +1,8 @@
-from .conversion import convert
-from .gates import check
-from .measurement import machine, measure
+from .judging.check import check
+from .making.conversion import convert
+from .making.quantization import quantize
+from .nets.rewriting import rewrite
 from .pipeline import compare, export
-from .quantization import quantize
-from .rewriting import rewrite
+from .tflite.timing import machine, measure
 
 __all__ = ["check", "compare", "convert", "export", "machine", "measure", "quantize", "rewrite"]

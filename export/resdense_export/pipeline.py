@@ -6,25 +6,25 @@ measurements -> report.
 
 import datetime
 import time
-from dataclasses import asdict
+from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 from resdense_keras import files
 from resdense_keras.errors import RequestError, WorkError, unknown
 
-from . import bundle as bundles
 from . import environment
-from .gates import Limits
-from .measurement import machine, measure
+from .bundle import contents
+from .bundle.evidence import from_dataset, without_data
+from .bundle.request import NEED_BYTES, ROUNDS, ExportRequest
+from .limits import Limits
 from .progress import Steps
-from .quantization import standard_schemes
-from .sources import preprocessing_inside
+from .schemes import standard_schemes
+from .sources import Net, preprocessing_inside
+from .tflite.timing import machine, measure
 
 DEFAULT_MODELS = ("resnet20", "densenet_bc22_24", "plain20")  # the same parameters within 10 %
-ROUNDS = 60
-INPUT_TYPES = ("float32", "uint8")
-NEED_BYTES = 50e6  # free space below which no run begins
 
 
 def export(
@@ -38,8 +38,8 @@ def export(
     preprocessing="unknown",
     input_type="float32",
     budget=None,
-    max_drop=1.0,
-    min_agreement=0.98,
+    max_drop=Limits.max_drop,
+    min_agreement=Limits.min_agreement,
     baseline=False,
     overwrite=False,
     rounds=ROUNDS,
@@ -51,15 +51,15 @@ def export(
     Args:
         model: Functional Keras model, float32 (1, H, W, C) pixels in, probabilities out.
         out: Folder of the bundle; appears when it is whole.
-        schemes: Names of quantization.SCHEMES; default: all that can be made.
+        schemes: Names of SCHEMES; default: all that can be made.
         name: First part of the files' names; default: the model's.
         dataset: data.Dataset whose train split calibrates and whose test split judges; without it int8 is refused and
             only parity is checked.
         class_names: Labels; default: the data's.
         preprocessing: What stands inside the net, as JSON.
         input_type: "float32", or "uint8" for camera frames.
-        budget: Points of top-1 that int8 may lose; the most sensitive layers stay float for it, see budget.within.
-        max_drop, min_agreement: Gates, see gates.check.
+        budget: Points of top-1 that int8 may lose; the most sensitive layers stay float for it, see making.budget.
+        max_drop, min_agreement: Gates, see Limits.
         baseline: Also the stock converter's files.
         overwrite: Replace a folder that has content.
         rounds, threads: Of the measurement.
@@ -70,29 +70,40 @@ def export(
         RequestError: a wrong argument; nothing was written.
         WorkError: a file failed a gate. The bundle is there without it, and its report says why.
     """
+    request = ExportRequest(
+        out,
+        schemes,
+        has_data=dataset is not None,
+        limits=Limits(max_drop, min_agreement),
+        input_type=input_type,
+        budget=budget,
+        baseline=baseline,
+        overwrite=overwrite,
+        rounds=rounds,
+        threads=threads,
+    )
+    return export_net(Net(name or model.name, model, preprocessing, class_names), request, dataset, steps)
+
+
+def export_net(net, request, dataset=None, steps=None):
+    """`export` of a sources.Net by an ExportRequest; the same results and errors."""
     from . import report as reports
 
-    schemes = bundles.schemes_for(schemes, dataset is not None)
-    limits = asdict(Limits(max_drop, min_agreement))
-    check_export(out, schemes, input_type=input_type, budget=budget, overwrite=overwrite)
-    if input_type == "uint8" and preprocessing == "unknown":
-        message = "a uint8 input holds pixels in [0, 255]; whether this model takes such is not known"
-        raise RequestError(message, "say with --preprocessing what its pixels mean")
     steps = steps or Steps()
-    name = name or model.name
-    with _new_folder(out, overwrite) as folder:
-        options = {"class_names": class_names, "preprocessing": preprocessing, "input_type": input_type}
+    request.check_place()
+    request.check_net(net)
+    with _new_folder(request.out, request.overwrite) as folder:
         if dataset is None:
-            bundle = bundles.without_data(folder, name, model, **options)
+            evidence = without_data(net.image_shape)
         else:
-            dataset.check_outputs(model.output_shape[-1])
-            bundle = bundles.from_dataset(folder, name, model, dataset, budget=budget, **options)
-        bundles.make_files(bundle, schemes, limits=limits, baseline=baseline, steps=steps)
-        _measure([bundle], rounds, threads, steps)
-        bundles.describe(bundle)
-        result = _report([_model_record(bundle, bundle.exports)], dataset, seed=0)
+            dataset.check_outputs(net.model.output_shape[-1])
+            evidence = from_dataset(dataset, request.seed, with_sensitivity=request.budget is not None)
+            net = replace(net, class_names=net.class_names or dataset.class_names)
+        (bundle,) = _measured([contents.make(folder, net, evidence, request, steps)], request, steps)
+        contents.describe(bundle)
+        result = _report([_model_record(bundle, bundle.exports)], dataset, request.seed)
         reports.write_report(folder, result)
-    _raise_rejected([bundle], out)
+    _raise_rejected([bundle], request.out)
     return result
 
 
@@ -141,55 +152,27 @@ def compare(
     recipe = training.recipe("compare", epochs=epochs)
     if deterministic:
         training.be_deterministic()
+    # The report speaks of figures: here the gates must hold as measured, without the benefit of the interval.
+    request = ExportRequest(out, has_data=True, limits=Limits(strict=True), overwrite=overwrite, seed=seed)
     with _new_folder(out, overwrite) as folder:
         steps.start(f"read {data}")
         dataset = _load(data, seed, image_size, on_bad_image)
         trained = [
             _train(name, dataset, recipe, [seed + i for i in range(seeds)], options or {}, steps) for name in models
         ]
-        made = []
-        for net in trained:
-            bundle = bundles.from_dataset(
-                folder / net["name"],
-                net["name"],
-                net["model"],
-                dataset,
-                preprocessing=net["preprocessing"],
-                seed=seed,
-            )
-            # The report speaks of figures: here the gates must hold as measured, without the benefit of the interval.
-            limits = asdict(Limits(strict=True))
-            bundles.make_files(bundle, standard_schemes(), limits=limits, steps=steps)
-            made.append(bundle)
-        _measure(made, ROUNDS, 1, steps)
+        evidence = from_dataset(dataset, seed)
+        made = [contents.make(folder / net.name, net, evidence, request, steps) for net, _ in trained]
+        made = _measured(made, request, steps)
         steps.start("write the report")
         records = []
-        for net, bundle in zip(trained, made, strict=True):
-            bundles.describe(bundle)
-            moved = [{**export, "file": f"{bundle.name}/{export['file']}"} for export in bundle.exports]
-            records.append({**_model_record(bundle, moved), **net["record"]})
+        for (_, history), bundle in zip(trained, made, strict=True):
+            contents.describe(bundle)
+            moved = [{**export, "file": f"{bundle.net.name}/{export['file']}"} for export in bundle.exports]
+            records.append({**_model_record(bundle, moved), **history})
         result = _report(records, dataset, seed=seed)
         reports.write_report(folder, result)
     _raise_rejected(made, out)
     return result
-
-
-def check_export(out, schemes, *, input_type="float32", budget=None, overwrite=False):
-    """Refuses in a second what `export` would refuse after it has loaded TensorFlow, model and data.
-
-    Raises:
-        RequestError: a value out of range, a folder that may not be replaced.
-        WorkError: the folder cannot be written.
-    """
-    if input_type not in INPUT_TYPES:
-        raise unknown("input type", input_type, INPUT_TYPES)
-    if budget is not None and not 0 <= budget <= 100:
-        raise RequestError(f"budget={budget} was given; it must be a number of points in [0, 100]", "such as 0.1")
-    if budget is not None and "int8" not in schemes:
-        raise RequestError(f"a budget of {budget:g} points was given; it is for int8, which is not among the schemes",
-                           "pass --data SPEC, and int8 in --schemes")  # fmt: skip
-    files.check_replaceable(out, overwrite)
-    files.check_writable(out, NEED_BYTES)
 
 
 def count_steps(models, seeds):
@@ -197,18 +180,12 @@ def count_steps(models, seeds):
     return 1 + models * (seeds + len(standard_schemes())) + 2
 
 
+@contextmanager
 def _new_folder(out, overwrite):
     """The folder to fill, locked against a second run, checked before the work."""
-    from contextlib import ExitStack, contextmanager
-
-    @contextmanager
-    def entered():
-        with ExitStack() as stack:
-            files.check_writable(out, NEED_BYTES)
-            stack.enter_context(files.lock(out))
-            yield stack.enter_context(files.new_folder(out, overwrite=overwrite))
-
-    return entered()
+    files.check_writable(out, NEED_BYTES)
+    with files.lock(out), files.new_folder(out, overwrite=overwrite) as folder:
+        yield folder
 
 
 def _check_counts(**counts):
@@ -232,7 +209,7 @@ def _load(data, seed, image_size, on_bad_image):
 
 
 def _train(name, dataset, recipe, seeds, options, steps):
-    """One net, trained once a seed: the model with the first seed's weights, and its part of the report."""
+    """One net, trained once a seed: (a Net with the first seed's weights, its part of the report)."""
     import keras
 
     from resdense_keras import create, preprocessing, training
@@ -256,18 +233,14 @@ def _train(name, dataset, recipe, seeds, options, steps):
         kept = kept or (trainer.model.get_weights(), history, seconds)
     weights, history, seconds = kept
     trainer.model.set_weights(weights)
-    return {
-        "name": name,
-        "model": trainer.model,
-        "preprocessing": preprocessing_inside(trainer.model),
-        "record": {
-            "epochs": recipe.epochs,
-            "train_seconds": round(seconds, 2),
-            "peak_training_bytes": memory.peak_training_bytes(trainer.model, recipe.batch_size),
-            "accuracy": accuracies[0],
-            "accuracy_by_seed": accuracies,
-            "history": history,
-        },
+    net = Net(name, trainer.model, preprocessing_inside(trainer.model), dataset.class_names)
+    return net, {
+        "epochs": recipe.epochs,
+        "train_seconds": round(seconds, 2),
+        "peak_training_bytes": memory.peak_training_bytes(trainer.model, recipe.batch_size),
+        "accuracy": accuracies[0],
+        "accuracy_by_seed": accuracies,
+        "history": history,
     }
 
 
@@ -275,15 +248,23 @@ def _tell(steps, epochs, row):
     steps.detail(f"epoch {row['epoch']} of {epochs}, validation accuracy {row['val_accuracy']:.3f}")
 
 
-def _measure(made, rounds, threads, steps):
-    """Fills the measurements of all files of all bundles that open, interleaved in the same rounds."""
+def _measured(made, request, steps):
+    """The bundles with a measurement for each file that opens, all of them interleaved in the same rounds."""
     steps.start("measure latency")
     # A stock twin is kept whatever its gates say, and one that does not open would end the measuring of all.
-    exports = [(bundle, row) for bundle in made for row in bundle.exports if row["gates"]["opens"]["passed"]]
-    if exports:
-        found = measure([bundle.folder / export["file"] for bundle, export in exports], rounds=rounds, threads=threads)
-        for (_, export), measurement in zip(exports, found, strict=True):
-            export["measurements"].append(measurement)
+    paths = [
+        bundle.folder / export["file"]
+        for bundle in made
+        for export in bundle.exports
+        if export["gates"]["opens"]["passed"]
+    ]
+    found = dict(zip(paths, measure(paths, request.rounds, request.threads), strict=True)) if paths else {}
+
+    def with_time(bundle, export):
+        measurement = found.get(bundle.folder / export["file"])
+        return {**export, "measurements": [measurement] if measurement else []}
+
+    return [replace(bundle, exports=tuple(with_time(bundle, export) for export in bundle.exports)) for bundle in made]
 
 
 def _model_record(bundle, exports):
@@ -291,10 +272,10 @@ def _model_record(bundle, exports):
     from resdense_keras.catalog import family
     from resdense_keras.profiles import profile
 
-    found = profile(bundle.model)
+    found = profile(bundle.net.model)
     return {
-        "name": bundle.name,
-        "family": family(bundle.name),
+        "name": bundle.net.name,
+        "family": family(bundle.net.name),
         "parameters": found.parameters,
         "macs": found.macs,
         "activation_bytes": found.activation_bytes,
@@ -305,7 +286,7 @@ def _model_record(bundle, exports):
         "accuracy": None,
         "accuracy_by_seed": [],
         "history": [],
-        "exports": exports,
+        "exports": list(exports),
         "rejected": bundle.rejected,
     }
 
@@ -341,7 +322,7 @@ def _way_out(bundle):
 def _raise_rejected(made, out):
     """A file that failed its gates is not written; the rest is, and the command fails."""
     reasons = [
-        f"{bundle.name}-{scheme}: " + "; ".join(f"{gate}: {why}" for gate, why in gates.items())
+        f"{bundle.net.name}-{scheme}: " + "; ".join(f"{gate}: {why}" for gate, why in gates.items())
         for bundle in made
         for scheme, gates in bundle.rejected.items()
     ]

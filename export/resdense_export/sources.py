@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 import sys
 import zipfile
 from dataclasses import dataclass
@@ -11,8 +12,6 @@ from typing import Any
 import numpy as np
 
 from resdense_keras.errors import RequestError, WorkError, unknown
-
-from .conversion import image_shape
 
 
 @dataclass(frozen=True)
@@ -31,7 +30,13 @@ class Net:
 
     @property
     def image_shape(self):
+        """(H, W, C) of one image, None where a size is open."""
         return self.model.input_shape[1:]
+
+    @property
+    def takes_pixels(self):
+        """Whether the input is known to be pixels in [0, 255]."""
+        return self.preprocessing != "unknown"
 
 
 def model(name_or_file, weights=None, options=None, image_size=None, preprocessing=None, softmax=False):
@@ -162,8 +167,6 @@ def _with_input(model, shape, record):
 def _with_softmax(model):
     import keras
 
-    from .gates import are_probabilities, generated_images
-
     if len(model.output_shape) != 2:
         raise RequestError(f"--softmax was given; the model's output is {model.output_shape}, not (None, classes)")
     outputs = model.predict(generated_images(model.input_shape[1:], count=2), verbose=0)
@@ -273,3 +276,42 @@ def labels(path):
     if not names:
         raise RequestError(f"--labels {path} holds no names", "give a text file with a class name a line")
     return names
+
+
+def image_shape(model, image_size=None):
+    """(H, W, C) of the file's input: the model's own, its open sizes filled from `image_size`."""
+    inputs, outputs = ([end.name for end in getattr(model, side, None) or ()] for side in ("inputs", "outputs"))
+    if (len(inputs), len(outputs)) != (1, 1):
+        named = f"; its inputs are {', '.join(inputs)}, its outputs {', '.join(outputs)}" if inputs else ""
+        name = getattr(model, "name", model)
+        raise RequestError(
+            f"model {name!r} is not a built Functional model with one input and one output{named}",
+            "export a classifier: one image in, one vector of probabilities out",
+        )
+    shape = tuple(model.inputs[0].shape[1:])
+    if len(shape) != 3 or shape[2] is None:
+        raise RequestError(f"the model's input has shape {shape}; an image is (height, width, channels)")
+    if image_size is None:
+        if None in shape:
+            raise RequestError(
+                f"the model's input has shape {shape}: phones need a fixed image size", "pass --image-size, such as 224"
+            )
+        return shape
+    size = (image_size, image_size) if isinstance(image_size, int) else tuple(image_size)
+    if len(size) != 2 or any(own not in (None, asked) for own, asked in zip(shape, size, strict=False)):
+        raise RequestError(f"image size {image_size} was given; the model takes {shape[:2]}", "leave --image-size out")
+    return (*size, shape[2])
+
+
+def are_probabilities(outputs):
+    """Whether each row of (N, classes) is a distribution; what a layer is called says less."""
+    return bool((outputs >= 0).all() and np.allclose(outputs.sum(axis=1), 1, atol=1e-3))
+
+
+def generated_images(shape, count=16, seed=0):
+    """(count, *shape) uint8 images of blocks with some noise; noise alone would leave every unit near its mean."""
+    height, width, channels = shape
+    random = np.random.default_rng(seed)
+    coarse = random.uniform(0, 255, (count, math.ceil(height / 8), math.ceil(width / 8), channels))
+    blocks = coarse.repeat(8, axis=1).repeat(8, axis=2)[:, :height, :width]
+    return np.clip(blocks + random.normal(0, 16, blocks.shape), 0, 255).astype(np.uint8)

@@ -13,6 +13,7 @@ from .. import blocks as parts
 from ..builder import check_choice, check_integer, normalization
 from ..densenets import densenet
 from ..profiles import profile
+from ..recompute import recomputed_dense_block
 from .lesson import COLORS, SOURCE_COLORS, NotYet, exercise
 
 WIDTH = 24
@@ -46,8 +47,8 @@ def chain(connection, depth, *, width=WIDTH, growth_rate=GROWTH_RATE, bottleneck
     norm = normalization(bn_momentum=0.9, bn_epsilon=1e-5)
     x = inputs = keras.Input((size, size, width))
     if connection == "dense":
-        options = {"bottleneck": bottleneck, "recompute": recompute}
-        x = parts.dense_block(x, depth, growth_rate, norm=norm, name="stage1", **options)
+        dense_block = recomputed_dense_block if recompute else parts.dense_block
+        x = dense_block(x, depth, growth_rate, norm=norm, name="stage1", bottleneck=bottleneck)
     else:
         shortcut = "B" if connection == "residual" else None
         for index in range(1, depth + 1):

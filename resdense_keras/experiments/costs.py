@@ -15,9 +15,9 @@ from ..builder import check_choice, check_integer
 from ..densenets import cifar_densenet
 from ..profiles import profile
 from ..resnets import cifar_resnet
+from ..training.peak_memory import peak_training_bytes
 from .connections import by_block, chain
 from .lesson import COLORS, NotYet, exercise
-from .memory import peak_training_bytes
 
 FAMILIES = ("residual", "dense")
 RESIDUAL_DEPTH, DENSE_DEPTH = 14, 16  # 6 blocks of two layers, and 6 dense layers of two with two transitions

@@ -67,7 +67,7 @@ def nets(training_images):
 @pytest.fixture(scope="session")
 def float_files(nets):
     """{"residual": bytes, "dense": bytes}: each net's float .tflite."""
-    from resdense_export.conversion import convert
+    from resdense_export.making.conversion import convert
 
     return {kind: convert(net) for kind, net in nets.items()}
 

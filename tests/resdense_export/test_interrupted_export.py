@@ -11,7 +11,8 @@ import time
 
 import pytest
 
-from resdense_export import inspection, pipeline
+from resdense_cli.commands.check import inspect
+from resdense_export import pipeline
 from resdense_keras import files
 from resdense_keras.errors import RequestError, WorkError
 
@@ -34,7 +35,7 @@ def tree(folder):
 
 def assert_whole(folder):
     assert files.verify_manifest(folder) == []
-    assert all(finding["problems"] == [] for finding in inspection.inspect([folder]))
+    assert all(finding["problems"] == [] for finding in inspect([folder]))
     report = json.loads((folder / "report.json").read_text())
     assert {row["file"] for row in report["models"][0]["exports"]} == {path.name for path in folder.glob("*.tflite")}
 
@@ -56,7 +57,7 @@ def test_export_killed_at_random_moments_leaves_a_whole_bundle_or_none(tmp_path)
             assert_whole(out)
     assert out.exists()
     pipeline_again = subprocess.run(
-        [sys.executable, "-m", "resdense_export", "export", "resnet20_digits", "--weights", "digits", "--out", str(out),
+        [sys.executable, "-m", "resdense_cli", "export", "resnet20_digits", "--weights", "digits", "--out", str(out),
          "--schemes", "fp32", "--overwrite"], capture_output=True, text=True)  # fmt: skip
     assert pipeline_again.returncode == 0, pipeline_again.stderr
     assert_whole(out)

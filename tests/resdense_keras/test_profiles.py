@@ -9,7 +9,7 @@ from keras import layers
 
 import resdense_keras
 from resdense_keras import RequestError, profile
-from resdense_keras.experiments.memory import step_peaks
+from resdense_keras.training.peak_memory import step_peaks
 
 FLOAT = 4
 

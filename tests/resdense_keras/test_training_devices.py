@@ -72,7 +72,7 @@ def test_two_processes_train_as_one_device(alone, tmp_path):
 @pytest.mark.slow
 def test_two_processes_make_one_run_folder(tmp_path):
     """The command line's own way, held-out images and all."""
-    command = [sys.executable, "-m", "resdense_export", "train", "resnet20", "--data", "digits", "--recipe", "compare"]
+    command = [sys.executable, "-m", "resdense_cli", "train", "resnet20", "--data", "digits", "--recipe", "compare"]
     command += ["--set", "width=2", "--epochs", "1", "--out", tmp_path / "run", "--processes", "2"]
     command += ["--coordinator", f"127.0.0.1:{free_port()}"]
     environment = os.environ | {"KERAS_BACKEND": "jax"}

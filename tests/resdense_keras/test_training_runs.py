@@ -256,7 +256,7 @@ def test_a_run_in_bfloat16_goes_on_to_the_same_bits_and_leaves_a_float32_net_tha
     path = tmp_path / "cut" / "model.keras"
     assert {layer.dtype_policy.name for layer in keras.saving.load_model(path).layers} == {"float32"}
     bundle = tmp_path / "bundle"
-    export = [sys.executable, "-m", "resdense_export", "export", path, "--schemes", "fp32", "--out", bundle]
+    export = [sys.executable, "-m", "resdense_cli", "export", path, "--schemes", "fp32", "--out", bundle]
     subprocess.run(export, check=True, capture_output=True)
     assert len(list(bundle.glob("*-fp32.tflite"))) == 1
 
@@ -291,7 +291,7 @@ def test_a_run_that_is_killed_at_random_moments_ends_in_the_same_state(tmp_path)
 def command(out):
     net = ["resnet20", "--set", "width=4", "--set", "dropout=0.2", "--data", "digits", "--epochs", "6"]
     how = ["--augment", "shift,mixup", "--deterministic", "--save-seconds", "0", "--resume", "--out", str(out)]
-    return [sys.executable, "-m", "resdense_export", "train", *net, *how]
+    return [sys.executable, "-m", "resdense_cli", "train", *net, *how]
 
 
 def wait_for_saves(child, path, count):

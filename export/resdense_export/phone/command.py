@@ -39,7 +39,7 @@ class Rebuilds:
             raise
 
     async def _rebuild(self, seconds=None):
-        command = (sys.executable, "-m", "resdense_export", "report", str(self.folder))
+        command = (sys.executable, "-m", "resdense_export.report", str(self.folder))
         pipes = {"stdout": asyncio.subprocess.DEVNULL, "stderr": asyncio.subprocess.PIPE}
         process = await asyncio.create_subprocess_exec(*command, **pipes, start_new_session=True)
         self.due.clear()

@@ -10,11 +10,13 @@ from pathlib import Path
 from resdense_keras import files
 from resdense_keras.errors import RequestError, WorkError
 
+from ..limits import DRIFT
 from ..report import read_report
 from ..report.schema import REPORT
+from ..schemes import shown
 
 PAGE = Path(__file__).with_name("page")
-SNIPPETS = Path(__file__).parents[1] / "snippets"
+SNIPPETS = Path(__file__).parents[1] / "bundle" / "snippets"
 CHUNK = 64 * 1024
 _KINDS = {
     ".html": "text/html; charset=utf-8",
@@ -90,6 +92,7 @@ class Site:
         reports = {folder: read_report(folder) for folder in self.reports}
         return {
             "schema": "resdense-catalog/1",
+            "drift": DRIFT,
             "models": [
                 _model(number, bundle, reports[bundle.report]["models"][bundle.number])
                 for number, bundle in enumerate(self.bundles)
@@ -208,6 +211,7 @@ def _model(number, bundle, model):
         "files": [
             {
                 **{key: export[key] for key in keys},
+                **shown(export["scheme"]),
                 "name": Path(export["file"]).name,
                 "url": f"/model/{number}/{place}.tflite",
                 "measurements": export["measurements"],

@@ -4,6 +4,8 @@ import re
 from pathlib import Path
 from statistics import fmean
 
+from ..limits import WEAK_BELOW
+from ..schemes import SCHEMES
 from . import devices, units, view, words
 from .palette import COLOURS, light
 
@@ -40,10 +42,6 @@ MEANINGS = (
         "A browser's median over this computer's for the same file: other machines, and WebAssembly, in one ratio.",
     ),
     ("delegated", "Operators that XNNPACK's fast kernels run, and in how many pieces; the rest takes the slow way."),
-    (
-        "fp32, fp16, dynamic, int8",
-        "How a file stores numbers: 32 or 16 bit floats; 8 bit weights; 8 bit weights and activations.",
-    ),
     ("gates", "Checks that a file of ours passes or is not written: it opens, is finite, keeps its accuracy ..."),
     ("kB, MB", "1,000 and 1,000,000 bytes."),
 )
@@ -77,10 +75,17 @@ def page(report, plots):
         places=_places(report),
         weak=any(export.get("weak") for model in report["models"] for export in model["exports"]),
         plots={name: (drawn, _inline(name, drawn.svg)) for name, drawn in plots.items()},
-        meanings=MEANINGS,
+        meanings=_meanings(report),
+        weak_below=WEAK_BELOW,
         colours=COLOURS,
         origin=_origin(report),
     )
+
+
+def _meanings(report):
+    """(what, meaning) of all that the page shows, its schemes last."""
+    shown = [scheme for scheme in view.schemes(report["models"]) if scheme in SCHEMES]
+    return [*MEANINGS, *((scheme, f"How a file stores numbers: {SCHEMES[scheme].meaning}") for scheme in shown)]
 
 
 def title(report):

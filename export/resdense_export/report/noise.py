@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass
 from statistics import fmean, variance
 
-from ..gates import drop_interval, wilson
+from ..judging.intervals import drop_interval, wilson
 
 SEEDS = 3  # from here on the spread over seeds says more than the images of one training
 

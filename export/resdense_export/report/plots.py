@@ -9,13 +9,12 @@ import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from ..schemes import marker
 from . import noise, view
 from .palette import FAMILIES, light
 
 WIDTH = 4.7  # inches, 338 points
 DPI = 200  # of the .png
-MARKERS = {"fp32": "o", "fp16": "s", "dynamic": "^", "int8": "D"}
-OTHER_MARKER = "v"
 MAX_PANELS = 12  # devices in the latency plot; the table has all
 
 _STYLE = {
@@ -200,7 +199,7 @@ def _size_points(axes, model, files, converter):
         axes.plot(
             row["bytes"],
             row["accuracy"],
-            MARKERS.get(row["scheme"], OTHER_MARKER),
+            marker(row["scheme"]),
             color=colour,
             markersize=6.5,
             markerfacecolor=light("paper") if converter == "stock" else colour,
@@ -212,7 +211,7 @@ def _scheme_legend(figure, models):
 
     options = {"color": light("muted"), "linestyle": "", "markersize": 6}
     handles = [
-        Line2D([], [], marker=MARKERS.get(scheme, OTHER_MARKER), label=_shortened(scheme, 12), **options)
+        Line2D([], [], marker=marker(scheme), label=_shortened(scheme, 12), **options)
         for scheme in view.schemes(models)
     ]
     if any(view.exports(model, "stock") for model in models):
@@ -353,7 +352,7 @@ def _device_point(panel, model, export, milliseconds, value):
     panel.plot(
         milliseconds,
         value,
-        MARKERS.get(export["scheme"], OTHER_MARKER),
+        marker(export["scheme"]),
         color=_colour(model),
         markersize=6,
         markerfacecolor=light("paper") if export["converter"] == "stock" else _colour(model),

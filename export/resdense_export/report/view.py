@@ -3,9 +3,9 @@
 import re
 from dataclasses import dataclass
 
+from ..schemes import rank
 from .palette import FAMILIES
 
-SCHEMES = ("fp32", "fp16", "dynamic", "int8")  # the order in which they are shown; others follow
 # What XML does not allow: a plot that held one would open nowhere.
 _UNPRINTABLE = re.compile("[^\t\n\r\x20-\x7e\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
@@ -53,23 +53,19 @@ def label(model):
 
 
 def exports(model, converter="rewritten"):
-    """{scheme: export} of one converter, in the order of SCHEMES."""
+    """{scheme: export} of one converter, in the order of the schemes."""
     found = {export["scheme"]: export for export in model["exports"] if export["converter"] == converter}
-    return dict(sorted(found.items(), key=lambda item: _rank(item[0])))
+    return dict(sorted(found.items(), key=lambda item: rank(item[0])))
 
 
 def ordered(model):
     """All files of a model: by scheme, the stock converter's twin behind ours."""
-    return sorted(model["exports"], key=lambda export: (_rank(export["scheme"]), export["converter"]))
+    return sorted(model["exports"], key=lambda export: (rank(export["scheme"]), export["converter"]))
 
 
 def schemes(models):
     """All schemes of some models, in order."""
-    return sorted({export["scheme"] for model in models for export in model["exports"]}, key=_rank)
-
-
-def _rank(scheme):
-    return (SCHEMES.index(scheme), "") if scheme in SCHEMES else (len(SCHEMES), scheme)
+    return sorted({export["scheme"] for model in models for export in model["exports"]}, key=rank)
 
 
 def conditions(report):

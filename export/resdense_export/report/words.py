@@ -6,13 +6,13 @@ tie: with the numbers swapped it turns round.
 
 from dataclasses import dataclass
 
+from ..limits import DRIFT
 from . import devices, noise, units, view
 
 ABOUT_EQUAL = 1.1  # sizes within this ratio are called about equal
 SAME_SIZE = 1.01  # a control net within this ratio of parameters differs in its shortcuts alone
 SMALL_IMAGE = 64  # pixels a side
 FEW_SEEDS = 5
-DRIFT = 1.2  # between the first and the last third of the rounds; more says that the machine did something else too
 
 # What is counted exactly and has no noise: key of a model -> what it is an amount of, how to write it.
 COUNTED = {

@@ -202,7 +202,7 @@ class Server:
 @contextlib.contextmanager
 def serving(folder, *options):
     """A Server on `folder`, ended with the body."""
-    command = [sys.executable, "-m", "resdense_export", "phone", str(folder), *map(str, options)]
+    command = [sys.executable, "-m", "resdense_cli", "phone", str(folder), *map(str, options)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         url = process.stdout.readline().strip()
         if not url:

@@ -12,8 +12,8 @@ import pytest
 from PIL import Image, ImageOps
 
 from resdense_export import report as reports
-from resdense_export import runtime as litert
 from resdense_export.phone import reach
+from resdense_export.tflite import running
 from resdense_keras import files
 from resdense_keras.errors import RequestError
 
@@ -166,7 +166,7 @@ def test_the_browsers_answers_are_litertS_on_the_computer(browser, server, expor
         images = np.stack([np.asarray(Image.open(path)) for path in sorted((bundle / "golden").glob("*.png"))])[
             ..., None
         ]
-        expected = litert.run(bundle / file, images)
+        expected = running.run(bundle / file, images)
         np.testing.assert_array_equal(np.argmax(given, 1), np.argmax(expected, 1), err_msg=file)
         np.testing.assert_allclose(given, expected, atol=FLOAT if "fp32" in file else 0.1, err_msg=file)
 
@@ -380,7 +380,7 @@ def test_a_stopped_measurement_sends_nothing(browser, server, exported):
 
 
 def test_medians_and_drift_are_those_of_the_computer(browser, server):
-    from resdense_export.measurement import summary
+    from resdense_export.tflite.timing import summary
 
     random = np.random.default_rng(0)
     series = [random.lognormal(0, 0.5, count).tolist() for count in (3, 4, 20, 61, 200)]

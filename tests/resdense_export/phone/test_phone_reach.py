@@ -18,23 +18,10 @@ import pytest
 import segno
 from cryptography import x509
 
-from resdense_export import cli
+from resdense_cli.main import _with_address
 from resdense_export.phone import litertjs, reach
 from resdense_keras import files
 from resdense_keras.errors import WorkError
-
-
-@pytest.fixture
-def resdense(capsys):
-    """Runs a command that does not serve; (exit code, stdout, stderr)."""
-
-    def call(*arguments):
-        with pytest.raises(SystemExit) as stop:
-            cli.main([str(argument) for argument in arguments])
-        return stop.value.code, *capsys.readouterr()
-
-    return call
-
 
 # Addresses
 
@@ -57,7 +44,7 @@ def test_lan_takes_one_address_and_no_other_kind(resdense, bundle, address):
     ],
 )
 def test_lan_may_stand_alone(given, read):
-    assert cli._with_address(given) == read
+    assert _with_address(given) == read
 
 
 def test_a_named_address_is_served_and_no_other(bundle, make, tmp_path):

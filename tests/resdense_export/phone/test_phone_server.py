@@ -408,7 +408,7 @@ def test_ctrl_c_at_the_moment_in_which_asyncio_forgets_it_ends_it_with_130_too(b
         "        signal.raise_signal(number)\n"
         "    return before\n"
         "signal.signal = signal_and_interrupt\n"
-        "from resdense_export.cli import main\n"
+        "from resdense_cli.main import main\n"
         "main()\n"
     )
     command = [sys.executable, "-c", at_once, "phone", str(bundle), "--runtime", str(runtime)]

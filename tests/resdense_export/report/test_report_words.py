@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import ttest_ind
 
-from resdense_export import gates
+from resdense_export.judging.intervals import wilson
 from resdense_export.report import html, noise, plots, summary, terminal_table, units, validate
 
 
@@ -121,7 +121,7 @@ def test_the_interval_of_the_seeds_is_welchs():
 
 def test_the_interval_of_the_images_is_newcombes():
     # Newcombe 1998, table II, example (a), method 10: 56/70 - 48/80 has 0.0524 to 0.3339.
-    one, two = noise.Estimate(56 / 70, *gates.wilson(56, 70)), noise.Estimate(48 / 80, *gates.wilson(48, 80))
+    one, two = noise.Estimate(56 / 70, *wilson(56, 70)), noise.Estimate(48 / 80, *wilson(48, 80))
     found = noise.difference(one, two)
     assert (found.low, found.high) == pytest.approx((0.0524, 0.3339), abs=5e-5)
 

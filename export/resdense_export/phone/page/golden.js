@@ -41,8 +41,8 @@ export class Account {
   constructor(images, file) {
     this.expected = images.expected(file.name);
     this.labels = images.labels;
-    // These compute in 8 bits, where another order of additions can move a value by a whole step.
-    this.limit = images.tolerance?.[["int8", "qat", "dynamic"].includes(file.scheme) ? "int8" : "float"];
+    // Files that compute in 8 bits have a wider one: another order of additions can move a value by a whole step.
+    this.limit = images.tolerance?.[file.tolerance];
     this.seen = new Map(); // image: whether every run so far gave {same, right}
     this.difference = 0;
   }

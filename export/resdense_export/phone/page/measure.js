@@ -3,7 +3,7 @@
 import * as api from "./api.js";
 import { abilities, describe, explained } from "./device.js";
 import { byId, make, show } from "./dom.js";
-import { DRIFT, measure } from "./measurement.js";
+import { measure } from "./measurement.js";
 import { clockStep, summary } from "./statistics.js";
 import { axis, drawAxis, drawStrip } from "./strips.js";
 import { bytes, milliseconds, percent, significant } from "./units.js";
@@ -46,15 +46,14 @@ function showAbilities(found) {
 function files(model, number) {
   const rows = model.files.map((file, place) => {
     const id = `file-${number}-${place}`;
-    const slow = file.scheme === "fp16";
     const facts = [bytes(file.bytes), file.accuracy === null ? null : percent(file.accuracy)].filter(Boolean).join(", ");
     return make(
       "div",
       { class: "file" },
-      make("input", { type: "checkbox", id, value: `${number}/${place}`, checked: !slow && file.converter !== "stock" }),
+      make("input", { type: "checkbox", id, value: `${number}/${place}`, checked: !file.caution && file.converter !== "stock" }),
       make("label", { for: id }, file.scheme, file.converter === "stock" ? " (stock converter)" : ""),
       make("small", {}, facts),
-      slow ? make("small", { class: "caution" }, "Slow in a browser: 4 to 5 times fp32's time where it was measured.") : null,
+      file.caution ? make("small", { class: "caution" }, file.caution) : null,
     );
   });
   return make("fieldset", { class: model.family }, make("legend", {}, model.name), ...rows);
@@ -81,7 +80,7 @@ async function run(catalog, device, found) {
     const strips = new Strips(chosen);
     const measured = await measure(chosen, condition, (news) => strips.tell(news), running.signal);
     strips.finish(measured.rows);
-    warn(warnings(measured, condition));
+    warn(warnings(measured, condition, catalog.drift));
     byId("announce").textContent = `Measured ${measured.rows.length} files.`;
     await deliver(results(measured, condition, device, found, catalog.runtime.version));
   } catch (error) {
@@ -159,10 +158,10 @@ class Strip {
 }
 
 /** What a person should know before believing the numbers. */
-function warnings({ rows, hidden }, { accelerator }) {
+function warnings({ rows, hidden }, { accelerator }, mostDrift) {
   const drift = Math.max(...rows.map(({ record }) => Math.max(record.drift, 1 / record.drift)));
   const found = [];
-  if (drift > DRIFT) found.push(`The first and the last rounds differ ${significant(drift, 2)} times: the device grew hot or had other work. Let it cool and measure again.`);
+  if (drift > mostDrift) found.push(`The first and the last rounds differ ${significant(drift, 2)} times: the device grew hot or had other work. Let it cool and measure again.`);
   if (hidden) found.push("The tab was hidden for a while, and browsers slow what nobody looks at. Measure again with the page in view.");
   const fallen = rows.filter(({ record }) => record.accelerator !== accelerator);
   if (fallen.length) found.push(`${fallen.length} of ${rows.length} files did not run wholly on the ${accelerator === "webgpu" ? "GPU" : accelerator} that was asked for; the record says which.`);

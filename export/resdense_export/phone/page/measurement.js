@@ -13,7 +13,6 @@ const STEPS = 40; // of the clock that a round takes at least: 2.5 % is the most
 const MOST_A_ROUND = 5000;
 const BREATH = 40; // ms after which the page may draw and listen
 const TOLD = 150; // ms between two reports of progress
-export const DRIFT = 1.2; // as in the report
 
 /**
  * Measures files of the catalog under one condition.

@@ -1,4 +1,4 @@
-// What is said of times in the order they were taken: as resdense_export.measurement.summary says it on the computer.
+// What is said of times in the order they were taken: as resdense_export.tflite.timing.summary says it on the computer.
 
 /** The q-quantile (0 to 1), between two values in proportion, as NumPy's percentile. */
 export function quantile(values, q) {

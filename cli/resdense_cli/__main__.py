@@ -1,0 +1,5 @@
+"""`python -m resdense_cli` is `resdense`."""
+
+from .main import main
+
+main()

@@ -1,0 +1,40 @@
+"""`resdense bench`: latency of .tflite files on this machine."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from resdense_export.report import units
+
+from ..options import Json
+from ..output import columns, print_json, print_table
+
+ORDER = 60
+
+
+def command(
+    paths: Annotated[list[Path], typer.Argument(metavar="FILE...", help=".tflite files.")],
+    threads: Annotated[int, typer.Option("--threads", min=1)] = 1,
+    rounds: Annotated[int, typer.Option("--rounds", min=3, help="Inferences of each file that count.")] = 100,
+    as_json: Json = False,
+):
+    """Latency on this machine: the files take turns, so that what slows the machine slows all."""
+    from resdense_export.tflite import timing
+
+    timed = timing.measure(paths, rounds, threads)
+    rows = [{"file": str(path), **timing.describe(path), **row} for path, row in zip(paths, timed, strict=True)]
+    print_json(rows) if as_json else print_table(table(rows))
+
+
+def table(rows):
+    """What `resdense bench` measured."""
+    table = columns("file", ">bytes", ">median ms", ">p10", ">p90", ">drift")
+    for row in rows:
+        table.add_row(
+            row["file"],
+            f"{row['bytes']:,}",
+            *(units.significant(row[key]) for key in ("median_ms", "p10_ms", "p90_ms")),
+            f"{row['drift']:.2f}",
+        )
+    return table

@@ -1,0 +1,56 @@
+"""`resdense compare`: both families on the same data, from training to the report."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from resdense_export.progress import steps
+from resdense_keras import files
+
+from ..options import ImageSize, Json, OnBadImage, Overwrite, Settings, builder_options
+from ..output import show_report, start_tensorflow
+
+ORDER = 70
+
+
+def command(
+    models: Annotated[
+        list[str] | None, typer.Argument(metavar="[MODEL...]", help="Names from `resdense models`.")
+    ] = None,
+    data: Annotated[
+        str, typer.Option("--data", metavar="SPEC", help="digits, cifar10, a .npz, a folder ...")
+    ] = "digits",
+    out: Annotated[Path, typer.Option("--out", help="Folder of the report.")] = Path("resdense-report"),
+    epochs: Annotated[int | None, typer.Option("--epochs", min=1, help="Default: the recipe's.")] = None,
+    seeds: Annotated[int, typer.Option("--seeds", min=1, help="Trainings of each net.")] = 3,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="The first seed; its weights are exported.")] = 0,
+    image_size: ImageSize = None,
+    on_bad_image: OnBadImage = "fail",
+    deterministic: Annotated[bool, typer.Option("--deterministic", help="Repeat to the bit.")] = False,
+    overwrite: Overwrite = False,
+    settings: Settings = None,
+    as_json: Json = False,
+):
+    """Train, export, check and measure both families on the same data; the result is a report to open."""
+    files.check_writable(out)  # known at once; TensorFlow takes seconds to load
+    start_tensorflow()
+    from resdense_export import pipeline
+
+    models = models or list(pipeline.DEFAULT_MODELS)
+    with steps(pipeline.count_steps(len(models), seeds)) as progress:
+        report = pipeline.compare(
+            models,
+            out,
+            data=data,
+            epochs=epochs,
+            seeds=seeds,
+            seed=seed,
+            options=builder_options(settings),
+            image_size=image_size,
+            on_bad_image=on_bad_image,
+            deterministic=deterministic,
+            overwrite=overwrite,
+            steps=progress,
+        )
+    show_report(report, out, as_json)

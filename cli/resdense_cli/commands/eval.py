@@ -1,0 +1,85 @@
+"""`resdense eval`: accuracy, confusion and calibration on the test images."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from resdense_keras import files
+
+from ..options import ImageSize, Json, OnBadImage, Settings, builder_options
+from ..output import columns, print_json, print_table, start_tensorflow
+
+ORDER = 30
+MOST_ROWS = 20  # classes that a terminal shows; --json has all
+MOST_NAMES = 30  # classes whose names fit beside the matrix
+
+
+def command(
+    model: Annotated[
+        str, typer.Argument(metavar="MODEL_OR_FILE", help="A name from `resdense models`, or a .keras file.")
+    ],
+    data: Annotated[str, typer.Option("--data", metavar="SPEC", help="Judges on its test split.")],
+    weights: Annotated[str | None, typer.Option("--weights", help="A set of weights by name, or a file.")] = None,
+    plot: Annotated[Path | None, typer.Option("--plot", metavar="FILE", help="Draw the confusion matrix.")] = None,
+    image_size: ImageSize = None,
+    on_bad_image: OnBadImage = "fail",
+    settings: Settings = None,
+    as_json: Json = False,
+):
+    """Accuracy, confusion and calibration of a model on the test images."""
+    start_tensorflow()
+    from resdense_export import sources
+    from resdense_keras import training
+
+    if plot is not None:
+        files.check_writable(plot, need_bytes=0)
+    net = sources.model(model, weights, builder_options(settings), image_size)
+    dataset = sources.dataset(data, net.image_shape, image_size, on_bad_image)
+    dataset.check_outputs(net.model.output_shape[-1])
+    result = training.evaluate(net.model, dataset.test, sources.class_names(net, dataset))
+    if plot is not None:
+        draw(plot, result)
+    print_json(result) if as_json else print_table(table(result))
+
+
+def table(result):
+    """The figures for a terminal: the whole, then the worst classes first where there are many."""
+    found = columns("", ">")
+    found.add_row("images", f"{result['images']:,}")
+    found.add_row("top-1", f"{result['accuracy']:.2%}")
+    found.add_row("top-5", f"{result['top5']:.2%}")
+    found.add_row("calibration error", f"{result['calibration_error']:.2%}")
+    rows = [row for row in result["per_class"] if row["images"]]
+    if len(rows) > MOST_ROWS:
+        rows = sorted(rows, key=lambda row: row["accuracy"])[:MOST_ROWS]
+        found.add_row(f"the {MOST_ROWS} worst of {len(result['per_class'])} classes", "")
+    for row in rows:
+        found.add_row(f"  {_name(row)}", f"{row['accuracy']:.2%}")
+    return found
+
+
+def draw(path, result):
+    """Writes the confusion matrix, each row in shares of its class, as a picture."""
+    import numpy as np
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    counts = np.array(result["confusion"], float)
+    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    figure = Figure(figsize=(6, 5.4), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots()
+    picture = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    figure.colorbar(picture, label="share of the class")
+    axes.set(xlabel="answer", ylabel="class", title=f"{result['accuracy']:.2%} of {result['images']:,} images")
+    if len(counts) <= MOST_NAMES:
+        names = [_name(row) for row in result["per_class"]]
+        axes.set_xticks(range(len(names)), names, rotation=90)
+        axes.set_yticks(range(len(names)), names)
+    with files.writing(path) as temporary:
+        figure.savefig(temporary, dpi=150)
+
+
+def _name(row):
+    return row["name"] or str(row["class"])

@@ -1,0 +1,164 @@
+"""`resdense learn`: the lessons in a terminal, cell by cell.
+
+The lessons are scripts in jupytext's percent format; they ship inside the wheel, and in a checkout they lie in
+`tutorials/`. A lesson runs in this process, as `python NN_topic.py` would run it, with its text shown between.
+"""
+
+import contextlib
+import os
+import re
+import sys
+from pathlib import Path
+from typing import Annotated, NamedTuple
+
+import typer
+
+import resdense_keras
+from resdense_keras.errors import RequestError, WorkError
+
+from ..options import Json
+from ..output import columns, print_json, print_table, start_tensorflow
+
+ORDER = 100
+CELL = re.compile(r"^# %%(?P<text> \[markdown\])?$", re.MULTILINE)
+TIME = re.compile(r"\*\*Time:\*\* at most (\d+) minutes?")
+PREDICT = "**Predict.**"
+
+
+def command(
+    lesson: Annotated[str | None, typer.Argument(metavar="[LESSON]", help="Its number; without one, the list.")] = None,
+    out: Annotated[Path, typer.Option("--out", help="Folder of the plots.")] = Path("lesson-plots"),
+    script: Annotated[
+        bool, typer.Option("--script", help="Print the lesson's script, to work on its exercises.")
+    ] = False,
+    as_json: Json = False,
+):
+    """List the lessons, or run one here; each takes at most three minutes on two cores."""
+    if lesson is None:
+        found = lessons()
+        rows = [
+            {"lesson": row.number, "title": row.title, "minutes": row.minutes, "file": str(row.path)} for row in found
+        ]
+        print_json(rows) if as_json else print_table(table(rows))
+        return
+    chosen = find(lesson)
+    if script:
+        print(chosen.path.read_text(encoding="utf-8"), end="")
+        return
+    with contextlib.suppress(ImportError):  # the lesson itself says what is missing, with the install line
+        start_tensorflow()
+    run(chosen, out)
+
+
+class Lesson(NamedTuple):
+    """One lesson: its number, title, the minutes it takes at most on two cores, and its script."""
+
+    number: int
+    title: str
+    minutes: int
+    path: Path
+
+
+class Cell(NamedTuple):
+    """A part of a script: Markdown or Python, and the number of its first line."""
+
+    is_text: bool
+    source: str
+    line: int
+
+
+def lessons():
+    """All lessons in their order.
+
+    Raises:
+        WorkError: the scripts are not where they should be.
+    """
+    package = Path(resdense_keras.__file__).parent
+    for folder in (package / "tutorials", package.parent / "tutorials"):  # installed, and in a checkout
+        scripts = sorted(folder.glob("[0-9][0-9]_*.py"))
+        if scripts:
+            return [_described(script) for script in scripts]
+    raise WorkError("the lessons are missing from this installation", "python -m pip install --force-reinstall .")
+
+
+def _described(script):
+    text = script.read_text(encoding="utf-8")
+    title = re.search(r"^# # \d+\. (.*)$", text, re.MULTILINE).group(1)
+    return Lesson(int(script.name[:2]), title, int(TIME.search(text).group(1)), script)
+
+
+def find(wanted):
+    """The lesson of a number ("1", "01") or of a script's name ("01_add_or_concatenate").
+
+    Raises:
+        RequestError: there is none; the message lists those that there are.
+    """
+    known = lessons()
+    for lesson in known:
+        if wanted in (str(lesson.number), lesson.path.stem[:2], lesson.path.stem, lesson.path.name):
+            return lesson
+    numbers = ", ".join(str(lesson.number) for lesson in known)
+    raise RequestError(f"lesson {wanted!r} was asked for; there are {numbers}", "`resdense learn` lists them")
+
+
+def cells(text):
+    """The cells of a script in jupytext's percent format, in their order."""
+    marks = list(CELL.finditer(text))
+    ends = [mark.start() for mark in marks[1:]] + [len(text)]
+    found = []
+    for mark, end in zip(marks, ends, strict=True):
+        body = text[mark.end() + 1 : end].rstrip()
+        if mark["text"]:
+            body = re.sub(r"^# ?", "", body, flags=re.MULTILINE)
+        found.append(Cell(bool(mark["text"]), body, text.count("\n", 0, mark.end()) + 2))
+    return found
+
+
+def run(lesson, out):
+    """Runs a lesson: shows its text and its code, executes the code, writes its pictures to the folder `out`.
+
+    In a terminal it waits for Enter where the lesson asks for a prediction.
+
+    Raises:
+        WorkError: the lesson cannot run here (a package is missing among others).
+    """
+    from rich.console import Console
+    from rich.markdown import Markdown
+    from rich.syntax import Syntax
+
+    os.environ["RESDENSE_PLOTS"] = str(out)
+    console = Console(highlight=False)
+    names = {"__name__": "__main__", "__file__": str(lesson.path)}
+    for cell in cells(lesson.path.read_text(encoding="utf-8")):
+        if cell.is_text:
+            console.print(Markdown(cell.source), "")
+            if PREDICT in cell.source:
+                _wait(console)
+            continue
+        console.print(Syntax(cell.source, "python", theme="ansi_dark", background_color="default", word_wrap=True), "")
+        sys.stdout.flush()
+        # The empty lines keep the script's own numbers in a traceback, and let TensorFlow find the source.
+        code = compile("\n" * (cell.line - 1) + cell.source, lesson.path, "exec")
+        try:
+            exec(code, names)
+        except SystemExit as stop:  # how a lesson says what is missing
+            message, _, hint = str(stop.code).partition("\nhint: ")
+            raise WorkError(message, hint or None) from None
+        console.print()
+
+
+def _wait(console):
+    """Gives the learner time to predict; does nothing where nobody sits."""
+    if sys.stdin.isatty() and sys.stdout.isatty():
+        try:
+            console.input("[bold]Your prediction, then Enter:[/bold] ")
+        except EOFError:
+            console.print()
+
+
+def table(rows):
+    """What `resdense learn` lists."""
+    table = columns(">lesson", "title", ">minutes at most")
+    for row in rows:
+        table.add_row(str(row["lesson"]), row["title"], str(row["minutes"]))
+    return table

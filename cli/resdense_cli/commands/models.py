@@ -1,0 +1,64 @@
+"""`resdense models`: what can be built."""
+
+from typing import Annotated
+
+import typer
+
+from resdense_export.report import units
+from resdense_keras.errors import unknown
+
+from ..options import Json, Settings, builder_options
+from ..output import columns, print_json, print_table, start_tensorflow
+
+ORDER = 10
+
+
+def command(
+    pattern: Annotated[str, typer.Argument(help='Shell pattern, such as "densenet*".')] = "*",
+    settings: Settings = None,
+    as_json: Json = False,
+):
+    """What can be built, with parameters, MACs and activation memory."""
+    start_tensorflow()
+    found = rows(pattern, builder_options(settings))
+    print_json(found) if as_json else print_table(table(found))
+
+
+def rows(pattern, options):
+    """One dict a net of the catalogue that matches `pattern`, built with `options`.
+
+    Without options the numbers come from the table that ships (`catalog.sizes`), so that listing takes no minute.
+    """
+    from resdense_keras import catalog, list_models, weights
+
+    names = list_models(pattern)
+    if not names:
+        raise unknown("model", pattern, list_models())
+    return [
+        {
+            "name": name,
+            "family": catalog.family(name),
+            **(catalog.count(name, **options) if options else catalog.sizes()[name]),
+            "weights": weights.names(name),
+        }
+        for name in names
+    ]
+
+
+def table(rows):
+    """What `resdense models` lists."""
+    table = columns("name", ">parameters", ">MACs", ">activations", ">input", ">classes", "weights")
+    for column in table.columns[:-1]:
+        column.no_wrap = True  # a name is there to be copied; 80 characters hold all of them
+    table.pad_edge, table.padding = False, (0, 1, 0, 0)
+    for row in rows:
+        table.add_row(
+            row["name"],
+            units.short(row["parameters"]),
+            units.short(row["macs"]),
+            units.size(row["activation_bytes"]),
+            "x".join(str(size or "any") for size in row["input_shape"]),
+            str(row["classes"] or ""),
+            ", ".join(row["weights"]),
+        )
+    return table

@@ -1,0 +1,16 @@
+"""`resdense report`: report.html anew."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+ORDER = 80
+
+
+def command(folder: Annotated[Path, typer.Argument(metavar="DIR", help="A folder with report.json.")]):
+    """Rebuild report.html and its plots from report.json."""
+    from resdense_export.report import rebuild
+
+    for page in rebuild(folder):
+        print(page)

@@ -1,0 +1,136 @@
+"""`resdense`: verbs over the libraries.
+
+Results go to stdout (`--json` for machines), everything else to stderr. Exit 0: done; 1: the work failed; 2: the
+request is wrong; 130: Ctrl-C; 143: SIGTERM. Nothing heavy is imported before a command needs it.
+"""
+
+import importlib
+import pkgutil
+import signal
+import sys
+import warnings
+from typing import Annotated
+
+import typer
+
+from resdense_keras.errors import RequestError, ResdenseError
+
+from . import commands
+
+app = typer.Typer(
+    name="resdense",
+    help="ResNet and DenseNet in Keras: build, train, export to TFLite, compare.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+HELP = "`resdense --help` and `resdense COMMAND --help` list what there is"
+STOPPED = "what has its final name is whole; run the same command again"
+
+
+class Terminated(BaseException):
+    """SIGTERM, raised so that temporary files go the same way as on Ctrl-C."""
+
+
+def main(arguments=None):
+    """Runs the command line; returns never, exits with the codes above."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    debug = "--debug" in arguments
+    arguments = [argument for argument in arguments if argument != "--debug"]
+    signal.signal(signal.SIGTERM, _terminate)
+    try:
+        with warnings.catch_warnings():
+            warnings.showwarning = _warn
+            code = app(_with_address(arguments), standalone_mode=False) or 0
+        if code == 130:  # typer catches Ctrl-C and says nothing
+            _complain("stopped", _after_stop(arguments))
+    except (KeyboardInterrupt, Terminated) as stop:
+        if debug:
+            raise
+        code = 143 if isinstance(stop, Terminated) else 130
+        _complain("stopped", _after_stop(arguments))
+    except Exception as error:
+        if debug:
+            raise
+        code = _explain(error, arguments)
+    sys.exit(code)
+
+
+def _after_stop(arguments):
+    return getattr(COMMANDS.get(arguments[0] if arguments else None), "STOPPED", STOPPED)
+
+
+def _with_address(arguments):
+    """Writes `--lan` without an address as `--lan=pick`: typer knows no option whose value may be left out."""
+    from ipaddress import ip_address
+
+    def is_address(text):
+        try:
+            return bool(ip_address(text))
+        except ValueError:
+            return False
+
+    following = [*arguments[1:], ""]
+    return [
+        "--lan=pick" if argument == "--lan" and not is_address(after) else argument
+        for argument, after in zip(arguments, following, strict=True)
+    ]
+
+
+def _terminate(number, frame):
+    raise Terminated
+
+
+def _explain(error, arguments):
+    """Prints an error as one line and its hint; the exit code."""
+    if isinstance(error, ResdenseError):
+        _complain(error.message, error.hint or HELP)
+        return 2 if isinstance(error, RequestError) else 1
+    if hasattr(error, "format_message"):  # what typer says of wrong usage
+        _complain(error.format_message(), HELP)
+        return 2
+    if type(error).__name__ == "Abort":  # typer's own word for Ctrl-C
+        _complain("stopped", _after_stop(arguments))
+        return 130
+    _complain(f"{type(error).__name__}: {error}", "this is a defect; --debug shows where it happened")
+    return 1
+
+
+def _complain(message, hint):
+    print(f"error: {message}\nhint: {hint}", file=sys.stderr)
+
+
+def _warn(message, category, filename, lineno, file=None, line=None):
+    """A warning in words for users: Python's own form shows a line of our source."""
+    print(f"warning: {message}", file=sys.stderr)
+
+
+def _show_version(wanted: bool):
+    if wanted:
+        from importlib.metadata import version
+
+        print(version("resdense-keras"))
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", callback=_show_version, is_eager=True)
+    ] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
+):
+    pass
+
+
+def _found():
+    """{name: module} of the commands, in the order in which the help lists them."""
+    names = (module.name for module in pkgutil.iter_modules(commands.__path__))
+    modules = {name: importlib.import_module(f"{commands.__name__}.{name}") for name in names}
+    return dict(sorted(modules.items(), key=lambda item: item[1].ORDER))
+
+
+COMMANDS = _found()
+for _name, _module in COMMANDS.items():
+    app.command(_name)(_module.command)

@@ -1,0 +1,51 @@
+"""What commands have in common: the start of TensorFlow, tables and JSON on stdout."""
+
+import json
+import os
+import sys
+
+PIPE_COLUMNS = 500
+
+
+def start_tensorflow():
+    """Export and training run on Keras' TensorFlow backend, without its start-up chatter."""
+    import logging
+
+    from resdense_export.native_stderr import native_stderr
+
+    os.environ["KERAS_BACKEND"] = "tensorflow"
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)
+    with native_stderr():  # some of it is written before that variable is read
+        import tensorflow  # noqa: F401
+
+
+def columns(*columns):
+    """Columns by name; a ">" in front aligns numbers to the right."""
+    from rich.table import Table
+
+    table = Table(box=None, header_style="bold")
+    for column in columns:
+        table.add_column(column.lstrip(">"), justify="right" if column.startswith(">") else "left", overflow="fold")
+    return table
+
+
+def print_table(table):
+    from rich.console import Console
+
+    # Into a pipe or a file a line is as long as it is, so that names stay whole.
+    Console(width=None if sys.stdout.isatty() else PIPE_COLUMNS).print(table)
+
+
+def print_json(value):
+    print(json.dumps(value, indent=2, allow_nan=False))
+
+
+def show_report(report, out, as_json):
+    from resdense_export.report import terminal_table
+
+    if as_json:
+        print_json(report)
+        return
+    print_table(terminal_table(report))
+    print(out / "report.html")

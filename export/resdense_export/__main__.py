@@ -1,5 +1,0 @@
-"""`python -m resdense_export` is `resdense`."""
-
-from .cli import main
-
-main()

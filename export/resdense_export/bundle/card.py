@@ -1,0 +1,100 @@
+"""MODEL_CARD.md: what a person reads first, with the front matter that Hugging Face renders."""
+
+import yaml
+
+from ..limits import WEAK_BELOW
+
+
+def model_card(bundle, description):
+    """The text of the card; every number comes from the records.
+
+    Args:
+        bundle: A contents.Bundle whose files are made and measured.
+        description: What description.model_json gives of it.
+    """
+    lines = [
+        "---",
+        *yaml.safe_dump(_front_matter(bundle), sort_keys=False, allow_unicode=True).splitlines(),
+        "---",
+        f"# {bundle.net.name}",
+        "",
+        *_ends(description),
+        "",
+        "| file | bytes | accuracy | agreement | median here |",
+        "|---|--:|--:|--:|--:|",
+        *[_row(export) for export in bundle.exports],
+        "",
+        *_judged(bundle),
+        "",
+        "Which file to begin with:",
+        "",
+        *[f"- {target}: `{row['file']}` ({row['reason']})" for target, row in description["recommended"].items()],
+        "",
+        f"From a photo to the input: {description['input']['resize']}; `model.json` has it step by step.",
+        "",
+        "`golden/` holds images and the answers of every file: replay them on the phone before trusting it.",
+        "`snippets/` holds a classifier in Python, JavaScript, Kotlin and Swift; the last two were not compiled here.",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _front_matter(bundle):
+    """What huggingface.co/docs/hub/model-cards reads; results only where labelled images were judged."""
+    from resdense_keras.catalog import family  # which imports Keras
+
+    kind = family(bundle.net.name)
+    tags = ["tflite", "litert", "keras", *([kind] if kind != "other" else [])]
+    facts = {"library_name": "litert", "pipeline_tag": "image-classification", "tags": tags}
+    results = [
+        {
+            "task": {"type": "image-classification"},
+            "dataset": {"name": bundle.evidence.data_name, "type": bundle.evidence.data_name, "split": "test"},
+            "metrics": [{"type": "accuracy", "value": round(export["accuracy"], 6), "name": export["file"]}],
+        }
+        for export in bundle.exports
+        if export["accuracy"] is not None
+    ]
+    if results:
+        facts |= {"metrics": ["accuracy"], "model-index": [{"name": bundle.net.name, "results": results}]}
+    return facts
+
+
+def _ends(description):
+    given, gives = description["input"], description["output"]
+    pixels = (
+        "pixels in [0, 255], the normalisation is inside"
+        if given["range"]
+        else "as the model takes them; what its pixels mean is not known"
+    )
+    labels = "; the names are in `labels.txt`" if gives["labels"] else ""
+    return [
+        f"Input `{given['name']}`: {given['dtype']} {tuple(given['shape'])} {given['channels'] or ''}, {pixels}.",
+        f"Output `{gives['name']}`: float32 {tuple(gives['shape'])} {gives['meaning']}{labels}.",
+    ]
+
+
+def _row(export):
+    timed = "".join(f"{row['median_ms']:.3g} ms" for row in export["measurements"][:1]) or "–"
+    return (
+        f"| {export['file'].replace('|', chr(92) + '|')} | {export['bytes']:,} | {_share(export['accuracy'])} "
+        f"| {_share(export['agreement'])} | {timed} |"
+    )
+
+
+def _judged(bundle):
+    if bundle.evidence.labels is None:
+        return ["Exported without data: compared with the float Keras model on generated images only."]
+    images = len(bundle.evidence.images)
+    weak = f" Fewer than {WEAK_BELOW} images: a point of accuracy is within the noise." if images < WEAK_BELOW else ""
+    lines = [f"Accuracy and agreement with the float Keras model over {images} held-out images.{weak}"]
+    if bundle.budget and "int8" not in bundle.rejected:
+        lines.append(
+            f"Of the int8 file {len(bundle.float_layers)} layers stay float, so that it loses at most "
+            f"{bundle.budget['points']:g} points; on the test images it loses {bundle.budget['lost_points']:.2f}."
+        )
+    return lines
+
+
+def _share(value):
+    return "–" if value is None else f"{100 * value:.2f} %"

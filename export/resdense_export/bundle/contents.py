@@ -1,0 +1,218 @@
+"""Makes a bundle, in two steps, because which file to recommend depends on what was measured.
+
+`make` converts, quantizes and checks; `describe` writes everything around the files.
+"""
+
+import hashlib
+import sys
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+
+from resdense_keras import files
+
+from ..judging.judge import Judge
+from ..making import aware
+from ..making import budget as budgets
+from ..making.float_files import float_files, float_nodes
+from ..making.quantization import quantize
+from ..making.stock_converter import has_stock, stock
+from ..schemes import SCHEMES
+from ..sources import Net
+from ..tflite import metadata
+from ..tflite.child import Child, Fault
+from ..tflite.uint8_input import with_uint8_input
+from . import card, description, golden
+from .evidence import Evidence
+from .request import ExportRequest
+
+SNIPPETS = Path(__file__).with_name("snippets")  # they read model.json, so every bundle has the same
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """The files of a net, made and judged.
+
+    Attributes:
+        folder: Where they lie.
+        probabilities: Whether the net's outputs are such.
+        exports: One record of report.json for each file.
+        rejected: {scheme: {gate: why}} of the files that failed and were not written.
+        float_layers: Those that the int8 file keeps in float, by the names of their outputs.
+        budget: What model.json says of them, or None.
+    """
+
+    folder: Path
+    net: Net
+    evidence: Evidence
+    request: ExportRequest
+    probabilities: bool
+    exports: tuple[dict, ...]
+    rejected: dict[str, dict[str, str]]
+    float_layers: tuple[str, ...] = ()
+    budget: dict | None = None
+
+
+def make(folder, net, evidence, request, steps):
+    """Rewrites, converts once a graph, quantizes many, and keeps each file that passes its gates: a Bundle.
+
+    Args:
+        folder: Where the files go.
+        net: A sources.Net.
+        evidence: An Evidence.
+        request: An ExportRequest.
+        steps: A progress.Steps; each file is one step.
+    Raises:
+        RequestError: a scheme that trains on does not know a layer; known before the first file is made.
+    """
+    for row in (SCHEMES[scheme] for scheme in request.schemes):
+        if row.training:
+            aware.check_known(float_nodes(net.model, row.graph))
+    with Child() as child:
+        judge = Judge(net.model, evidence.images, evidence.labels, request.limits, child)
+        if evidence.dataset and (warning := judge.guesses(evidence.dataset.classes)):
+            print(f"warning: {net.name}: {warning}", file=sys.stderr)
+        maker = _Maker(folder, net, evidence, request, judge, steps)
+        found = [maker.ours(scheme) for scheme in request.schemes]
+        if request.baseline:
+            found += [maker.stock(scheme) for scheme in request.schemes if has_stock(scheme)]
+    return Bundle(
+        folder,
+        net,
+        evidence,
+        request,
+        judge.are_probabilities,
+        exports=tuple(made.record for made in found if made.record),
+        rejected={made.scheme: made.failures for made in found if made.failures},
+        **next(({"float_layers": made.float_layers, "budget": made.budget} for made in found if made.budget), {}),
+    )
+
+
+@dataclass(frozen=True)
+class _Made:
+    """What became of one file: its record, or why it was not kept."""
+
+    scheme: str
+    record: dict | None = None
+    failures: dict[str, str] | None = None
+    float_layers: tuple[str, ...] = ()
+    budget: dict | None = None
+
+
+@dataclass(frozen=True)
+class _Judged:
+    """A file that lies in the folder, and what the gates say of it."""
+
+    path: Path
+    content: bytes
+    check: object
+
+
+class _Maker:
+    """Makes the files of one net, one after the other, from float files that they share."""
+
+    def __init__(self, folder, net, evidence, request, judge, steps):
+        self.folder, self.net, self.evidence, self.request = folder, net, evidence, request
+        self.judge, self.steps = judge, steps
+        self.floating = float_files(net.model)
+
+    def ours(self, scheme):
+        """The file of our own pipeline."""
+        self.steps.start(f"{self.net.name}: {scheme}")
+        row = SCHEMES[scheme]
+        source = self.floating(row.graph, self._training(row))
+        if scheme == "int8" and self.request.budget is not None:
+            return self._within_budget(scheme, source)
+        return self._kept(scheme, self._judged(scheme, quantize(source, scheme, self.evidence.calibration)))
+
+    def stock(self, scheme):
+        """The stock converter's file, which is kept whatever its gates say."""
+        self.steps.start(f"{self.net.name}: {scheme} by the stock converter")
+        content = self._with_input(stock(self.net.model, scheme, self.evidence.calibration))
+        return self._kept(scheme, self._judged(scheme, content, "stock"), "stock")
+
+    def _training(self, row):
+        """What trains the nodes of a scheme on, a function nodes -> nodes; None for a scheme that needs none."""
+        if not row.training:
+            return None
+        return lambda nodes: aware.train_aware(nodes, row.training, self.evidence.dataset, tell=self.steps.detail)
+
+    def _within_budget(self, scheme, floating):
+        """The int8 file that `--budget` asks for: more float layers until the test images lose no more points."""
+        evidence, points, rounds = self.evidence, self.request.budget, []
+        told = {"points": points, "layers": len(budgets.layers(floating)), "rounds": rounds}
+        told |= {"lost_points": None, "kept": False}
+        child, tell = self.judge.child, self.steps.detail
+        try:
+            for choice in budgets.choices(floating, evidence.calibration, evidence.sensitivity, points, child, tell):
+                judged = self._judged(scheme, choice.content, float_layers=choice.float_layers, max_drop=points)
+                accuracy = judged.check.accuracy
+                lost = None if accuracy is None else round(100 * (self.judge.accuracy - accuracy), 4)
+                rounds.append(
+                    {"float_layers": len(choice.float_layers), "changed": choice.changed, "lost_points": lost}
+                )
+                told |= {"lost_points": lost, "kept": lost is not None and lost <= points}
+                if told["kept"]:
+                    break
+        except Fault as fault:  # of a file that the search ran before any gate had seen it
+            self._path(scheme).unlink(missing_ok=True)
+            return _Made(scheme, failures={"opens": str(fault)}, budget=told)
+        return self._kept(scheme, judged, float_layers=choice.float_layers, budget=told)
+
+    def _judged(self, scheme, content, converter="rewritten", **options):
+        """Writes one file and puts it through its gates; `options` are the Judge's."""
+        path = self._path(scheme, converter)
+        content = content if converter == "stock" else self._described(self._with_input(content))
+        files.write_bytes(path, content)
+        return _Judged(path, content, self.judge(path, scheme, **options))
+
+    def _kept(self, scheme, judged, converter="rewritten", **budget):
+        """A file's record; a file of ours that fails a gate is removed and its reasons kept."""
+        if converter == "rewritten" and not judged.check.passed:
+            judged.path.unlink()
+            return _Made(scheme, failures=judged.check.failures, **budget)
+        record = {
+            "converter": converter,
+            "scheme": scheme,
+            "file": judged.path.name,
+            "bytes": len(judged.content),
+            "zipped_bytes": len(zlib.compress(judged.content, 9)) if SCHEMES[scheme].zipped else None,
+            "sha256": hashlib.sha256(judged.content).hexdigest(),
+            **judged.check.record(),
+            "measurements": [],
+        }
+        return _Made(scheme, record, **budget)
+
+    def _path(self, scheme, converter="rewritten"):
+        return self.folder / f"{self.net.name}-{scheme}{'-stock' if converter == 'stock' else ''}.tflite"
+
+    def _with_input(self, content):
+        return with_uint8_input(content) if self.request.input_type == "uint8" else content
+
+    def _described(self, content):
+        """The file with metadata in it."""
+        names, outputs = self.net.class_names, self.net.model.output_shape[-1]
+        return metadata.embed(
+            content,
+            name=self.net.name,
+            input_text=description.input_text(self.net),
+            output_text=description.MEANINGS[self.judge.are_probabilities],
+            channels=self.evidence.images.shape[-1],
+            pixels=self.net.takes_pixels,
+            probabilities=self.judge.are_probabilities,
+            # The libraries refuse a file with fewer names than outputs, which a net for more classes than the data has.
+            class_names=names if len(names or ()) == outputs else None,
+        )
+
+
+def describe(bundle):
+    """Writes what stands around the .tflite files: labels, golden images, model.json, card, snippets, manifest."""
+    if bundle.net.class_names:
+        files.write_text(bundle.folder / "labels.txt", metadata.labels_text(bundle.net.class_names))
+    golden.write(bundle)
+    described = description.model_json(bundle)
+    files.write_json(bundle.folder / "model.json", described)
+    files.write_text(bundle.folder / "MODEL_CARD.md", card.model_card(bundle, described))
+    for snippet in sorted(SNIPPETS.glob("[!_]*.*")):
+        files.write_bytes(bundle.folder / "snippets" / snippet.name, snippet.read_bytes())
+    files.write_manifest(bundle.folder)

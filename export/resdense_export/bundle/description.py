@@ -1,0 +1,92 @@
+"""model.json: all that an app must know of the files of a bundle."""
+
+import numpy as np
+
+from resdense_keras.data.images import RESIZE_RULE, resize_steps
+
+from .. import environment
+from ..schemes import recommendations
+from ..tflite.signature import INPUT, OUTPUT, SIGNATURE
+
+MEANINGS = {True: "probabilities", False: "scores as the model gives them, not probabilities"}
+
+
+def model_json(bundle):
+    """The content of model.json."""
+    height, width, channels = bundle.evidence.images.shape[1:]
+    return {
+        "schema": "resdense-model/1",
+        "name": bundle.net.name,
+        "signature": SIGNATURE,
+        "input": {
+            "name": INPUT,
+            "dtype": bundle.request.input_type,
+            "shape": [1, height, width, channels],
+            "range": [0, 255] if bundle.net.takes_pixels else None,
+            "channels": {1: "grey", 3: "RGB", 4: "RGBA"}.get(channels),
+            "resize": RESIZE_RULE,
+            "resize_steps": resize_steps(channels),
+        },
+        "output": {
+            "name": OUTPUT,
+            "dtype": "float32",
+            "shape": [1, bundle.net.model.output_shape[-1]],
+            "meaning": MEANINGS[bundle.probabilities],
+            "labels": "labels.txt" if bundle.net.class_names else None,
+        },
+        "preprocessing": bundle.net.preprocessing,
+        "files": {export["file"]: _file(bundle, export) for export in bundle.exports},
+        "rejected": bundle.rejected,
+        "recommended": recommended(bundle.exports, bundle.float_layers),
+        "calibration_indices": _list(bundle.evidence.calibration_indices),
+        "sensitivity_indices": _list(bundle.evidence.sensitivity_indices),
+        "evaluation_indices": _list(bundle.evidence.indices),
+        "budget": bundle.budget,
+        "versions": environment.versions(),
+    }
+
+
+def input_text(net):
+    """What the input holds, in words."""
+    if not net.takes_pixels:
+        return "as the model takes it; what its pixels mean is not known"
+    return f"pixels in [0, 255], the normalisation is inside; from a photo: {RESIZE_RULE}"
+
+
+def _file(bundle, export):
+    """What model.json says of one file; `float_layers` are those that an int8 file keeps in float on purpose."""
+    kept = bundle.float_layers if (export["converter"], export["scheme"]) == ("rewritten", "int8") else ()
+    keys = ("converter", "scheme", "bytes", "sha256", "accuracy", "agreement")
+    return {**{key: export[key] for key in keys}, "float_layers": list(kept)}
+
+
+def _list(indices):
+    return None if indices is None else np.asarray(indices).tolist()
+
+
+def recommended(exports, float_layers=()):
+    """{target: {"file", "reason"}}, the file to begin with on each kind of processor, with the reason.
+
+    What was measured here is said beside it, and which schemes would be better but are not in the bundle.
+    """
+    ours = {export["scheme"]: export for export in exports if export["converter"] == "rewritten"}
+    return {
+        target: {
+            "file": ours[scheme]["file"],
+            "reason": reason
+            + (_timed_here(ours[scheme]) if target == "cpu" else "")
+            + (_kept_in_float(scheme, float_layers) if target == "npu" else "")
+            + (f"; better, but not here: {', '.join(missing)}" if missing else ""),
+        }
+        for target, (scheme, reason, missing) in recommendations(ours).items()
+    }
+
+
+def _timed_here(export):
+    here = export["measurements"][:1]
+    return "".join(f"; median here {row['median_ms']:.3g} ms ({row['device']['name']})" for row in here)
+
+
+def _kept_in_float(scheme, float_layers):
+    kept = float_layers if scheme == "int8" else ()
+    return f"; {len(kept)} of its layers stay float, to keep the accuracy" if kept else ""

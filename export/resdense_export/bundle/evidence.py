@@ -1,0 +1,84 @@
+"""The images of an export: what calibrates, what judges, and what chooses the layers that stay in float."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from resdense_keras.data.splits import spread
+
+from ..making import budget
+from ..sources import generated_images
+
+CALIBRATION = 200  # training images that set the int8 ranges
+GOLDEN = 20  # images that are shown to every port of a file
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """The images that one net is exported with.
+
+    Attributes:
+        images, labels, indices: What the gates judge on, disjoint from `calibration`; images made up where there are
+            no data, then labels and indices are None.
+        calibration, calibration_indices: Training images, or None.
+        sensitivity, sensitivity_indices: Images that float layers are chosen with, disjoint from the other two; or
+            None where none are.
+        dataset: The data.Dataset, for schemes that train on, or None.
+    """
+
+    images: np.ndarray
+    labels: np.ndarray | None = None
+    indices: np.ndarray | None = None
+    calibration: np.ndarray | None = None
+    calibration_indices: np.ndarray | None = None
+    sensitivity: np.ndarray | None = None
+    sensitivity_indices: np.ndarray | None = None
+    dataset: Any = None
+
+    @property
+    def data_name(self):
+        """Of the data set, for the card; None without one."""
+        return None if self.dataset is None else Path(self.dataset.spec).name
+
+
+def from_dataset(dataset, seed=0, *, with_sensitivity=False):
+    """Evidence that calibrates on training images and judges on all test images of a data.Dataset."""
+    from resdense_keras.data import calibration
+
+    chosen, images = calibration(dataset, CALIBRATION, seed)
+    positions, sensitive = held_out(dataset, chosen, seed) if with_sensitivity else (None, None)
+    return Evidence(
+        images=dataset.test.array(),
+        labels=dataset.test.labels,
+        indices=dataset.test.indices,
+        calibration=images,
+        calibration_indices=chosen,
+        sensitivity=sensitive,
+        sensitivity_indices=positions,
+        dataset=dataset,
+    )
+
+
+def without_data(image_shape):
+    """Evidence on which files are only compared with the float model: images made up here."""
+    return Evidence(images=generated_images(image_shape, GOLDEN))
+
+
+def held_out(dataset, calibrating, seed):
+    """Images that neither calibrate nor judge: those held out of training first, for the net does not know them.
+
+    Returns:
+        Positions in the source, rising, and up to budget.IMAGES images.
+    """
+    parts = []
+    for split in (dataset.validation, dataset.train):
+        left = budget.IMAGES - sum(len(positions) for positions, _ in parts)
+        order = spread(split.labels, seed)
+        free = order[~np.isin(split.indices[order], calibrating)][:left]
+        if len(free):
+            parts.append((split.indices[free], split.array(free)))
+    positions, images = (np.concatenate(values) for values in zip(*parts, strict=True))
+    rising = np.argsort(positions)
+    return positions[rising], images[rising]

@@ -1,0 +1,59 @@
+"""golden/: images as lossless PNGs of exactly the input's size, and what every file answers to them.
+
+Whoever ports the net to a phone replays them: another answer than these means other pixels, not another phone.
+"""
+
+import numpy as np
+
+from resdense_keras import files
+
+from ..judging.reference import span
+from ..tflite import running
+from .evidence import GOLDEN
+
+# Of one probability, and as many times more for logits as their span is wider; int8 also needs the same top-1
+TOLERANCE = {"float": 1e-3, "int8": 0.1}
+_CHANNELS = (1, 3, 4)  # that a PNG can hold
+
+
+def write(bundle):
+    """Writes the images and golden.json: label, and the probabilities of each of our files."""
+    from PIL import Image
+
+    chosen = positions(bundle.evidence.labels, len(bundle.evidence.images))
+    images = bundle.evidence.images[chosen]
+    if images.shape[-1] not in _CHANNELS:
+        return
+    answers = {
+        export["file"]: running.run(bundle.folder / export["file"], images)
+        for export in bundle.exports
+        if export["converter"] == "rewritten"
+    }
+    rows = []
+    for number, (position, image) in enumerate(zip(chosen, images, strict=True)):
+        name = f"{number:02d}.png"
+        with files.writing(bundle.folder / "golden" / name) as path:
+            Image.fromarray(image.squeeze(-1) if image.shape[-1] == 1 else image).save(path)
+        rows.append(
+            {
+                "image": name,
+                "label": None if bundle.evidence.labels is None else int(bundle.evidence.labels[position]),
+                "probabilities": {
+                    file: [round(float(p), 6) for p in probabilities[number]] for file, probabilities in answers.items()
+                },
+            }
+        )
+    width = max(map(span, answers.values()), default=1.0)
+    tolerance = {kind: limit * width for kind, limit in TOLERANCE.items()}
+    files.write_json(bundle.folder / "golden" / "golden.json", {"tolerance": tolerance, "images": rows})
+
+
+def positions(labels, count):
+    """Positions of up to GOLDEN images, the classes taking turns."""
+    if labels is None:
+        return np.arange(min(GOLDEN, count))
+    rank = np.zeros(count, int)  # how many of its class come before an image
+    for label in np.unique(labels):
+        members = np.flatnonzero(labels == label)
+        rank[members] = np.arange(len(members))
+    return np.sort(np.lexsort((labels, rank))[:GOLDEN])

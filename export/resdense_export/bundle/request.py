@@ -1,0 +1,86 @@
+"""What an export is asked for, as one object from the command line to the end: checked once, here."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from resdense_keras import files
+from resdense_keras.errors import RequestError, unknown
+
+from ..limits import Limits
+from ..schemes import chosen_schemes
+
+INPUT_TYPES = ("float32", "uint8")
+NEED_BYTES = 50e6  # free space below which no run begins
+ROUNDS = 60
+
+
+@dataclass(frozen=True)
+class ExportRequest:
+    """What is made, where, and by which limits it is judged.
+
+    Attributes:
+        out: Folder of the bundle; appears when it is whole.
+        schemes: Names of SCHEMES; None becomes all that can be made.
+        has_data: Whether images are there to calibrate and to judge with.
+        limits: What a file may lose.
+        input_type: Of a file's input tensor, one of INPUT_TYPES; "uint8" for camera frames.
+        budget: Points of top-1 that int8 may lose; the most sensitive layers stay float for it, see making.budget.
+        baseline: Also the stock converter's files.
+        overwrite: Replace a folder that has content.
+        seed: Of the choice of images.
+        rounds, threads: Of the measurement.
+    Raises:
+        RequestError: a value out of range, an unknown scheme, a scheme that needs data.
+    """
+
+    out: Path
+    schemes: tuple[str, ...] | None = None
+    has_data: bool = False
+    limits: Limits = field(default_factory=Limits)
+    input_type: str = "float32"
+    budget: float | None = None
+    baseline: bool = False
+    overwrite: bool = False
+    seed: int = 0
+    rounds: int = ROUNDS
+    threads: int = 1
+
+    def __post_init__(self):
+        object.__setattr__(self, "out", Path(self.out))
+        object.__setattr__(self, "schemes", tuple(chosen_schemes(self.schemes, self.has_data)))
+        if self.input_type not in INPUT_TYPES:
+            raise unknown("input type", self.input_type, INPUT_TYPES)
+        if self.budget is None:
+            return
+        if not 0 <= self.budget <= 100:
+            raise RequestError(
+                f"budget={self.budget} was given; it must be a number of points in [0, 100]", "such as 0.1"
+            )
+        if "int8" not in self.schemes:
+            raise RequestError(
+                f"a budget of {self.budget:g} points was given; it is for int8, which is not among the schemes",
+                "pass --data SPEC, and int8 in --schemes",
+            )
+
+    def check_place(self):
+        """Refuses in a second what the export would refuse after it has loaded TensorFlow, model and data.
+
+        Raises:
+            RequestError: a folder that may not be replaced.
+            WorkError: the folder cannot be written.
+        """
+        files.check_replaceable(self.out, self.overwrite)
+        files.check_writable(self.out, NEED_BYTES)
+
+    def check_net(self, net):
+        """Raises a RequestError where a net with these pixels cannot have the input that was asked for."""
+        if self.input_type == "uint8" and not net.takes_pixels:
+            message = "a uint8 input holds pixels in [0, 255]; whether this model takes such is not known"
+            raise RequestError(message, "say with --preprocessing what its pixels mean")
+
+    @property
+    def steps(self):
+        """Files that are made, each a step of the progress."""
+        from ..making.stock_converter import has_stock
+
+        return len(self.schemes) + sum(has_stock(name) for name in self.schemes if self.baseline)

@@ -1,0 +1,239 @@
+"""The gates that a .tflite file passes before it is called done.
+
+A conversion that went wrong exits 0 and writes a file: each gate stands for a fault that was seen to pass in silence.
+The file is read and run in a child process (tflite/child.py), so a file from elsewhere may be checked too, and what
+kills the child is a finding.
+"""
+
+import contextlib
+import re
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from resdense_keras.errors import RequestError
+
+from ..limits import WEAK_BELOW, Limits
+from ..schemes import SCHEMES
+from ..sources import generated_images
+from ..tflite import flatbuffer
+from ..tflite.child import Child, Fault
+from .intervals import drop_interval, wilson
+from .reference import predictions, span
+from .structure import gate, input_range, structure
+
+GATES = (
+    "opens",
+    "operators",
+    "shapes",
+    "scales",
+    "padding",
+    "int8",
+    "input_range",
+    "finite",
+    "parity",
+    "accuracy",
+    "agreement",
+)
+STATISTICS = {"largest": np.max, "mean": np.mean}  # of a schemes.Parity
+UNKNOWN = "dynamic"  # the scheme whose parity holds for a file whose own is not known
+
+
+@dataclass(frozen=True)
+class Check:
+    """What was found out about one file; None where it was not measured.
+
+    Attributes:
+        images: Images that accuracy and agreement were measured on.
+        accuracy: Share of labels that the file's top-1 meets; `accuracy_interval` is Wilson's 95 %.
+        agreement: Share of images on which file and Keras model have the same top-1.
+        max_difference: Largest difference of one output, a probability as a rule, from Keras'.
+        weak: Fewer than limits.WEAK_BELOW images.
+        gates: {gate: {"passed": bool, "detail": str} or None}, one for each of GATES.
+        operators: {"CONV_2D": 120}.
+        delegated: What XNNPACK takes of it: {"nodes", "partitions", "left"}.
+    """
+
+    gates: dict[str, dict[str, Any] | None]
+    operators: dict[str, int]
+    delegated: dict[str, Any] | None = None
+    images: int | None = None
+    accuracy: float | None = None
+    accuracy_interval: tuple[float, float] | None = None
+    agreement: float | None = None
+    max_difference: float | None = None
+    weak: bool = False
+
+    @property
+    def failures(self):
+        """{gate: why} of those that failed."""
+        return {name: gate["detail"] for name, gate in self.gates.items() if gate and not gate["passed"]}
+
+    @property
+    def passed(self):
+        """Whether no gate failed."""
+        return not self.failures
+
+    def record(self):
+        """The keys of an `exports` entry of report.json."""
+        return asdict(self)
+
+
+def check(
+    file,
+    model=None,
+    images=None,
+    labels=None,
+    *,
+    scheme=None,
+    max_drop=Limits.max_drop,
+    min_agreement=Limits.min_agreement,
+    strict=Limits.strict,
+    real=True,
+    float_layers=(),
+    child=None,
+    progress=None,
+):
+    """Puts a .tflite file through every gate that the arguments allow.
+
+    Args:
+        file: Path of the file, made here or elsewhere.
+        model: The Keras model that it was made from, or that model's probabilities (N, classes) for `images`, computed
+            once for many files with `predictions`. Without it nothing is compared.
+        images: (N, H, W, C) as the file takes them, none of them calibrated on. Without them a `model` is compared on
+            generated images, by parity alone.
+        labels: N integers; with them accuracy and its drop are judged.
+        scheme: Name in SCHEMES; default: read from a name such as `net-int8.tflite`.
+        max_drop, min_agreement, strict: See Limits.
+        real: Whether `images` are somebody's data; on made-up ones agreement means nothing, so parity alone is judged.
+        float_layers: Names of the output tensors of layers that an int8 file keeps in float on purpose.
+        child: A child.Child to use; default: one of its own.
+        progress: Called with (images done, images) now and then.
+    Returns:
+        A Check.
+    Raises:
+        RequestError: images, labels, model and file do not fit each other; no such file.
+    """
+    _check_request(file, model, images, labels)
+    scheme, limits = scheme or scheme_of(file), Limits(max_drop, min_agreement, strict)
+    gates, found = dict.fromkeys(GATES), {"operators": {}}
+    real = real and images is not None
+    with contextlib.nullcontext(child) if child else Child() as child:
+        try:
+            graphs = child.read(file)
+            gates |= structure(graphs, scheme, float_layers)
+            found["operators"] = flatbuffer.count(graphs)
+            opened = child.open(file)
+            gates["finite"] = gate(opened["finite"], "finite outputs for made-up values")
+            found["delegated"] = opened["delegated"]
+            if real:
+                gates["input_range"] = input_range(graphs[0], images)
+            if images is not None or model is not None:
+                used = _images_for(opened["input"], images)
+                outputs = child.run(file, used, progress=progress)
+                expected = predictions(model, used) if hasattr(model, "predict") else model
+                figures, judged = compare(outputs, expected, labels, scheme, limits, real)
+                gates, found = gates | judged, found | figures
+            gates["opens"] = gate(True, "LiteRT opens it and runs it")
+        except Fault as fault:
+            gates["opens"] = gate(False, str(fault))
+    return Check(gates=gates, **found)
+
+
+def scheme_of(file):
+    """`int8` of net-int8.tflite and net-int8-stock.tflite, None of any other name."""
+    found = re.search(rf"-({'|'.join(SCHEMES)})(-stock)?\.tflite$", Path(file).name)
+    return found and found[1]
+
+
+def compare(outputs, expected, labels, scheme, limits=None, real=True):
+    """Figures and gates of a file's outputs: ({"accuracy": ...}, {"accuracy": {"passed", "detail"}}).
+
+    Args:
+        outputs: (N, classes) of the file.
+        expected: (N, classes) of the Keras model, or None.
+        labels: N integers, or None.
+        scheme: Name in SCHEMES, or None where it is unknown.
+        limits: Limits.
+        real: See `check`.
+    """
+    limits = limits or Limits()
+    gates = {"finite": gate(np.isfinite(outputs).all(), f"finite outputs for {len(outputs)} images")}
+    figures = {"images": len(outputs), "weak": len(outputs) < WEAK_BELOW} if real else {}
+    top = outputs.argmax(axis=1)
+    if labels is not None:
+        right = top == labels
+        figures |= {"accuracy": float(right.mean()), "accuracy_interval": wilson(int(right.sum()), len(right))}
+    if expected is None:
+        return figures, gates
+    if expected.shape != outputs.shape:
+        detail = f"the file gives {outputs.shape[1]} numbers an image, the model {expected.shape[1]}"
+        return figures, gates | {"parity": gate(False, detail)}
+    differences = np.abs(outputs - expected).max(axis=1)
+    if np.isfinite(differences).all():
+        figures["max_difference"] = float(differences.max())
+    row = SCHEMES.get(scheme, SCHEMES[UNKNOWN])
+    if real or row.parity.made_up:
+        gates["parity"] = _parity(differences, row.parity, span(expected))
+    expected_top = expected.argmax(axis=1)
+    if real:
+        figures["agreement"] = float((top == expected_top).mean())
+        if not row.training:  # else the weights are others: where the net erred the file need not err with it
+            gates["agreement"] = _agreement(int((top == expected_top).sum()), len(top), limits)
+    if labels is not None:
+        gates["accuracy"] = _accuracy(right, expected_top == labels, limits)
+    return figures, gates
+
+
+def _parity(differences, parity, width):
+    value = float(STATISTICS[parity.statistic](differences))
+    limit = parity.limit * width  # infinite where Keras' outputs are: then nothing is below it
+    return gate(value < limit, f"{parity.statistic} difference from Keras {value:.2g}, {limit:.3g} allowed")
+
+
+def _agreement(same, images, limits):
+    low, high = wilson(same, images)
+    share = same / images
+    detail = f"{share:.4f} (95 %: {low:.4f} to {high:.4f}), {limits.min_agreement:g} needed{_size(images)}"
+    return gate((share if limits.strict else high) >= limits.min_agreement, detail)
+
+
+def _accuracy(right, expected_right, limits):
+    """Top-1 against the Keras model's on the same images, in points."""
+    lost, won, images = int((expected_right & ~right).sum()), int((right & ~expected_right).sum()), len(right)
+    drop, low, high = (100 * share for share in ((lost - won) / images, *drop_interval(lost, won, images)))
+    detail = (
+        f"top-1 {expected_right.mean():.4f} -> {right.mean():.4f}, {drop:.2f} points lost "
+        f"(95 %: {low:.2f} to {high:.2f}), {limits.max_drop:g} allowed{_size(images)}"
+    )
+    return gate((drop if limits.strict else low) <= limits.max_drop + 1e-9, detail)
+
+
+def _size(images):
+    return f"; {images} images" + (" (weak)" if images < WEAK_BELOW else "")
+
+
+def _check_request(file, model, images, labels):
+    if not Path(file).is_file():
+        raise RequestError(f"there is no file {str(file)!r}")
+    if images is not None and len(images) == 0:
+        raise RequestError("no images were given to check with")
+    given = {"labels": labels, "predictions": None if hasattr(model, "predict") else model}
+    for name, values in given.items():
+        if values is not None and (images is None or len(values) != len(images)):
+            raise RequestError(f"{len(values)} {name} were given for {0 if images is None else len(images)} images")
+
+
+def _images_for(shape, images):
+    """`images`, or generated ones, for a file whose input is (1, H, W, C)."""
+    if len(shape) != 4 or shape[0] != 1:
+        raise RequestError(f"the file takes {shape}, not one image (1, height, width, channels)")
+    if images is None:
+        return generated_images(shape[1:])
+    if list(images.shape[1:]) != shape[1:]:
+        raise RequestError(
+            f"the file takes images of {shape[1:]}, the data have {list(images.shape[1:])}", "pass --image-size"
+        )
+    return images

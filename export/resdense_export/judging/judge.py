@@ -1,0 +1,59 @@
+"""A judge of one model's files: the same images, expected outputs, limits and child process for all of them."""
+
+from dataclasses import asdict, replace
+from functools import cached_property
+
+from ..sources import are_probabilities
+from .check import check
+from .intervals import wilson
+from .reference import predictions
+
+
+class Judge:
+    """Puts the files of one model through the gates.
+
+    Args:
+        model: The Keras model; it answers the images once.
+        images: (N, H, W, C) as the files take them, none of them calibrated on.
+        labels: N integers, or None for images that nobody labelled: parity alone is judged then.
+        limits: A Limits.
+        child: A child.Child.
+    """
+
+    def __init__(self, model, images, labels, limits, child):
+        self.images, self.labels, self.limits, self.child = images, labels, limits, child
+        self.expected = predictions(model, images)
+
+    def __call__(self, path, scheme, *, float_layers=(), max_drop=None):
+        """The Check of one file; `max_drop` where it may lose less than the limits say."""
+        limits = self.limits if max_drop is None else replace(self.limits, max_drop=min(max_drop, self.limits.max_drop))
+        return check(
+            path,
+            self.expected,
+            self.images,
+            self.labels,
+            scheme=scheme,
+            **asdict(limits),
+            real=self.labels is not None,
+            float_layers=float_layers,
+            child=self.child,
+        )
+
+    @cached_property
+    def are_probabilities(self):
+        """Whether the model's outputs are probabilities."""
+        return are_probabilities(self.expected)
+
+    @cached_property
+    def accuracy(self):
+        """The model's own top-1 on the images, a fraction; None without labels."""
+        return None if self.labels is None else float((self.expected.argmax(axis=1) == self.labels).mean())
+
+    def guesses(self, classes):
+        """What to say of a model that cannot be told from a guess among so many classes; None of a better one."""
+        if self.labels is None:
+            return None
+        right = int((self.expected.argmax(axis=1) == self.labels).sum())
+        if wilson(right, len(self.labels))[0] > 1 / classes:
+            return None
+        return f"{right} of {len(self.labels)} test images right, as many as guessing may get: its gates mean little"

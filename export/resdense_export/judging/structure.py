@@ -1,0 +1,104 @@
+"""The gates that need no answer of the file: what its operators, shapes, scales and types say."""
+
+from ..schemes import SCHEMES
+from ..tflite import flatbuffer
+
+MAX_SCALE = 1e3  # of a quantized tensor; an infinity in the graph makes it 1e36
+RANGE_FACTOR = 4  # between the input range that a file was calibrated to and the images'; x255 and /255 lie far outside
+
+# In a file called int8 these compute in int8, or the quantizer has skipped them, which it does in silence.
+INT8_OPERATORS = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "ADD", "CONCATENATION")
+
+LEVELS = {"INT8": (-128, 127), "UINT8": (0, 255)}
+
+
+def structure(graphs, scheme=None, float_layers=()):
+    """The gates that need no image: {gate: {"passed", "detail"}}."""
+    gates = {
+        "operators": _only_builtin(graphs),
+        "shapes": _static(graphs),
+        "scales": _sane_scales(graphs),
+        "padding": _no_infinite_padding(graphs),
+    }
+    if scheme in SCHEMES and SCHEMES[scheme].computes_in == "int8":
+        gates["int8"] = _computes_in_int8(graphs, float_layers)
+    return gates
+
+
+def _only_builtin(graphs):
+    """Custom operators, TensorFlow's own (Flex) among them, are in no phone's runtime."""
+    foreign = sorted(name for name in flatbuffer.count(graphs) if name.startswith("CUSTOM:"))
+    names = ", ".join(name.removeprefix("CUSTOM:") for name in foreign)
+    return gate(not foreign, f"not builtin: {names}" if foreign else "builtin operators only")
+
+
+def _static(graphs):
+    """Delegates, browsers and NPUs plan memory once: an open size sends them back to the slow path, or fails."""
+    tensors = [tensor for graph in graphs for tensor in graph.tensors]
+    open_ones = [tensor for tensor in tensors if min((*tensor.shape, *tensor.signature), default=1) <= 0]
+    detail = f"{open_ones[0].name!r} has shape {open_ones[0].signature}" if open_ones else "every size is fixed"
+    return gate(not open_ones, detail)
+
+
+def _sane_scales(graphs):
+    """A scale that is not finite, not above 0 or huge holds no information: an infinity went through calibration."""
+    tensors = [tensor for graph in graphs for tensor in graph.tensors if tensor.scales]
+    wrong = [tensor for tensor in tensors if not all(0 < scale < MAX_SCALE for scale in tensor.scales)]
+    detail = f"{wrong[0].name!r} has scale {wrong[0].scales[-1]:g}" if wrong else f"{len(tensors)} tensors have scales"
+    return gate(not wrong, detail)
+
+
+def _no_infinite_padding(graphs):
+    """-inf before max pooling is harmless in float; in int8 it takes the whole range, and nothing else is left."""
+    hit = []
+    for graph in graphs:
+        padded = {number for operator in graph.operators if operator.name == "PADV2" for number in operator.outputs}
+        pooled = {
+            number for operator in graph.operators if operator.name == "MAX_POOL_2D" for number in operator.inputs
+        }
+        hit += [graph.tensors[number].name for number in padded & pooled if graph.tensors[number].scales]
+    return gate(not hit, f"PADV2 feeds max pooling: {hit[0]!r}" if hit else "no PADV2 feeds max pooling in int8")
+
+
+def _computes_in_int8(graphs, float_layers):
+    total, floating, meant = 0, [], {name[: flatbuffer.NAME] for name in float_layers}
+    for graph in graphs:
+        for operator in graph.operators:
+            if operator.name in INT8_OPERATORS and not meant & {graph.tensors[i].name for i in operator.outputs}:
+                total += 1
+                if any(tensor.type != "INT8" for tensor in _activations(graph, operator)):
+                    floating.append(operator.name)
+    detail = f"{len(floating)} of {total} stayed float, such as {floating[0]}" if floating else f"all {total} operators"
+    detail += f"; {len(meant)} more are float on purpose" if meant else ""
+    return gate(total and not floating, detail if total else "no operator that int8 serves")
+
+
+def _activations(graph, operator):
+    """The tensors that an operator reads and writes, without weights and biases."""
+    numbers = [*operator.inputs, *operator.outputs]
+    return [graph.tensors[number] for number in numbers if not graph.tensors[number].constant]
+
+
+def input_range(graph, images):
+    """Gate: the range that the input was calibrated to is that of `images`, within a factor; None in a float file."""
+    tensor = _quantized_input(graph)
+    if tensor is None:
+        return None
+    low, high = (tensor.scales[0] * (level - tensor.zero_point) for level in LEVELS[tensor.type])
+    span = float(images.max()) - float(images.min())
+    detail = f"calibrated to {low:.4g} .. {high:.4g}, the images span {images.min():.4g} .. {images.max():.4g}"
+    return gate(span / RANGE_FACTOR <= high - low <= span * RANGE_FACTOR, detail)
+
+
+def _quantized_input(graph):
+    """The input, or what a QUANTIZE makes of it or of its CAST; None where the file computes in float."""
+    numbers = list(graph.inputs[:1])
+    for operator in graph.operators:
+        if operator.name in ("QUANTIZE", "CAST") and operator.inputs[0] in numbers:
+            numbers += operator.outputs
+    tensors = [graph.tensors[number] for number in numbers]
+    return next((tensor for tensor in tensors if tensor.scales and tensor.type in LEVELS), None)
+
+
+def gate(passed, detail):
+    return {"passed": bool(passed), "detail": detail}

@@ -1,0 +1,29 @@
+"""What a file may lose, and when a figure says little: each limit once, for gates, report, card and page."""
+
+from dataclasses import dataclass
+
+from resdense_keras.errors import RequestError
+
+WEAK_BELOW = 500  # images; with fewer, a point of accuracy is within the noise
+DRIFT = 1.2  # of the speed between the first and the last rounds of a measurement, from which the report warns
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a file may lose against its Keras model.
+
+    Attributes:
+        max_drop: Points (hundredths) of top-1.
+        min_agreement: Share of images on which both must have the same top-1.
+        strict: Judge the measured figures themselves. Otherwise a file fails only where the 95 % interval lies wholly
+            beyond the limit, so that a small test set does not fail a good file by chance.
+    """
+
+    max_drop: float = 1.0
+    min_agreement: float = 0.98
+    strict: bool = False
+
+    def __post_init__(self):
+        for name, most in (("max_drop", 100), ("min_agreement", 1)):
+            if not 0 <= getattr(self, name) <= most:  # a NaN neither
+                raise RequestError(f"{name}={getattr(self, name)} was given; it must be a number in [0, {most}]")

@@ -1,0 +1,127 @@
+"""The side that knows Keras 3: hands nodes and images to the worker, and takes arrays back."""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import numpy as np
+
+from resdense_keras.errors import RequestError, WorkError, unknown
+from resdense_keras.training.augmentation import UNMIRRORED
+
+from ...nets.layers import KINDS
+from .methods import METHODS
+
+# What tf_keras and the optimization toolkit have; all that rewriting leaves of a ResNet or DenseNet.
+KNOWN = ("Input", "Output", *(name for name, kind in KINDS.items() if kind.aware))
+
+
+def train_aware(nodes, method, dataset, *, seed=0, tell=None, **changes):
+    """The nodes of a rewritten classifier with weights that are trained on by `method`.
+
+    Args:
+        nodes: As rewriting.apply returns them: one image input, one vector of probabilities or logits, no batch norm.
+        method: A name in METHODS.
+        dataset: data.Dataset; train is trained on, validation picks the best weights, test is not read.
+        seed: Of the order and the augmentation.
+        tell: Function of one line about the progress, or None.
+        changes: Fields of the Method to change.
+    Returns:
+        Nodes equal to `nodes` but for their kernels and biases.
+    Raises:
+        RequestError: an unknown method, or an operation that tf_keras does not have; it is named.
+        WorkError: the training failed, with the reason.
+    """
+    if method not in METHODS:
+        raise unknown("method of aware training", method, METHODS)
+    check_known(nodes)
+    with tempfile.TemporaryDirectory() as folder:
+        folder = Path(folder)
+        write_nodes(folder, nodes)
+        job = {
+            "method": asdict(replace(METHODS[method], **changes)),
+            "seed": seed,
+            "mirror": dataset.spec not in UNMIRRORED,
+        }
+        job["splits"] = {name: _write_split(folder, name, getattr(dataset, name)) for name in ("train", "validation")}
+        (folder / "job.json").write_text(json.dumps(job))
+        _run(folder, tell or (lambda line: None))
+        trained = np.load(folder / "trained.npz")
+        return tuple(
+            replace(node, weights={key: trained[f"{node.name}/{key}"] for key in node.weights})
+            if f"{node.name}/kernel" in trained.files
+            else node
+            for node in nodes
+        )
+
+
+def check_known(nodes):
+    """Raises a RequestError for the first of the nodes that tf_keras does not have."""
+    for node in nodes:
+        if node.kind not in KNOWN:
+            kind = type(node.attributes["operation"]).__name__ if node.kind == "Carried" else node.kind
+            raise RequestError(
+                f"layer {node.name!r} is {kind}: schemes that train on know {', '.join(KNOWN)}",
+                "leave qat and pruned out",
+            )
+
+
+def write_nodes(folder, nodes):
+    """Nodes as JSON and one .npz, for the worker."""
+    rows = [
+        {
+            "name": node.name,
+            "kind": node.kind,
+            "inputs": node.inputs,
+            "shape": node.shape,
+            "attributes": dict(node.attributes),
+        }
+        for node in nodes
+    ]
+    (folder / "nodes.json").write_text(json.dumps(rows))
+    np.savez(
+        folder / "weights.npz",
+        **{f"{node.name}/{key}": np.asarray(value) for node in nodes for key, value in node.weights.items()},
+    )
+
+
+def _write_split(folder, name, split):
+    """What the worker needs to make a data.Split again: arrays as .npy, the rest as JSON."""
+    np.save(folder / f"{name}-labels.npy", split.labels)
+    np.save(folder / f"{name}-indices.npy", split.indices)
+    if split.images is not None:
+        np.save(folder / f"{name}-images.npy", split.images)
+    return {"image_shape": split.image_shape, "paths": None if split.paths is None else [str(p) for p in split.paths]}
+
+
+def _run(folder, tell):
+    """Runs the worker to its end: what it prints is told, its last words on stderr are the reason of a failure."""
+    environment = os.environ | {
+        "TF_USE_LEGACY_KERAS": "1",
+        "KERAS_BACKEND": "tensorflow",
+        "TF_CPP_MIN_LOG_LEVEL": "3",
+        "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
+    }
+    with (folder / "stderr").open("w+b") as complaints:
+        child = subprocess.Popen(
+            [sys.executable, "-m", "resdense_export.making.aware.worker", str(folder)],
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=complaints,
+            text=True,
+        )
+        try:
+            for line in child.stdout:
+                tell(line.rstrip())
+        finally:
+            child.kill() if sys.exc_info()[0] else child.wait()
+            child.wait()
+        if child.returncode:
+            complaints.seek(0)
+            last = complaints.read().decode(errors="replace").strip().splitlines()[-1:] or [f"exit {child.returncode}"]
+            raise WorkError(f"aware training failed: {last[0][:300]}", "leave this scheme out")

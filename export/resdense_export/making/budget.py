@@ -1,0 +1,119 @@
+"""`--budget`: which layers an int8 file keeps in float so that it loses no more than so many points.
+
+Layers are ranked by what the file gains when one alone stays float; then as few as needed stay float, the most
+sensitive first. Both are measured on images that neither calibrate nor judge; the test images tell whether the points
+are kept, and each time that they are not, twice as many layers stay float.
+"""
+
+import functools
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ..tflite import flatbuffer
+from .quantization import calibrate, quantize
+
+IMAGES = 2000  # at most, that decide how many layers stay float
+RANKED = 64  # of them, that the layers are ranked with: a mean of probabilities is less noisy than a count
+
+LAYERS = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
+
+
+@dataclass(frozen=True)
+class Choice:
+    """An int8 file and the layers that it keeps in float, by the names of their outputs, the most sensitive first.
+
+    `changed` is the share of the held-out images whose top-1 is another than the float file's: points lost on them can
+    never be more.
+    """
+
+    content: bytes
+    float_layers: tuple[str, ...]
+    changed: float
+
+
+def choices(floating, calibration, held_out, points, child, tell=lambda text: None):
+    """int8 files with more and more float layers, the most sensitive first.
+
+    The first has the fewest float layers with which the top-1 changes on at most `points` of 100 held-out images; a net
+    knows the images it was trained on, so the test images may ask for more: each next one has twice as many.
+
+    Args:
+        floating: Bytes of the float file.
+        calibration: (N, H, W, C) images for the ranges.
+        held_out: Other images, from 1 to IMAGES.
+        points: Hundredths of the images.
+        child: A child.Child to run files in.
+        tell: Called with what is being done.
+    Yields:
+        Choices, up to the one that keeps all layers in float.
+    """
+    search = _Search(floating, calibration, held_out, child, tell)
+    first = search.fewest(points)
+    yield first
+    kept = len(first.float_layers)
+    while kept < len(search.names):
+        kept = min(max(1, 2 * kept), len(search.names))
+        yield search.choose(kept)
+
+
+def layers(floating):
+    """Names of the output tensors of all layers that have weights, in the order of the float file."""
+    model = flatbuffer.unpack(floating)  # whole names, where `read` cuts those of files from elsewhere
+    graph = model.subgraphs[0]
+    kinds = [flatbuffer.OPERATORS[code.builtinCode] for code in model.operatorCodes]
+    return [
+        graph.tensors[layer.outputs[0]].name.decode() for layer in graph.operators if kinds[layer.opcodeIndex] in LAYERS
+    ]
+
+
+class _Search:
+    """One float file, calibrated once, and the answers that its int8 files are compared with."""
+
+    def __init__(self, floating, calibration, held_out, child, tell):
+        self.floating, self.held_out, self.child, self.tell = floating, held_out, child, tell
+        self.names = layers(floating)
+        self.ranges = calibrate(floating, calibration)
+        self.expected = self._run(floating, held_out)
+
+    def fewest(self, points):
+        """The Choice with the fewest float layers that changes at most `points` of 100 answers; else all in float."""
+        best, few, many = self.choose(0), 0, 1  # `few` is known to be too few
+        if 100 * best.changed <= points:
+            return best
+        while 100 * (best := self.choose(many)).changed > points and many < len(self.names):
+            few, many = many, min(2 * many, len(self.names))
+        while many - few > 1:
+            middle = (few + many) // 2
+            tried = self.choose(middle)
+            if 100 * tried.changed <= points:
+                best, many = tried, middle
+            else:
+                few = middle
+        return best
+
+    def choose(self, count):
+        """The Choice with `count` float layers."""
+        kept = self.ranked[:count] if count else []
+        self.tell(f"{count} of {len(self.names)} layers in float")
+        content = quantize(self.floating, "int8", ranges=self.ranges, float_layers=kept)
+        changed = self._run(content, self.held_out).argmax(axis=1) != self.expected.argmax(axis=1)
+        return Choice(content, tuple(kept), float(changed.mean()))
+
+    @functools.cached_property
+    def ranked(self):
+        """Layers by what they gain the file when they alone stay float, most first."""
+        errors = []
+        for number, name in enumerate(self.names, start=1):
+            self.tell(f"sensitivity of layer {number} of {len(self.names)}")
+            content = quantize(self.floating, "int8", ranges=self.ranges, float_layers=[name])
+            errors.append(np.abs(self._run(content, self.held_out[:RANKED]) - self.expected[:RANKED]).mean())
+        return [self.names[number] for number in np.argsort(errors, kind="stable")]
+
+    def _run(self, content, images):
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "net.tflite"
+            path.write_bytes(content)
+            return self.child.run(path, images)

@@ -1,0 +1,176 @@
+"""A float .tflite file -> one in a smaller number type, with ai-edge-quantizer.
+
+Quantizing the file takes seconds where converting the model again takes tens of seconds a scheme: convert once,
+quantize many.
+"""
+
+import contextlib
+import copy
+import io
+import re
+import warnings
+
+import numpy as np
+
+from resdense_keras.errors import RequestError, WorkError, unknown
+
+from ..native_stderr import native_stderr
+from ..schemes import SCHEMES, rule
+from ..tflite import flatbuffer
+from ..tflite.signature import INPUT, SIGNATURE
+
+MIN_CALIBRATION = 100  # one image costs four points of accuracy, a hundred none
+
+
+def quantize(float_tflite, scheme, calibration=None, *, ranges=None, float_layers=()):
+    """The .tflite file of `scheme`, made from the float one.
+
+    Args:
+        float_tflite: Bytes that `convert` returned.
+        scheme: A name in `SCHEMES`.
+        calibration: For int8: (N, H, W, C) training images as the file takes them, 100 or more; their activations set
+            the ranges.
+        ranges: Instead of `calibration`: what `calibrate` gave, for many files from the same images.
+        float_layers: Layers that stay float all the same, by the names of their output tensors in `float_tflite`.
+    Returns:
+        The file's bytes; the same arguments give the same bytes.
+    Raises:
+        RequestError: an unknown scheme, int8 without images, images that cannot calibrate it.
+        WorkError: the quantizer cannot serve the file.
+    """
+    if scheme not in SCHEMES:
+        raise unknown("scheme", scheme, SCHEMES)
+    row = SCHEMES[scheme]
+    if not row.recipe:
+        return bytes(float_tflite)
+    if row.calibrated and ranges is None:
+        if calibration is None:
+            raise RequestError(f"{scheme} needs images to learn the ranges of its activations", "pass --data SPEC")
+        ranges = calibrate(float_tflite, calibration, scheme)
+    recipe = [*row.recipe, *(_left_float(name) for name in float_layers)]
+    with _explained(scheme):
+        tool = _tool(float_tflite, recipe)
+        made = bytes(tool.quantize(copy.deepcopy(ranges), enable_progress_report=False).quantized_model)
+    return flatbuffer.pack(flatbuffer.unpack(made))  # smaller: equal tables are written once
+
+
+def calibrate(float_tflite, images, scheme="int8"):
+    """The ranges of a float file's activations over (N, H, W, C) images, as `quantize` takes them.
+
+    Raises:
+        RequestError: images that cannot calibrate it.
+        WorkError: the quantizer cannot serve the file.
+    """
+    images = np.asarray(images)
+    check_calibration(images, input_shape(float_tflite))
+    with _explained(scheme):
+        ranges = _calibrate(float_tflite, SCHEMES[scheme].recipe, images)
+    return share_ranges(ranges, flatbuffer.read(float_tflite)[0])
+
+
+def share_ranges(ranges, graph):
+    """`ranges` with one range for all tensors that concatenations and maxima tie together, such as a dense block's.
+
+    Both operators copy numbers: where what goes in has another range than what comes out, the quantizer puts a
+    requantization of the whole tensor between them. The range is the union, so nothing is cut off.
+    """
+    keys = {name[: flatbuffer.NAME]: name for name in ranges}
+    names = [keys.get(tensor.name) for tensor in graph.tensors]
+    group = list(range(len(names)))  # each tensor's group, by the number of one of its members
+
+    def root(number):
+        while group[number] != number:
+            number = group[number]
+        return number
+
+    for operator in graph.operators:
+        if operator.name in ("CONCATENATION", "MAXIMUM"):
+            for number in (*operator.inputs, *operator.outputs):
+                if not graph.tensors[number].constant:
+                    group[root(number)] = root(operator.outputs[0])
+    members = {}
+    for number, name in enumerate(names):
+        if name is not None and ranges[name]:
+            members.setdefault(root(number), []).append(name)
+    shared = dict(ranges)
+    for together in members.values():
+        union = {
+            "min": np.min([ranges[name]["min"] for name in together], axis=0),
+            "max": np.max([ranges[name]["max"] for name in together], axis=0),
+        }
+        for name in together if len(together) > 1 else ():
+            shared[name] = {**ranges[name], **union}
+    return shared
+
+
+def _left_float(name):
+    """The rule for the one layer whose output tensor has this name; the quantizer puts a semicolon behind it."""
+    return {**rule("*", "no_quantize"), "regex": f"^{re.escape(name)};$"}
+
+
+def input_shape(tflite):
+    """(H, W, C) of the images that a file of ours takes."""
+    graph = flatbuffer.read(tflite)[0]
+    return graph.tensors[graph.inputs[0]].shape[1:]
+
+
+def check_calibration(images, shape):
+    """Raises a RequestError for images from which no range can be learned; wrong ones that pass show in the gates."""
+    if images.shape[1:] != shape:  # the quantizer would resize the file's input without a word
+        raise RequestError(
+            f"calibration images have shape {images.shape}; (images, {', '.join(map(str, shape))}) is needed"
+        )
+    if len(images) < MIN_CALIBRATION:
+        raise RequestError(
+            f"{len(images)} calibration images were given; {MIN_CALIBRATION} or more are needed",
+            "take more training images",
+        )
+    if not np.isfinite(images).all():
+        raise RequestError("a calibration image holds NaN or infinity", "look at the data")
+    if images.min() == images.max():
+        raise RequestError(f"every calibration pixel is {images.flat[0]}", "look at the data")
+    if (images == images[0]).all():
+        raise RequestError("all calibration images are the same image", "take different training images")
+
+
+def _tool(float_tflite, recipe):
+    from ai_edge_quantizer import quantizer
+
+    return quantizer.Quantizer(float_tflite, list(recipe))
+
+
+def _calibrate(float_tflite, recipe, images):
+    """{tensor name: its range}, each one's smallest and largest value over all `images`.
+
+    The tool's default is a moving average, which forgets all but the last images and cuts off what they lack
+    (benchmarks/calibrations.py). LiteRT's own profiler collects the values, in a seventh of the time that copying every
+    tensor out to Python takes. One thread, so that the file is the same on every machine of a kind.
+    """
+    from ai_edge_quantizer import calibrator, recipe_manager
+    from ai_edge_quantizer.utils import qsv_utils
+
+    manager = recipe_manager.RecipeManager()
+    manager.load_quantization_recipe(list(recipe))
+    profiler = calibrator.CalibrationMode.CALIBRATION_PROFILER_BASED
+    tool = calibrator.Calibrator(float_tflite, 1, profiler, qsv_utils.min_max_update)
+    tool.calibrate({SIGNATURE: [{INPUT: image[np.newaxis].astype(np.float32)} for image in images]}, manager)
+    return tool.get_model_qsvs()
+
+
+@contextlib.contextmanager
+def _explained(scheme):
+    """Silence, and the quantizer's errors as one that says which scheme it could not make."""
+    try:
+        with _silence():
+            yield
+    except (ValueError, RuntimeError) as error:
+        raise WorkError(f"ai-edge-quantizer could not make {scheme}: {error}", "leave this scheme out") from error
+
+
+@contextlib.contextmanager
+def _silence():
+    """Nothing on stdout or stderr: the tool prints progress bars and LiteRT logs from C++."""
+    with native_stderr(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+            yield

@@ -1,0 +1,37 @@
+"""What TensorFlow's converter makes of a model by itself: the twin that ours is compared with."""
+
+import contextlib
+import io
+
+import numpy as np
+
+from ..native_stderr import native_stderr
+from ..schemes import SCHEMES
+
+
+def stock(model, scheme, calibration=None):
+    """The .tflite bytes of `TFLiteConverter.from_keras_model` with default settings for `scheme`.
+
+    Float ends, the default resolver, one whole conversion a scheme, as its documentation shows
+    (ai.google.dev/edge/litert, post-training quantization). The settings are the row's in `SCHEMES`: "optimize",
+    "types" (names of TensorFlow's), "calibrated", "operators" (a name in `tf.lite.OpsSet`).
+    """
+    import tensorflow as tf
+
+    settings = SCHEMES[scheme].stock
+    with native_stderr(), contextlib.redirect_stdout(io.StringIO()):  # it prints every variable that it saves
+        converter = tf.lite.TFLiteConverter.from_keras_model(model)
+        if settings.get("optimize"):
+            converter.optimizations = [tf.lite.Optimize.DEFAULT]
+        if "types" in settings:
+            converter.target_spec.supported_types = [getattr(tf, name) for name in settings["types"]]
+        if settings.get("calibrated"):
+            converter.representative_dataset = lambda: ([image[np.newaxis].astype("float32")] for image in calibration)
+        if "operators" in settings:
+            converter.target_spec.supported_ops = [getattr(tf.lite.OpsSet, settings["operators"])]
+        return converter.convert()
+
+
+def has_stock(scheme):
+    """Whether TensorFlow's converter can make this scheme."""
+    return SCHEMES[scheme].stock is not None

@@ -1,0 +1,1 @@
+"""A Keras model as nodes and back, and the exact rewrites between."""

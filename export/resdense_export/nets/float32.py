@@ -1,0 +1,41 @@
+"""Models that were trained in 16 bits, as the phone computes them."""
+
+import tempfile
+from pathlib import Path
+
+from resdense_keras.errors import RequestError
+
+
+def as_float32(model):
+    """`model`, or a float32 copy of it where a layer computes in another type.
+
+    The copy has the same weights. Batch norms and the head of a net that was trained in 16 bits compute in 32 then,
+    as they will on the phone.
+    """
+    import keras
+
+    if all(layer.compute_dtype == "float32" for layer in _layers(model)):
+        return model
+    quantized = [layer.name for layer in _layers(model) if getattr(layer, "quantization_mode", None)]
+    if quantized:
+        raise RequestError(
+            f"layer {quantized[0]!r} was quantized by Keras", "export the float model; --schemes quantizes"
+        )
+
+    def in_float32(operation):
+        if not isinstance(operation, keras.layers.Layer):
+            return operation  # keras.ops in the graph have no type of their own
+        return type(operation).from_config({**operation.get_config(), "dtype": "float32"})
+
+    copy = keras.models.clone_model(model, clone_function=in_float32, recursive=True)
+    with tempfile.TemporaryDirectory() as folder:  # through a file: some layers derive state while they load
+        model.save_weights(Path(folder) / "all.weights.h5")
+        copy.load_weights(Path(folder) / "all.weights.h5")
+    return copy
+
+
+def _layers(model):
+    """Every layer of `model`, those of nested models included."""
+    for layer in model.layers:
+        yield layer
+        yield from _layers(layer) if hasattr(layer, "layers") else ()

@@ -1,0 +1,343 @@
+"""Every kind of layer that the export knows: how it is read off Keras, how it is built again, and who can train it.
+
+`READERS` has what a Keras layer or operation becomes, by its class; `KINDS` has a row for each kind of node. A layer
+that is in neither is carried through as it is. To add one: a reader, and a row where its kind is new; what it costs is
+resdense_keras.profiles' to know, and a test compares the tables.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of node.
+
+    Attributes:
+        emit: Function (node, module of layers) -> function of the inputs.
+        weights: Names of its arrays in the order of the layer's own; empty where it has none to set.
+        aware: Whether tf_keras and tensorflow-model-optimization have it, so that schemes which train on take it.
+        joins: Whether it takes all its inputs as one list.
+    """
+
+    emit: Callable[[Any, Any], Callable]
+    weights: tuple[str, ...] = ()
+    aware: bool = False
+    joins: bool = False
+
+
+# Reading
+
+
+def known(call):
+    """[(kind, attributes, weights)] of a call that the passes know, else None."""
+    import keras
+
+    operation = call.operation
+    family = keras.layers if isinstance(operation, keras.layers.Layer) else keras.src.ops
+    kind = type(operation)
+    own = getattr(keras.layers, kind.__name__, None) is kind or kind.__module__.startswith(f"{family.__name__}.")
+    reader = READERS.get(kind.__name__) if own else None
+    if reader is None or getattr(operation, "data_format", "channels_last") != "channels_last":
+        return None
+    if getattr(operation, "quantization_mode", None) or getattr(operation, "lora_enabled", False):
+        return None
+    return reader(operation, call)
+
+
+def _arrays(**variables):
+    return {name: np.asarray(variable, np.float64) for name, variable in variables.items() if variable is not None}
+
+
+def _activation(layer):
+    """[("Activation", ...)] of a layer's own activation, [] where it is linear, None where it is the user's code."""
+    import keras
+
+    name = keras.activations.serialize(layer.activation)
+    if not isinstance(name, str):
+        return None
+    return [] if name == "linear" else [("Activation", {"activation": name}, {})]
+
+
+def _with_activation(layer, kind, attributes, weights):
+    activation = _activation(layer)
+    return None if activation is None else [(kind, attributes, weights), *activation]
+
+
+def _convolution(layer, call):
+    if layer.groups != 1 or layer.padding not in ("same", "valid"):
+        return None
+    attributes = {
+        "filters": layer.filters,
+        "kernel_size": tuple(layer.kernel_size),
+        "strides": tuple(layer.strides),
+        "padding": layer.padding,
+        "dilation_rate": tuple(layer.dilation_rate),
+    }
+    return _with_activation(layer, "Conv2D", attributes, _arrays(kernel=layer.kernel, bias=layer.bias))
+
+
+def _depthwise(layer, call):
+    attributes = {
+        "kernel_size": tuple(layer.kernel_size),
+        "strides": tuple(layer.strides),
+        "padding": layer.padding,
+        "dilation_rate": tuple(layer.dilation_rate),
+        "depth_multiplier": layer.depth_multiplier,
+    }
+    return _with_activation(layer, "DepthwiseConv2D", attributes, _arrays(kernel=layer.kernel, bias=layer.bias))
+
+
+def _dense(layer, call):
+    attributes = {"units": layer.units}
+    return _with_activation(layer, "Dense", attributes, _arrays(kernel=layer.kernel, bias=layer.bias))
+
+
+def _batch_norm(layer, call):
+    rank = len(call.outputs[0].shape)
+    axis = layer.axis[0] if isinstance(layer.axis, (list, tuple)) else layer.axis
+    if axis not in (-1, rank - 1) or call.arguments.kwargs.get("training"):
+        return None
+    arrays = _arrays(gamma=layer.gamma, beta=layer.beta, mean=layer.moving_mean, variance=layer.moving_variance)
+    deviation = np.sqrt(arrays["variance"] + layer.epsilon)
+    scale = arrays.get("gamma", 1.0) / deviation
+    shift = arrays.get("beta", 0.0) - arrays["mean"] * scale
+    return _affine(scale, shift, call, {"mean": arrays["mean"], "deviation": deviation})
+
+
+def _rescaling(layer, call):
+    # As the layer rounds them: a list of Python numbers passes through float32.
+    numbers = (layer.backend.cast(value, layer.compute_dtype) for value in (layer.scale, layer.offset))
+    return _affine(*(np.asarray(value, np.float64) for value in numbers), call)
+
+
+def _affine(scale, shift, call, statistics=None):
+    """An Affine node of one scale and shift a channel, or None for other shapes."""
+    channels = call.outputs[0].shape[-1]
+    if channels is None or np.size(scale) not in (1, channels) or np.size(shift) not in (1, channels):
+        return None
+    weights = {"scale": scale, "shift": shift, **(statistics or {})}
+    return [("Affine", {}, {name: np.broadcast_to(np.ravel(value), (channels,)) for name, value in weights.items()})]
+
+
+def _relu(layer, call):
+    if layer.negative_slope or layer.threshold or layer.max_value not in (None, 6):
+        return None
+    return [("Activation", {"activation": "relu6" if layer.max_value else "relu"}, {})]
+
+
+def _relu_operation(operation, call):
+    return [("Activation", {"activation": "relu"}, {})]
+
+
+def _activation_layer(layer, call):
+    activation = _activation(layer)
+    return activation if activation != [] else [("Identity", {}, {})]
+
+
+def _softmax(operation, call):
+    alone = len(call.arguments.args) == 1 and not any(value is not None for value in call.arguments.kwargs.values())
+    last = operation.axis in (-1, len(call.outputs[0].shape) - 1)
+    return [("Activation", {"activation": "softmax"}, {})] if alone and last else None  # beside it stands a mask
+
+
+def _add(operation, call):
+    tensors = call.arguments.keras_tensors
+    same = len(tensors) >= 2 and all(tensor.shape == call.outputs[0].shape for tensor in tensors)
+    return [("Add", {}, {})] if same else None
+
+
+def _concatenate(operation, call):
+    rank = len(call.outputs[0].shape)
+    return [("Concatenate", {}, {})] if operation.axis in (-1, rank - 1) else None
+
+
+def _zero_padding(layer, call):
+    return [("ZeroPadding2D", {"padding": tuple(map(tuple, layer.padding))}, {})]
+
+
+def _pooling(kind):
+    def read_pooling(layer, call):
+        names = ("pool_size", "strides")
+        return [(kind, {name: tuple(getattr(layer, name)) for name in names} | {"padding": layer.padding}, {})]
+
+    return read_pooling
+
+
+def _global_average(layer, call):
+    return [("GlobalAveragePooling2D", {"keepdims": bool(layer.keepdims)}, {})]
+
+
+def _identity(layer, call):
+    return [("Identity", {}, {})]
+
+
+def _slice(operation, call):
+    """x[:, ::s, ::s, :] with the same stride both ways, from the first pixel to the last."""
+    key = (*call.arguments.args, *call.arguments.kwargs.values())[-1]
+    rank = len(call.outputs[0].shape)
+    if rank != 4 or not isinstance(key, tuple) or not all(isinstance(part, slice) for part in key):
+        return None
+    steps = [part.step or 1 for part in (*key, *[slice(None)] * (4 - len(key)))]
+    whole = all(part.start in (None, 0) and part.stop is None for part in key)
+    if not whole or steps[0] != 1 or steps[3] != 1 or min(steps) < 1:
+        return None
+    return [("Slice", {"strides": (steps[1], steps[2])}, {})]
+
+
+def _pad(operation, call):
+    """keras.ops.pad with zeros on the channels, or with zeros or -inf around the image."""
+    widths, value = operation.pad_width, call.arguments.kwargs.get("constant_values")
+    value = call.arguments.args[1] if len(call.arguments.args) > 1 else value
+    rank = len(call.outputs[0].shape)
+    if rank != 4 or operation.mode != "constant" or np.ndim(widths) != 2 or np.shape(widths) != (4, 2):
+        return None
+    value, widths = 0 if value is None else value, tuple(tuple(int(n) for n in pair) for pair in widths)
+    if not np.isscalar(value) or widths[0] != (0, 0):
+        return None
+    if widths[1:3] == ((0, 0), (0, 0)) and value == 0:
+        return [("ChannelPadding", {"padding": widths[3]}, {})]
+    if widths[3] == (0, 0) and value == 0:
+        return [("ZeroPadding2D", {"padding": widths[1:3]}, {})]
+    if widths[3] == (0, 0) and value < np.finfo(np.float16).min:
+        return [("LowestPadding2D", {"padding": widths[1:3], "value": float(value)}, {})]
+    return None
+
+
+READERS = {
+    "Conv2D": _convolution,
+    "DepthwiseConv2D": _depthwise,
+    "Dense": _dense,
+    "BatchNormalization": _batch_norm,
+    "Rescaling": _rescaling,
+    "ReLU": _relu,
+    "Relu": _relu_operation,
+    "Activation": _activation_layer,
+    "Softmax": _softmax,
+    "Add": _add,
+    "Concatenate": _concatenate,
+    "ZeroPadding2D": _zero_padding,
+    "MaxPooling2D": _pooling("MaxPooling2D"),
+    "AveragePooling2D": _pooling("AveragePooling2D"),
+    "GlobalAveragePooling2D": _global_average,
+    "GetItem": _slice,
+    "Pad": _pad,
+    # These do nothing once training is over.
+    **dict.fromkeys(
+        ("Identity", "Dropout", "SpatialDropout2D", "GaussianNoise", "GaussianDropout", "ActivityRegularization"),
+        _identity,
+    ),
+}
+
+
+# Building
+
+
+def _common(node):
+    return {"name": node.name, "dtype": node.dtype}
+
+
+def _weighted(kind):
+    def make(node, layers):
+        return getattr(layers, kind)(use_bias="bias" in node.weights, **node.attributes, **_common(node))
+
+    return make
+
+
+def _settings(kind):
+    def make(node, layers):
+        return getattr(layers, kind)(**node.attributes, **_common(node))
+
+    return make
+
+
+def _as_rescaling(node, layers):
+    scale, shift = (np.array(node.weights[key]) for key in ("scale", "shift"))  # arrays keep all digits, lists do not
+    return layers.Rescaling(scale if (scale != 1).any() else 1.0, offset=shift, **_common(node))
+
+
+def _lowest_padding(node, layers):
+    return _padded(node, (0, 0), *node.attributes["padding"], (0, 0), constant_values=node.attributes["value"])
+
+
+def _mirror_padding(node, layers):
+    return _padded(node, (0, 0), *node.attributes["padding"], (0, 0), mode="symmetric")
+
+
+def _channel_padding(node, layers):
+    return _padded(node, (0, 0), (0, 0), (0, 0), node.attributes["padding"])
+
+
+def _row_padding(node, layers):
+    rows, ends = node.attributes["padding"]
+    return _padded(node, (0, 0), rows, (0, 0), ends)
+
+
+def _padded(node, *widths, **settings):
+    import keras
+
+    return lambda x: _named(node, keras.ops.pad(x, widths, **settings))
+
+
+def _cast(node, layers):
+    import keras
+
+    return lambda x: _named(node, keras.ops.cast(x, _compute_dtype(node)))
+
+
+def _maximum(node, layers):
+    import keras
+
+    bound = node.weights["bound"].astype(_compute_dtype(node))
+    return lambda x: _named(node, keras.ops.maximum(x, bound))
+
+
+def _compute_dtype(node):
+    import keras
+
+    return keras.DTypePolicy(node.dtype).compute_dtype
+
+
+def _strided(node, layers):
+    down, across = node.attributes["strides"]
+    return lambda x: _named(node, x[:, ::down, ::across, :])
+
+
+def _named(node, output):
+    """`output` of an operation that now has the node's name: keras.ops choose their own, which a layer may have."""
+    output._keras_history.operation.name = node.name
+    return output
+
+
+def _reshape(node, layers):
+    return layers.Reshape(node.shape, **_common(node))
+
+
+def _linear(node, layers):
+    return layers.Activation("linear", **_common(node))
+
+
+KINDS = {
+    **{kind: Kind(_weighted(kind), ("kernel", "bias"), aware=True) for kind in ("Conv2D", "DepthwiseConv2D", "Dense")},
+    **{kind: Kind(_settings(kind), aware=True, joins=True) for kind in ("Add", "Concatenate")},
+    **{
+        kind: Kind(_settings(kind), aware=True)
+        for kind in ("Activation", "ZeroPadding2D", "MaxPooling2D", "AveragePooling2D", "GlobalAveragePooling2D")
+    },
+    "Affine": Kind(_as_rescaling, aware=True),
+    "LowestPadding2D": Kind(_lowest_padding),
+    "MirrorPadding2D": Kind(_mirror_padding),
+    "ChannelPadding": Kind(_channel_padding),
+    "RowPadding": Kind(_row_padding),
+    "Reshape": Kind(_reshape),
+    "Cast": Kind(_cast),
+    "Maximum": Kind(_maximum),
+    "Slice": Kind(_strided),
+    "Identity": Kind(_linear),
+}
+WEIGHTED = tuple(name for name, kind in KINDS.items() if kind.weights)
+# What a graph is made of besides layers.
+STRUCTURE = ("Input", "Output", "Carried", "Pick")

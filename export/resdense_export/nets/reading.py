@@ -1,0 +1,171 @@
+"""A Functional Keras model as a list of small immutable nodes, which rewriting/ changes and emitting.py builds again.
+
+Nested models are flattened on the way. A layer that layers.py knows becomes nodes of plain kinds with its numbers in
+`attributes` and `weights`; everything else is carried through as it is, as kind "Carried".
+"""
+
+from resdense_keras.errors import RequestError
+
+from .layers import known
+from .node import Node, Reference, free_name
+
+
+def read(model):
+    """The nodes of a Functional or Sequential model, inputs before what reads them: tuple of Node.
+
+    Raises:
+        RequestError: a model that is not a graph of layers (subclassed, not built).
+    """
+    import keras
+
+    reader = _Reader()
+    functional = _functional(model)
+    if functional is None:
+        raise RequestError(
+            f"model {getattr(model, 'name', model)!r} is not a built Functional or Sequential model",
+            "build it from keras.Input and layers: a subclassed model hides its graph in code",
+        )
+    for tensor in functional.inputs:
+        name = reader.unique(tensor._keras_history.operation.name)
+        reader.add(tensor, Node(name, "Input", (), _shape(tensor), tensor.dtype))
+        if not keras.backend.is_float_dtype(tensor.dtype):
+            reader.integers.add(name)
+    reader.walk(functional)
+    for tensor in functional.outputs:
+        source = reader.names[id(tensor)]
+        reader.nodes.append(Node(reader.unique(f"{source}_output"), "Output", (source,), _shape(tensor), tensor.dtype))
+    return tuple(reader.nodes)
+
+
+def _functional(model):
+    """The graph inside a Functional or Sequential model; None for anything else."""
+    import keras
+
+    if isinstance(model, keras.Sequential):
+        return model._functional if model.built else None
+    # A subclass of Functional with a call of its own does something else than its graph.
+    plain = isinstance(model, keras.Model) and hasattr(model, "_nodes_by_depth")
+    return model if plain and type(model).call is type(_plain_functional()).call else None
+
+
+def _plain_functional():
+    import keras
+
+    inputs = keras.Input((1,))
+    return keras.Model(inputs, inputs)
+
+
+def _shape(tensor):
+    return tuple(tensor.shape[1:])
+
+
+class _Reader:
+    """Collects nodes.
+
+    `names` has the node that makes each Keras tensor, by the tensor's id. `integers` are the nodes that may give
+    integers; Keras is no help there: it calls the output of every layer float.
+    """
+
+    def __init__(self):
+        self.nodes, self.names, self.taken, self.integers = [], {}, set(), set()
+
+    def unique(self, name):
+        """A name for a node, as `free_name` where a nested model has it too."""
+        self.taken.add(chosen := free_name(name, self.taken))
+        return chosen
+
+    def add(self, tensor, node):
+        self.nodes.append(node)
+        self.names[id(tensor)] = node.name
+
+    def walk(self, functional):
+        """Adds all operations of a graph whose inputs are in `names`."""
+        depths = functional._nodes_by_depth
+        for depth in sorted(depths, reverse=True):
+            for node in depths[depth]:
+                if not node.is_input:
+                    self.call(node)
+
+    def call(self, call):
+        """Adds one call of an operation: a layer, a keras.ops function, or a nested model."""
+        inner = _functional(call.operation)
+        if inner is not None:
+            self.nested(inner, call)
+            return
+        tensors = call.arguments.keras_tensors
+        inputs = tuple(self.names[id(tensor)] for tensor in tensors)
+        name = self.unique(call.operation.name)
+        parts = known(call) if len(call.outputs) == 1 else None
+        if parts is not None:
+            policy = _policy(call)
+            pairs = zip(inputs, tensors, strict=True)
+            inputs = tuple(self.floating(source, tensor, policy) for source, tensor in pairs)
+            self.chain(call.outputs[0], name, inputs, policy, parts)
+            return
+        if self.integers.intersection(inputs):
+            self.integers.add(name)
+        carried = Node(name, "Carried", inputs, _shape(call.outputs[0]), attributes=_carried(call))
+        if len(call.outputs) == 1:
+            self.add(call.outputs[0], carried)
+            return
+        self.nodes.append(carried)
+        for index, tensor in enumerate(call.outputs):
+            pick = self.unique(f"{name}_output{index}")
+            self.add(tensor, Node(pick, "Pick", (name,), _shape(tensor), attributes={"index": index}))
+            if name in self.integers:
+                self.integers.add(pick)
+
+    def floating(self, source, tensor, dtype):
+        """The name of a node that gives the numbers of `source` as floats: itself, or a Cast.
+
+        A layer that takes integers may be folded into one that does not, and a nested model makes them float.
+        """
+        if source not in self.integers:
+            return source
+        name = self.unique(f"{source}_float")
+        self.nodes.append(Node(name, "Cast", (source,), _shape(tensor), dtype))
+        return name
+
+    def chain(self, tensor, name, inputs, dtype, parts):
+        """Adds the nodes that one known layer is made of, such as a convolution and its activation."""
+        for number, (kind, attributes, weights) in enumerate(parts):
+            part = name if number == 0 else self.unique(f"{name}_{kind.lower()}")
+            self.nodes.append(Node(part, kind, inputs, _shape(tensor), dtype, attributes, weights))
+            inputs = (part,)
+        self.names[id(tensor)] = inputs[0]
+
+    def nested(self, inner, call):
+        """Adds the operations of a model that is called like a layer."""
+        import keras
+
+        outer = [self.names[id(tensor)] for tensor in call.arguments.keras_tensors]
+        before = dict(self.names)
+        for tensor, name in zip(inner.inputs, outer, strict=True):
+            takes_float = keras.backend.is_float_dtype(tensor.dtype)
+            self.names[id(tensor)] = self.floating(name, tensor, tensor.dtype) if takes_float else name
+        self.walk(inner)
+        results = [self.names[id(tensor)] for tensor in inner.outputs]
+        # The same model may be called again: its tensors then mean other nodes.
+        self.names = before | {id(tensor): name for tensor, name in zip(call.outputs, results, strict=True)}
+
+
+def _policy(call):
+    """A layer's dtype policy; keras.ops compute in the type they are given, integers here in the default float."""
+    import keras
+
+    policy, dtype = getattr(call.operation, "dtype_policy", None), call.outputs[0].dtype
+    if policy is not None:
+        return policy.name
+    return dtype if keras.backend.is_float_dtype(dtype) else keras.config.floatx()
+
+
+def _carried(call):
+    """The operation and its arguments, Reference in the place of each graph tensor."""
+    import keras
+
+    positions = {id(tensor): index for index, tensor in enumerate(call.arguments.keras_tensors)}
+    arguments = keras.tree.map_structure(
+        lambda value: Reference(positions[id(value)]) if id(value) in positions else value,
+        (call.arguments.args, call.arguments.kwargs),
+    )
+    return {"operation": call.operation, "arguments": arguments}

@@ -1,0 +1,65 @@
+"""Exact rewrites of a net before it is converted: one a file, each a function nodes -> Rewrite.
+
+`GRAPHS` says which run for which graph, in which order. There are two graphs: the float one, from which fp32, fp16 and
+dynamic files are made, and int8's, which has its own pooling. Schemes that train on have theirs without maxima and
+rows, which tf_keras's tools do not know.
+"""
+
+from resdense_keras.errors import unknown
+
+from ..emitting import emit
+from ..reading import read
+from .as_maximum import as_maximum
+from .balance import balance
+from .depthwise import as_depthwise
+from .editing import Rewrite
+from .fold_back import fold_back
+from .fold_forward import fold_forward
+from .identities import drop_identities
+from .image_rows import image_rows
+from .padding import finite_padding, fuse_padding
+from .pool_as_depthwise import pool_as_depthwise
+from .pool_first import pool_first
+from .strides import delegate_strides
+
+_COMMON = (
+    drop_identities,
+    fuse_padding,
+    finite_padding,
+    delegate_strides,
+    fold_back,
+    fold_forward,
+    pool_first,
+    fold_back,  # again: pooling that moved has made new neighbours
+)
+_NORMS = (balance, as_maximum, as_depthwise)
+GRAPHS = {
+    "float": (*_COMMON, *_NORMS, image_rows),
+    "int8": (*_COMMON, *_NORMS, pool_as_depthwise, image_rows),
+    "trained": (*_COMMON, as_depthwise),
+    "trained-int8": (*_COMMON, as_depthwise, pool_as_depthwise),
+}
+
+
+def rewrite(model, graph="float"):
+    """An equal model that phones run faster.
+
+    Args:
+        model: Functional or Sequential Keras model; not changed.
+        graph: A name in GRAPHS, such as "float", or "int8" for a model that is quantized afterwards.
+    Returns:
+        Functional model of the same inputs and outputs: their order, shapes and values.
+    Raises:
+        RequestError: an unknown graph, a model that is no graph of layers, or a layer that cannot be copied; it is
+            named.
+    """
+    if graph not in GRAPHS:
+        raise unknown("graph", graph, GRAPHS)
+    return emit(apply(read(model), GRAPHS[graph]), model.name)
+
+
+def apply(nodes, passes):
+    """The nodes after all passes, one after the other."""
+    for change in passes:
+        nodes = change(nodes).nodes
+    return nodes

@@ -1,0 +1,267 @@
+"""The schemes: how a file stores numbers and computes with them. One row holds everything that anyone asks about one.
+
+Adding a scheme is adding a row: help texts, the quantizer, the gates, golden images, model.json, the report and the
+phone's page read it here. Rows stand in the order in which files are made and shown.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from resdense_keras.errors import RequestError, unknown
+
+# docs/phone.md warns with the same figure; a test compares it with benchmarks/results/phone-*.json.
+FLOAT16_IN_A_BROWSER = "4 to 5 times float32's time, measured in Chromium 156 on x86-64 (see LiteRT issue 9663)"
+TARGETS = ("cpu", "gpu", "browser", "npu")
+
+
+@dataclass(frozen=True)
+class Parity:
+    """How far probabilities may be from Keras': `statistic` over the images of each one's largest difference.
+
+    Outputs of a wider span than the 0 to 1 of probabilities, such as logits, may be off by as many times more.
+
+    Attributes:
+        statistic: "largest" or "mean".
+        made_up: Whether generated images may be compared too: a calibrated file knows the ranges of real ones only.
+    """
+
+    statistic: str
+    limit: float
+    made_up: bool = True
+
+
+@dataclass(frozen=True)
+class Recommended:
+    """Why a file of the scheme is the one to begin with on a target; of several files the lowest `rank` is named."""
+
+    rank: int
+    reason: str
+
+
+@dataclass(frozen=True)
+class Scheme:
+    """One way to store numbers and to compute with them.
+
+    Attributes:
+        summary: What it is, for help texts.
+        meaning: What it does, for the legend of a report.
+        computes_in: "float"; "int8" where weights and activations are integers; "dynamic" where activations become
+            integers while it runs. Golden images of anything but float are compared by int8's tolerance.
+        marker: Of matplotlib, in plots.
+        parity: How far the outputs may be from Keras'.
+        recommended: {target: Recommended} of TARGETS.
+        recipe: ai-edge-quantizer's; empty for the float file itself.
+        graph: Which of nets.rewriting.GRAPHS it is made from.
+        calibrated: Whether it needs images to learn the ranges of its activations.
+        training: Name in making.aware.METHODS: the weights are trained on first, which takes minutes, so it is made
+            only where it is asked for, and need not agree with the net that it was trained on from.
+        stock: Settings of TensorFlow's own converter for its twin of this file, see making.stock_converter; None where
+            that converter has no such scheme.
+        zipped: Whether the size of the zipped file is its point.
+        browser_caution: What to warn of before it is measured in a browser; such a file is not ticked there.
+    """
+
+    summary: str
+    meaning: str
+    computes_in: str
+    marker: str
+    parity: Parity
+    recommended: Mapping[str, Recommended]
+    recipe: tuple[dict[str, Any], ...] = ()
+    graph: str = "float"
+    calibrated: bool = False
+    training: str | None = None
+    stock: Mapping[str, Any] | None = None
+    zipped: bool = False
+    browser_caution: str | None = None
+
+
+def rule(operation, algorithm, **config):
+    """One entry of an ai-edge-quantizer recipe, in its JSON form; a later rule wins over an earlier one."""
+    return {"regex": ".*", "operation": operation, "algorithm_key": algorithm, "op_config": config}
+
+
+_INT8_WEIGHTS = {"num_bits": 8, "symmetric": True, "granularity": "CHANNELWISE"}
+_INT8_ACTIVATIONS = {"num_bits": 8, "symmetric": False, "granularity": "TENSORWISE"}
+_FLOAT16_WEIGHTS = {"num_bits": 16, "dtype": "FLOAT"}
+_INT8_RECIPE = (
+    rule(
+        "*",
+        "min_max_uniform_quantize",
+        weight_tensor_config=_INT8_WEIGHTS,
+        activation_tensor_config=_INT8_ACTIVATIONS,
+        compute_precision="INTEGER",
+    ),
+    rule("INPUT", "no_quantize"),  # float32 ends are what every phone runtime and browser takes
+    rule("OUTPUT", "no_quantize"),
+)
+_INTEGER = "integer arithmetic, for which phones since Armv8.2 have instructions of their own"
+_EVERY_CPU = "float32 runs on every CPU"
+_GPU = "GPU delegates compute in float16"
+_BROWSER = f"float16 weights are slow in a browser: {FLOAT16_IN_A_BROWSER}"
+_NPU = "NPUs run statically quantized int8 alone"
+
+# Parity was measured on CIFAR-10 nets, 2,000 images: largest fp32 6e-6, fp16 4e-3; mean dynamic .004, int8 .02. An
+# image between two classes turns round in int8, so the largest difference says nothing there. Calibrated on noise,
+# small nets keep their top-1 and lose their probabilities: .2 to .4.
+SCHEMES = {
+    "fp32": Scheme(
+        summary="float32 throughout: the converter's file itself",
+        meaning="32 bit floats.",
+        computes_in="float",
+        marker="o",
+        parity=Parity("largest", 1e-3),
+        recommended={
+            "cpu": Recommended(40, _EVERY_CPU),
+            "gpu": Recommended(20, _GPU),
+            "browser": Recommended(10, _BROWSER),
+        },
+        stock={},
+    ),
+    "fp16": Scheme(
+        summary="float16 weights, float32 arithmetic",
+        meaning="16 bit floats as weights; computes with 32 bits.",
+        computes_in="float",
+        marker="s",
+        parity=Parity("largest", 2e-2),
+        recommended={
+            "cpu": Recommended(60, "a CPU computes in float32 with its float16 weights"),
+            "gpu": Recommended(10, f"{_GPU}, and the file is half the size"),
+            "browser": Recommended(60, _BROWSER),
+        },
+        recipe=(
+            rule(
+                "*",
+                "float_casting",
+                weight_tensor_config=_FLOAT16_WEIGHTS,
+                compute_precision="FLOAT",
+                explicit_dequantize=True,
+            ),
+        ),
+        stock={"optimize": True, "types": ("float16",)},
+        browser_caution="Slow in a browser: 4 to 5 times fp32's time where it was measured.",
+    ),
+    "dynamic": Scheme(
+        summary="int8 weights; activations become int8 while it runs",
+        meaning="8 bit weights; activations become 8 bit while it runs.",
+        computes_in="dynamic",
+        marker="^",
+        parity=Parity("mean", 0.1),
+        recommended={
+            "cpu": Recommended(30, "int8 weights, and integer arithmetic in its convolutions"),
+            "browser": Recommended(20, _BROWSER),
+        },
+        recipe=(
+            rule("*", "min_max_uniform_quantize", weight_tensor_config=_INT8_WEIGHTS, compute_precision="INTEGER"),
+            rule("DEPTHWISE_CONV_2D", "no_quantize"),  # has no fast kernel in this form, and few weights to save
+        ),
+        stock={"optimize": True},
+    ),
+    "int8": Scheme(
+        summary="int8 weights and activations, float32 input and output",
+        meaning="8 bit weights and activations.",
+        computes_in="int8",
+        marker="D",
+        parity=Parity("mean", 0.15, made_up=False),
+        recommended={
+            "cpu": Recommended(10, _INTEGER),
+            "browser": Recommended(30, _BROWSER),
+            "npu": Recommended(10, _NPU),
+        },
+        recipe=_INT8_RECIPE,
+        graph="int8",
+        calibrated=True,
+        stock={"optimize": True, "calibrated": True, "operators": "TFLITE_BUILTINS_INT8"},
+    ),
+    "qat": Scheme(
+        summary="int8 after quantization-aware training",
+        meaning="int8, trained on with the rounding in the loop.",
+        computes_in="int8",
+        marker="P",
+        parity=Parity("mean", 0.15, made_up=False),
+        recommended={
+            "cpu": Recommended(20, _INTEGER),
+            "browser": Recommended(40, _BROWSER),
+            "npu": Recommended(20, _NPU),
+        },
+        recipe=_INT8_RECIPE,
+        graph="trained-int8",
+        calibrated=True,
+        training="quantization",
+    ),
+    "pruned": Scheme(
+        summary="float32, half of the weights zero",
+        meaning="32 bit floats, half of the weights zero, so that the file zips smaller.",
+        computes_in="float",
+        marker="v",
+        parity=Parity("mean", 0.15, made_up=False),
+        recommended={
+            "cpu": Recommended(50, _EVERY_CPU),
+            "gpu": Recommended(30, _GPU),
+            "browser": Recommended(50, _BROWSER),
+        },
+        graph="trained",
+        training="pruning",
+        zipped=True,
+    ),
+}
+_OTHER_MARKER = "X"  # of a scheme that only a report from elsewhere knows
+
+
+def standard_schemes(has_data=True):
+    """The schemes that are made where none are asked for: all that need no training, without data no calibration."""
+    return [name for name, row in SCHEMES.items() if not row.training and (has_data or not row.calibrated)]
+
+
+def chosen_schemes(schemes, has_data):
+    """The schemes to make: those asked for, or all that can be made.
+
+    Raises:
+        RequestError: an unknown scheme; int8 without data.
+    """
+    if schemes is None:
+        return standard_schemes(has_data)
+    for name in schemes:
+        if name not in SCHEMES:
+            raise unknown("scheme", name, SCHEMES)
+        row = SCHEMES[name]
+        if (row.calibrated or row.training) and not has_data:
+            raise RequestError(
+                f"scheme {name} needs images to {'train' if row.training else 'calibrate'} on", "pass --data SPEC"
+            )
+    return list(dict.fromkeys(schemes))
+
+
+def rank(scheme):
+    """Where a scheme stands among others: the table's order; unknown ones follow, by name."""
+    known = list(SCHEMES)
+    return (known.index(scheme), "") if scheme in known else (len(known), scheme)
+
+
+def recommendations(schemes):
+    """{target: (scheme, reason, [schemes that would be better but are not there])} of the schemes of a bundle.
+
+    A phone is not this machine: int8 goes first on a processor that has instructions for it, as every phone's has
+    (Armv8.2 dot product). A CPU and a browser run every file, so both are named as soon as there is one.
+    """
+    chosen = {}
+    for target in TARGETS:
+        rows = {name: row.recommended[target] for name, row in SCHEMES.items() if target in row.recommended}
+        order = sorted(rows, key=lambda name: rows[name].rank)
+        place = next((place for place, name in enumerate(order) if name in schemes), None)
+        if place is not None:
+            chosen[target] = (order[place], rows[order[place]].reason, order[:place])
+    return chosen
+
+
+def marker(scheme):
+    """Matplotlib's marker of a scheme."""
+    return SCHEMES[scheme].marker if scheme in SCHEMES else _OTHER_MARKER
+
+
+def shown(scheme):
+    """What the phone's page has to know of a scheme, as JSON: its `tolerance` in golden.json, what to `caution` of."""
+    row = SCHEMES.get(scheme)
+    floating = row is None or row.computes_in == "float"
+    return {"tolerance": "float" if floating else "int8", "caution": row and row.browser_caution}

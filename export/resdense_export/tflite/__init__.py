@@ -1,0 +1,1 @@
+"""The .tflite file: reading, packing, metadata, running and timing it, and the child process that does so."""

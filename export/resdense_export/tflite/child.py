@@ -1,0 +1,252 @@
+"""Opens .tflite files in a child process, so that what a broken or hostile file ends is the child.
+
+A .tflite file from elsewhere is code from elsewhere: LiteRT's Python interpreter skips the strict verifier, and a wrong
+index ends the process. The child imports NumPy and LiteRT only, has a memory limit and an alarm that nothing in it
+catches, and leaves no core file. It contains crashes, hangs and greed. It is no jail for a file that takes the process
+over; against that, answers come back as plain JSON and raw numbers, never as pickles.
+
+    with Child() as child:
+        graphs = child.read("net.tflite")
+        outputs = child.run("net.tflite", images)
+"""
+
+import contextlib
+import json
+import os
+import resource
+import signal
+import struct
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+
+from resdense_keras.errors import WorkError
+
+from . import flatbuffer
+
+SECONDS = 10  # for each step: reading a file, opening it, one image
+MEMORY = 4 << 30  # bytes of address space; DenseNet-201 needs a tenth
+
+
+class Fault(Exception):
+    """A file could not be opened or run; the message says what became of the child."""
+
+
+class Child:
+    """One child process, started at the first question and again after a death."""
+
+    def __init__(self, seconds=SECONDS, memory=MEMORY):
+        self.seconds, self.memory = seconds, memory
+        self._process = self._stderr = None
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+
+    def read(self, path):
+        """The file's graphs, as `flatbuffer.read` gives them. Raises Fault."""
+        return tuple(_graph(graph) for graph in self._ask("read", path=str(path)))
+
+    def open(self, path):
+        """Runs the file once on made-up values: {"input": shape, "finite": bool, "delegated": {...}}. Raises Fault."""
+        return self._ask("open", path=str(path))
+
+    def run(self, path, images, threads=1, progress=None):
+        """Outputs of the file for `images`, as `running.run` gives them. Raises Fault; WorkError for a full disk."""
+        images = np.ascontiguousarray(images)
+        with tempfile.TemporaryDirectory() as folder:
+            given, answer = Path(folder) / "images", Path(folder) / "outputs"
+            try:
+                images.tofile(given)  # raw numbers in a file: nothing to interpret, and read one image at a time
+            except OSError as error:
+                raise WorkError(f"cannot write the images to {folder}: {error}", "free some space there") from error
+            size = self._ask(
+                "run",
+                progress,
+                path=str(path),
+                images=str(given),
+                shape=images.shape,
+                dtype=images.dtype.str,
+                answer=str(answer),
+                threads=threads,
+            )
+            outputs = np.fromfile(answer, np.float32)
+        if outputs.size != len(images) * size:
+            raise Fault("the process that opened it gave fewer numbers than it said")
+        return outputs.reshape(len(images), size)
+
+    def time(self, paths, rounds, threads=1, progress=None):
+        """Nanoseconds of single inferences, as `running.time_rounds` gives them. Raises Fault."""
+        return self._ask("time", progress, paths=[str(path) for path in paths], rounds=rounds, threads=threads)
+
+    def close(self):
+        """Ends the child, if there is one."""
+        if self._process is None:
+            return
+        with contextlib.suppress(OSError):
+            self._process.stdin.close()
+        self._process.kill()
+        self._process.wait()
+        self._process.stdout.close()
+        self._stderr.close()
+        self._process = None
+
+    def _start(self):
+        self._stderr = tempfile.TemporaryFile()  # noqa: SIM115  (lives as long as the process)
+        self._process = subprocess.Popen(
+            [sys.executable, "-P", "-m", __name__, str(self.seconds), str(self.memory)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._stderr,
+            env={**os.environ, "OPENBLAS_NUM_THREADS": "1"},  # its buffers for 64 cores would fill the memory limit
+            text=True,
+        )
+
+    def _ask(self, task, progress=None, **arguments):
+        if self._process is None:
+            self._start()
+        try:
+            reply = self._exchange({"task": task, **arguments}, progress)
+        except BaseException:  # Ctrl-C too: what is still to come would be taken for the next question's answer
+            self.close()
+            raise
+        if reply is None:
+            raise Fault(self._obituary())
+        if "error" in reply:
+            raise Fault(reply["error"])
+        return reply["result"]
+
+    def _exchange(self, request, progress):
+        """The child's last word on a request, or None where it died before it."""
+        with contextlib.suppress(BrokenPipeError):  # it died while it waited, and its silence says so
+            self._process.stdin.write(json.dumps(request) + "\n")
+            self._process.stdin.flush()
+        for line in self._process.stdout:
+            reply = json.loads(line)
+            if "done" not in reply:
+                return reply
+            if progress:
+                progress(reply["done"], reply["total"])
+        return None
+
+    def _obituary(self):
+        """How the child ended, with the last words of the library that it ran."""
+        code = self._process.wait()
+        self._stderr.seek(0)
+        words = [line.strip() for line in self._stderr.read().decode("utf-8", "replace").splitlines()]
+        last = next((line for line in reversed(words) if line and not line.startswith(("INFO", "WARNING"))), "")
+        self.close()
+        if code == -signal.SIGALRM:
+            return f"the process that opened it gave no answer within {self.seconds} s"
+        end = f"died of {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
+        how = f"the process that opened it {end}"
+        return f"{how}: {last[:200]}" if last else how
+
+
+def _graph(plain):
+    """A Graph from its JSON form, where tuples are lists and dataclasses are objects."""
+
+    def tuples(record):
+        return {key: tuple(value) if isinstance(value, list) else value for key, value in record.items()}
+
+    tensors = tuple(flatbuffer.Tensor(**tuples(tensor)) for tensor in plain["tensors"])
+    operators = tuple(flatbuffer.Operator(**tuples(operator)) for operator in plain["operators"])
+    return flatbuffer.Graph(tuple(plain["inputs"]), tuple(plain["outputs"]), tensors, operators)
+
+
+# What follows runs in the child.
+
+
+def _read(beat, path):
+    try:
+        return [asdict(graph) for graph in flatbuffer.read(Path(path).read_bytes())]
+    except (IndexError, TypeError, struct.error) as error:  # what the generated reader runs into
+        raise ValueError(f"the file is damaged: {error}") from error
+
+
+def _open(beat, path):
+    from . import running
+
+    net = running.Net(path)
+    net.fill()
+    net.interpreter.invoke()
+    output = net.interpreter.get_tensor(net.output["index"])
+    return {
+        "input": [int(size) for size in net.input["shape"]],
+        "finite": bool(np.isfinite(output).all()),
+        "delegated": net.delegated(),
+    }
+
+
+def _run(beat, path, images, shape, dtype, answer, threads):
+    from . import running
+
+    # Not memory-mapped: the map of a large set would count against the memory limit.
+    with Path(images).open("rb") as file:
+        outputs = running.run(path, _Images(file, shape, np.dtype(dtype)), threads, beat)
+    outputs.tofile(answer)
+    return outputs.shape[1]
+
+
+def _time(beat, paths, rounds, threads):
+    from . import running
+
+    return running.time_rounds(paths, rounds, threads, beat)
+
+
+TASKS = {"read": _read, "open": _open, "run": _run, "time": _time}
+
+
+class _Images:
+    """An array of images in a raw file, read one by one."""
+
+    def __init__(self, file, shape, dtype):
+        self.file, self.shape, self.dtype = file, tuple(shape), dtype
+
+    def __len__(self):
+        return self.shape[0]
+
+    def __iter__(self):
+        pixels = int(np.prod(self.shape[1:]))
+        for _ in range(len(self)):
+            yield np.frombuffer(self.file.read(pixels * self.dtype.itemsize), self.dtype).reshape(self.shape[1:])
+
+
+def main(seconds, memory):
+    """Answers one JSON line after another until the parent hangs up."""
+    _, most = resource.getrlimit(resource.RLIMIT_AS)
+    memory = memory if most == resource.RLIM_INFINITY else min(memory, most)
+    resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)  # the parent's may be ignored, which a child inherits
+    replies = os.fdopen(os.dup(1), "w", buffering=1)
+    os.dup2(2, 1)  # what a library prints must not stand among the answers
+    said = 0.0
+
+    def beat(done, total):
+        nonlocal said
+        signal.alarm(seconds)
+        if time.monotonic() - said > 0.2:
+            said = time.monotonic()
+            print(json.dumps({"done": done, "total": total}), file=replies)
+
+    for line in sys.stdin:
+        request = json.loads(line)
+        signal.alarm(seconds)  # its default is to end the process, from C++ code too, and when the parent is gone
+        try:
+            reply = {"result": TASKS[request.pop("task")](beat, **request)}
+        except Exception as error:
+            reply = {"error": f"{type(error).__name__}: {' '.join(str(error).split())}"[:300]}
+        signal.alarm(0)
+        print(json.dumps(reply), file=replies)
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]), int(sys.argv[2]))

@@ -1,0 +1,132 @@
+"""Runs .tflite files on LiteRT with XNNPACK: predictions, times, and what the delegate took.
+
+Needs ai-edge-litert and NumPy only, so it runs on an Arm board as it does here. A file from elsewhere is run in
+child.py's child process; a `beat(done, total)` is called there as the work goes on.
+"""
+
+import time
+from collections import Counter
+
+import numpy as np
+from ai_edge_litert.interpreter import Interpreter
+
+WARM_UP = 5  # inferences before the first that counts: caches, branch predictors, lazily packed weights
+
+
+def _silent(done, total):
+    pass
+
+
+class Net:
+    """A .tflite file, ready to run one image at a time.
+
+    Attributes:
+        input, output: LiteRT's description of the first input and output (shape, dtype, quantization).
+    """
+
+    def __init__(self, path, threads=1):
+        self.interpreter = Interpreter(model_path=str(path), num_threads=threads)
+        self.interpreter.allocate_tensors()
+        self.inputs = self.interpreter.get_input_details()
+        self.input, self.output = self.inputs[0], self.interpreter.get_output_details()[0]
+
+    def __call__(self, image):
+        """Float32 outputs of one image (H, W, C), flat."""
+        self.interpreter.set_tensor(self.input["index"], _stored(image, self.input)[np.newaxis])
+        self.interpreter.invoke()
+        return _real(self.interpreter.get_tensor(self.output["index"]), self.output).ravel()
+
+    def fill(self, seed=0):
+        """Puts values from 0 to 255 into every input, for runs whose answer does not matter."""
+        random = np.random.default_rng(seed)
+        for detail in self.inputs:
+            values = random.uniform(0, 255, detail["shape"]).astype(np.float32)
+            self.interpreter.set_tensor(detail["index"], _stored(values, detail))
+
+    def delegated(self):
+        """What XNNPACK took: {"nodes": operators, "partitions": pieces, "left": {operator: how many stayed}}.
+
+        The runtime lists the file's operators and, behind them, one DELEGATE node a piece, with the tensors that go in
+        and out of it; the piece holds all that stands between.
+        """
+        operators = self.interpreter._get_ops_details()
+        pieces = [operator for operator in operators if operator["op_name"] == "DELEGATE"]
+        own = [operator for operator in operators if operator["op_name"] != "DELEGATE"]
+        taken = set().union(*(_between(own, piece) for piece in pieces)) if pieces else set()
+        left = Counter(operator["op_name"] for number, operator in enumerate(own) if number not in taken)
+        return {"nodes": len(taken), "partitions": len(pieces), "left": dict(sorted(left.items()))}
+
+
+def run(path, images, threads=1, beat=_silent):
+    """Outputs of a file for many images, one at a time as a phone does: (N, H, W, C) -> (N, outputs) float32.
+
+    Raises:
+        ValueError: the images do not have the shape that the file takes, or LiteRT refuses the file.
+    """
+    net = Net(path, threads)
+    taken, given = tuple(net.input["shape"][1:]), tuple(images.shape[1:])
+    if len(net.inputs) != 1 or taken != given:
+        raise ValueError(f"the file takes {len(net.inputs)} input of shape {taken}, the images are {given}")
+    rows = []
+    for image in images:
+        rows.append(net(image))
+        beat(len(rows), len(images))
+    return np.stack(rows)
+
+
+def time_rounds(paths, rounds, threads=1, beat=_silent):
+    """Nanoseconds of single inferences, one list of `rounds` numbers a file.
+
+    Every round runs each file once, starting with another file each time, so that what slows the machine for a while
+    slows all. A file's turn begins with an inference that is not counted: it brings back the caches that the file
+    before it emptied, as they are in an app that runs one net.
+    """
+    nets = []
+    for path in paths:
+        nets.append(Net(path, threads))
+        nets[-1].fill()
+        for _ in range(WARM_UP):
+            nets[-1].interpreter.invoke()
+            beat(0, rounds)
+    times = [[] for _ in nets]
+    for done in range(rounds):
+        for turn in range(len(nets)):
+            number = (done + turn) % len(nets)
+            invoke = nets[number].interpreter.invoke
+            invoke()
+            start = time.perf_counter_ns()
+            invoke()
+            times[number].append(time.perf_counter_ns() - start)
+            beat(done, rounds)
+    return times
+
+
+def _between(operators, piece):
+    """Numbers of the operators between a piece's inputs and outputs."""
+    maker = {tensor: number for number, operator in enumerate(operators) for tensor in operator["outputs"]}
+    found, waiting, edge = set(), list(piece["outputs"]), set(piece["inputs"])
+    while waiting:
+        number = maker.get(waiting.pop())
+        if number is not None and number not in found:
+            found.add(number)
+            waiting.extend(tensor for tensor in operators[number]["inputs"] if tensor not in edge)
+    return found
+
+
+def _stored(values, detail):
+    """Real numbers in the type that a tensor stores."""
+    if detail["dtype"] is np.float32:
+        return values.astype(np.float32, copy=False)
+    scale, zero = detail["quantization"]
+    if not scale:
+        return values.astype(detail["dtype"])
+    limits = np.iinfo(detail["dtype"])
+    return np.clip(np.round(values / scale + zero), limits.min, limits.max).astype(detail["dtype"])
+
+
+def _real(values, detail):
+    """What a tensor stores as float32 numbers."""
+    scale, zero = detail["quantization"]
+    if values.dtype == np.float32 or not scale:
+        return values.astype(np.float32)
+    return ((values.astype(np.float32) - zero) * scale).astype(np.float32)

@@ -1,0 +1,58 @@
+"""What goes into a net with named weights, and what comes out of it: pixels as they expect them, classes by name."""
+
+import json
+
+import numpy as np
+
+from ..errors import RequestError, unknown
+from ..preprocessing import PREPROCESSING, Preprocessing
+from .table import find
+
+
+def record(which):
+    """The record that `which` names: a key of PREPROCESSING, "model/weights", or a Preprocessing itself."""
+    if isinstance(which, Preprocessing):
+        return which
+    if isinstance(which, str) and "/" in which:
+        model, _, name = which.partition("/")
+        found = find(model, name)
+        if found is not None:
+            return found.preprocessing
+    if which not in PREPROCESSING:
+        raise unknown("preprocessing", which, PREPROCESSING)
+    return PREPROCESSING[which]
+
+
+def preprocess_input(x, weights):
+    """Pixels as the weights expect them.
+
+    Args:
+        x: RGB pixels in [0, 255], shape (..., H, W, C).
+        weights: "model/weights" such as "resnet50/imagenet", a key of `PREPROCESSING`, or a `Preprocessing`.
+    Returns:
+        float32 array of the same shape.
+    Raises:
+        RequestError: no such record, or another number of channels.
+    """
+    return record(weights)(x)
+
+
+def decode_predictions(predictions, top=5):
+    """The `top` most probable ImageNet classes of each row of (N, 1000) probabilities.
+
+    Returns:
+        [[(WordNet id, label, probability), ...], ...], the most probable first.
+
+    The names come from Keras' own imagenet_class_index.json, fetched once and checked by checksum.
+    """
+    predictions = np.asarray(predictions)
+    if predictions.ndim != 2 or predictions.shape[1] != 1000:
+        raise RequestError(
+            f"predictions of shape {predictions.shape} were given; ImageNet's are (N, 1000)",
+            "other class names are in the labels.txt of the run or bundle",
+        )
+    from . import download
+
+    index = json.loads(download.class_index().read_text())
+    best = np.argsort(-predictions, axis=1)[:, :top]
+    return [[(*index[str(i)], float(row[i])) for i in order] for row, order in zip(predictions, best, strict=True)]

@@ -1,0 +1,128 @@
+// Classifies images with the net of this bundle in a browser, with @litertjs/core 2.5.
+//
+//   import * as litert from '@litertjs/core';
+//   import {Classifier} from './snippets/classify.mjs';
+//   await litert.loadLiteRt('/node_modules/@litertjs/core/wasm/');
+//   const classifier = await Classifier.open(litert, '/my-bundle/');
+//   const probabilities = await classifier.classify(await createImageBitmap(photo));  // photo: a File or Blob
+//
+// Node has no such runtime: LiteRT.js needs a page or a worker. Pixels are read as sRGB.
+
+export class Classifier {
+  // `bundle` is the address of the folder that has model.json; `file` one of its .tflite files.
+  static async open(litert, bundle, file = null, accelerator = 'wasm') {
+    const fetched = async (name) => {
+      const answer = await fetch(new URL(encodeURIComponent(name), new URL(bundle, location.href)));
+      if (!answer.ok) throw new Error(`${name}: ${answer.status} ${answer.statusText}`);
+      return answer;
+    };
+    const model = await (await fetched('model.json')).json();
+    const bytes = new Uint8Array(await (await fetched(file ?? model.recommended.browser.file)).arrayBuffer());
+    const {labels} = model.output;
+    const names = labels ? (await (await fetched(labels)).text()).trimEnd().split('\n') : null;
+    return new Classifier(litert, model, names, await litert.loadAndCompile(bytes, {accelerator}));
+  }
+
+  constructor(litert, model, names, compiled) {
+    Object.assign(this, {litert, model, names, compiled});
+  }
+
+  // Float32Array of probabilities of an ImageBitmap, a canvas or anything else that can be drawn.
+  async classify(image) {
+    return this.run(toPixels(image, this.model.input.shape));
+  }
+
+  // The same for pixels (height * width * channels numbers, 0 to 255) of exactly the input's size.
+  async run(pixels) {
+    const {dtype, shape} = this.model.input;
+    const values = dtype === 'uint8' ? Uint8Array.from(pixels) : Float32Array.from(pixels);
+    const input = new this.litert.Tensor(values, shape);
+    const outputs = await this.compiled.run([input]);
+    const answer = await outputs[0].moveTo('wasm');
+    const probabilities = answer.toTypedArray().slice();
+    for (const tensor of new Set([input, answer])) tensor.delete();  // LiteRT.js frees nothing by itself
+    return probabilities;
+  }
+
+  close() {
+    this.compiled.delete();
+  }
+}
+
+// A picture as the net takes it, by the rule in model.json: over white, the centre cut out, resized. The browser has
+// already turned it by its EXIF orientation. Its own resizing is not antialiased alike everywhere, so it is done here.
+export function toPixels(image, [, height, width, channels]) {
+  const canvas = new OffscreenCanvas(image.width, image.height);
+  const context = canvas.getContext('2d', {colorSpace: 'srgb'});
+  context.fillStyle = 'white';
+  context.fillRect(0, 0, image.width, image.height);
+  context.drawImage(image, 0, 0);
+  const {data} = context.getImageData(0, 0, image.width, image.height);
+  const plane = channels === 1 ? grey(data) : without(data, channels);
+  const scale = Math.min(image.width / width, image.height / height);
+  const cut = (size) => Math.max(1, roundHalfEven(scale * size));
+  const left = Math.floor((image.width - cut(width)) / 2), top = Math.floor((image.height - cut(height)) / 2);
+  const cropped = crop(plane, image.width, channels, left, top, cut(width), cut(height));
+  const narrow = resizeRows(cropped, cut(width), cut(height), channels, width);
+  const turned = resizeRows(transpose(narrow, width, cut(height), channels), cut(height), width, channels, height);
+  return transpose(turned, height, width, channels);
+}
+
+function grey(data) {
+  return Uint8Array.from({length: data.length / 4}, (_, i) =>
+    (19595 * data[4 * i] + 38470 * data[4 * i + 1] + 7471 * data[4 * i + 2] + 32768) >> 16);
+}
+
+function without(data, channels) {
+  return Uint8Array.from({length: data.length / 4 * channels}, (_, i) =>
+    data[4 * Math.floor(i / channels) + i % channels]);
+}
+
+function crop(pixels, imageWidth, channels, left, top, width, height) {
+  const rows = Array.from({length: height}, (_, y) => {
+    const begin = ((top + y) * imageWidth + left) * channels;
+    return pixels.subarray(begin, begin + width * channels);
+  });
+  const out = new Uint8Array(width * height * channels);
+  rows.forEach((row, y) => out.set(row, y * width * channels));
+  return out;
+}
+
+// Rows of `width` pixels brought to `size` pixels with a triangle filter that grows with the reduction.
+function resizeRows(pixels, width, height, channels, size) {
+  if (width === size) return pixels;
+  const ratio = width / size, support = Math.max(1, ratio);
+  const out = new Uint8Array(size * height * channels);
+  for (let i = 0; i < size; i++) {
+    const centre = (i + 0.5) * ratio;
+    const first = Math.max(0, Math.floor(centre - support)), last = Math.min(width - 1, Math.ceil(centre + support));
+    const weights = [];
+    for (let j = first; j <= last; j++) weights.push(Math.max(0, 1 - Math.abs(j + 0.5 - centre) / support));
+    const total = weights.reduce((sum, weight) => sum + weight, 0);
+    for (let y = 0; y < height; y++) {
+      for (let c = 0; c < channels; c++) {
+        let sum = 0;
+        for (let j = first; j <= last; j++) sum += weights[j - first] * pixels[(y * width + j) * channels + c];
+        out[(y * size + i) * channels + c] = Math.round(sum / total);
+      }
+    }
+  }
+  return out;
+}
+
+function transpose(pixels, width, height, channels) {
+  const out = new Uint8Array(pixels.length);
+  for (let y = 0; y < height; y++) {
+    for (let x = 0; x < width; x++) {
+      for (let c = 0; c < channels; c++) {
+        out[(x * height + y) * channels + c] = pixels[(y * width + x) * channels + c];
+      }
+    }
+  }
+  return out;
+}
+
+function roundHalfEven(number) {
+  const rounded = Math.round(number);
+  return Math.abs(number % 1) === 0.5 && rounded % 2 ? rounded - 1 : rounded;
+}

@@ -1,0 +1,72 @@
+"""Classifies images with the net of this bundle: python snippets/classify.py [--file NET.tflite] IMAGE ...
+
+Needs Python 3.10, ai-edge-litert, numpy and pillow; everything else it reads from model.json.
+"""
+
+import argparse
+import json
+from pathlib import Path
+
+import numpy as np
+from ai_edge_litert.interpreter import Interpreter
+from PIL import Image, ImageOps
+
+BUNDLE = Path(__file__).resolve().parents[1]
+MODES = {1: "L", 3: "RGB", 4: "RGBA"}
+
+
+class Classifier:
+    """One .tflite file of the bundle; `names` is None where the net's classes have none."""
+
+    def __init__(self, file=None, bundle=BUNDLE, threads=1):
+        self.model = json.loads((bundle / "model.json").read_text(encoding="utf-8"))
+        file = file or self.model["recommended"]["cpu"]["file"]
+        self.runner = Interpreter(str(bundle / file), num_threads=threads).get_signature_runner(self.model["signature"])
+        labels = self.model["output"]["labels"]
+        self.names = labels and (bundle / labels).read_text(encoding="utf-8").splitlines()
+
+    def __call__(self, image):
+        """Probabilities (classes,) of a Pillow image."""
+        return self.run(to_pixels(image, self.model["input"]["shape"][1:]))
+
+    def run(self, pixels):
+        """Probabilities (classes,) of (height, width, channels) pixels of exactly the input's size."""
+        given = self.model["input"]
+        batch = np.asarray(pixels, given["dtype"])[np.newaxis]
+        return self.runner(**{given["name"]: batch})[self.model["output"]["name"]][0]
+
+
+def to_pixels(image, shape):
+    """A photo as the net takes it, by the rule in model.json: turned, over white, the centre cut out, resized."""
+    height, width, channels = shape
+    image = ImageOps.exif_transpose(image)
+    if image.has_transparency_data and channels != 4:
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+    image = image.convert(MODES[channels])
+    if image.size != (width, height):
+        scale = min(image.width / width, image.height / height)
+        cut_width, cut_height = max(1, round(scale * width)), max(1, round(scale * height))
+        left, top = (image.width - cut_width) // 2, (image.height - cut_height) // 2
+        image = image.crop((left, top, left + cut_width, top + cut_height))
+        image = image.resize((width, height), Image.Resampling.BILINEAR)  # Pillow's filter is antialiased
+    return np.asarray(image, np.uint8).reshape(shape)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--file", help="a .tflite file of this bundle; default: the one that model.json recommends")
+    parser.add_argument("--top", type=int, default=3)
+    parser.add_argument("images", nargs="+")
+    arguments = parser.parse_args()
+    classifier = Classifier(arguments.file)
+    for path in arguments.images:
+        with Image.open(path) as image:
+            probabilities = classifier(image)
+        for number in np.argsort(-probabilities)[: arguments.top]:
+            name = classifier.names[number] if classifier.names and number < len(classifier.names) else number
+            print(f"{path}\t{name}\t{probabilities[number]:.4f}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,283 @@
+"""`resdense train` and `resdense eval` from outside: the flags, the class names on their way, what is refused."""
+
+import json
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from resdense_cli.main import main
+from resdense_keras import files
+
+COLOURS = {"blue": (40, 60, 200), "green": (50, 190, 70), "red": (210, 50, 40)}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Class folders of coloured noise of several sizes; the test part lacks green."""
+    root, random = tmp_path_factory.mktemp("colours"), np.random.default_rng(0)
+    for part, names, count in (("train", COLOURS, 12), ("test", ("blue", "red"), 6)):
+        for name in names:
+            (root / part / name).mkdir(parents=True)
+            for number in range(count):
+                size = random.integers(32, 48, 2)
+                pixels = np.clip(random.normal(COLOURS[name], 40, (*size, 3)), 0, 255).astype(np.uint8)
+                Image.fromarray(pixels).save(root / part / name / f"{number}.png")
+    return root
+
+
+@pytest.fixture(scope="module")
+def fine_tuned(folder, tmp_path_factory):
+    """resnet20 on that folder, from digits' weights that were given as a file, all but the last stage frozen."""
+    import resdense_keras
+
+    work = tmp_path_factory.mktemp("fine")
+    start = work / "start.weights.h5"
+    resdense_keras.create("resnet20", width=4, classes=7).save_weights(start)
+    arguments = ["resnet20", "--set", "width=4", "--weights", str(start), "--data", str(folder), "--freeze", "stage2"]
+    with pytest.raises(SystemExit) as stop:
+        main(["train", *arguments, "--recipe", "finetune", "--epochs", "1", "--out", str(work / "run")])
+    assert stop.value.code == 0
+    return work / "run", start
+
+
+def test_fine_tuning_leaves_the_frozen_stages_alone_batch_norms_included(fine_tuned):
+    import keras
+
+    import resdense_keras
+
+    run, start = fine_tuned
+    tuned = keras.saving.load_model(run / "model.keras")
+    before = resdense_keras.create("resnet20", width=4, classes=7)
+    before.load_weights(start)
+    theirs = {weight.path: weight.numpy() for weight in before.weights}
+    for weight in tuned.weights:
+        if weight.path.startswith("predictions"):
+            assert weight.shape[-1] == 3
+            continue
+        same = np.array_equal(weight.numpy(), theirs[weight.path])
+        assert same == weight.path.startswith(("stem_", "stage1_", "stage2_")), weight.path
+
+
+def test_the_readmes_fine_tuning_in_python_runs(folder, tmp_path):
+    """Word for word, but for the folder, and a small net from its own weights in place of densenet121."""
+    import resdense_keras
+
+    readme = (Path(__file__).parents[2] / "README.md").read_text()
+    _, code = re.findall(r"```python\n(.*?)```", readme, re.DOTALL)
+    start = tmp_path / "start.weights.h5"
+    resdense_keras.create("resnet20").save_weights(start)
+    words = {"FOLDER": str(folder), "224": "32", "densenet121": "resnet20", "imagenet": str(start)}
+    for word, other in words.items():
+        assert word in code
+        code = code.replace(f'"{word}"', f'"{other}"').replace(f"={word})", f"={other})")
+    names = {}
+    with pytest.warns(UserWarning, match="the head does not fit|no images of these classes"):
+        exec(code, names)
+    assert names["model"].output_shape == (None, 3)
+    assert not names["model"].get_layer("stage3_block1_conv1").trainable
+
+
+def test_class_names_go_from_the_folders_to_the_runs_labels(fine_tuned):
+    run, _ = fine_tuned
+    assert (run / "labels.txt").read_text().split() == list(COLOURS)
+    assert files.verify_manifest(run) == []
+
+
+def test_export_of_a_finished_run_carries_its_labels(fine_tuned, resdense):
+    code, _, err = resdense("export", fine_tuned[0] / "model.keras", "--schemes", "fp32", "--out", "bundle")
+    assert code == 0, err
+    assert Path("bundle/labels.txt").read_text().split() == list(COLOURS)
+
+
+def test_eval_counts_a_class_that_the_test_images_lack(fine_tuned, folder, resdense):
+    code, out, err = resdense(
+        "eval", fine_tuned[0] / "model.keras", "--data", folder, "--json", "--plot", "confusion.png"
+    )
+    assert code == 0, err
+    assert "warning: " in err and "test has no images of these classes: green" in err
+    found = json.loads(out)
+    assert set(found) == {"accuracy", "top5", "per_class", "confusion", "calibration_error", "images"}
+    assert [(row["name"], row["images"]) for row in found["per_class"]] == [("blue", 6), ("green", 0), ("red", 6)]
+    assert found["per_class"][1]["accuracy"] is None and found["images"] == 12
+    assert Image.open(Path("confusion.png")).width > 400
+
+
+def test_show_prints_a_recipe_with_its_sources_and_the_flags(resdense):
+    code, out, _ = resdense("train", "densenet_bc100_12", "--recipe", "paper", "--epochs", "3", "--show")
+    assert code == 0
+    assert out.startswith("# paper-densenet\nepochs: 3  # as given\nbatch_size: 64  # Huang et al. 2017")
+
+
+def test_show_of_a_config_cites_no_other_recipe(resdense):
+    Path("config.yaml").write_text(json.dumps(STORED | {"recipe": {"base": "fast"}}))
+    code, out, _ = resdense("train", "config.yaml", "--show")
+    first, *lines = out.splitlines()
+    assert (code, first) == (0, "# config.yaml")
+    assert all(line.endswith("  # as given") for line in lines)
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (["resnet20"], "--data SPEC is missing"),
+        (["resnet20", "--data", "digits"], "--out RUN is missing"),
+        (["resnet2", "--data", "digits", "--out", "run"], "unknown model 'resnet2'"),
+        (["resnet20", "--data", "digts", "--out", "run"], "did you mean `digits`"),
+        (["resnet20", "--data", "digits", "--out", "run", "--recipe", "fats"], "did you mean `fast`"),
+        (["resnet20", "--data", "digits", "--out", "run", "--augment", "mixp"], "did you mean `mixup`"),
+        (["resnet20", "--data", "digits", "--out", "run", "--precision", "float8"], "unknown precision 'float8'"),
+        (["resnet20", "--data", "digits", "--out", "run", "--freeze", "stage9"], "known: stem, stage1, stage2, stage3"),
+        (["resnet20", "--data", "digits", "--out", "run", "--set", "classes=3"], "a model of 3 outputs"),
+        (["resnet20", "--data", "digits", "--out", "run", "--weights", "none.h5"], "none.h5"),
+        (["none.yaml", "--out", "run"], "none.yaml cannot be read"),
+    ],
+)
+def test_a_wrong_request_is_one_error_and_nothing_is_left(resdense, tmp_path, arguments, message):
+    code, out, err = resdense("train", *arguments)
+    assert (code, out) == (2, "")
+    assert message in err and "hint: " in err and "Traceback" not in err
+    assert [path for path in tmp_path.iterdir() if path.is_file() or any(path.iterdir())] == []
+
+
+def test_a_run_that_left_out_broken_images_is_repeated_by_its_config(resdense, folder, tmp_path):
+    spoiled = tmp_path / "spoiled"
+    shutil.copytree(folder, spoiled)
+    for path in list(spoiled.rglob("*.png")):
+        for number in range(3):
+            shutil.copy(path, path.with_name(f"{number}-{path.name}"))
+    (spoiled / "train" / "red" / "0.png").write_bytes(b"not an image")
+    wanted = ("resnet20", "--set", "width=4", "--data", spoiled, "--epochs", "1", "--jit", "off")
+    assert resdense("train", *wanted, "--out", "refused")[0] == 2
+    assert resdense("train", *wanted, "--on-bad-image", "skip", "--out", "one")[0] == 0
+    assert resdense("train", "one/config.yaml", "--out", "two")[0] == 0
+    assert Path("one/config.yaml").read_text() == Path("two/config.yaml").read_text()
+
+
+STORED = {
+    "schema": "resdense-run/1",
+    "model": "resnet20",
+    "options": {"width": 4, "dropout": 0.2},
+    "weights": "start.h5",
+    "freeze": "stem",
+    "data": "photos",
+    "image_size": [24, 32],
+    "on_bad_image": "skip",
+    "held_out": 0.05,
+    "recipe": {"epochs": 7, "batch_size": 32, "learning_rate": 0.3},
+    "seed": 5,
+    "deterministic": True,
+    "precision": "mixed_bfloat16",
+    "jit": "off",
+    "devices": "8 synchronized",
+}
+
+
+@pytest.fixture
+def asked(resdense, monkeypatch):
+    """What `training.train` and `devices.choose` are asked for by a run's config.yaml and flags."""
+    from resdense_keras import training
+    from resdense_keras.training import devices
+
+    found = {}
+    monkeypatch.setattr(training, "train", lambda **arguments: found.update(arguments))
+    monkeypatch.setattr(devices, "choose", lambda *given, **options: (*given, options))
+
+    def ask(*flags, **stored):
+        Path("config.yaml").write_text(json.dumps({**STORED, **stored}))  # JSON is YAML
+        found.clear()
+        code, _, err = resdense("train", "config.yaml", "--out", "run", *flags)
+        return found if code == 0 else err
+
+    return ask
+
+
+def test_a_config_repeats_all_that_it_stores(asked):
+    found = asked()
+    kept = {key: value for key, value in STORED.items() if key not in ("schema", "recipe", "devices")}
+    assert {key: found[key] for key in kept} == kept
+    assert {key: getattr(found["recipe"], key) for key in STORED["recipe"]} == STORED["recipe"]
+    assert found["devices"] == ("8", {"synchronized": True})
+
+
+def test_flags_change_a_config_key_by_key(asked):
+    found = asked("--seed", "0", "--set", "dropout=0.1", "--set", "shortcut=B", "--epochs", "3", "--devices", "4")
+    assert found["seed"] == 0
+    assert found["options"] == {"width": 4, "dropout": 0.1, "shortcut": "B"}
+    assert (found["recipe"].epochs, found["recipe"].batch_size) == (3, 32)
+    assert found["devices"][0] == "4" and found["devices"][1]["synchronized"]
+
+
+def test_a_config_of_one_device_or_of_several_hosts_is_no_number_of_devices(asked):
+    assert asked(devices="one")["devices"][0] is None
+    assert asked(devices="1")["devices"].name == "1"  # `--devices all` where there is one
+    assert "of a run on 8 on 2 hosts, and --coordinator is missing\nhint: " in asked(devices="8 on 2 hosts")
+
+
+@pytest.mark.parametrize("spec", ["digits", "~/colours"])
+def test_the_size_of_the_net_is_for_folders_alone_and_for_all_of_them(folder, resdense, tmp_path, monkeypatch, spec):
+    """A folder called as the data set lies in the working folder, such as the run that is to go on."""
+    from resdense_export import sources
+
+    Path("digits").mkdir()
+    Path("colours").symlink_to(folder)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    shape = {"digits": (8, 8, 1), "~/colours": (32, 32, 3)}[spec]
+    assert sources.dataset(spec, shape, None, "fail").image_shape == shape
+    code, _, err = resdense("train", "resnet20", "--data", spec, "--out", "run", "--set", "classes=2")
+    assert code == 2 and "a model of 2 outputs" in err  # and not that the images are of another size
+
+
+@pytest.mark.filterwarnings("ignore:.*has no images of these classes")
+@pytest.mark.parametrize("part", ["train", "validation", "test"])
+def test_a_truncated_file_of_a_large_folder_stops_the_work_by_its_name(
+    fine_tuned, folder, resdense, tmp_path, monkeypatch, part
+):
+    """Large enough that headers alone are read before: in a step, in the judgement of an epoch, and in `eval`."""
+    from resdense_keras import data
+    from resdense_keras.data import memory
+
+    monkeypatch.setattr(memory, "SHARE", 0)
+    monkeypatch.setattr(data.folder, "FULL_SCAN_FILES", 0)
+    photos, (run, start) = shutil.copytree(folder, tmp_path / "photos"), fine_tuned
+    bad = data.load(photos, image_size=32).splits[part].paths[1]
+    bad.write_bytes(bad.read_bytes()[:-60])
+    tune = ["train", "resnet20", "--set", "width=4", "--weights", start, "--recipe", "finetune", "--epochs", "1"]
+    tune += ["--jit", "off", "--out", "run", "--data", photos]
+    code, out, err = resdense(*(["eval", run / "model.keras", "--data", photos] if part == "test" else tune))
+    error, hint = err.splitlines()[-2:]
+    assert (code, out) == (1, "")
+    assert error.startswith(f"error: {bad}: is damaged")
+    assert hint.startswith("hint: bring it back as it was and go on, or begin anew with `--on-bad-image skip`")
+    if part == "train":
+        code, _, err = resdense(*tune, "--scan", "--resume")
+        assert code == 2 and f"1 of 48 image files in {photos} cannot be used:\n{bad}: is damaged" in err
+
+
+@pytest.mark.parametrize("number, code", [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.slow
+def test_a_stopped_training_saves_exits_with_its_code_and_goes_on(tmp_path, number, code):
+    command = [sys.executable, "-m", "resdense_cli", "train", "resnet20", "--set", "width=4", "--data", "digits"]
+    command += ["--epochs", "400", "--jit", "off", "--out", str(tmp_path / "run")]
+    child = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    for line in child.stderr:
+        if line.startswith("epoch 1 "):
+            break
+    time.sleep(0.3)
+    child.send_signal(number)
+    rest = child.stderr.read()
+    assert (child.wait(), "Traceback" in rest) == (code, False)
+    assert "the same command with `--resume` goes on with it" in rest
+    from resdense_keras.training import state
+
+    _, place = state.load(tmp_path / "run" / "checkpoints" / "state.safetensors")
+    assert place["step"] > 0 or place["epoch"] > 1
+    metrics = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
+    assert len(metrics) == place["epoch"]

@@ -1,0 +1,211 @@
+"""Laws of what stands around the files: model.json tells all that a port needs, and the card is what a hub renders."""
+
+import hashlib
+import itertools
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from PIL import Image
+
+from resdense_export.bundle.description import recommended
+from resdense_export.schemes import SCHEMES
+from resdense_keras.data.images import decode, resize_steps
+
+from ..conftest import NAMES
+
+ROOT = Path(__file__).resolve().parents[3]
+
+
+@pytest.fixture(scope="module")
+def described(bundle):
+    return json.loads((bundle / "model.json").read_text())
+
+
+def test_names_and_sizes_are_those_of_the_finished_files(bundle, described):
+    assert set(described["files"]) == {path.name for path in bundle.glob("*.tflite")}
+    for name, row in described["files"].items():
+        content = (bundle / name).read_bytes()
+        assert (row["bytes"], row["sha256"]) == (len(content), hashlib.sha256(content).hexdigest())
+    report = json.loads((bundle / "report.json").read_text())["models"][0]["exports"]
+    assert [(row["file"], row["bytes"], row["sha256"]) for row in report] == [
+        (name, row["bytes"], row["sha256"]) for name, row in described["files"].items()
+    ]
+
+
+def test_ends_are_told_as_the_files_have_them(bundle, described):
+    from resdense_export.tflite.running import Net
+
+    for name in described["files"]:
+        net = Net(bundle / name)
+        assert net.input["shape"].tolist() == described["input"]["shape"]
+        assert net.output["shape"].tolist() == described["output"]["shape"]
+        assert net.input["dtype"] == np.dtype(described["input"]["dtype"]) and net.output["dtype"] is np.float32
+        assert net.interpreter.get_signature_list() == {
+            described["signature"]: {
+                "inputs": [described["input"]["name"]],
+                "outputs": [described["output"]["name"]],
+            }
+        }
+    assert described["output"]["meaning"] == "probabilities"
+    assert (bundle / described["output"]["labels"]).read_text().splitlines() == list(NAMES)
+
+
+# The resize rule
+
+
+def resized(pixels, input_size, steps):
+    """`pixels` (H, W, C) as the steps of model.json say it, written from them alone."""
+    steps = {step["step"]: step for step in steps}
+    (image_height, image_width), (input_height, input_width) = pixels.shape[:2], input_size
+    known = {
+        "image_width": image_width, "image_height": image_height, "input_width": input_width,
+        "input_height": input_height, "min": min, "max": max, "round": round, "abs": abs,
+    }  # fmt: skip
+    if "grey" in steps:
+        red, green, blue = np.moveaxis(pixels.astype(int), -1, 0)
+        pixels = eval(steps["grey"]["rule"].split("=")[1], {"red": red, "green": green, "blue": blue})[..., None]
+    for name in ("scale", "width", "height", "left", "top"):
+        known[name] = eval(steps["crop"][name], known)
+    top, left = known["top"], known["left"]
+    pixels = pixels[top : top + known["height"], left : left + known["width"]]
+    sizes = {"horizontal": (1, input_width), "vertical": (0, input_height)}
+    for direction in steps["resize"]["order"]:
+        axis, wanted = sizes[direction]
+        weights = shares(pixels.shape[axis], wanted, steps["resize"])
+        sums = np.moveaxis(np.tensordot(weights, pixels.astype(float), (1, axis)), 0, axis)
+        pixels = np.floor(sums + 0.5)
+    return pixels.astype(np.uint8)
+
+
+def shares(size, wanted, step):
+    """(wanted, size) weights with which the pixels of a row or column make its new ones."""
+    if size == wanted:
+        return np.eye(size)
+    known = {"size": size, "input_size": wanted, "max": max, "abs": abs}
+    for name in ("ratio", "support"):
+        known[name] = eval(step[name], known)
+    rows = []
+    for known["i"] in range(wanted):
+        known["centre"] = eval(step["centre"], known)
+        weights = np.array([eval(step["weight"], known | {"j": j}) for j in range(size)])
+        rows.append(weights / weights.sum())
+    return np.array(rows)
+
+
+@pytest.mark.parametrize("channels", [3, 1])
+@pytest.mark.parametrize("size", [(61, 90), (90, 61), (16, 16), (32, 32), (11, 13), (16, 33), (17, 49)])
+def test_resize_rule_can_be_written_again_from_model_json_alone(size, channels, tmp_path):
+    coarse = np.random.default_rng(sum(size)).integers(0, 256, (7, 9, 3), dtype=np.uint8)
+    photo = Image.fromarray(coarse).resize(size[::-1], Image.Resampling.BICUBIC)
+    photo.save(tmp_path / "photo.png")
+    ours = decode(tmp_path / "photo.png", channels=channels, size=(16, 16)).astype(int)
+    steps = json.loads(json.dumps(resize_steps(channels)))
+    theirs = resized(np.asarray(photo), (16, 16), steps).astype(int)
+    # Pillow's weights are rounded to 22 bits, so a sum that lies on a half may go the other way: often from 17 to 16.
+    assert np.abs(ours - theirs).max() <= 1 and (ours == theirs).mean() > 0.9
+
+
+def test_bundle_carries_the_steps_of_its_own_decoder(described):
+    assert described["input"]["resize_steps"] == resize_steps(3)
+
+
+# Which file to take
+
+
+def export(scheme, median=None, converter="rewritten"):
+    measured = [] if median is None else [{"median_ms": median, "device": {"name": "a machine"}}]
+    return {"converter": converter, "scheme": scheme, "file": f"net-{scheme}.tflite", "measurements": measured}
+
+
+def test_each_target_gets_a_file_and_a_reason():
+    found = recommended([export(scheme, 1.5) for scheme in ("fp32", "fp16", "dynamic", "int8")])
+    assert {target: row["file"] for target, row in found.items()} == {
+        "cpu": "net-int8.tflite",
+        "gpu": "net-fp16.tflite",
+        "browser": "net-fp32.tflite",
+        "npu": "net-int8.tflite",
+    }
+    assert "1.5 ms (a machine)" in found["cpu"]["reason"] and all(row["reason"] for row in found.values())
+
+
+def test_only_files_that_are_there_are_recommended_and_never_the_stock_twins():
+    found = recommended([export("fp32"), export("int8", converter="stock")])
+    assert {target: row["file"] for target, row in found.items()} == dict.fromkeys(
+        ("cpu", "gpu", "browser"), "net-fp32.tflite"
+    )
+
+
+def some_of(schemes):
+    return [some for count in range(1, len(schemes) + 1) for some in itertools.combinations(schemes, count)]
+
+
+@pytest.mark.parametrize("schemes", some_of(tuple(SCHEMES)), ids="-".join)
+def test_whatever_was_made_each_target_that_can_run_some_of_it_gets_a_file_that_is_there(schemes):
+    found = recommended([export(scheme) for scheme in schemes])
+    made = set(schemes)
+    expected = {"cpu", "browser"}
+    expected |= {"gpu"} if made & {"fp16", "fp32", "pruned"} else set()
+    expected |= {"npu"} if made & {"int8", "qat"} else set()
+    assert set(found) == expected
+    assert {row["file"] for row in found.values()} <= {f"net-{scheme}.tflite" for scheme in schemes}
+    integer = next((f"net-{scheme}.tflite" for scheme in ("int8", "qat") if scheme in made), None)
+    if integer:
+        assert found["cpu"]["file"] == found["npu"]["file"] == integer
+    for target in ("cpu", "browser"):
+        assert (found[target]["file"] == "net-fp16.tflite") == (made == {"fp16"})
+
+
+def test_the_reason_for_a_second_choice_names_what_would_be_better():
+    found = recommended([export("qat"), export("fp16")])
+    assert found["npu"]["reason"] == "NPUs run statically quantized int8 alone; better, but not here: int8"
+    assert found["browser"]["reason"].endswith("; better, but not here: fp32, dynamic, int8")
+    assert "better" not in found["gpu"]["reason"]
+
+
+def test_layers_that_stay_float_are_named_to_the_npu_where_it_gets_their_file():
+    assert "2 of its layers stay float" in recommended([export("int8")], ("a", "b"))["npu"]["reason"]
+    assert "stay float" not in recommended([export("qat")], ("a", "b"))["npu"]["reason"]
+
+
+def test_the_warning_against_float16_in_a_browser_is_what_was_measured():
+    (*_, newest) = sorted((ROOT / "benchmarks/results").glob("phone-*.json"))
+    rows = json.loads(newest.read_text())["files"]
+    times = {(row["net"], row["scheme"]): row["browser_ms"] for row in rows}
+    ratios = [times[net, "fp16"] / times[net, "fp32"] for net, scheme in times if scheme == "fp16"]
+    measured = f"{min(ratios):.0f} to {max(ratios):.0f} times"
+    assert measured in recommended([export("fp32")])["browser"]["reason"]
+    assert measured in (ROOT / "docs/phone.md").read_text()
+    assert measured in SCHEMES["fp16"].browser_caution
+
+
+# The card
+
+
+def front_matter(bundle):
+    text = (bundle / "MODEL_CARD.md").read_text()
+    return yaml.safe_load(re.match(r"---\n(.*?)\n---\n", text, re.DOTALL)[1]), text
+
+
+def test_card_has_the_front_matter_that_a_hub_reads(bundle, described):
+    facts, text = front_matter(bundle)
+    assert facts["library_name"] == "litert" and facts["pipeline_tag"] == "image-classification"
+    assert "tflite" in facts["tags"] and facts["metrics"] == ["accuracy"]
+    (entry,) = facts["model-index"]
+    values = {row["metrics"][0]["name"]: row["metrics"][0]["value"] for row in entry["results"]}
+    assert values == {name: round(row["accuracy"], 6) for name, row in described["files"].items()}
+    assert {row["dataset"]["name"] for row in entry["results"]} == {"colours"}
+    for row in described["recommended"].values():
+        assert f"`{row['file']}` ({row['reason']})" in text
+
+
+def test_card_claims_no_accuracy_that_was_not_measured(nets, tmp_path):
+    from resdense_export import pipeline
+
+    pipeline.export(nets["dense"], tmp_path / "out", ["fp32"], rounds=3)
+    facts, text = front_matter(tmp_path / "out")
+    assert not {"metrics", "model-index"} & set(facts) and "Exported without data" in text
+    assert not (tmp_path / "out" / "labels.txt").exists()

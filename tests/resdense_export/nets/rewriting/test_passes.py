@@ -1,0 +1,292 @@
+"""Every pass alone leaves every net as it is, to the last digits of float64, and does what it promises."""
+
+from collections import Counter
+
+import keras
+import numpy as np
+import pytest
+from hypothesis import Phase, given, settings
+from hypothesis import strategies as st
+from keras import layers, ops
+
+from resdense_export.nets.emitting import emit
+from resdense_export.nets.reading import read
+from resdense_export.nets.rewriting import GRAPHS, apply, rewrite
+
+from .conftest import EXACT, NETS, largest_difference, policy, randomize
+
+PASSES = {change.__name__: change for passes in GRAPHS.values() for change in passes}
+EXPECTED_CHANGES = {  # in the net of patterns
+    "drop_identities": 3,
+    "fuse_padding": 2,
+    "finite_padding": 2,
+    "delegate_strides": 2,
+    "fold_back": 4,
+    "fold_forward": 1,
+    "pool_first": 1,
+    "balance": 3,
+    "as_maximum": 0,
+    "as_depthwise": 6,
+    "pool_as_depthwise": 1,
+    "image_rows": 0,
+}
+
+
+def through(nodes, change):
+    done = change(nodes)
+    return emit(done.nodes, "changed"), done
+
+
+@pytest.mark.parametrize("net", NETS)
+@pytest.mark.parametrize("change", PASSES)
+def test_each_pass_alone_is_exact(change, net, nets64):
+    model, _ = through(read(nets64[net]), PASSES[change])
+    assert largest_difference(nets64[net], model) <= EXACT["float64"]
+
+
+@pytest.mark.parametrize("change", PASSES)
+def test_each_pass_finds_its_patterns_and_names_what_it_left(change, nets64):
+    _, done = through(read(nets64["patterns"]), PASSES[change])
+    assert len(done.changed) == EXPECTED_CHANGES[change], (done.changed, done.kept)
+    assert all(why for why in done.kept.values())
+
+
+@pytest.mark.parametrize("net", NETS)
+@pytest.mark.parametrize("graph", GRAPHS)
+def test_all_passes_together_are_exact(graph, net, nets64):
+    rewritten = rewrite(nets64[net], graph)
+    assert rewritten is not nets64[net]
+    assert largest_difference(nets64[net], rewritten) <= EXACT["float64"]
+
+
+@pytest.mark.parametrize("net", NETS)
+def test_float32_stays_within_its_rounding(net):
+    model = randomize(NETS[net]())
+    assert largest_difference(model, rewrite(model)) <= EXACT["float32"]
+
+
+def kinds(model, graph="float"):
+    nodes = read(model)
+    for change in GRAPHS[graph]:
+        nodes = change(nodes).nodes
+    return Counter(node.kind for node in nodes)
+
+
+@pytest.mark.parametrize("net", NETS)
+def test_no_batch_norm_is_left_on_an_image(net, nets64):
+    rewritten = rewrite(nets64[net])
+    left = [layer.name for layer in rewritten.layers if isinstance(layer, layers.BatchNormalization | layers.Dropout)]
+    assert left == []
+
+
+def test_densenet_keeps_one_operator_for_each_norm_behind_a_concatenation(nets64):
+    # 3 blocks of 2 bottlenecks: the norm between its two convolutions folds, the first one and each transition's stay.
+    norms = 3 * 2 + 2 + 1
+    for graph, poolings in (("float", 0), ("int8", 2)):  # int8's average poolings are depthwise too
+        found = kinds(nets64["densenet-bc"], graph)
+        assert found["Maximum"] + found["DepthwiseConv2D"] == norms + poolings
+
+
+@pytest.mark.parametrize("graph", ["float", "int8"])
+@pytest.mark.parametrize("net", ["densenet-bc", "v2"])
+def test_norms_of_positive_scale_become_maxima_where_nothing_pads(net, graph):
+    with policy("float64"):
+        model = randomize(NETS[net](), negative=0)
+    assert largest_difference(model, rewrite(model, graph)) <= EXACT["float64"]
+    found = kinds(model, graph)
+    # DenseNet-BC: 2 layers a block, 2 transitions, the head. V2: before each block's 1x1, but the head has no such norm
+    # left to it when a shortcut reads the ReLU too, which folds as well.
+    assert (found["Maximum"], found["Affine"]) == ({"densenet-bc": 3 * 2 + 2 + 1, "v2": 3}[net], 1)
+
+
+@pytest.mark.parametrize("graph", ["trained", "trained-int8"])
+def test_what_is_trained_on_has_no_maxima(graph):
+    """Nothing but what tf_keras and its tools have: every norm folds or is a depthwise convolution."""
+    assert not {"Maximum", "Carried"} & set(kinds(randomize(NETS["densenet-bc"](), negative=0), graph))
+
+
+def test_balanced_channels_have_the_deviation_and_the_mean_that_their_norm_learned():
+    with policy("float64"):
+        inputs = keras.Input((6, 6, 3))
+        x = layers.Concatenate()([layers.Conv2D(4, 1)(inputs), layers.Conv2D(2, 1, use_bias=False)(inputs)])
+        ends = [layers.ReLU()(layers.BatchNormalization()(x)) for _ in range(2)]
+        model = randomize(keras.Model(inputs, [layers.Conv2D(2, 3, padding="same")(end) for end in ends]))
+    done = PASSES["balance"](read(model))
+    first = next(node for node in done.nodes if node.kind == "Affine")
+    np.testing.assert_allclose(first.weights["mean"], 0, atol=1e-12)
+    np.testing.assert_allclose(first.weights["deviation"], 1)
+    assert largest_difference(model, emit(done.nodes)) <= EXACT["float64"]
+
+
+def test_resnet_v1_becomes_convolutions_alone(nets64):
+    found = kinds(nets64["v1, option A"])
+    assert (found["Conv2D"], found["DepthwiseConv2D"], found["Affine"]) == (7 + 2, 0, 1)  # 2 shortcuts, the mean's ADD
+
+
+def test_scale_of_the_input_goes_into_the_first_convolution_and_the_mean_stays(nets64):
+    (mean,) = (node for node in read(rewrite(nets64["v1.5"])) if node.kind == "Affine")
+    assert (mean.weights["scale"] == 1).all() and (mean.weights["shift"] < 0).all()
+
+
+def test_source_model_is_left_as_it_was(nets64):
+    model = nets64["densenet-bc"]
+    before = [np.array(weight) for weight in model.get_weights()], [layer.name for layer in model.layers]
+    rewrite(model)
+    assert all((a == b).all() for a, b in zip(before[0], model.get_weights(), strict=True))
+    assert before[1] == [layer.name for layer in model.layers]
+    assert all(len(layer._inbound_nodes) == 1 for layer in model.layers)
+
+
+def test_norm_that_feeds_two_convolutions_folds_into_both_or_not_at_all():
+    def net(padding):
+        inputs = keras.Input((6, 6, 4))
+        x = layers.BatchNormalization()(inputs)
+        pair = [layers.Conv2D(3, 3, padding=padding)(x), layers.Conv2D(3, 3, padding="valid")(x)]
+        return randomize(keras.Model(inputs, [layers.GlobalAveragePooling2D()(part) for part in pair]))
+
+    with policy("float64"):
+        valid, same = net("valid"), net("same")
+    assert largest_difference(valid, rewrite(valid)) <= EXACT["float64"]
+    assert largest_difference(same, rewrite(same)) <= EXACT["float64"]
+    assert (kinds(valid)["Affine"], kinds(same)["Affine"]) == (0, 1)  # the zeros at the border stand behind the shift
+
+
+@pytest.mark.parametrize("mean", [True, False])
+@pytest.mark.parametrize(
+    ("width", "kernel", "stride", "padding"),
+    [(16, 7, 2, (3, 3)), (17, 7, 2, (3, 3)), (18, 5, 2, (2, 1)), (16, 8, 2, (3, 4)), (17, 4, 4, (1, 2)), (16, 8, 3, 2)],
+)
+def test_stem_of_an_image_reads_whole_rows(width, kernel, stride, padding, mean):
+    """As many pixels at once as it steps over: exact, for any size, and one pad and one shift of rows."""
+    ends = padding if isinstance(padding, tuple) else (padding, padding)
+    with policy("float64"):
+        inputs = keras.Input((15, width, 3))
+        x = layers.Rescaling(0.02, offset=[-1, -2, -3])(inputs) if mean else inputs
+        x = layers.ZeroPadding2D(((2, 3), ends))(x)
+        model = randomize(keras.Model(inputs, layers.Conv2D(4, kernel, strides=stride)(x)))
+    rewritten = rewrite(model)
+    assert largest_difference(model, rewritten) <= EXACT["float64"]
+    found = kinds(model)
+    assert (found["Reshape"], found["RowPadding"], found["ZeroPadding2D"], found["Affine"]) == (2, 1, 0, int(mean))
+    (convolution,) = (layer for layer in rewritten.layers if isinstance(layer, layers.Conv2D))
+    assert convolution.strides == (stride, 1) and convolution.input.shape[-1] == 3 * stride
+
+
+@pytest.mark.parametrize(
+    ("kernel", "stride", "channels", "why"),
+    [(7, 1, 3, "does not step"), (3, 2, 3, "would grow"), (7, 2, 8, None)],
+)
+def test_stem_that_rows_would_not_help_is_left(kernel, stride, channels, why):
+    inputs = keras.Input((16, 16, channels))
+    x = layers.Conv2D(4, kernel, strides=stride, name="stem")(layers.ZeroPadding2D(3)(inputs))
+    done = PASSES["image_rows"](read(keras.Model(inputs, x)))
+    assert done.changed == () and (why is None or why in done.kept["stem"])
+
+
+def test_stem_whose_padding_is_read_elsewhere_is_left():
+    inputs = keras.Input((16, 16, 3))
+    x = layers.ZeroPadding2D(3)(inputs)
+    ends = [layers.Conv2D(4, 7, strides=2, name=name)(x) for name in ("one", "two")]
+    done = PASSES["image_rows"](read(keras.Model(inputs, ends)))
+    assert done.changed == () and set(done.kept) == {"one", "two"}
+
+
+def test_norm_that_all_but_switched_a_channel_off_keeps_its_scale_before_a_padded_convolution():
+    """beta / gamma is where the channel would stand, in deviations, and all channels share one 8-bit range."""
+    with policy("float64"):
+        inputs = keras.Input((6, 6, 4))
+        norm = layers.BatchNormalization(name="norm")
+        x = norm(layers.Conv2D(4, 1, activation="relu")(inputs))
+        model = randomize(keras.Model(inputs, layers.Conv2D(3, 3, padding="same")(x)), negative=0)
+    for gamma, changed in ((0.05 / 9, ("norm",)), (0.05 / 11, ())):
+        norm.gamma.assign([1, 1, 1, gamma]), norm.beta.assign([0.5, -0.5, 0, 0.05])
+        done = PASSES["fold_forward"](read(model))
+        assert done.changed == changed and ("11 deviations" in done.kept.get("norm", "")) == (not changed)
+        assert largest_difference(model, rewrite(model)) <= EXACT["float64"]
+
+
+def test_nodes_that_a_pass_adds_take_no_name_of_the_net():
+    with policy("float64"):
+        inputs = keras.Input((16, 16, 3))
+        x = layers.ZeroPadding2D(3)(inputs)
+        x = layers.Conv2D(4, 7, strides=2, name="stem")(x)
+        x = layers.Conv2D(4, 3, name="stem_rows")(x)
+        model = randomize(keras.Model(inputs, layers.Conv2D(4, 3, name="stem_pixels")(x)))
+    assert largest_difference(model, rewrite(model)) <= EXACT["float64"]
+
+
+# Random nets
+
+
+@st.composite
+def random_nets(draw):
+    """A model of five to twelve layers in float64, each reading any earlier one whose shape fits."""
+    inputs = keras.Input((draw(st.integers(7, 10)), draw(st.integers(7, 10)), 3))
+    made = [inputs]
+    for _ in range(draw(st.integers(5, 12))):
+        x = draw(st.sampled_from(made[-3:]))
+        made.append(draw(st.sampled_from([step for step, fits in STEPS if fits(x)]))(draw, x, made))
+    x = layers.GlobalAveragePooling2D()(made[-1])
+    return randomize(keras.Model(inputs, layers.Dense(3)(x)), draw(st.integers(0, 99)))
+
+
+def conv(draw, x, made):
+    kernel = draw(st.sampled_from([1, 2, 3]))
+    settings = {"padding": draw(st.sampled_from(["same", "valid"])), "strides": draw(st.sampled_from([1, 2]))}
+    activation = draw(st.sampled_from([None, None, "relu", "silu"]))
+    x = layers.ZeroPadding2D(draw(st.integers(1, 2)))(x) if draw(st.booleans()) else x
+    return layers.Conv2D(4, kernel, use_bias=draw(st.booleans()), activation=activation, **settings)(x)
+
+
+def depthwise(draw, x, made):
+    return layers.DepthwiseConv2D(3, padding="same", depth_multiplier=draw(st.integers(1, 2)))(x)
+
+
+def lowest_padding(draw, x, made):
+    x = ops.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)), constant_values=float("-inf"))
+    return layers.MaxPooling2D(draw(st.integers(2, 3)), strides=draw(st.integers(1, 2)))(x)
+
+
+def join(draw, x, made):
+    same = [other for other in made if other.shape == x.shape]
+    near = [other for other in made if other.shape[:3] == x.shape[:3]]
+    if draw(st.booleans()):
+        return layers.Add()([x, draw(st.sampled_from(same))])
+    return layers.Concatenate()([x, draw(st.sampled_from(near))])
+
+
+def always(x):
+    return True
+
+
+def at_least_3(x):
+    return min(x.shape[1:3]) >= 3
+
+
+STEPS = [
+    (conv, at_least_3),
+    (depthwise, always),
+    (lowest_padding, at_least_3),
+    (join, always),
+    (join, always),
+    (lambda draw, x, made: layers.BatchNormalization(scale=draw(st.booleans()))(x), always),
+    (lambda draw, x, made: layers.BatchNormalization(epsilon=0.01)(x), always),
+    (lambda draw, x, made: layers.ReLU(max_value=draw(st.sampled_from([None, 6])))(x), always),
+    (lambda draw, x, made: layers.Rescaling(0.1, offset=-1)(x), always),
+    (lambda draw, x, made: layers.Dropout(0.5)(x), always),
+    (lambda draw, x, made: layers.AveragePooling2D(2, padding=draw(st.sampled_from(["same", "valid"])))(x), at_least_3),
+    (lambda draw, x, made: layers.MaxPooling2D(1, strides=2)(x), at_least_3),
+    (lambda draw, x, made: ops.pad(x[:, ::2, ::2], ((0, 0), (0, 0), (0, 0), (1, 2))), at_least_3),
+    (lambda draw, x, made: ops.tanh(x), always),
+]
+
+
+@settings(max_examples=25, phases=[Phase.generate])  # shrinking a net takes minutes and helps little
+@given(data=st.data(), graph=st.sampled_from(list(GRAPHS)))
+def test_random_net_keeps_its_outputs_through_every_pass(data, graph):
+    with policy("float64"):
+        model = data.draw(random_nets())
+    nodes = apply(read(model), GRAPHS[graph])
+    assert largest_difference(model, emit(nodes)) <= EXACT["float64"], [
+        (node.kind, node.inputs) for node in read(model)
+    ]
