@@ -175,7 +175,7 @@ def test_every_tensor_of_every_net_equals_keras(page, nets):
     images = np.concatenate([images, np.random.default_rng(0).uniform(0, 255, (1, 8, 8, 1)).astype("float32")])
     for number, model in enumerate(nets.values()):
         everything = keras.Model(model.input, [operation.output for operation in model.operations])
-        expected = everything.predict(images, verbose=0)
+        expected = [output.numpy() for output in everything(images, training=False)]
         call = "([net, images]) => images.map(pixels => run(NETS.nets[net], pixels).map(t => [...t.data]))"
         shown = page.evaluate(call, [number, images.reshape(3, 64).tolist()])
         for place, operation in enumerate(model.operations):
@@ -194,7 +194,7 @@ def test_answers_without_a_block_equal_keras(page, nets):
         weights = model.get_weights()
         for block in lesions.block_names(model):
             lesions.remove(model, block)
-            expected = model.predict(images, verbose=0)
+            expected = model(images, training=False).numpy()
             model.set_weights(weights)
             shown = page.evaluate(call, [number, images.reshape(-1, 64).tolist(), block])
             np.testing.assert_allclose(shown, expected, atol=TOLERANCE, err_msg=f"{model.name} {block}")

@@ -110,7 +110,7 @@ def test_the_laws_hold_on_jax_too():
     """This file's laws of outputs and training, in a process of its own on the JAX backend."""
     laws = "outputs_are_equal or three_steps or same_names"
     result = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", __file__, "-k", laws],
+        [sys.executable, "-m", "pytest", "-q", "-n", "0", "-p", "no:cacheprovider", __file__, "-k", laws],
         env={**os.environ, "KERAS_BACKEND": "jax"},
         capture_output=True,
         text=True,

@@ -165,22 +165,19 @@ def test_keras_applications_files_give_the_same_outputs(original, ours, options,
 
 @pytest.mark.parametrize(
     "selected",
-    [
-        "ResNet50-resnet50 or DenseNet121",
-        pytest.param("not ResNet50-resnet50 and not DenseNet121", marks=pytest.mark.slow),
-    ],
+    ["ResNet50-resnet50", pytest.param("not ResNet50-resnet50", marks=pytest.mark.slow)],
 )
 def test_keras_applications_files_give_the_same_outputs_on_jax(selected):
     """Original and ours on JAX, in a process of its own; XLA's optimizations would take longer than these nets."""
     pytest.importorskip("jax")
     tests = f"{__file__}::test_keras_applications_files_give_the_same_outputs"
     result = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-m", "", "-k", selected, tests],
+        [sys.executable, "-m", "pytest", "-q", "-n", "0", "-p", "no:cacheprovider", "-m", "", "-k", selected, tests],
         env={**os.environ, "KERAS_BACKEND": "jax", "JAX_DISABLE_MOST_OPTIMIZATIONS": "1"},
         capture_output=True,
         text=True,
     )
-    count = len(ORIGINALS) - 2 if selected.startswith("not") else 2
+    count = len(ORIGINALS) - 1 if selected.startswith("not") else 1
     assert result.returncode == 0 and f"{count} passed" in result.stdout, result.stdout
 
 
@@ -229,7 +226,9 @@ def test_every_format_brings_every_weight_to_its_place(file, source, tmp_path):
 def test_what_training_left_in_a_file_is_passed_over(tmp_path):
     options = {"depth": 10, "growth_rate": 4, "dropout": 0.1}
     trained = resdense_keras.cifar_densenet(**options)
-    trained.compile(keras.optimizers.SGD(0.1, momentum=0.9), "sparse_categorical_crossentropy", metrics=["accuracy"])
+    sgd = keras.optimizers.SGD(0.1, momentum=0.9)
+    # Eagerly: one step is sooner made than traced.
+    trained.compile(sgd, "sparse_categorical_crossentropy", metrics=["accuracy"], run_eagerly=True)
     trained.train_on_batch(np.ones((2, 32, 32, 3), "float32"), np.zeros(2))
     for file in ("net.keras", "net.h5"):
         trained.save(tmp_path / file)
