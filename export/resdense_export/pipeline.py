@@ -213,7 +213,7 @@ def _train(name, dataset, recipe, seeds, options, steps):
     import keras
 
     from resdense_keras import create, preprocessing, training
-    from resdense_keras.experiments import memory
+    from resdense_keras.training.peak_memory import peak_training_bytes
 
     pixels = preprocessing.measured(dataset.train.array())
     own = {"input_shape": dataset.image_shape, "classes": dataset.classes, "include_preprocessing": pixels}
@@ -237,7 +237,7 @@ def _train(name, dataset, recipe, seeds, options, steps):
     return net, {
         "epochs": recipe.epochs,
         "train_seconds": round(seconds, 2),
-        "peak_training_bytes": memory.peak_training_bytes(trainer.model, recipe.batch_size),
+        "peak_training_bytes": peak_training_bytes(trainer.model, recipe.batch_size),
         "accuracy": accuracies[0],
         "accuracy_by_seed": accuracies,
         "history": history,

@@ -147,7 +147,8 @@ def _foreign_layers(path):
 
 def _record(preprocessing):
     """The Preprocessing of that name, or None for "none"."""
-    from resdense_keras.preprocessing import PREPROCESSING, record
+    from resdense_keras.preprocessing import PREPROCESSING
+    from resdense_keras.weights.ends import record
 
     if preprocessing == "none":
         return None
