@@ -130,8 +130,8 @@ def densenet(
     # The 3x3 stem of the CIFAR nets has no batch norm: the first dense layer begins with one.
     x = parts.STEMS[stem](x, stem_width, norm=norm, activate=stem != "cifar")
     for stage, depth in enumerate(blocks, start=1):
-        name = f"stage{stage}"
-        x = dense_block(x, depth, growth_rate, norm=norm, name=name, bottleneck=bottleneck, dropout=dropout)
+        part = f"stage{stage}"
+        x = dense_block(x, depth, growth_rate, norm=norm, name=part, bottleneck=bottleneck, dropout=dropout)
         if stage < len(blocks):
             channels = x.shape[parts.CHANNEL_AXIS]
             if int(compression * channels) < 1:
