@@ -42,9 +42,9 @@ def time_steps(recompute, steps):
 
 def peak(recompute):
     import resdense_keras
-    from resdense_keras.experiments import memory
+    from resdense_keras.training.peak_memory import peak_training_bytes
 
-    print(memory.peak_training_bytes(resdense_keras.densenet_bc100_12(recompute=recompute), BATCH))
+    print(peak_training_bytes(resdense_keras.densenet_bc100_12(recompute=recompute), BATCH))
 
 
 def child(*arguments):

@@ -1,5 +1,6 @@
-"""Benchmarks are run by hand and by no test; so this one at least imports each and asks it for its help."""
+"""Benchmarks are run by hand and by no test; so these at least import each, with all it imports later, and its help."""
 
+import ast
 import importlib.util
 import sys
 from pathlib import Path
@@ -9,7 +10,10 @@ import pytest
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 
 
-@pytest.mark.parametrize("path", sorted(BENCHMARKS.glob("*.py")), ids=lambda path: path.stem)
+each_benchmark = pytest.mark.parametrize("path", sorted(BENCHMARKS.glob("*.py")), ids=lambda path: path.stem)
+
+
+@each_benchmark
 def test_a_benchmark_is_imported_and_shows_its_help(path, monkeypatch, capsys):
     monkeypatch.syspath_prepend(BENCHMARKS)  # they share modules beside them
     monkeypatch.setattr(sys, "argv", [str(path), "--help"])
@@ -20,3 +24,11 @@ def test_a_benchmark_is_imported_and_shows_its_help(path, monkeypatch, capsys):
         with pytest.raises(SystemExit) as stop:
             module.main()
         assert stop.value.code == 0 and "usage:" in capsys.readouterr().out
+
+
+@each_benchmark
+def test_what_a_benchmark_takes_from_us_while_it_runs_is_there(path):
+    """Most imports stand inside functions, where `--help` does not come by."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module.startswith("resdense_"):
+            exec(compile(ast.Module([node], []), path, "exec"), {})
