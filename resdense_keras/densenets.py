@@ -186,6 +186,7 @@ def cifar_densenet(
     means CIFAR-10's normalisation.
     Source: Huang et al. 2017, arXiv:1608.06993, section 3 (implementation details) and table 2.
     """
+    options = dict(locals())  # all arguments, so that none is lost on its way to `densenet`
     check_choice("bottleneck", bottleneck, (True, False))
     per_block = 6 if bottleneck else 3
     depth = check_integer("depth", depth, per_block + 4)
@@ -197,28 +198,10 @@ def cifar_densenet(
         )
     compression = check_number("compression", compression, 0, 1, "(]")
     if stem_width is None and not (bottleneck and compression != 1):
-        stem_width = 16
-    return densenet(
-        blocks=((depth - 4) // per_block,) * 3,
-        include_top=include_top,
-        weights=weights,
-        input_tensor=input_tensor,
-        input_shape=input_shape,
-        pooling=pooling,
-        classes=classes,
-        classifier_activation=classifier_activation,
-        name="cifar_densenet" if name is None else name,
-        include_preprocessing=include_preprocessing,
-        growth_rate=growth_rate,
-        bottleneck=bottleneck,
-        compression=compression,
-        stem_width=stem_width,
-        dropout=dropout,
-        recompute=recompute,
-        stem=stem,
-        bn_momentum=bn_momentum,
-        bn_epsilon=bn_epsilon,
-    )
+        options["stem_width"] = 16
+    del options["depth"]
+    options |= {"blocks": ((depth - 4) // per_block,) * 3, "name": "cifar_densenet" if name is None else name}
+    return densenet(**options)
 
 
 DENSENETS = {

@@ -260,6 +260,7 @@ def cifar_resnet(
     means CIFAR-10's normalisation.
     Source: He et al. 2015, arXiv:1512.03385, section 4.2; pre-activation: He et al. 2016, arXiv:1603.05027.
     """
+    options = dict(locals())  # all arguments, so that none is lost on its way to `resnet`
     check_choice("block", block, tuple(parts.KERNELS))
     per_block = 3 * len(parts.KERNELS[block])
     depth = check_integer("depth", depth, per_block + 2)
@@ -268,28 +269,9 @@ def cifar_resnet(
         raise RequestError(
             f'depth={depth} was given; with block="{block}" it must be {per_block}n + 2', f"depth={nearest} is near"
         )
-    return resnet(
-        blocks=((depth - 2) // per_block,) * 3,
-        block=block,
-        include_top=include_top,
-        weights=weights,
-        input_tensor=input_tensor,
-        input_shape=input_shape,
-        pooling=pooling,
-        classes=classes,
-        classifier_activation=classifier_activation,
-        name="cifar_resnet" if name is None else name,
-        include_preprocessing=include_preprocessing,
-        variant=variant,
-        shortcut=shortcut,
-        conv_bias=conv_bias,
-        zero_gamma=zero_gamma,
-        dropout=dropout,
-        width=width,
-        stem=stem,
-        bn_momentum=bn_momentum,
-        bn_epsilon=bn_epsilon,
-    )
+    del options["depth"]
+    options |= {"blocks": ((depth - 2) // per_block,) * 3, "name": "cifar_resnet" if name is None else name}
+    return resnet(**options)
 
 
 _IMAGENET = {
