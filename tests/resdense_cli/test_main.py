@@ -258,6 +258,15 @@ def test_every_net_has_a_line_that_begins_with_its_whole_name(resdense):
     assert [line.split()[0] for line in out.splitlines()] == ["name", *resdense_keras.list_models()]
 
 
+def test_models_counts_a_net_that_the_table_lacks(resdense, monkeypatch):
+    from resdense_keras import catalog
+
+    lacking = {name: row for name, row in catalog.sizes().items() if name != "plain20"}
+    _, known, _ = resdense("models", "plain20", "--json")
+    monkeypatch.setattr(catalog, "sizes", lambda: lacking)
+    assert resdense("models", "plain20", "--json")[:2] == (0, known)
+
+
 def test_models_counts_a_changed_net(resdense):
     _, out, _ = resdense("models", "densenet_bc40_12", "--set", "growth_rate=36", "--json")
     assert json.loads(out)[0]["trainable"] == 1_542_682

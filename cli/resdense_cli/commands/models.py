@@ -27,18 +27,20 @@ def command(
 def rows(pattern, options):
     """One dict a net of the catalogue that matches `pattern`, built with `options`.
 
-    Without options the numbers come from the table that ships (`catalog.sizes`), so that listing takes no minute.
+    Without options the numbers come from the table that ships (`catalog.sizes`), so that listing takes no minute; a net
+    that is new and not in it yet is counted.
     """
     from resdense_keras import catalog, list_models, weights
 
     names = list_models(pattern)
     if not names:
         raise unknown("model", pattern, list_models())
+    counted = {} if options else catalog.sizes()
     return [
         {
             "name": name,
             "family": catalog.family(name),
-            **(catalog.count(name, **options) if options else catalog.sizes()[name]),
+            **(counted.get(name) or catalog.count(name, **options)),
             "weights": weights.names(name),
         }
         for name in names
