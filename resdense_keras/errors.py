@@ -23,7 +23,12 @@ class RequestError(ResdenseError, ValueError):
 
 
 class WorkError(ResdenseError, RuntimeError):
-    """The request is right and the work failed: a full disk, a gate, a loss that is not a number."""
+    """The request is right and the work failed: a full disk, a gate, a loss that is not a number.
+
+    `report` is the content of report.json where an export or a comparison came to its end and a file failed a gate.
+    """
+
+    report = None
 
 
 def nearest(given, known, count=3):

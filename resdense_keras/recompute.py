@@ -112,5 +112,60 @@ class RecomputedDenseLayer(layers.Layer):
         }
 
 
+def plain(model):
+    """The same net without recomputation: its layers, names and weights as the plain dense block has them.
+
+    `model` itself where nothing in it recomputes.
+    """
+    if not any(isinstance(layer, RecomputedDenseLayer) for layer in model.layers):
+        return model
+    joined = {}  # ids of the maps of a block so far -> their concatenation
+
+    def call(layer, *args, **kwargs):
+        if isinstance(layer, RecomputedDenseLayer):
+            return _plain_layer(layer, args[0], joined)
+        maps = args[0] if args and isinstance(args[0], (list, tuple)) else ()
+        if isinstance(layer, layers.Concatenate) and _starts_in(maps, joined):
+            return _concatenated(maps, joined, _name(layer.name.removesuffix("_concat"), maps))
+        return layer(*args, **kwargs)
+
+    copy = keras.models.clone_model(model, call_function=call)
+    sources = {"/".join(weight.path.split("/")[-2:]): weight for weight in model.weights}
+    for weight in copy.weights:
+        weight.assign(sources["/".join(weight.path.split("/")[-2:])])
+    return copy
+
+
+def _starts_in(maps, joined):
+    """Whether the maps are those of a block: all but the last were concatenated for its last layer."""
+    return (len(maps) == 2 and (id(maps[0]),) in joined) or (len(maps) > 2 and tuple(map(id, maps[:-1])) in joined)
+
+
+def _plain_layer(layer, maps, joined):
+    """What a RecomputedDenseLayer computes, as layers of their own."""
+    x = _concatenated(maps, joined, _name(layer.name.rpartition("_block")[0], maps))
+    for part, (norm, conv, drop) in enumerate(layer.steps, start=1):
+        x = layers.BatchNormalization.from_config(norm.get_config())(x)
+        x = layers.ReLU(name=f"{layer.name}_relu{part}", dtype=layer.dtype_policy)(x)
+        x = layers.Conv2D.from_config(conv.get_config())(x)
+        x = layers.Dropout.from_config(drop.get_config())(x) if drop is not None else x
+    return x
+
+
+def _name(stage, maps):
+    """Of the concatenation that the dense layer before ends with."""
+    return f"{stage}_block{len(maps) - 1}_concat"
+
+
+def _concatenated(maps, joined, name):
+    """All maps in one: the last behind the concatenation of those before it, which the layer before has made."""
+    key = tuple(map(id, maps))
+    if len(maps) == 1:
+        joined[key] = maps[0]
+    if key not in joined:
+        joined[key] = layers.Concatenate(axis=CHANNEL_AXIS, name=name)([joined[key[:-1]], maps[-1]])
+    return joined[key]
+
+
 def _joined(features):
     return ops.concatenate(features, axis=-1) if len(features) > 1 else features[0]

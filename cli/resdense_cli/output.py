@@ -1,8 +1,11 @@
 """What commands have in common: the start of TensorFlow, tables and JSON on stdout."""
 
+import contextlib
 import json
 import os
 import sys
+
+from resdense_keras.errors import WorkError
 
 PIPE_COLUMNS = 500
 
@@ -39,6 +42,17 @@ def print_table(table):
 
 def print_json(value):
     print(json.dumps(value, indent=2, allow_nan=False))
+
+
+@contextlib.contextmanager
+def report_of_failure(out, as_json):
+    """Shows the report of a work whose body failed a gate, before the error: what is there is shown."""
+    try:
+        yield
+    except WorkError as error:
+        if error.report is not None:
+            show_report(error.report, out, as_json)
+        raise
 
 
 def show_report(report, out, as_json):

@@ -14,7 +14,7 @@ from pathlib import Path
 from resdense_keras import files
 from resdense_keras.errors import RequestError, WorkError, unknown
 
-from . import environment
+from . import answers, environment, fitness
 from .bundle import contents
 from .bundle.evidence import from_dataset, without_data
 from .bundle.request import NEED_BYTES, ROUNDS, ExportRequest
@@ -68,7 +68,7 @@ def export(
         The report (the content of report.json).
     Raises:
         RequestError: a wrong argument; nothing was written.
-        WorkError: a file failed a gate. The bundle is there without it, and its report says why.
+        WorkError: a file failed a gate. The bundle is there without it, and the error's `report` says why.
     """
     request = ExportRequest(
         out,
@@ -82,6 +82,7 @@ def export(
         rounds=rounds,
         threads=threads,
     )
+    model = fitness.fitted(model)
     return export_net(Net(name or model.name, model, preprocessing, class_names), request, dataset, steps)
 
 
@@ -96,14 +97,18 @@ def export_net(net, request, dataset=None, steps=None):
         if dataset is None:
             evidence = without_data(net.image_shape)
         else:
-            dataset.check_outputs(net.model.output_shape[-1])
+            classes = answers.classes(net.answers, net.model.output_shape[-1])
             evidence = from_dataset(dataset, request.seed, with_sensitivity=request.budget is not None)
-            net = replace(net, class_names=net.class_names or dataset.class_names)
+            if classes is None:  # nothing that a label could be compared with
+                evidence = replace(evidence, labels=None)
+            else:
+                dataset.check_outputs(classes)
+                net = replace(net, class_names=net.class_names or dataset.class_names)
         (bundle,) = _measured([contents.make(folder, net, evidence, request, steps)], request, steps)
         contents.describe(bundle)
         result = _report([_model_record(bundle, bundle.exports)], dataset, request.seed)
         reports.write_report(folder, result)
-    _raise_rejected([bundle], request.out)
+    _raise_rejected([bundle], request.out, result)
     return result
 
 
@@ -171,7 +176,7 @@ def compare(
             records.append({**_model_record(bundle, moved), **history})
         result = _report(records, dataset, seed=seed)
         reports.write_report(folder, result)
-    _raise_rejected(made, out)
+    _raise_rejected(made, out, result)
     return result
 
 
@@ -275,7 +280,7 @@ def _model_record(bundle, exports):
     found = profile(bundle.net.model)
     return {
         "name": bundle.net.name,
-        "family": family(bundle.net.name),
+        "family": bundle.net.family or family(bundle.net.name),
         "parameters": found.parameters,
         "macs": found.macs,
         "activation_bytes": found.activation_bytes,
@@ -319,16 +324,18 @@ def _way_out(bundle):
     return "; `resdense export --budget 0.1` keeps layers of int8 in float, and `--schemes qat` trains on for it"
 
 
-def _raise_rejected(made, out):
-    """A file that failed its gates is not written; the rest is, and the command fails."""
+def _raise_rejected(made, out, report):
+    """A file that failed its gates is not written; the rest is, and the command fails, with the report at hand."""
     reasons = [
         f"{bundle.net.name}-{scheme}: " + "; ".join(f"{gate}: {why}" for gate, why in gates.items())
         for bundle in made
         for scheme, gates in bundle.rejected.items()
     ]
     if reasons:
-        raise WorkError(
+        error = WorkError(
             f"{len(reasons)} of the files failed a gate and were not written: " + " | ".join(reasons),
             f"the others are in {out}; its report.json says more"
             + "".join(sorted({_way_out(bundle) for bundle in made})),
         )
+        error.report = report
+        raise error

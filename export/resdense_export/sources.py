@@ -3,8 +3,8 @@
 import dataclasses
 import json
 import math
+import re
 import sys
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 
 from resdense_keras.errors import RequestError, WorkError, unknown
+
+from . import answers, fitness, opening, pixels
 
 
 @dataclass(frozen=True)
@@ -21,12 +23,24 @@ class Net:
     Attributes:
         preprocessing: What stands inside it as JSON, or "unknown".
         class_names: Of the weights or the training run, or None.
+        family: "resnet", "densenet", "plain" or "other"; None where nobody asked.
     """
 
     name: str
     model: Any
     preprocessing: Any
     class_names: tuple[str, ...] | None = None
+    family: str | None = None
+
+    @property
+    def answers(self):
+        """What its outputs are, one of answers.MEANINGS."""
+        return answers.kind(self.model)
+
+    @property
+    def outputs_are(self):
+        """ "classes" where one number tells two apart, else "outputs"."""
+        return "classes" if self.answers == answers.TWO else "outputs"
 
     @property
     def image_shape(self):
@@ -40,10 +54,10 @@ class Net:
 
 
 def model(name_or_file, weights=None, options=None, image_size=None, preprocessing=None, softmax=False):
-    """The net of that catalogue name, its normalisation inside, or the model of a .keras file.
+    """The net of that catalogue name, its normalisation inside, or the model in a file.
 
     Args:
-        name_or_file: Name in the catalogue, or path of a .keras file.
+        name_or_file: Name in the catalogue, or path of a .keras or .h5 file.
         weights, options: For the builder.
         image_size: Side in pixels, where the model leaves it open.
         preprocessing: What the model's pixels mean: a key of PREPROCESSING or "model/weights", which is then put in
@@ -52,7 +66,9 @@ def model(name_or_file, weights=None, options=None, image_size=None, preprocessi
     Raises:
         RequestError: no such model, or one that these do not fit.
     """
-    if str(name_or_file).endswith(".keras"):
+    from resdense_keras import list_models
+
+    if opening.is_path(name_or_file, list_models()):
         net = _from_file(Path(name_or_file), weights, options, image_size, preprocessing)
     else:
         net = _from_catalogue(str(name_or_file), weights, options, image_size, preprocessing)
@@ -61,9 +77,8 @@ def model(name_or_file, weights=None, options=None, image_size=None, preprocessi
 
 def _from_catalogue(name, weights, options, image_size, preprocessing):
     import resdense_keras
+    from resdense_keras.catalog import family
 
-    if name not in resdense_keras.list_models() and (inside := Path(name) / "model.keras").is_file():
-        raise RequestError(f"{name} is the folder of a training run", f"give its model: {inside}")
     options = dict(options or {})
     if image_size is not None:
         options.setdefault("input_shape", (image_size, image_size, 3))
@@ -72,13 +87,13 @@ def _from_catalogue(name, weights, options, image_size, preprocessing):
             raise RequestError("--preprocessing and --set include_preprocessing were given", "leave one of them out")
         options["include_preprocessing"] = _record(preprocessing) or False
     options.setdefault("include_preprocessing", True)
-    built = resdense_keras.create(name, weights=weights, **options)
+    built = fitness.fitted(resdense_keras.create(name, weights=weights, **options))
     if weights is None:
         print("warning: no --weights: the net is untrained, its gates and timings mean little", file=sys.stderr)
     known = preprocessing_inside(built)
     if preprocessing == "none":
         known = _as_they_are(built.input_shape[-1])
-    return Net(name, built, known, names_of_weights(weights, built.output_shape[-1]))
+    return Net(name, built, known, names_of_weights(weights, built.output_shape[-1]), family=family(name))
 
 
 def _from_file(path, weights, options, image_size, preprocessing):
@@ -86,12 +101,13 @@ def _from_file(path, weights, options, image_size, preprocessing):
         if value:
             message = f"{flag} was given with the file {path.name}; it belongs to a catalogue name"
             raise RequestError(message, f"leave {flag} out")
-    loaded = _loaded(path)
+    loaded = fitness.fitted(opening.open_model(path))
     shape = image_shape(loaded, image_size)
     inside = preprocessing_inside(loaded)
-    if preprocessing is not None and inside != "unknown":
+    if preprocessing is not None and (found := pixels.front(loaded)).names:
         raise RequestError(
-            f"--preprocessing {preprocessing} was given; {path.name} has its normalisation inside",
+            f"--preprocessing {preprocessing} was given; {path.name} normalises its pixels already, in "
+            f"{', '.join(found.names)} ({type(_operation(loaded, found.names[0])).__name__})",
             "leave --preprocessing out",
         )
     record = preprocessing and _record(preprocessing)
@@ -103,46 +119,29 @@ def _from_file(path, weights, options, image_size, preprocessing):
     known = preprocessing_inside(loaded) if record else inside
     if preprocessing == "none":
         known = _as_they_are(shape[-1])
-    return Net(path.stem, loaded, known, _labels_of_run(path, loaded.output_shape[-1]))
+    classes = answers.classes(answers.kind(loaded), loaded.output_shape[-1])
+    return Net(_name(path, loaded), loaded, known, _labels_of_run(path, classes), family=_family(loaded))
 
 
-def _loaded(path):
-    import keras
+def _name(path, model):
+    """Of files and report: the catalogue's, which a training run writes into its model.keras, else the file's stem."""
+    from resdense_keras import list_models
 
-    if not path.is_file():
-        raise RequestError(f"there is no file {str(path)!r}", "give a catalogue name or a .keras file")
-    print(f"note: {path.name} is loaded in Keras' safe mode; only open models that you trust", file=sys.stderr)
-    try:
-        return keras.saving.load_model(path, compile=False, safe_mode=True)
-    except Exception as error:  # Keras raises many kinds for a file that it cannot read
-        for name, kind in _foreign_layers(path):
-            raise RequestError(
-                f"layer {name!r} of {path.name} is of class {kind}, which is not Keras' own",
-                "export it from Python, where the class is known: resdense_export.export(model, folder)",
-            ) from error
-        reason = next(iter(str(error).splitlines()), "")[:200]
-        raise WorkError(
-            f"Keras cannot load {path.name}: {reason}", "is it a .keras file of built-in layers?"
-        ) from error
+    of_run = path.name == "model.keras" and re.sub(r"_slim\d+$", "", model.name) in list_models()
+    return model.name if of_run else path.stem
 
 
-def _foreign_layers(path):
-    """(name, class) of each layer of a .keras file whose class does not come with Keras; none of a damaged file."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            waiting = [json.loads(archive.read("config.json"))]
-    except (OSError, KeyError, ValueError, zipfile.BadZipFile):
-        return
-    while waiting:
-        entry = waiting.pop(0)
-        if isinstance(entry, dict):
-            if "class_name" in entry and not str(entry.get("module")).startswith("keras"):
-                name = (entry.get("config") or {}).get("name")
-                if name is not None:
-                    yield name, entry["class_name"]
-            waiting.extend(entry.values())
-        elif isinstance(entry, list):
-            waiting.extend(entry)
+def _family(model):
+    """By what a training run called the net, else by its structure."""
+    from resdense_keras.catalog import family
+    from resdense_keras.families import recognised
+
+    named = family(re.sub(r"_slim\d+$", "", model.name))
+    return recognised(model) if named == "other" else named
+
+
+def _operation(model, name):
+    return next(call.operation for call in fitness.calls(model) if call.operation.name == name)
 
 
 def _record(preprocessing):
@@ -171,25 +170,22 @@ def _with_softmax(model):
     if len(model.output_shape) != 2:
         raise RequestError(f"--softmax was given; the model's output is {model.output_shape}, not (None, classes)")
     outputs = model.predict(generated_images(model.input_shape[1:], count=2), verbose=0)
-    if are_probabilities(outputs):
+    if answers.are_probabilities(outputs):
         raise RequestError("--softmax was given; the model's outputs are probabilities already", "leave it out")
     return keras.Model(model.inputs, keras.layers.Softmax(name="softmax")(model.outputs[0]), name=model.name)
 
 
 def preprocessing_inside(model):
-    """{"channels", "scale", "offset"} of the layers that our builders put first, or "unknown" for any other model.
+    """{"channels", "scale", "offset"} of what normalises pixels in [0, 255] at the model's front, else "unknown".
 
     x * scale + offset, a number a channel, in the order of `channels`: "BGR" where a flip of the last axis comes first,
     as in weights from Caffe. The model itself takes RGB.
     """
-    import keras
-
-    layer = next((layer for layer in model.layers if layer.name == "preprocessing"), None)
-    if not isinstance(layer, keras.layers.Rescaling):
+    found = pixels.front(model)
+    if not found.takes_pixels:
         return "unknown"
-    scale, offset = (np.ravel(values).astype(float).tolist() for values in (layer.scale, layer.offset))
-    flipped = type(layer.input._keras_history.operation).__name__ == "Flip"
-    return {"scale": scale, "offset": offset, "channels": "BGR" if flipped else _channels(model.input_shape[-1])}
+    scale, offset = (values.astype(float).tolist() for values in (found.scale, found.offset))
+    return {"scale": scale, "offset": offset, "channels": "BGR" if found.flipped else _channels(model.input_shape[-1])}
 
 
 def _as_they_are(channels):
@@ -234,11 +230,15 @@ def class_names(net, dataset, file=None):
     Raises:
         RequestError: a wrong number of names, or the data number their classes otherwise than the model.
     """
-    outputs = net.model.output_shape[-1]
+    count = answers.classes(net.answers, net.model.output_shape[-1])
+    if count is None:
+        if file is not None:
+            raise RequestError("--labels was given; the model's numbers are no classes", "leave it out")
+        return None
     if file is not None:
         names = labels(file)
-        if len(names) != outputs:
-            message = f"--labels {file} has {len(names)} names, the model {outputs} outputs"
+        if len(names) != count:
+            message = f"--labels {file} has {len(names)} names, the model {count} {net.outputs_are}"
             raise RequestError(message, "give a name a line, in the order of the outputs")
         return names
     given = dataset.class_names if dataset else None
@@ -281,13 +281,17 @@ def labels(path):
 
 def image_shape(model, image_size=None):
     """(H, W, C) of the file's input: the model's own, its open sizes filled from `image_size`."""
-    inputs, outputs = ([end.name for end in getattr(model, side, None) or ()] for side in ("inputs", "outputs"))
+    inputs, outputs = (
+        [end._keras_history.operation.name for end in getattr(model, side, None) or ()]
+        for side in ("inputs", "outputs")
+    )
     if (len(inputs), len(outputs)) != (1, 1):
         named = f"; its inputs are {', '.join(inputs)}, its outputs {', '.join(outputs)}" if inputs else ""
         name = getattr(model, "name", model)
+        cut = f"cut one out: keras.Model(model.inputs, model.outputs[0]).save('one.keras') has {outputs[0]!r} alone"
         raise RequestError(
             f"model {name!r} is not a built Functional model with one input and one output{named}",
-            "export a classifier: one image in, one vector of probabilities out",
+            cut if len(inputs) == 1 < len(outputs) else "export a net with one image in and one vector of numbers out",
         )
     shape = tuple(model.inputs[0].shape[1:])
     if len(shape) != 3 or shape[2] is None:
@@ -302,11 +306,6 @@ def image_shape(model, image_size=None):
     if len(size) != 2 or any(own not in (None, asked) for own, asked in zip(shape, size, strict=False)):
         raise RequestError(f"image size {image_size} was given; the model takes {shape[:2]}", "leave --image-size out")
     return (*size, shape[2])
-
-
-def are_probabilities(outputs):
-    """Whether each row of (N, classes) is a distribution; what a layer is called says less."""
-    return bool((outputs >= 0).all() and np.allclose(outputs.sum(axis=1), 1, atol=1e-3))
 
 
 def generated_images(shape, count=16, seed=0):

@@ -24,12 +24,16 @@ def evaluate(model, split, class_names=None):
     Raises:
         WorkError: an output is not finite, or a file of the split cannot be read.
     """
-    predicted = probabilities(model, split)
-    confusion = confusion_matrix(predicted, split.labels)
+    return figures(probabilities(model, split), split.labels, class_names)
+
+
+def figures(predicted, labels, class_names=None):
+    """The figures of `evaluate` from (N, classes) probabilities and N labels."""
+    confusion = confusion_matrix(predicted, labels)
     images = confusion.sum(axis=1)
     return {
-        "accuracy": float(np.trace(confusion) / len(split)),
-        "top5": top_accuracy(predicted, split.labels, TOP),
+        "accuracy": float(np.trace(confusion) / len(labels)),
+        "top5": top_accuracy(predicted, labels, TOP),
         "per_class": [
             {
                 "class": label,
@@ -40,8 +44,8 @@ def evaluate(model, split, class_names=None):
             for label, count in enumerate(images)
         ],
         "confusion": confusion.tolist(),
-        "calibration_error": calibration_error(predicted, split.labels),
-        "images": len(split),
+        "calibration_error": calibration_error(predicted, labels),
+        "images": len(labels),
     }
 
 
@@ -49,10 +53,22 @@ def evaluate(model, split, class_names=None):
 def probabilities(model, split):
     """(N, classes) float64 of the model's answers on a split."""
     found = model.predict(pipeline(split, BATCH, shuffle=False).map(lambda images, _: images), verbose=0)
+    return as_probabilities(found, model.name)
+
+
+def as_probabilities(found, name):
+    """(N, classes) float64 of what a net or file called `name` answers: (N, outputs).
+
+    One output is the probability of the second of two classes; outputs beyond 0 to 1 are logits.
+    """
     found = np.asarray(found, "float64")
     if not np.isfinite(found).all():
-        raise WorkError(f"{model.name} answers with NaN or infinity", "its weights are damaged; train it anew")
-    if (found < 0).any() or np.abs(found.sum(axis=1) - 1).max() > 1e-2:  # logits
+        raise WorkError(f"{name} answers with NaN or infinity", "its weights are damaged; train it anew")
+    logits = (found < 0).any() or (found > 1 + 1e-2).any()
+    if found.shape[1] == 1:
+        found = 1 / (1 + np.exp(-found)) if logits else found
+        return np.concatenate([1 - found, found], axis=1)
+    if logits:
         found = np.exp(found - found.max(axis=1, keepdims=True))
         found /= found.sum(axis=1, keepdims=True)
     return found

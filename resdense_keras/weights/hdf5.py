@@ -9,6 +9,7 @@ import contextlib
 import json
 import math
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -24,8 +25,11 @@ from .headers import Header, refusal
 SECONDS = 15  # for a small file; larger ones get a second more for each 20 MB
 BYTES_A_SECOND = 20e6
 MEMORY_BYTES = 2 << 30  # of address space, beyond four times the file; most of it is never touched
+ZIP_MAGIC = b"PK\x03\x04"
 INNER = "model.weights.h5"  # a .keras file is a zip; its config.json and metadata.json are never looked at
 DEPTH = 32  # groups in groups
+# Those that Keras writes, the long ones in numbered pieces.
+MODEL_ATTRIBUTE = re.compile(r"(model_config|keras_version|backend|layer_names|weight_names)\d{0,4}")
 FILTERS = {1: "gzip", 2: "shuffle", 3: "fletcher32", 32000: "lzf"}  # any other would load a plug-in
 
 
@@ -64,6 +68,13 @@ class Hdf5File:
         if len(data) < count:
             self._died(name)
         return np.frombuffer(data, np.dtype(header.dtype).newbyteorder("<")).reshape(header.shape)
+
+    def attributes(self):
+        """{group, "" for the file itself: {name: text or list of texts}} of what makes a file of weights a model."""
+        with contextlib.suppress(BrokenPipeError):
+            self._child.stdin.write(b"null\n")
+            self._child.stdin.flush()
+        return self._answer()["attributes"]
 
     def close(self):
         self._clock.cancel()
@@ -127,6 +138,9 @@ def _serve(path):
             _reply(headers=[[name, data.shape, data.dtype.name, layer] for name, (data, layer) in found.items()])
             for line in sys.stdin:
                 tensor = json.loads(line)
+                if tensor is None:
+                    _reply(attributes=_attributes(file, h5py))
+                    continue
                 array = np.ascontiguousarray(found[tensor][0][()])
                 _reply(bytes=array.nbytes)
                 sys.stdout.buffer.write(array.astype(array.dtype.newbyteorder("<"), copy=False).tobytes())
@@ -156,10 +170,11 @@ def _weights_file(path):
 
     Copying from end to end lets zipfile compare the checksum, which reading here and there does not.
     """
-    if path.suffix.lower() != ".keras":
-        with path.open("rb") as file:
+    with path.open("rb") as file:
+        if file.read(4) != ZIP_MAGIC:
+            file.seek(0)
             yield file
-        return
+            return
     with zipfile.ZipFile(path) as archive, tempfile.TemporaryFile() as copy:
         if INNER not in archive.namelist():
             raise _Refused(f"it holds no {INNER}")
@@ -192,6 +207,28 @@ def _datasets(group, h5py, path="", seen=None):
         elif isinstance(item, h5py.Dataset):
             _check_storage(item, name)
             yield name, (item, layer if isinstance(layer, str) and len(layer) < 1000 else None)
+
+
+def _attributes(file, h5py):
+    """The attributes in which Keras keeps a model's layers, of the file and of all its groups."""
+    found = {}
+
+    def look(name, item):
+        if isinstance(item, h5py.Group):
+            kept = {key: _text(value) for key, value in item.attrs.items() if MODEL_ATTRIBUTE.fullmatch(key)}
+            if kept:
+                found[name] = kept
+
+    look("", file)
+    file.visititems(look)
+    return found
+
+
+def _text(value):
+    """An attribute as text, or as a list of texts where it is an array."""
+    if isinstance(value, np.ndarray):
+        return [_text(part) for part in value.ravel().tolist()]
+    return value.decode("utf-8") if isinstance(value, bytes) else str(value)
 
 
 def _check_storage(dataset, name):

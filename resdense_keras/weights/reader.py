@@ -16,6 +16,7 @@ from .hdf5 import Hdf5File
 from .headers import refusal
 
 FORMATS = {".h5": Hdf5File, ".hdf5": Hdf5File, ".keras": Hdf5File, ".npz": NpzFile, ".safetensors": SafetensorsFile}
+HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
 PICKLED = (".pt", ".pth", ".ckpt", ".bin", ".pkl", ".pickle")
 
 # Trained weights hardly compress (by a tenth), freshly initialized ones a little: a file that declares far more than it
@@ -43,7 +44,7 @@ def opened(path):
     """A WeightFile for the body of a `with`: its headers are read and checked, its tensors are not."""
     path = _existing(path)
     with _explained(path):
-        file = FORMATS[path.suffix.lower()](path)
+        file = _format(path)(path)
     try:
         _check_declared_bytes(path, file.headers)
         yield WeightFile(path, file)
@@ -56,6 +57,11 @@ class WeightFile:
 
     def __init__(self, path, file):
         self.path, self.headers, self._file = path, file.headers, file
+
+    def attributes(self):
+        """Of an HDF5 file, what makes it a model: see Hdf5File.attributes."""
+        with _explained(self.path):
+            return self._file.attributes()
 
     def read(self, name):
         with _explained(self.path, name):
@@ -75,7 +81,7 @@ def _existing(path):
             f"cannot load {path}: pickled files can run any code and are never opened",
             "save the state dict with safetensors.torch.save_file(model.state_dict(), 'weights.safetensors')",
         )
-    if suffix not in FORMATS:
+    if suffix not in FORMATS and not (path.is_file() and _is_hdf5(path)):
         raise RequestError(
             f"cannot load {path}: its format is unknown; known: {', '.join(FORMATS)}",
             "names of published weights belong to the nets of the catalogue, e.g. resnet50(weights='imagenet')",
@@ -83,6 +89,16 @@ def _existing(path):
     if not path.is_file():
         raise RequestError(f"cannot load {path}: there is no such file", "check the path")
     return path
+
+
+def _format(path):
+    """What reads the file: HDF5 is known by its first bytes, which older Keras wrote under any name."""
+    return Hdf5File if _is_hdf5(path) else FORMATS[path.suffix.lower()]
+
+
+def _is_hdf5(path):
+    with path.open("rb") as file:
+        return file.read(len(HDF5_MAGIC)) == HDF5_MAGIC
 
 
 @contextlib.contextmanager

@@ -9,7 +9,7 @@ from resdense_export.progress import steps
 from resdense_keras import files
 
 from ..options import ImageSize, Json, OnBadImage, Overwrite, Settings, builder_options
-from ..output import show_report, start_tensorflow
+from ..output import report_of_failure, show_report, start_tensorflow
 
 ORDER = 70
 
@@ -38,7 +38,7 @@ def command(
     from resdense_export import pipeline
 
     models = models or list(pipeline.DEFAULT_MODELS)
-    with steps(pipeline.count_steps(len(models), seeds)) as progress:
+    with report_of_failure(out, as_json), steps(pipeline.count_steps(len(models), seeds)) as progress:
         report = pipeline.compare(
             models,
             out,

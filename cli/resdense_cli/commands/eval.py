@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from resdense_keras import files
+from resdense_keras.errors import RequestError
 
 from ..options import ImageSize, Json, OnBadImage, Settings, builder_options
 from ..output import columns, print_json, print_table, start_tensorflow
@@ -29,14 +30,17 @@ def command(
 ):
     """Accuracy, confusion and calibration of a model on the test images."""
     start_tensorflow()
-    from resdense_export import sources
+    from resdense_export import answers, sources
     from resdense_keras import training
 
     if plot is not None:
         files.check_writable(plot, need_bytes=0)
     net = sources.model(model, weights, builder_options(settings), image_size)
     dataset = sources.dataset(data, net.image_shape, image_size, on_bad_image)
-    dataset.check_outputs(net.model.output_shape[-1])
+    classes = answers.classes(net.answers, net.model.output_shape[-1])
+    if classes is None:
+        raise RequestError(f"{model}: its {net.model.output_shape[-1]} numbers are no classes", "evaluate a classifier")
+    dataset.check_outputs(classes)
     result = training.evaluate(net.model, dataset.test, sources.class_names(net, dataset))
     if plot is not None:
         draw(plot, result)

@@ -12,7 +12,7 @@ from resdense_export.progress import steps
 from resdense_export.schemes import SCHEMES, standard_schemes
 
 from ..options import ImageSize, Json, OnBadImage, Overwrite, Settings, builder_options
-from ..output import show_report, start_tensorflow
+from ..output import report_of_failure, show_report, start_tensorflow
 
 ORDER = 40
 TRAINED = [name for name, row in SCHEMES.items() if row.training]
@@ -20,7 +20,7 @@ TRAINED = [name for name, row in SCHEMES.items() if row.training]
 
 def command(
     model: Annotated[
-        str, typer.Argument(metavar="MODEL_OR_FILE", help="A name from `resdense models`, or a .keras file.")
+        str, typer.Argument(metavar="MODEL_OR_FILE", help="A name from `resdense models`, or a .keras or .h5 file.")
     ],
     out: Annotated[Path, typer.Option("--out", help="Folder of the bundle.")],
     weights: Annotated[str | None, typer.Option("--weights", help="A set of weights by name, or a file.")] = None,
@@ -39,8 +39,11 @@ def command(
         float, typer.Option("--max-drop", help="Points of top-1 that a file may lose.")
     ] = Limits.max_drop,
     min_agreement: Annotated[
-        float, typer.Option("--min-agreement", help="Least share of equal top-1.")
+        float, typer.Option("--min-agreement", help="Least share of the rightly answered images that stay right.")
     ] = Limits.min_agreement,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Judge the figures as measured, without the 95 % interval's benefit.")
+    ] = False,
     labels: Annotated[Path | None, typer.Option("--labels", help="File with a class name a line.")] = None,
     preprocessing: Annotated[
         str | None,
@@ -65,7 +68,7 @@ def command(
         out,
         schemes and [name.strip() for name in schemes.split(",")],
         has_data=data is not None,
-        limits=Limits(max_drop, min_agreement),
+        limits=Limits(max_drop, min_agreement, strict),
         input_type=input_type,
         budget=budget,
         baseline=baseline,
@@ -78,6 +81,6 @@ def command(
     net = sources.model(model, weights, builder_options(settings), image_size, preprocessing, softmax)
     dataset = sources.dataset(data, net.image_shape, image_size, on_bad_image) if data else None
     net = replace(net, class_names=sources.class_names(net, dataset, labels))
-    with steps(request.steps + 1) as progress:
+    with report_of_failure(out, as_json), steps(request.steps + 1) as progress:
         report = pipeline.export_net(net, request, dataset, progress)
     show_report(report, out, as_json)

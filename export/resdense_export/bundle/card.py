@@ -2,6 +2,7 @@
 
 import yaml
 
+from ..answers import has_classes
 from ..limits import WEAK_BELOW
 
 
@@ -43,9 +44,10 @@ def _front_matter(bundle):
     """What huggingface.co/docs/hub/model-cards reads; results only where labelled images were judged."""
     from resdense_keras.catalog import family  # which imports Keras
 
-    kind = family(bundle.net.name)
+    kind = bundle.net.family or family(bundle.net.name)
     tags = ["tflite", "litert", "keras", *([kind] if kind != "other" else [])]
-    facts = {"library_name": "litert", "pipeline_tag": "image-classification", "tags": tags}
+    task = "image-classification" if has_classes(bundle.answers) else "image-feature-extraction"
+    facts = {"library_name": "litert", "pipeline_tag": task, "tags": tags}
     results = [
         {
             "task": {"type": "image-classification"},
@@ -70,7 +72,7 @@ def _ends(description):
     labels = "; the names are in `labels.txt`" if gives["labels"] else ""
     return [
         f"Input `{given['name']}`: {given['dtype']} {tuple(given['shape'])} {given['channels'] or ''}, {pixels}.",
-        f"Output `{gives['name']}`: float32 {tuple(gives['shape'])} {gives['meaning']}{labels}.",
+        f"Output `{gives['name']}`: float32 {tuple(gives['shape'])}, {gives['meaning']}{labels}.",
     ]
 
 
@@ -83,11 +85,20 @@ def _row(export):
 
 
 def _judged(bundle):
-    if bundle.evidence.labels is None:
-        return ["Exported without data: compared with the float Keras model on generated images only."]
     images = len(bundle.evidence.images)
+    if bundle.evidence.dataset is None:
+        return ["Exported without data: compared with the float Keras model on generated images only."]
+    if bundle.evidence.labels is None:
+        return [f"Its numbers are no classes: compared with the float Keras model on {images} held-out images."]
     weak = f" Fewer than {WEAK_BELOW} images: a point of accuracy is within the noise." if images < WEAK_BELOW else ""
     lines = [f"Accuracy and agreement with the float Keras model over {images} held-out images.{weak}"]
+    lines += [
+        f"{gate[0].upper()}{gate[1:]} of `{export['file']}` is not proved: {found['detail']}."
+        for export in bundle.exports
+        if export["converter"] == "rewritten"
+        for gate, found in export["gates"].items()
+        if found and found["passed"] and found.get("proved") is False
+    ]
     if bundle.budget and "int8" not in bundle.rejected:
         lines.append(
             f"Of the int8 file {len(bundle.float_layers)} layers stay float, so that it loses at most "

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from resdense_keras import files
 
+from ..answers import MEANINGS, PROBABLE
 from ..judging.judge import Judge
 from ..making import aware
 from ..making import budget as budgets
@@ -35,7 +36,7 @@ class Bundle:
 
     Attributes:
         folder: Where they lie.
-        probabilities: Whether the net's outputs are such.
+        answers: What the net's outputs are, of answers.MEANINGS.
         exports: One record of report.json for each file.
         rejected: {scheme: {gate: why}} of the files that failed and were not written.
         float_layers: Those that the int8 file keeps in float, by the names of their outputs.
@@ -46,7 +47,7 @@ class Bundle:
     net: Net
     evidence: Evidence
     request: ExportRequest
-    probabilities: bool
+    answers: str
     exports: tuple[dict, ...]
     rejected: dict[str, dict[str, str]]
     float_layers: tuple[str, ...] = ()
@@ -69,7 +70,8 @@ def make(folder, net, evidence, request, steps):
         if row.training:
             aware.check_known(float_nodes(net.model, row.graph))
     with Child() as child:
-        judge = Judge(net.model, evidence.images, evidence.labels, request.limits, child)
+        real = evidence.dataset is not None
+        judge = Judge(net.model, evidence.images, evidence.labels, request.limits, child, real=real)
         if evidence.dataset and (warning := judge.guesses(evidence.dataset.classes)):
             print(f"warning: {net.name}: {warning}", file=sys.stderr)
         maker = _Maker(folder, net, evidence, request, judge, steps)
@@ -81,7 +83,7 @@ def make(folder, net, evidence, request, steps):
         net,
         evidence,
         request,
-        judge.are_probabilities,
+        judge.answers,
         exports=tuple(made.record for made in found if made.record),
         rejected={made.scheme: made.failures for made in found if made.failures},
         **next(({"float_layers": made.float_layers, "budget": made.budget} for made in found if made.budget), {}),
@@ -191,15 +193,16 @@ class _Maker:
 
     def _described(self, content):
         """The file with metadata in it."""
+        # One number has no two names: the libraries refuse them, and labels.txt has them.
         names, outputs = self.net.class_names, self.net.model.output_shape[-1]
         return metadata.embed(
             content,
             name=self.net.name,
             input_text=description.input_text(self.net),
-            output_text=description.MEANINGS[self.judge.are_probabilities],
+            output_text=MEANINGS[self.judge.answers],
             channels=self.evidence.images.shape[-1],
             pixels=self.net.takes_pixels,
-            probabilities=self.judge.are_probabilities,
+            probabilities=self.judge.answers in PROBABLE,
             # The libraries refuse a file with fewer names than outputs, which a net for more classes than the data has.
             class_names=names if len(names or ()) == outputs else None,
         )

@@ -5,10 +5,9 @@ import numpy as np
 from resdense_keras.data.images import RESIZE_RULE, resize_steps
 
 from .. import environment
+from ..answers import MEANINGS, classes
 from ..schemes import recommendations
 from ..tflite.signature import INPUT, OUTPUT, SIGNATURE
-
-MEANINGS = {True: "probabilities", False: "scores as the model gives them, not probabilities"}
 
 
 def model_json(bundle):
@@ -30,8 +29,9 @@ def model_json(bundle):
         "output": {
             "name": OUTPUT,
             "dtype": "float32",
-            "shape": [1, bundle.net.model.output_shape[-1]],
-            "meaning": MEANINGS[bundle.probabilities],
+            "shape": [1, *bundle.net.model.output_shape[1:]],
+            "meaning": MEANINGS[bundle.answers],
+            "classes": classes(bundle.answers, bundle.net.model.output_shape[-1]),
             "labels": "labels.txt" if bundle.net.class_names else None,
         },
         "preprocessing": bundle.net.preprocessing,

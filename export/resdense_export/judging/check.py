@@ -15,6 +15,7 @@ import numpy as np
 
 from resdense_keras.errors import RequestError
 
+from .. import answers
 from ..limits import WEAK_BELOW, Limits
 from ..schemes import SCHEMES
 from ..sources import generated_images
@@ -49,9 +50,11 @@ class Check:
         images: Images that accuracy and agreement were measured on.
         accuracy: Share of labels that the file's top-1 meets; `accuracy_interval` is Wilson's 95 %.
         agreement: Share of images on which file and Keras model have the same top-1.
+        agreement_right: The same of the images that the Keras model answers rightly: what the gate judges.
         max_difference: Largest difference of one output, a probability as a rule, from Keras'.
         weak: Fewer than limits.WEAK_BELOW images.
-        gates: {gate: {"passed": bool, "detail": str} or None}, one for each of GATES.
+        gates: {gate: {"passed": bool, "detail": str} or None}, one for each of GATES; those that judge a share of the
+            images also say whether it is `proved`: whether the whole 95 % interval is within the limit.
         operators: {"CONV_2D": 120}.
         delegated: What XNNPACK takes of it: {"nodes", "partitions", "left"}.
     """
@@ -63,6 +66,7 @@ class Check:
     accuracy: float | None = None
     accuracy_interval: tuple[float, float] | None = None
     agreement: float | None = None
+    agreement_right: float | None = None
     max_difference: float | None = None
     weak: bool = False
 
@@ -92,6 +96,7 @@ def check(
     min_agreement=Limits.min_agreement,
     strict=Limits.strict,
     real=True,
+    classes=True,
     float_layers=(),
     child=None,
     progress=None,
@@ -108,6 +113,7 @@ def check(
         scheme: Name in SCHEMES; default: read from a name such as `net-int8.tflite`.
         max_drop, min_agreement, strict: See Limits.
         real: Whether `images` are somebody's data; on made-up ones agreement means nothing, so parity alone is judged.
+        classes: Whether the outputs are about classes; of other numbers parity alone is judged.
         float_layers: Names of the output tensors of layers that an int8 file keeps in float on purpose.
         child: A child.Child to use; default: one of its own.
         progress: Called with (images done, images) now and then.
@@ -134,7 +140,7 @@ def check(
                 used = _images_for(opened["input"], images)
                 outputs = child.run(file, used, progress=progress)
                 expected = predictions(model, used) if hasattr(model, "predict") else model
-                figures, judged = compare(outputs, expected, labels, scheme, limits, real)
+                figures, judged = compare(outputs, expected, labels, scheme, limits, real, classes)
                 gates, found = gates | judged, found | figures
             gates["opens"] = gate(True, "LiteRT opens it and runs it")
         except Fault as fault:
@@ -148,7 +154,7 @@ def scheme_of(file):
     return found and found[1]
 
 
-def compare(outputs, expected, labels, scheme, limits=None, real=True):
+def compare(outputs, expected, labels, scheme, limits=None, real=True, classes=True):
     """Figures and gates of a file's outputs: ({"accuracy": ...}, {"accuracy": {"passed", "detail"}}).
 
     Args:
@@ -157,12 +163,12 @@ def compare(outputs, expected, labels, scheme, limits=None, real=True):
         labels: N integers, or None.
         scheme: Name in SCHEMES, or None where it is unknown.
         limits: Limits.
-        real: See `check`.
+        real, classes: See `check`.
     """
     limits = limits or Limits()
     gates = {"finite": gate(np.isfinite(outputs).all(), f"finite outputs for {len(outputs)} images")}
     figures = {"images": len(outputs), "weak": len(outputs) < WEAK_BELOW} if real else {}
-    top = outputs.argmax(axis=1)
+    top = answers.top(outputs)
     if labels is not None:
         right = top == labels
         figures |= {"accuracy": float(right.mean()), "accuracy_interval": wilson(int(right.sum()), len(right))}
@@ -176,12 +182,18 @@ def compare(outputs, expected, labels, scheme, limits=None, real=True):
         figures["max_difference"] = float(differences.max())
     row = SCHEMES.get(scheme, SCHEMES[UNKNOWN])
     if real or row.parity.made_up:
-        gates["parity"] = _parity(differences, row.parity, span(expected))
-    expected_top = expected.argmax(axis=1)
+        gates["parity"] = _parity(differences, row.parity, span(expected) if classes else _extent(expected))
+    if not classes:
+        return figures, gates
+    expected_top = answers.top(expected)
     if real:
         figures["agreement"] = float((top == expected_top).mean())
-        if not row.training:  # else the weights are others: where the net erred the file need not err with it
-            gates["agreement"] = _agreement(int((top == expected_top).sum()), len(top), limits)
+        # A flip between two wrong answers costs nobody anything: those that the model answers rightly are judged.
+        counted = np.ones(len(top), bool) if labels is None else expected_top == labels
+        kept, count = int((top == expected_top)[counted].sum()), int(counted.sum())
+        figures["agreement_right"] = kept / count if count and labels is not None else None
+        if not row.training and count:  # else the weights are others: where the net erred the file need not err with it
+            gates["agreement"] = _agreement(kept, count, limits, "" if labels is None else " of the rightly answered")
     if labels is not None:
         gates["accuracy"] = _accuracy(right, expected_top == labels, limits)
     return figures, gates
@@ -193,11 +205,18 @@ def _parity(differences, parity, width):
     return gate(value < limit, f"{parity.statistic} difference from Keras {value:.2g}, {limit:.3g} allowed")
 
 
-def _agreement(same, images, limits):
+def _extent(expected):
+    """How wide numbers that are no classes' lie."""
+    return float(np.ptp(expected)) or 1.0
+
+
+def _agreement(same, images, limits, which=""):
     low, high = wilson(same, images)
-    share = same / images
-    detail = f"{share:.4f} (95 %: {low:.4f} to {high:.4f}), {limits.min_agreement:g} needed{_size(images)}"
-    return gate((share if limits.strict else high) >= limits.min_agreement, detail)
+    share, least = same / images, limits.min_agreement
+    proved = low >= least
+    detail = f"{share:.4f}{which} (95 %: {low:.4f} to {high:.4f}), {least:g} needed{_size(images)}"
+    passed = (share if limits.strict else high) >= least
+    return gate(passed, detail + _unproved(passed, proved, images), proved=proved)
 
 
 def _accuracy(right, expected_right, limits):
@@ -208,7 +227,14 @@ def _accuracy(right, expected_right, limits):
         f"top-1 {expected_right.mean():.4f} -> {right.mean():.4f}, {drop:.2f} points lost "
         f"(95 %: {low:.2f} to {high:.2f}), {limits.max_drop:g} allowed{_size(images)}"
     )
-    return gate((drop if limits.strict else low) <= limits.max_drop + 1e-9, detail)
+    proved = high <= limits.max_drop + 1e-9
+    passed = (drop if limits.strict else low) <= limits.max_drop + 1e-9
+    return gate(passed, detail + _unproved(passed, proved, images), proved=proved)
+
+
+def _unproved(passed, proved, images):
+    """Three answers: within the limit, beyond it, or neither, which so many images cannot tell."""
+    return f"; not proved by {images} images" if passed and not proved else ""
 
 
 def _size(images):

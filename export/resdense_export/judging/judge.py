@@ -3,7 +3,7 @@
 from dataclasses import asdict, replace
 from functools import cached_property
 
-from ..sources import are_probabilities
+from .. import answers
 from .check import check
 from .intervals import wilson
 from .reference import predictions
@@ -18,11 +18,14 @@ class Judge:
         labels: N integers, or None for images that nobody labelled: parity alone is judged then.
         limits: A Limits.
         child: A child.Child.
+        real: Whether the images are somebody's; default: where they have labels.
     """
 
-    def __init__(self, model, images, labels, limits, child):
+    def __init__(self, model, images, labels, limits, child, real=None):
         self.images, self.labels, self.limits, self.child = images, labels, limits, child
         self.expected = predictions(model, images)
+        self.answers = answers.kind(model, self.expected)
+        self.real = labels is not None if real is None else real
 
     def __call__(self, path, scheme, *, float_layers=(), max_drop=None):
         """The Check of one file; `max_drop` where it may lose less than the limits say."""
@@ -34,26 +37,22 @@ class Judge:
             self.labels,
             scheme=scheme,
             **asdict(limits),
-            real=self.labels is not None,
+            real=self.real,
+            classes=answers.has_classes(self.answers),
             float_layers=float_layers,
             child=self.child,
         )
 
     @cached_property
-    def are_probabilities(self):
-        """Whether the model's outputs are probabilities."""
-        return are_probabilities(self.expected)
-
-    @cached_property
     def accuracy(self):
         """The model's own top-1 on the images, a fraction; None without labels."""
-        return None if self.labels is None else float((self.expected.argmax(axis=1) == self.labels).mean())
+        return None if self.labels is None else float((answers.top(self.expected) == self.labels).mean())
 
     def guesses(self, classes):
         """What to say of a model that cannot be told from a guess among so many classes; None of a better one."""
         if self.labels is None:
             return None
-        right = int((self.expected.argmax(axis=1) == self.labels).sum())
+        right = int((answers.top(self.expected) == self.labels).sum())
         if wilson(right, len(self.labels))[0] > 1 / classes:
             return None
         return f"{right} of {len(self.labels)} test images right, as many as guessing may get: its gates mean little"

@@ -100,5 +100,5 @@ def _quantized_input(graph):
     return next((tensor for tensor in tensors if tensor.scales and tensor.type in LEVELS), None)
 
 
-def gate(passed, detail):
-    return {"passed": bool(passed), "detail": detail}
+def gate(passed, detail, **more):
+    return {"passed": bool(passed), "detail": detail, **{key: bool(value) for key, value in more.items()}}

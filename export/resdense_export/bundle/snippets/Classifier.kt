@@ -40,9 +40,14 @@ class Classifier(assets: AssetManager, file: String? = null, accelerator: Accele
     private val outputs = compiled.createOutputBuffers()
 
     /** Probabilities of a photo that is already turned by its EXIF orientation (ARGB_8888, transparent parts white). */
-    fun classify(photo: Bitmap): FloatArray = run(toPixels(photo))
+    fun classify(photo: Bitmap): FloatArray {
+        val found = run(toPixels(photo))
+        // One number for two classes is the probability of the second.
+        val one = description.getJSONObject("output").optInt("classes") == 2 && found.size == 1
+        return if (one) floatArrayOf(1 - found[0], found[0]) else found
+    }
 
-    /** The same for height * width * channels numbers from 0 to 255, of exactly the input's size. */
+    /** The net's own outputs for height * width * channels numbers from 0 to 255, of exactly the input's size. */
     fun run(pixels: IntArray): FloatArray {
         if (input.getString("dtype") == "uint8") {
             inputs[0].writeInt8(ByteArray(pixels.size) { pixels[it].toByte() })

@@ -10,7 +10,7 @@ import TensorFlowLite
 final class Classifier {
     private struct Description: Decodable {
         struct Input: Decodable { let dtype: String; let shape: [Int] }
-        struct Output: Decodable { let labels: String? }
+        struct Output: Decodable { let labels: String?; let classes: Int? }
         struct Target: Decodable { let file: String }
         let input: Input
         let output: Output
@@ -40,10 +40,12 @@ final class Classifier {
     /// Probabilities of a photo: `pixels` are 8 bits each, red, green, blue without padding, already turned by the EXIF
     /// orientation, over white.
     func classify(pixels: [UInt8], width: Int, height: Int) throws -> [Float] {
-        try run(resized(pixels, width, height))
+        let found = try run(resized(pixels, width, height))
+        // One number for two classes is the probability of the second.
+        return description.output.classes == 2 && found.count == 1 ? [1 - found[0], found[0]] : found
     }
 
-    /// The same for height * width * channels numbers of exactly the input's size.
+    /// The net's own outputs for height * width * channels numbers of exactly the input's size.
     func run(_ pixels: [UInt8]) throws -> [Float] {
         let values = description.input.dtype == "uint8"
             ? Data(pixels)

@@ -29,10 +29,13 @@ export class Classifier {
 
   // Float32Array of probabilities of an ImageBitmap, a canvas or anything else that can be drawn.
   async classify(image) {
-    return this.run(toPixels(image, this.model.input.shape));
+    const found = await this.run(toPixels(image, this.model.input.shape));
+    // One number for two classes is the probability of the second.
+    const one = this.model.output.classes === 2 && found.length === 1;
+    return one ? Float32Array.of(1 - found[0], found[0]) : found;
   }
 
-  // The same for pixels (height * width * channels numbers, 0 to 255) of exactly the input's size.
+  // The net's own outputs for pixels (height * width * channels numbers, 0 to 255) of exactly the input's size.
   async run(pixels) {
     const {dtype, shape} = this.model.input;
     const values = dtype === 'uint8' ? Uint8Array.from(pixels) : Float32Array.from(pixels);

@@ -27,10 +27,12 @@ class Classifier:
 
     def __call__(self, image):
         """Probabilities (classes,) of a Pillow image."""
-        return self.run(to_pixels(image, self.model["input"]["shape"][1:]))
+        found = self.run(to_pixels(image, self.model["input"]["shape"][1:]))
+        one = self.model["output"]["classes"] == 2 and len(found) == 1  # the probability of the second class
+        return np.array([1 - found[0], found[0]]) if one else found
 
     def run(self, pixels):
-        """Probabilities (classes,) of (height, width, channels) pixels of exactly the input's size."""
+        """The net's own outputs for (height, width, channels) pixels of exactly the input's size."""
         given = self.model["input"]
         batch = np.asarray(pixels, given["dtype"])[np.newaxis]
         return self.runner(**{given["name"]: batch})[self.model["output"]["name"]][0]

@@ -1,0 +1,90 @@
+"""What the numbers that a model gives are, read off its last layer: so files are judged, described and shown by it."""
+
+import numpy as np
+
+PROBABILITIES, TWO, LABELS, SCORES, FEATURES = "probabilities", "two classes", "labels", "scores", "features"
+MEANINGS = {
+    PROBABILITIES: "probabilities",
+    TWO: "probability of the second class in labels.txt; the first has the rest",
+    LABELS: "probabilities, each class by itself: several may hold, or none",
+    SCORES: "scores as the model gives them, not probabilities",
+    FEATURES: "numbers as the model gives them, no classes",
+}
+PROBABLE = (PROBABILITIES, TWO, LABELS)  # numbers from 0 to 1
+HALF = 0.5  # the least probability of the second of two classes that chooses it
+
+
+def kind(model, outputs=None):
+    """One of MEANINGS: by the last layer, and by measured `outputs` (N, numbers) where those are given."""
+    found = _by_structure(model)
+    if outputs is None or len(model.outputs[0].shape) != 2 or found in (TWO, LABELS):
+        return found
+    if are_probabilities(outputs) and outputs.shape[1] > 1:
+        return PROBABILITIES
+    return SCORES if found == PROBABILITIES else found
+
+
+def has_classes(answers):
+    """Whether the numbers are about classes, so that images with labels can be judged."""
+    return answers != FEATURES
+
+
+def classes(answers, outputs):
+    """How many classes a model with so many outputs tells apart; None of one that knows none."""
+    return None if answers == FEATURES else 2 if answers == TWO else outputs
+
+
+def by_class(outputs):
+    """(N, classes): one number an image becomes the two probabilities that it stands for."""
+    return np.concatenate([1 - outputs, outputs], axis=1) if outputs.shape[1] == 1 else outputs
+
+
+def top(outputs):
+    """(N,) class numbers of (N, outputs)."""
+    return (outputs[:, 0] > HALF).astype(int) if outputs.shape[1] == 1 else outputs.argmax(axis=1)
+
+
+def are_probabilities(outputs):
+    """Whether each row of (N, classes) is a distribution; what a layer is called says less."""
+    return bool((outputs >= 0).all() and np.allclose(outputs.sum(axis=1), 1, atol=1e-3))
+
+
+def _by_structure(model):
+    shape = model.outputs[0].shape
+    if len(shape) != 2:
+        return FEATURES
+    layer, activation = _end(model.outputs[0])
+    if activation == "softmax":
+        return PROBABILITIES if shape[-1] != 1 else FEATURES
+    if activation == "sigmoid":
+        return TWO if shape[-1] == 1 else LABELS
+    return SCORES if activation == "linear" and layer == "Dense" and shape[-1] != 1 else FEATURES
+
+
+def _end(tensor):
+    """(class of the last layer with numbers of its own, the activation behind it) of what makes a tensor."""
+    activation = "linear"
+    while True:
+        operation, node, number = tensor._keras_history
+        kind = type(operation).__name__
+        inner = getattr(operation, "_functional", None) or operation
+        if hasattr(inner, "outputs") and hasattr(inner, "_nodes_by_depth"):
+            tensor = inner.outputs[number]
+            continue
+        own = "softmax" if kind == "Softmax" else "sigmoid" if kind == "Sigmoid" else None
+        own = own or getattr(getattr(operation, "activation", None), "__name__", "linear")
+        activation = activation if own == "linear" else own
+        sources = operation._inbound_nodes[node].arguments.keras_tensors
+        if (
+            kind in ("Activation", "Softmax", "Sigmoid", "Identity", "Dropout", "Cast")
+            and activation == own
+            and sources
+        ):
+            if own != "linear":
+                return kind, activation
+            tensor = sources[0]
+            continue
+        if kind in ("Identity", "Dropout", "Cast", "Activation") and sources:
+            tensor = sources[0]
+            continue
+        return kind, activation

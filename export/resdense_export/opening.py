@@ -1,0 +1,321 @@
+"""A path -> the Keras model in it. What a file is, its content says; what holds no model is answered in its own words.
+
+`.keras` files and whole models in `.h5` are opened, of Keras 3 and of Keras 2 where Keras 3 can build what the file
+describes. Nothing in a file is run: Keras loads in its safe mode, and HDF5 is read in a child process.
+"""
+
+import contextlib
+import json
+import re
+import shutil
+import sys
+import tempfile
+import zipfile
+from pathlib import Path
+
+from resdense_keras.errors import RequestError, WorkError
+
+KERAS, HDF5, ZIP = "config.json", b"\x89HDF\r\n\x1a\n", b"PK\x03\x04"
+MODELS = {kind: f"keras.src.models.{kind.lower()}" for kind in ("Functional", "Sequential")}
+MODELS["Model"] = MODELS["Functional"]
+NEEDED = "give a catalogue name, or a .keras or .h5 file that Keras saved"
+KERAS_2_WAY = (
+    "save it anew with the Keras that made it: `pip install tf_keras`, then in Python `import tf_keras`, "
+    "`m = tf_keras.models.load_model({path!r})`, `m.save('model.h5')`; or `--weights {name}` beside the catalogue name "
+    "of the same net"
+)
+SAVED_MODEL_WAY = (
+    "where the model is still there in Python: model.save('model.keras'); from the folder alone, with the Keras that "
+    "made it: `import tf_keras; tf_keras.models.load_model({path!r}).save('model.h5')`"
+)
+
+
+def is_path(name_or_file, known):
+    """Whether that names a file or folder: it is there, or it is written as a path; a catalogue name is none."""
+    text = str(name_or_file)
+    if text in known:
+        return False
+    path = Path(text)
+    return path.exists() or path.name != text or bool(re.fullmatch(r"\.[A-Za-z]\w*", path.suffix))
+
+
+def open_model(path):
+    """The Keras model in a file.
+
+    Raises:
+        RequestError: there is no such file, or it holds no model that Keras 3 can build: what it is, and the way out.
+        WorkError: the file is damaged.
+    """
+    path = Path(path)
+    if path.is_dir():
+        raise _folder(path)
+    if not path.is_file():
+        raise RequestError(f"there is no file {str(path)!r}", NEEDED)
+    with path.open("rb") as file:
+        head = file.read(16)
+    if head.startswith(ZIP):
+        return _from_archive(path)
+    if head.startswith(HDF5):
+        return _from_hdf5(path)
+    if path.suffix.lower() == ".keras":
+        raise WorkError(f"Keras cannot load {path.name}: it is no zip archive, so it is damaged", NEEDED)
+    raise _other(path, head)
+
+
+def _from_archive(path):
+    with contextlib.suppress(OSError, zipfile.BadZipFile), zipfile.ZipFile(path) as archive:
+        names = archive.namelist()
+        if any(name.endswith("data.pkl") for name in names):
+            raise _torch(path)
+        if names and all(name.endswith(".npy") for name in names):
+            raise _weights(path)
+        if KERAS in names and (version := _version(archive)).startswith(("1.", "2.")):
+            return _from_keras_2(path, version)
+    config = _config(path)
+    if config is None and path.suffix.lower() != ".keras":
+        raise RequestError(f"{path.name} is a zip archive without a Keras model in it", NEEDED)
+    _check_lambdas(path, config)
+    with _with_suffix(path, ".keras") as file:
+        return _loaded(path, file, config)
+
+
+def _from_hdf5(path):
+    from resdense_keras.weights.whole_models import hdf5_model, holds_model
+
+    found = holds_model(path)
+    if found is None:
+        raise _weights(path)
+    old = str(found["keras_version"]).startswith(("1.", "2."))
+    with hdf5_model(path, _calls_from_zero if old else lambda config: config) as (copy, config):
+        _check_lambdas(path, config)
+        try:
+            return _loaded(path, copy, None)
+        except WorkError as error:
+            if old:
+                raise _keras_2(path, found["keras_version"], error.message) from error
+            raise
+
+
+def _loaded(path, file, config):
+    import keras
+
+    import resdense_keras.recompute  # noqa: F401  (registers the one layer of this package)
+
+    print(f"note: {path.name} is loaded in Keras' safe mode; only open models that you trust", file=sys.stderr)
+    try:
+        return keras.saving.load_model(file, compile=False, safe_mode=True)
+    except Exception as error:  # Keras raises many kinds for a file that it cannot read
+        for name, kind in _foreign_layers(config):
+            raise RequestError(
+                f"layer {name!r} of {path.name} is of class {kind}, which is not Keras' own",
+                "export it from Python, where the class is known: resdense_export.export(model, folder)",
+            ) from error
+        reason = next(iter(str(error).splitlines()), "")[:200]
+        raise WorkError(
+            f"Keras cannot load {path.name}: {reason}", "is it a .keras file of built-in layers?"
+        ) from error
+
+
+@contextlib.contextmanager
+def _with_suffix(path, suffix):
+    """`path` under a name that ends as Keras wants it."""
+    if path.suffix == suffix:
+        yield path
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        yield Path(shutil.copyfile(path, Path(folder) / f"model{suffix}"))
+
+
+def _config(path):
+    """config.json of a .keras file; None of a damaged one."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return json.loads(archive.read(KERAS))
+    except (OSError, KeyError, ValueError, RecursionError, zipfile.BadZipFile):
+        return None
+
+
+def _version(archive):
+    try:
+        return str(json.loads(archive.read("metadata.json"))["keras_version"])
+    except (KeyError, ValueError, TypeError, RecursionError):
+        return ""
+
+
+def _entries(config):
+    """Every {"class_name", "config"} of a configuration, the outer ones first."""
+    waiting = [config]
+    while waiting:
+        entry = waiting.pop(0)
+        if isinstance(entry, dict):
+            if "class_name" in entry:
+                yield entry
+            waiting.extend(entry.values())
+        elif isinstance(entry, list):
+            waiting.extend(entry)
+
+
+def _name(entry):
+    config = entry.get("config")
+    return entry.get("name") or (config.get("name") if isinstance(config, dict) else None)
+
+
+def _foreign_layers(config):
+    """(name, class) of each layer whose class does not come with Keras."""
+    for entry in _entries(config):
+        own = str(entry.get("module")).startswith("keras") or entry.get("registered_name", "").startswith(
+            "resdense_keras>"
+        )
+        if not own and _name(entry) is not None:
+            yield _name(entry), entry["class_name"]
+
+
+def _check_lambdas(path, config):
+    """A Lambda is code, which is never run; nearly always it is the pixels' normalisation."""
+    for entry in _entries(config):
+        if entry["class_name"] == "Lambda":
+            raise RequestError(
+                f"layer {_name(entry)!r} of {path.name} is a Lambda: Python code in the file, which is never run",
+                "put a layer of Keras in its place and save again: for pixels keras.layers.Rescaling, such as "
+                "Rescaling(1 / 127.5, offset=-1) for x / 127.5 - 1",
+            )
+
+
+# Keras 2 and tf_keras
+
+
+def _from_keras_2(path, version):
+    """The model of a .keras file of Keras 2, which differs from Keras 3's in how it describes layers."""
+    with zipfile.ZipFile(path) as archive, tempfile.TemporaryDirectory() as folder:
+        try:
+            config = _as_keras_3(_calls_from_zero(json.loads(archive.read(KERAS))))
+        except (KeyError, ValueError, RecursionError) as error:
+            raise _keras_2(path, version, f"{type(error).__name__}: {error}") from error
+        _check_lambdas(path, config)
+        copy = Path(folder) / "model.keras"
+        with zipfile.ZipFile(copy, "w") as out:
+            for member in archive.infolist():
+                if member.filename == KERAS:
+                    out.writestr(KERAS, json.dumps(config))
+                else:
+                    out.writestr(member.filename, archive.read(member))
+        try:
+            return _loaded(path, copy, None)
+        except WorkError as error:
+            raise _keras_2(path, version, error.message) from error
+
+
+def _as_keras_3(entry):
+    """A configuration of Keras 2 in the words of Keras 3."""
+    if isinstance(entry, list):
+        return [_as_keras_3(part) for part in entry]
+    if not isinstance(entry, dict):
+        return entry
+    entry = {key: _as_keras_3(value) for key, value in entry.items()}
+    kind, config = entry.get("class_name"), entry.get("config")
+    if kind in MODELS:
+        entry |= {"module": MODELS[kind], "class_name": kind.replace("Model", "Functional")}
+        entry["registered_name"] = entry["class_name"]
+    elif isinstance(entry.get("module"), str):
+        entry["module"] = re.sub(r"^tf_keras(\.src)?", "keras", entry["module"])
+    if isinstance(config, dict):
+        if kind == "InputLayer" and "batch_input_shape" in config:
+            config["batch_shape"] = config.pop("batch_input_shape")
+        if isinstance(axis := config.get("axis"), list) and kind == "BatchNormalization":
+            config["axis"] = axis[0]
+    return entry
+
+
+def _calls_from_zero(entry):
+    """Keras 2 counts the calls of a model inside a model from one, its own making being the first; Keras 3 from zero.
+
+    A reference to what a call gives is [layer, number of the call, number of the output].
+    """
+    if isinstance(entry, list):
+        return [_calls_from_zero(part) for part in entry]
+    if not isinstance(entry, dict):
+        return entry
+    entry = {key: _calls_from_zero(value) for key, value in entry.items()}
+    layers = (entry.get("config") or {}).get("layers") if isinstance(entry.get("config"), dict) else None
+    if entry.get("class_name") not in ("Functional", "Model") or not isinstance(layers, list):
+        return entry
+    inner = {_name(layer) for layer in layers if isinstance(layer, dict) and layer.get("class_name") in MODELS}
+    ends = [layer.get("inbound_nodes", []) for layer in layers if isinstance(layer, dict)]
+    ends.append(entry["config"].get("output_layers", []))
+    calls = [call for call in _references(ends) if call[0] in inner]
+    first = {name: min(call[1] for call in calls if call[0] == name) for name in {call[0] for call in calls}}
+    for call in calls:
+        call[1] -= first[call[0]]
+    return entry
+
+
+def _references(entry):
+    if isinstance(entry, list):
+        if len(entry) >= 3 and isinstance(entry[0], str) and all(type(number) is int for number in entry[1:3]):
+            yield entry
+            return
+        for part in entry:
+            yield from _references(part)
+
+
+def _keras_2(path, version, reason):
+    return RequestError(
+        f"{path.name} was saved by Keras 2 (tf_keras {version}), and Keras 3 cannot build it: {reason}",
+        KERAS_2_WAY.format(path=str(path), name=path.name),
+    )
+
+
+# What holds no model
+
+
+def _folder(path):
+    if (inside := path / "model.keras").is_file():
+        return RequestError(f"{path} is the folder of a training run", f"give its model: {inside}")
+    if (path / "saved_model.pb").is_file() or (path / "saved_model.pbtxt").is_file():
+        return RequestError(
+            f"{path} is a SavedModel folder: a graph without layers, which cannot be rewritten for a phone",
+            SAVED_MODEL_WAY.format(path=str(path)),
+        )
+    return RequestError(f"{path} is a folder", NEEDED)
+
+
+def _weights(path):
+    return RequestError(
+        f"{path.name} holds weights and no model",
+        f"name the net that they belong to: `resdense export NAME --weights {path}`",
+    )
+
+
+def _torch(path):
+    return RequestError(
+        f"{path.name} is a PyTorch file: a pickle, which can run any code and is never opened",
+        "save its tensors with safetensors.torch.save_file(model.state_dict(), 'weights.safetensors'), "
+        "then `resdense export NAME --weights weights.safetensors`",
+    )
+
+
+def _other(path, head):
+    """What to say of a file that is neither an archive nor HDF5."""
+    suffix = path.suffix.lower()
+    if head[4:8] == b"TFL3":
+        return RequestError(
+            f"{path.name} is a .tflite file already",
+            f"`resdense check {path}` judges it; an export begins with the Keras model",
+        )
+    if suffix in (".pb", ".pbtxt"):
+        return RequestError(
+            f"{path.name} is a graph of TensorFlow without layers, which cannot be rewritten for a phone",
+            SAVED_MODEL_WAY.format(path=str(path.parent)),
+        )
+    if suffix == ".safetensors" or head[8:10] == b'{"':
+        return _weights(path)
+    if head[:1] == b"\x80" or suffix in (".pt", ".pth", ".bin", ".pkl", ".pickle"):
+        return _torch(path)
+    if suffix == ".onnx":
+        return RequestError(f"{path.name} is an ONNX model, which this package does not read", NEEDED)
+    if suffix in (".index", ".ckpt") or ".data-" in path.name or path.name == "checkpoint":
+        return RequestError(
+            f"{path.name} is part of a TensorFlow checkpoint, which holds weights and no model",
+            "load it in Python into the net that it belongs to, then net.save('model.keras')",
+        )
+    return RequestError(f"{path.name} is no file of Keras", NEEDED)

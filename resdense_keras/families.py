@@ -1,0 +1,71 @@
+"""To which family a net belongs, by how its blocks are joined: by sums a ResNet, by concatenations a DenseNet."""
+
+import re
+
+FARTHEST = 40  # operations between the two ends of a branch
+_OWN = re.compile(r"stage\d+_block\d+_\w+")
+# What none of the two families has: a net of others may add and concatenate too.
+_FOREIGN = (
+    "DepthwiseConv2D",
+    "SeparableConv2D",
+    "Multiply",
+    "LayerNormalization",
+    "MultiHeadAttention",
+    "Conv2DTranspose",
+)
+
+
+def recognised(model):
+    """ "resnet", "densenet", "plain" (a net of this package without shortcuts) or "other", by structure alone."""
+    calls = list(_calls(model))
+    kinds = [type(call.operation).__name__ for call in calls]
+    if any(kind in _FOREIGN for kind in kinds):
+        return "other"
+    sums = [call for call, kind in zip(calls, kinds, strict=True) if kind == "Add" and _joins(call)]
+    dense = [call for call, kind in zip(calls, kinds, strict=True) if kind == "Concatenate" and _joins(call)]
+    others = kinds.count("Concatenate") - len(dense) > len(dense) // 4
+    if len(dense) >= 2 and not sums and not others:
+        return "densenet"
+    if len(sums) >= 2 and not dense and not others:
+        return "resnet"
+    own = sum(bool(_OWN.fullmatch(call.operation.name)) for call in calls)
+    return "plain" if own >= 4 and not sums and not dense else "other"
+
+
+def _calls(model):
+    for depth in getattr(model, "_nodes_by_depth", {}).values():
+        for node in depth:
+            if node.is_input:
+                continue
+            inner = getattr(node.operation, "_functional", None) or node.operation
+            if hasattr(inner, "_nodes_by_depth"):
+                yield from _calls(inner)
+            else:
+                yield node
+
+
+def _joins(call):
+    """Whether two of the tensors that a sum or concatenation reads come from one, by a branch with a convolution."""
+    tensors = call.arguments.keras_tensors
+    if len(tensors) != 2:
+        return False
+    before = [_before(tensor) for tensor in tensors]
+    (near, far), (steps_near, steps_far) = tensors, before
+    if id(near) in steps_far or id(far) in steps_near:
+        return True  # the shortcut itself
+    return bool(set(steps_near) & set(steps_far)) and type(call.operation).__name__ == "Add"  # a projection
+
+
+def _before(tensor):
+    """Ids of the tensors that one was made of, FARTHEST operations back."""
+    found, waiting = set(), [(tensor, 0)]
+    while waiting:
+        current, steps = waiting.pop()
+        operation, node, _ = current._keras_history
+        if steps > FARTHEST or operation is None or not operation._inbound_nodes:
+            continue
+        for source in operation._inbound_nodes[node].arguments.keras_tensors:
+            if id(source) not in found:
+                found.add(id(source))
+                waiting.append((source, steps + 1))
+    return found

@@ -1,0 +1,56 @@
+"""Models in HDF5 files (`model.save("net.h5")`), as files that Keras may read.
+
+Keras reads them by the HDF5 library, which a damaged file can crash. So the child of hdf5.py reads the file, and Keras
+gets a new one that holds the same layers and tensors and nothing else.
+"""
+
+import contextlib
+import json
+import tempfile
+from pathlib import Path
+
+from ..errors import RequestError
+from .reader import opened
+
+TENSORS = "model_weights/"
+
+
+@contextlib.contextmanager
+def hdf5_model(path, change=lambda config: config):
+    """(path of a new .h5 file of the same model, its configuration as JSON) for the body of a `with`.
+
+    Args:
+        change: Function of the configuration, for the new file.
+    Raises:
+        RequestError: the file is damaged or hostile.
+    """
+    with opened(path) as file, tempfile.TemporaryDirectory() as folder:
+        attributes = file.attributes()
+        copy, config = Path(folder) / "model.h5", change(json.loads(attributes[""]["model_config"]))
+        attributes[""]["model_config"] = json.dumps(config)
+        _write(copy, attributes, {name: file.read(name) for name in file.headers if name.startswith(TENSORS)})
+        yield copy, config
+
+
+def holds_model(path):
+    """{"keras_version": ...} of an HDF5 file that holds a model; None of one that holds weights alone."""
+    with opened(path) as file:
+        own = file.attributes().get("", {})
+    return {"keras_version": own.get("keras_version")} if isinstance(own.get("model_config"), str) else None
+
+
+def _write(path, attributes, tensors):
+    import h5py
+
+    with h5py.File(path, "w") as file:
+        for name, values in attributes.items():
+            if name and not f"{name}/".startswith(TENSORS):
+                continue
+            group = file.require_group(name) if name else file
+            for key, value in values.items():
+                group.attrs[key] = value
+        for name, array in tensors.items():
+            try:
+                file.create_dataset(name, data=array)
+            except (ValueError, OSError) as error:
+                raise RequestError(f"cannot load {path}: {name!r} is there twice") from error

@@ -1,0 +1,99 @@
+"""Laws of files: content says what a file is, whatever its name; what holds no model is answered in its own words."""
+
+import json
+import shutil
+
+import keras
+import numpy as np
+import pytest
+
+from resdense_export import opening
+from resdense_keras.errors import RequestError
+
+IMAGES = np.random.default_rng(0).uniform(0, 255, (2, 12, 12, 3)).astype("float32")
+
+
+def small(library):
+    """A net with another inside, of Keras 3 or tf_keras."""
+    layers = library.layers
+    base = library.Sequential([layers.Conv2D(4, 3, padding="same"), layers.BatchNormalization()], name="base")
+    image = layers.Input((12, 12, 3))
+    x = base(layers.Rescaling(1 / 255)(image))
+    x = layers.GlobalAveragePooling2D()(layers.Add()([x, layers.Conv2D(4, 1)(x)]))
+    return library.Model(image, layers.Dense(3, activation="softmax")(x))
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Files of the same net: {name: its answers}, by Keras 3 and Keras 2."""
+    tf_keras = pytest.importorskip("tf_keras")
+    place, expected = tmp_path_factory.mktemp("files"), {}
+    for library, names in ((keras, ("three.keras", "three.h5")), (tf_keras, ("two.keras", "two.h5"))):
+        net = small(library)
+        net.set_weights([np.random.default_rng(1).uniform(0.1, 1, weight.shape) for weight in net.get_weights()])
+        for name in names:
+            net.save(place / name)
+            expected[name] = net.predict(IMAGES, verbose=0)
+    return place, expected
+
+
+@pytest.mark.parametrize("name", ["three.keras", "three.h5", "two.keras", "two.h5"])
+@pytest.mark.parametrize("renamed", ["", "NET.KERAS", "resnet50.hdf5"])
+def test_a_model_is_opened_whatever_its_file_is_called(name, renamed, folder, tmp_path):
+    place, expected = folder
+    path = shutil.copy(place / name, tmp_path / (renamed or name))
+    found = opening.open_model(path).predict(IMAGES, verbose=0)
+    np.testing.assert_allclose(found, expected[name], rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("a.pth", b"\x80\x02}q\x00.", "PyTorch"),
+        ("net.tflite", b"\x1c\0\0\0TFL3" + bytes(16), "tflite file already"),
+        ("graph.pb", b"\x0a\x05graph", "TensorFlow without layers"),
+        ("w.safetensors", b'\x10\0\0\0\0\0\0\0{"a":1}', "weights and no model"),
+        ("net.onnx", b"\x08\x07", "ONNX"),
+        ("photo.png", b"\x89PNG\r\n\x1a\n", "no file of Keras"),
+    ],
+)
+def test_what_holds_no_model_is_named(name, content, words, tmp_path):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(RequestError, match=words) as caught:
+        opening.open_model(tmp_path / name)
+    assert caught.value.hint
+
+
+def test_weights_and_folders_are_named(folder, tmp_path):
+    place, _ = folder
+    keras.saving.load_model(place / "three.keras").save_weights(tmp_path / "net.weights.h5")
+    (tmp_path / "saved_model.pb").touch()
+    for path, words in ((tmp_path / "net.weights.h5", "--weights"), (tmp_path, "SavedModel"), (place, "is a folder")):
+        with pytest.raises(RequestError, match=words):
+            opening.open_model(path)
+
+
+def test_a_lambda_is_named_with_what_replaces_it_and_never_run(tmp_path):
+    image = keras.Input((12, 12, 3))
+    net = keras.Model(image, keras.layers.Flatten()(keras.layers.Lambda(lambda x: x / 255, name="scale")(image)))
+    for name in ("net.keras", "net.h5"):
+        net.save(tmp_path / name)
+        with pytest.raises(RequestError, match="'scale'.*Rescaling"):
+            opening.open_model(tmp_path / name)
+
+
+def test_an_existing_path_is_no_misspelt_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "resnet20").mkdir()
+    (tmp_path / "resnet2O").write_bytes(b"")
+    assert not opening.is_path("resnet20", ["resnet20"])
+    assert not opening.is_path("resnet21", ["resnet20"])
+    assert all(opening.is_path(given, ["resnet20"]) for given in ("resnet2O", "gone/net", "gone.keras", "gone.H5"))
+
+
+def test_calls_of_nested_models_are_counted_from_zero():
+    inner = {"class_name": "Sequential", "config": {"name": "base", "layers": []}, "name": "base", "inbound_nodes": []}
+    user = {"class_name": "Add", "name": "add", "inbound_nodes": [[["base", 1, 0, {}], ["base", 2, 0, {}]]]}
+    config = {"class_name": "Functional", "config": {"layers": [inner, user], "output_layers": [["add", 0, 0]]}}
+    found = opening._calls_from_zero(json.loads(json.dumps(config)))
+    assert found["config"]["layers"][1]["inbound_nodes"] == [[["base", 0, 0, {}], ["base", 1, 0, {}]]]
