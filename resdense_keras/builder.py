@@ -8,6 +8,7 @@ import contextlib
 import difflib
 import inspect
 import sys
+import warnings
 from functools import partial
 
 import keras
@@ -200,9 +201,9 @@ def arguments_for(weight_set, arguments, given):
     """
     trained = dict(weight_set.arguments)
     if arguments.get("include_top", True):
-        trained["classes"] = weight_set.classes
+        trained["classes"] = given.get("classes", weight_set.classes)  # of others, see `variant`: a new head
     for option, value in trained.items():
-        if option in given and given[option] != value:
+        if option in given and _plain(given[option]) != _plain(value):
             raise RequestError(
                 f"{option}={given[option]!r} was given, but weights={weight_set.name!r} of {weight_set.model} were "
                 f"trained with {option}={value!r}",
@@ -244,7 +245,14 @@ def variant(base, name, *, structure, doc, preprocessing=None, **row):
                 arguments["include_preprocessing"] = preprocessing
             return base(**arguments, weights=source)
         model = base(**arguments_for(chosen, arguments, _given(options, allowed)))
-        weight_sets.load_named(model, chosen)
+        new_head = arguments.get("include_top", True) and model.output_shape[-1] != chosen.classes
+        weight_sets.load_named(model, chosen, head="skip" if new_head else None)
+        if new_head:
+            warnings.warn(
+                f"{name}: weights={chosen.name!r} know {chosen.classes} classes, {model.output_shape[-1]} were asked "
+                "for: the features are trained, the head is new and was never trained",
+                stacklevel=2,
+            )
         return model
 
     build.__name__ = build.__qualname__ = name
@@ -252,6 +260,11 @@ def variant(base, name, *, structure, doc, preprocessing=None, **row):
     build.__doc__ = f"{doc}\n\n    Arguments as in `{base.__name__}`, with the defaults of the signature.\n    "
     build.__signature__ = inspect.Signature(list(allowed.values()), return_annotation=keras.Model)
     return build
+
+
+def _plain(value):
+    """A list, as YAML and JSON have it, as the tuple that it stands for."""
+    return tuple(value) if isinstance(value, list) else value
 
 
 def _given(options, allowed):

@@ -13,7 +13,7 @@ import numpy as np
 
 from resdense_keras.errors import RequestError, WorkError, unknown
 
-from . import answers, fitness, opening, pixels
+from . import answers, brought, fitness, opening, pixels
 
 
 @dataclass(frozen=True)
@@ -86,6 +86,8 @@ def _from_catalogue(name, weights, options, image_size, preprocessing):
         if "include_preprocessing" in options:
             raise RequestError("--preprocessing and --set include_preprocessing were given", "leave one of them out")
         options["include_preprocessing"] = _record(preprocessing) or False
+    elif "include_preprocessing" not in options and weights is not None:
+        options["include_preprocessing"] = brought.pixels(name, weights) or True
     options.setdefault("include_preprocessing", True)
     built = fitness.fitted(resdense_keras.create(name, weights=weights, **options))
     if weights is None:

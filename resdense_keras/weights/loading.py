@@ -1,5 +1,7 @@
 """`load_weights`: a file's tensors into a model, all of them or none."""
 
+from pathlib import Path
+
 import numpy as np
 
 from ..errors import RequestError
@@ -7,6 +9,7 @@ from . import mapping, reader
 from .headers import refusal, shortened
 
 HEAD = "predictions/"
+HEAD_RANK = 2  # of a dense kernel, the largest tensor of a head
 FLOATS = ("float32", "float16", "bfloat16", "float64")
 LISTED = 4  # entries of each kind in an error; the rest is counted
 
@@ -21,8 +24,10 @@ def load_weights(model, source, *, head=None):
 
     Args:
         model: Net of this package, or any model with these layer names.
-        source: Path of the file. Nothing in it is run, deserialized or unpickled.
-        head: None, or "skip" to leave the dense head as it is, in the file and in the model (other classes, no head).
+        source: Path of the file; nothing in it is run, deserialized or unpickled. Or the name of a set of weights of
+            this net.
+        head: None, or "skip" to leave the dense head as it is, in the file, whatever its layers are called there, and
+            in the model (other classes, no head).
     Returns:
         `model`.
     Raises:
@@ -30,16 +35,30 @@ def load_weights(model, source, *, head=None):
     """
     if head not in (None, "skip"):
         raise RequestError(f"head={head!r} was given; allowed: None, 'skip'")
+    if _is_name(source):
+        from .table import find, load_named
+
+        return load_named(model, find(model.name, source), head=head)
     variables = _variables(model, head)
     shapes = {key: tuple(variable.shape) for key, variable in variables.items()}
     with reader.opened(source) as file:
         found = mapping.places(file.headers, shapes, _layer_names(model))
-        found = {name: place for name, place in found.items() if not (head and (place.key or "").startswith(HEAD))}
+        found = {name: place for name, place in found.items() if not (head and _of_head(place))}
         _check_fit(file, found, shapes, model.name, head)
         arrays = {place.key: _fitted(file, name, place, variables[place.key]) for name, place in found.items()}
     for key, array in arrays.items():
         variables[key].assign(array)
     return model
+
+
+def _is_name(source):
+    """Whether a source is the name of a set of weights: not there as a file, and not written as one."""
+    return isinstance(source, str) and not Path(source).suffix and Path(source).name == source and bool(source)
+
+
+def _of_head(place):
+    """Whether a tensor is one of the head: by our name, or of a dense layer or norm that no dialect knows."""
+    return place.key.startswith(HEAD) if place.key else len(place.shape) <= HEAD_RANK
 
 
 def _variables(model, head):

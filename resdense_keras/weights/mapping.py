@@ -2,6 +2,7 @@
 
 import functools
 import re
+from collections import Counter
 from dataclasses import dataclass
 
 from .dialects import DIALECTS
@@ -15,6 +16,9 @@ KERAS_VARIABLES = {
 TORCH_NORM = {"weight": "gamma", "bias": "beta", "running_mean": "moving_mean", "running_var": "moving_variance"}
 TORCH_OTHER = {"weight": "kernel", "bias": "bias"}
 TORCH_AXES = {4: (2, 3, 1, 0), 2: (1, 0)}  # OIHW -> HWIO, (out, in) -> (in, out)
+
+LEGACY = "model_weights/"  # above all layers of a model in .h5
+MOST_TENSORS = 4  # of a layer: a batch norm's
 
 _NOT_WEIGHTS = re.compile(
     r"(.*\.)?num_batches_tracked"  # counts steps; PyTorch's batch norm uses it without momentum only
@@ -49,7 +53,8 @@ def places(headers, shapes, layers):
             note layer names: they only count the layers of each class.
     """
     weights = {name: header for name, header in headers.items() if not _NOT_WEIGHTS.fullmatch(name)}
-    parsed = {name: _parsed(name, header, layers) for name, header in weights.items()}
+    models = _models_inside(weights)
+    parsed = {name: _parsed(name, header, layers, models) for name, header in weights.items()}
     ours = {key.rpartition("/")[0] for key in shapes}
     translations = [functools.partial(_own, ours), *(dialect.translate for dialect in DIALECTS)]
     tried = [_translated(translate, parsed, headers) for translate in translations]
@@ -66,12 +71,18 @@ def _score(found, shapes):
     return len(known), sum(shapes.get(place.key) == place.shape for place in known)
 
 
-def _parsed(name, header, layers):
+def _models_inside(names):
+    """The first parts of legacy names that hold more tensors than any layer has: models inside the model."""
+    counts = Counter(name.removeprefix(LEGACY).partition("/")[0] for name in names if not _KERAS_3.fullmatch(name))
+    return {part for part, count in counts.items() if count > MOST_TENSORS}
+
+
+def _parsed(name, header, layers, models):
     """(their layer, its variable), which for a PyTorch name is "weight", "bias", "running_mean" or "running_var"."""
     if match := _KERAS_3.fullmatch(name):
         return _keras_3(match, header, layers)
     if "/" in name:
-        return _legacy(name)
+        return _legacy(name, models)
     layer, _, variable = name.removeprefix("module.").rpartition(".")  # DataParallel's prefix
     return layer, variable
 
@@ -88,11 +99,15 @@ def _item(names, index):
     return names[index] if index < len(names) else ""
 
 
-def _legacy(name):
+def _legacy(name, models):
     """`model_weights/conv1_conv/conv1_conv/kernel:0`: the layer, its name scope (whatever it is), the variable."""
-    *path, variable = name.removeprefix("model_weights/").split("/")
+    *path, variable = name.removeprefix(LEGACY).split("/")
+    variable = re.sub(r":\d+$", "", variable)
+    half = len(path) // 2
+    if len(path) > 1 and path[0] in models and path[0] != path[1] and path[:half] != path[half:]:
+        return "/".join(path[1:]), variable
     layer = path[: len(path) // 2] if len(path) % 2 == 0 else path[-1:]  # odd: a layer inside another, or no scope
-    return "/".join(layer), re.sub(r":\d+$", "", variable)
+    return "/".join(layer), variable
 
 
 def _translated(translate, parsed, headers):
