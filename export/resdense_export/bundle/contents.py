@@ -173,6 +173,9 @@ class _Maker:
         if converter == "rewritten" and not judged.check.passed:
             judged.path.unlink()
             return _Made(scheme, failures=judged.check.failures, **budget)
+        int8 = judged.check.gates["int8"]
+        if converter == "rewritten" and int8 and "float between" in int8["detail"]:
+            print(f"warning: {judged.path.name}: {int8['detail']}", file=sys.stderr)
         record = {
             "converter": converter,
             "scheme": scheme,

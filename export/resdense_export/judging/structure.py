@@ -1,5 +1,7 @@
 """The gates that need no answer of the file: what its operators, shapes, scales and types say."""
 
+from collections import Counter
+
 from ..schemes import SCHEMES
 from ..tflite import flatbuffer
 
@@ -70,7 +72,39 @@ def _computes_in_int8(graphs, float_layers):
                     floating.append(operator.name)
     detail = f"{len(floating)} of {total} stayed float, such as {floating[0]}" if floating else f"all {total} operators"
     detail += f"; {len(meant)} more are float on purpose" if meant else ""
+    alone = [name for name in islands(graphs, meant) if name not in INT8_OPERATORS]
+    counted = ", ".join(f"{count} {name}" for name, count in sorted(Counter(alone).items()))
+    detail += f"; float between 8-bit operators, which costs time: {counted}" if alone else ""
     return gate(total and not floating, detail if total else "no operator that int8 serves")
+
+
+def islands(graphs, meant=frozenset()):
+    """Names of the operators that compute in float between two that compute in integers, those `meant` left out.
+
+    What stands at the ends, where a file takes and gives float numbers, is no island.
+    """
+    found = []
+    for graph in graphs:
+        behind, before = _reach(graph, "DEQUANTIZE", True), _reach(graph, "QUANTIZE", False)
+        for place, operator in enumerate(graph.operators):
+            named = {graph.tensors[number].name for number in operator.outputs}
+            if place in behind & before and operator.name not in ("QUANTIZE", "DEQUANTIZE") and not meant & named:
+                found.append(operator.name)
+    return found
+
+
+def _reach(graph, kind, forwards):
+    """Places of the operators that float numbers reach from a DEQUANTIZE on, or from which they reach a QUANTIZE."""
+    order = list(enumerate(graph.operators))
+    tensors, places = set(), set()
+    for place, operator in order if forwards else reversed(order):
+        ends = (operator.inputs, operator.outputs) if forwards else (operator.outputs, operator.inputs)
+        if operator.name == kind and any(not graph.tensors[n].constant for n in operator.inputs):
+            tensors.update(ends[1])
+        elif operator.name not in ("QUANTIZE", "DEQUANTIZE") and tensors & set(ends[0]):
+            places.add(place)
+            tensors.update(ends[1])
+    return places
 
 
 def _activations(graph, operator):

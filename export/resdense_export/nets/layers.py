@@ -124,9 +124,37 @@ def _affine(scale, shift, call, statistics=None):
 
 
 def _relu(layer, call):
+    if layer.negative_slope and not layer.threshold and layer.max_value is None:
+        return _leaky(layer, call)
     if layer.negative_slope or layer.threshold or layer.max_value not in (None, 6):
         return None
     return [("Activation", {"activation": "relu6" if layer.max_value else "relu"}, {})]
+
+
+def _leaky(operation, call):
+    return _slopes(call, np.asarray(np.float32(operation.negative_slope)))  # as TensorFlow's operator rounds it
+
+
+def _prelu(layer, call):
+    """PReLU whose slopes are shared by all pixels of a channel."""
+    alpha = np.asarray(layer.alpha, np.float64)
+    return _slopes(call, alpha) if alpha.size in (1, call.outputs[0].shape[-1]) else None
+
+
+def _slopes(call, slope):
+    """A LeakyReLU node of one slope a channel; None where their number is open."""
+    channels = call.outputs[0].shape[-1]
+    if channels is None:
+        return None
+    return [("LeakyReLU", {}, {"slope": np.broadcast_to(np.ravel(slope), (channels,)).astype(np.float64)})]
+
+
+def _global_maximum(layer, call):
+    return [("GlobalMaxPooling2D", {"keepdims": bool(layer.keepdims)}, {})]
+
+
+def _relu6_operation(operation, call):
+    return [("Activation", {"activation": "relu6"}, {})]
 
 
 def _relu_operation(operation, call):
@@ -215,6 +243,11 @@ READERS = {
     "Rescaling": _rescaling,
     "ReLU": _relu,
     "Relu": _relu_operation,
+    "Relu6": _relu6_operation,
+    "LeakyReLU": _leaky,
+    "LeakyRelu": _leaky,
+    "PReLU": _prelu,
+    "GlobalMaxPooling2D": _global_maximum,
     "Activation": _activation_layer,
     "Softmax": _softmax,
     "Add": _add,
@@ -295,6 +328,22 @@ def _maximum(node, layers):
     return lambda x: _named(node, keras.ops.maximum(x, bound))
 
 
+def _leaky_relu(node, layers):
+    slope = node.weights["slope"]
+    if (slope == slope[0]).all():
+        return layers.LeakyReLU(negative_slope=float(slope[0]), **_common(node))
+    alpha = slope.astype(np.float64).reshape((1,) * (len(node.shape) - 1) + (-1,))
+    rows = tuple(range(1, len(node.shape)))
+    initial = layers.PReLU(shared_axes=rows or None, **_common(node))
+
+    def call(x):
+        output = initial(x)
+        initial.alpha.assign(alpha.reshape(initial.alpha.shape))
+        return output
+
+    return call
+
+
 def _compute_dtype(node):
     import keras
 
@@ -323,6 +372,9 @@ def _linear(node, layers):
 KINDS = {
     **{kind: Kind(_weighted(kind), ("kernel", "bias"), aware=True) for kind in ("Conv2D", "DepthwiseConv2D", "Dense")},
     **{kind: Kind(_settings(kind), aware=True, joins=True) for kind in ("Add", "Concatenate")},
+    "Larger": Kind(lambda node, layers: layers.Maximum(**_common(node)), joins=True),
+    "LeakyReLU": Kind(_leaky_relu),
+    "GlobalMaxPooling2D": Kind(_settings("GlobalMaxPooling2D")),
     **{
         kind: Kind(_settings(kind), aware=True)
         for kind in ("Activation", "ZeroPadding2D", "MaxPooling2D", "AveragePooling2D", "GlobalAveragePooling2D")

@@ -17,8 +17,9 @@ class Node:
             norms, whose mean and deviation are kept beside, and rescalings), "Activation", "Add", "Concatenate",
             "ZeroPadding2D", "LowestPadding2D" (pads with -inf), "MirrorPadding2D", "MaxPooling2D", "AveragePooling2D",
             "GlobalAveragePooling2D", "Maximum" (with a constant a channel), "Slice", "ChannelPadding", "Reshape",
-            "RowPadding" (zeros above, below and at both ends of rows of numbers), "Identity", "Cast" (integers made
-            float), "Carried" (an operation that no pass knows), "Pick" (one of several outputs of a Carried).
+            "RowPadding" (zeros above, below and at both ends of rows of numbers), "LeakyReLU" (a slope a channel),
+            "Larger" (of two inputs), "GlobalMaxPooling2D", "Identity", "Cast" (integers made float), "Carried" (an
+            operation that no pass knows), "Pick" (one of several outputs of a Carried).
         inputs: Names of the nodes that it reads.
         shape: Of its output, without the batch; None where a size is open.
         dtype: Name of the dtype policy it computes with.

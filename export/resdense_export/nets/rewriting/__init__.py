@@ -20,6 +20,7 @@ from .image_rows import image_rows
 from .padding import finite_padding, fuse_padding
 from .pool_as_depthwise import pool_as_depthwise
 from .pool_first import pool_first
+from .rectifiers import plain_rectifiers
 from .strides import delegate_strides
 
 _COMMON = (
@@ -35,7 +36,7 @@ _COMMON = (
 _NORMS = (balance, as_maximum, as_depthwise)
 GRAPHS = {
     "float": (*_COMMON, *_NORMS, image_rows),
-    "int8": (*_COMMON, *_NORMS, pool_as_depthwise, image_rows),
+    "int8": (*_COMMON, *_NORMS, plain_rectifiers, pool_as_depthwise, image_rows),
     "trained": (*_COMMON, as_depthwise),
     "trained-int8": (*_COMMON, as_depthwise, pool_as_depthwise),
 }

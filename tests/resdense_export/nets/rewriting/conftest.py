@@ -81,10 +81,20 @@ def patterns():
     return keras.Model(inputs, layers.BatchNormalization(center=False)(x), name="patterns")
 
 
+def rectifiers():
+    """Every rectifier that int8 has no form of, and a global maximum."""
+    inputs = keras.Input((9, 8, 3))
+    x = layers.LeakyReLU(0.3)(layers.Conv2D(4, 3)(inputs))
+    y = layers.PReLU(shared_axes=[1, 2], alpha_initializer="random_normal")(layers.BatchNormalization()(x))
+    x = layers.ReLU(max_value=6)(layers.Concatenate()([x, layers.LeakyReLU(1.5)(y)]))
+    return keras.Model(inputs, layers.Dense(3)(layers.GlobalMaxPooling2D()(x)), name="rectifiers")
+
+
 LOGITS = {"classifier_activation": None, "classes": 5}
 SMALL = {"input_shape": (32, 32, 3), "include_preprocessing": True, **LOGITS}
 NETS = {
     "patterns": patterns,
+    "rectifiers": rectifiers,
     "v1, option A": lambda: rk.cifar_resnet(depth=8, include_preprocessing=True, **LOGITS),
     "v1.5": lambda: rk.resnet(blocks=(1, 1), width=4, **SMALL),
     "v2": lambda: rk.resnet(blocks=(1, 1), width=4, variant="v2", **SMALL),

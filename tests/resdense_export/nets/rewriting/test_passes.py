@@ -27,6 +27,7 @@ EXPECTED_CHANGES = {  # in the net of patterns
     "balance": 3,
     "as_maximum": 0,
     "as_depthwise": 6,
+    "plain_rectifiers": 0,
     "pool_as_depthwise": 1,
     "image_rows": 0,
 }
