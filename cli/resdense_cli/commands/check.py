@@ -9,7 +9,7 @@ import typer
 from resdense_keras import files
 from resdense_keras.errors import RequestError, WorkError
 
-from ..options import Json
+from ..options import ImageSize, Json
 from ..output import columns, print_json, print_table
 
 ORDER = 50
@@ -19,32 +19,49 @@ def command(
     paths: Annotated[
         list[Path], typer.Argument(metavar="FILE_OR_DIR...", help=".tflite files, bundles, or folders of bundles.")
     ],
+    data: Annotated[
+        str | None, typer.Option("--data", metavar="SPEC", help="Accuracy on its test split, judged against --against.")
+    ] = None,
+    against: Annotated[
+        Path | None, typer.Option("--against", metavar="FILE", help="A float .tflite file. Default: the bundle's fp32.")
+    ] = None,
+    image_size: ImageSize = None,
     as_json: Json = False,
 ):
     """Gates and manifest of .tflite files and bundles, made here or elsewhere."""
-    findings = inspect(paths)
+    if against is not None and data is None:
+        raise RequestError("--against was given without --data", "files are compared on images: pass --data SPEC")
+    if against is not None and not against.is_file():
+        raise RequestError(
+            f"there is no file {str(against)!r}", "--against takes the float .tflite file of the same net"
+        )
+    findings = inspect(paths, data, against, image_size)
     print_json(findings) if as_json else print_table(table(findings))
     failed = [finding["path"] for finding in findings if finding["problems"]]
     if failed:
         raise WorkError(f"{len(failed)} of {len(findings)} failed: {', '.join(failed)}", "do not ship these files")
 
 
-def inspect(paths):
+def inspect(paths, data=None, against=None, image_size=None):
     """What is wrong with each .tflite file, and with each folder that has a manifest.
 
     Args:
         paths: .tflite files, bundles, or folders of bundles.
+        data: Spec of images whose test split gives the accuracy, or None.
+        against: Float .tflite file to judge it against; default: the fp32 file of the bundle. Without either the
+            accuracy is reported and nothing is judged.
     Returns:
-        [{"path", "problems": [sentence], "gates"}], folders with `gates` null.
+        [{"path", "problems": [sentence], "gates", "accuracy"}], folders with `gates` null; `accuracy` a fraction, null
+        without data.
     Raises:
         RequestError: a path that does not exist, or a folder without a .tflite file.
     """
-    return [finding for path in paths for finding in _inspect(Path(path))]
+    return [finding for path in paths for finding in _inspect(Path(path), data, against, image_size)]
 
 
-def _inspect(path):
+def _inspect(path, data, against, image_size):
     if path.is_file():
-        yield _judged(path)
+        yield _judged(path, data, against, image_size)
         return
     if not path.is_dir():
         raise RequestError(f"there is no file or folder {str(path)!r}", "give .tflite files or bundles")
@@ -52,18 +69,29 @@ def _inspect(path):
     if not found:
         raise RequestError(f"{str(path)!r} holds no .tflite file", "give a folder that `resdense export` made")
     for folder in sorted({file.parent for file in (*found, *path.rglob(files.MANIFEST))}):
-        yield {"path": str(folder), "problems": files.verify_manifest(folder), "gates": None}
+        yield {"path": str(folder), "problems": files.verify_manifest(folder), "gates": None, "accuracy": None}
     for file in found:
-        yield _judged(file)
+        yield _judged(file, data, against, image_size)
 
 
-def _judged(path):
+def _judged(path, data, against, image_size):
     from resdense_export.judging.check import check
 
     # A child process of its own: a hostile file could skew the next one's result.
-    found = check(path, float_layers=_float_layers(path))
+    images = _on_images(path, data, against, image_size) if data else {}
+    found = check(path, float_layers=_float_layers(path), **images)
     problems = [f"{gate}: {why}" for gate, why in found.failures.items()]
-    return {"path": str(path), "problems": problems, "gates": found.gates}
+    return {"path": str(path), "problems": problems, "gates": found.gates, "accuracy": found.accuracy}
+
+
+def _on_images(path, data, against, image_size):
+    """Arguments of `check` for the test images of `data`: what the float file answers is what is expected."""
+    from resdense_export.judging import judged
+
+    twin = against or judged.float_twin(path)
+    dataset, expected = judged.answered(twin or path, data, image_size)
+    images, labels = dataset.test.array(), dataset.test.labels
+    return {"images": images, "labels": labels, **({"model": expected} if twin else {})}
 
 
 def _float_layers(path):
@@ -77,7 +105,9 @@ def _float_layers(path):
 
 def table(rows):
     """What `resdense check` found, a line each problem."""
-    table = columns("path", "result", "")
+    with_data = any(row["accuracy"] is not None for row in rows)
+    table = columns("path", "result", *([">accuracy"] if with_data else []), "")
     for row in rows:
-        table.add_row(row["path"], "failed" if row["problems"] else "passed", "\n".join(row["problems"]))
+        share = [] if not with_data else ["" if row["accuracy"] is None else f"{row['accuracy']:.2%}"]
+        table.add_row(row["path"], "failed" if row["problems"] else "passed", *share, "\n".join(row["problems"]))
     return table

@@ -18,7 +18,10 @@ MOST_NAMES = 30  # classes whose names fit beside the matrix
 
 def command(
     model: Annotated[
-        str, typer.Argument(metavar="MODEL_OR_FILE", help="A name from `resdense models`, or a .keras file.")
+        str,
+        typer.Argument(
+            metavar="MODEL_OR_FILE", help="A name from `resdense models`, a .keras or .h5 file, or a .tflite file."
+        ),
     ],
     data: Annotated[str, typer.Option("--data", metavar="SPEC", help="Judges on its test split.")],
     weights: Annotated[str | None, typer.Option("--weights", help="A set of weights by name, or a file.")] = None,
@@ -31,10 +34,18 @@ def command(
     """Accuracy, confusion and calibration of a model on the test images."""
     start_tensorflow()
     from resdense_export import answers, sources
+    from resdense_export.judging import judged
     from resdense_keras import training
 
     if plot is not None:
         files.check_writable(plot, need_bytes=0)
+    if model.lower().endswith(".tflite"):
+        for flag, given in (("--weights", weights), ("--set", settings)):
+            if given:
+                raise RequestError(f"{flag} was given with the file {model}; it belongs to a catalogue name")
+        result = judged.evaluate_file(Path(model), data, image_size, on_bad_image)
+        _show(result, plot, as_json)
+        return
     net = sources.model(model, weights, builder_options(settings), image_size)
     dataset = sources.dataset(data, net.image_shape, image_size, on_bad_image)
     classes = answers.classes(net.answers, net.model.output_shape[-1])
@@ -42,6 +53,10 @@ def command(
         raise RequestError(f"{model}: its {net.model.output_shape[-1]} numbers are no classes", "evaluate a classifier")
     dataset.check_outputs(classes)
     result = training.evaluate(net.model, dataset.test, sources.class_names(net, dataset))
+    _show(result, plot, as_json)
+
+
+def _show(result, plot, as_json):
     if plot is not None:
         draw(plot, result)
     print_json(result) if as_json else print_table(table(result))
