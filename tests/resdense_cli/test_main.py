@@ -115,7 +115,7 @@ def test_an_exported_keras_file_and_an_untrained_net(resdense, tmp_path):
     code, out, err = resdense("export", "mine.keras", "--out", "bundle", "--schemes", "fp32,fp16", "--json")
     assert code == 0, err
     (net,) = json.loads(out)["models"]
-    assert net["family"] == "other" and [export["accuracy"] for export in net["exports"]] == [None, None]
+    assert net["family"] == "resnet" and [export["accuracy"] for export in net["exports"]] == [None, None]
     assert json.loads(Path("bundle/model.json").read_text())["preprocessing"] == "unknown"
     assert not Path("bundle/labels.txt").exists()
 

@@ -31,6 +31,8 @@ from . import flatbuffer
 
 SECONDS = 10  # for each step: reading a file, opening it, one image
 MEMORY = 4 << 30  # bytes of address space; DenseNet-201 needs a tenth
+GROWN_FROM = 64 << 20  # bytes of a file from which both limits grow with it
+BYTES_A_SECOND, COPIES = 20e6, 8  # what reading takes, and how often a file's bytes lie in memory, packed weights too
 
 
 class Fault(Exception):
@@ -43,6 +45,7 @@ class Child:
     def __init__(self, seconds=SECONDS, memory=MEMORY):
         self.seconds, self.memory = seconds, memory
         self._process = self._stderr = None
+        self._largest = 0  # bytes of the file that the process's limits are for
 
     def __enter__(self):
         return self
@@ -98,10 +101,19 @@ class Child:
         self._stderr.close()
         self._process = None
 
+    def _grow(self, paths):
+        """Ends a child whose limits are too low for a file; the next one gets what the file needs."""
+        sizes = [Path(path).stat().st_size for path in paths if path is not None and Path(path).is_file()]
+        if max(sizes, default=0) > max(self._largest, GROWN_FROM):
+            self.close()
+            self._largest = max(sizes)
+
     def _start(self):
+        seconds = self.seconds + int(self._largest / BYTES_A_SECOND)
+        memory = self.memory + COPIES * self._largest
         self._stderr = tempfile.TemporaryFile()  # noqa: SIM115  (lives as long as the process)
         self._process = subprocess.Popen(
-            [sys.executable, "-P", "-m", __name__, str(self.seconds), str(self.memory)],
+            [sys.executable, "-P", "-m", __name__, str(seconds), str(memory)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._stderr,
@@ -110,6 +122,7 @@ class Child:
         )
 
     def _ask(self, task, progress=None, **arguments):
+        self._grow([*arguments.get("paths", ()), arguments.get("path")])
         if self._process is None:
             self._start()
         try:
