@@ -1,13 +1,15 @@
 from .evaluation import evaluate
 from .loop import Training, be_deterministic, fit
 from .recipes import RECIPES, Recipe, recipe
-from .runs import read_config, train
+from .request import TrainingRequest, read_config
+from .runs import run, train
 from .starts import build, freeze
 
 __all__ = [
     "RECIPES",
     "Recipe",
     "Training",
+    "TrainingRequest",
     "be_deterministic",
     "build",
     "evaluate",
@@ -15,5 +17,6 @@ __all__ = [
     "freeze",
     "read_config",
     "recipe",
+    "run",
     "train",
 ]
