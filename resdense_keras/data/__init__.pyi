@@ -1,5 +1,5 @@
 from .batches import naming_bad_files, pipeline, shift_and_mirror
-from .dataset import Dataset, Split, calibration
+from .dataset import Dataset, Split, calibration, representative
 from .images import RESIZE_RULE, decode
 from .spec import NAMED, is_folder, load
 
@@ -14,5 +14,6 @@ __all__ = [
     "load",
     "naming_bad_files",
     "pipeline",
+    "representative",
     "shift_and_mirror",
 ]

@@ -134,5 +134,10 @@ def calibration(dataset, count=200, seed=0):
         Positions in the source, rising, and the images, (n, height, width, channels) uint8; n is `count`, or the
         whole of train where that is smaller.
     """
-    chosen = np.sort(spread(dataset.train.labels, seed)[:count])
+    chosen = representative(dataset.train, count, seed)
     return dataset.train.indices[chosen], dataset.train.array(chosen)
+
+
+def representative(split, count, seed=0):
+    """Up to `count` positions in a split (0 to N - 1), rising, the classes in their proportions."""
+    return np.sort(spread(split.labels, seed)[:count])

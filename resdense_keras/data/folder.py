@@ -105,6 +105,8 @@ def _source(files, images, found, val_judges, *, channels, size, resize):
     given = tuple(count[part] for part in layout.PARTS)
     if not val_judges and given[1] and not given[2]:
         given = (given[0], 0, given[1])
+        names = {"train": found.names["train"], "test": found.names["validation"]}
+        found = Found(names=names, left_out=found.left_out, sizes=found.sizes)
     return Source(
         labels=np.array([numbers[file.class_name] for file in files], np.int64),
         image_shape=(*size, channels),

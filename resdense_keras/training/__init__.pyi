@@ -2,7 +2,7 @@ from .evaluation import evaluate
 from .loop import Training, be_deterministic, fit
 from .recipes import RECIPES, Recipe, recipe
 from .request import TrainingRequest, read_config
-from .runs import run, train
+from .runs import load_data, run, train
 from .starts import build, freeze
 
 __all__ = [
@@ -15,6 +15,7 @@ __all__ = [
     "evaluate",
     "fit",
     "freeze",
+    "load_data",
     "read_config",
     "recipe",
     "run",

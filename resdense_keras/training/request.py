@@ -1,11 +1,12 @@
 """What a training is asked for, in one record: checked once, kept in config.yaml, read back from there."""
 
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 
 import yaml
 
 from .. import catalog
+from ..data import resizing
 from ..data.splits import VALIDATION_SHARE
 from ..errors import RequestError, unknown
 from .recipes import Recipe
@@ -29,6 +30,8 @@ class TrainingRequest:
         freeze: "stem" or "stage3": what is not trained, up to and including that; or None.
         data: Data spec; its test split is not read.
         image_size, on_bad_image: For image folders, see data.load; the size defaults to the net's own.
+        resize: How the photos of a folder come to that size, of data.resizing.RULES. None is what version 0.1 did:
+            "crop", and val/ without test/ does not judge the epochs; a config.yaml without the key means that.
         held_out: Share of the training images that judges the epochs and is not trained on, see data.load.
         recipe: A Recipe, or a name, see `recipes.recipe`.
         seed: Of the weights, the order of the images, their augmentation and dropout.
@@ -47,6 +50,7 @@ class TrainingRequest:
     data: str = "digits"
     image_size: int | tuple | None = None
     on_bad_image: str = "fail"
+    resize: str | None = resizing.DEFAULT
     held_out: float = VALIDATION_SHARE
     recipe: Recipe | str = "fast"
     seed: int = 0
@@ -63,6 +67,8 @@ class TrainingRequest:
         self._set("options", dict(self.options or {}))
         self._set("weights", None if self.weights is None else str(self.weights))
         self._set("data", str(self.data))
+        if self.resize is not None:
+            resizing.check(self.resize)
 
     def _set(self, name, value):
         object.__setattr__(self, name, value)
@@ -70,13 +76,19 @@ class TrainingRequest:
     @classmethod
     def from_config(cls, config):
         """The request that `as_config` wrote."""
-        known = {key: config[key] for key in FIELDS if key in config}
+        known = {key: config[key] for key in FIELDS if key in config} | {"resize": config.get("resize")}
         return cls(**{**known, "recipe": Recipe(**config["recipe"])})
 
     def as_config(self):
         """As config.yaml keeps it."""
         config = {"schema": SCHEMA, **asdict(self), "recipe": self.recipe.as_dict()}
         return yaml.safe_load(yaml.safe_dump(config, sort_keys=False))  # a tuple is a list there
+
+    def going_on(self, config):
+        """This request for a run that `config` began: what that lacks is as it was at its time, unless it was asked
+        for."""
+        before = "resize" not in config and self.resize == resizing.DEFAULT
+        return replace(self, resize=None) if before else self
 
     def differences(self, config):
         """What the `config` of another run says otherwise, a phrase a key, those of the recipe too."""

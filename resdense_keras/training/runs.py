@@ -18,6 +18,7 @@ import keras
 import yaml
 
 from .. import catalog, data, files
+from ..data import resizing
 from ..data.splits import VALIDATION_SHARE
 from ..errors import RequestError, WorkError
 from . import curves, starts, state
@@ -48,6 +49,7 @@ def train(
     jit="auto",
     image_size=None,
     on_bad_image="fail",
+    resize=resizing.DEFAULT,
     scan=False,
     held_out=VALIDATION_SHARE,
     save_seconds=SAVE_SECONDS,
@@ -58,7 +60,7 @@ def train(
 
     Args:
         model, data, recipe, options, weights, freeze, seed, deterministic, precision, jit, image_size, on_bad_image,
-            held_out: What a TrainingRequest keeps, see there.
+            resize, held_out: What a TrainingRequest keeps, see there.
         devices: Where the steps run, from devices.choose; default: one.
         out, resume, scan, save_seconds, devices, tell: See `run`.
     Returns, raises:
@@ -73,6 +75,7 @@ def train(
         data=data,
         image_size=image_size,
         on_bad_image=on_bad_image,
+        resize=resize,
         held_out=held_out,
         recipe=recipe,
         seed=seed,
@@ -104,6 +107,8 @@ def run(request, out, *, resume=False, scan=False, save_seconds=SAVE_SECONDS, de
         WorkError: a loss that is not finite, a file that cannot be read, a full disk. The last checkpoint is whole.
     """
     out, tell, devices = Path(out), tell or _silent, devices or OneDevice()
+    if resume and (out / "config.yaml").is_file():
+        request = request.going_on(read_config(out / "config.yaml"))
     with contextlib.ExitStack() as stack:
         if not _begins(out, request, resume, devices, stack):
             tell(f"{out} is finished; nothing is left to do")
@@ -160,13 +165,8 @@ class _Run:
     def __init__(self, out, request, save_seconds, devices, tell, scan):
         self.out, self.request, self.recipe, self.save_seconds = out, request, request.recipe, save_seconds
         self.devices, self.tell = devices, tell
-        self.dataset = data.load(
-            request.data,
-            image_size=request.image_size or _own_size(request.model, request.data),
-            on_bad_image=request.on_bad_image,
-            scan=scan,
-            held_out=request.held_out,
-        )
+        self.dataset = load_data(request, scan)
+        self.tell(f"data: {self.dataset.describe()}")
         self.fingerprint = _fingerprint(self.dataset)
         self.history, self.best, self.start, self._stopped = [], None, (0, 0), False
         self.place = self.saved_place = None
@@ -352,9 +352,22 @@ class _Run:
         self.tell(f"best on held-out training images: epoch {self.best['epoch']}, {self.best['val_accuracy']:.4f}")
 
 
-def _own_size(model, spec):
-    """The size that the net was made for, for image folders; data in arrays have theirs."""
-    return tuple(catalog.sizes()[model]["input_shape"][:2]) if data.is_folder(spec) else None
+def load_data(request, scan=False):
+    """The data of a TrainingRequest; a folder in the size and the channels that its net takes."""
+    size, channels = request.image_size, None
+    if data.is_folder(request.data):
+        *own, channels = request.options.get("input_shape") or catalog.sizes()[request.model]["input_shape"]
+        size = size or own
+    return data.load(
+        request.data,
+        image_size=size,
+        channels=channels,
+        resize=request.resize or resizing.DEFAULT,
+        on_bad_image=request.on_bad_image,
+        scan=scan,
+        held_out=request.held_out,
+        val_judges=request.resize is not None,
+    )
 
 
 def _named(model):
@@ -373,10 +386,15 @@ def _fingerprint(dataset):
         digest.update(f"{split.image_shape} {dataset.class_names}".encode())
         digest.update(split.labels.tobytes())
         if split.paths is not None:
-            digest.update("\n".join(f"{path.name} {path.stat().st_size}" for path in split.paths).encode())
+            digest.update(_names(split.paths))
         elif split.images is not None:
             digest.update(split.images.tobytes())
     return digest.hexdigest()
+
+
+def _names(paths):
+    """Names and sizes of files; a name that is no UTF-8 gives its own bytes."""
+    return "\n".join(f"{path.name} {path.stat().st_size}" for path in paths).encode(errors="surrogateescape")
 
 
 def _silent(line):

@@ -16,6 +16,7 @@ OTHER = {
     "data": "photos",
     "image_size": (24, 32),
     "on_bad_image": "skip",
+    "resize": "pad",
     "held_out": 0.05,
     "recipe": recipe("paper", "resnet32", epochs=7),
     "seed": 5,
