@@ -1,5 +1,5 @@
 from .batches import naming_bad_files, pipeline, shift_and_mirror
-from .dataset import Dataset, Split, calibration, representative
+from .dataset import Dataset, Split, calibration, in_blocks, representative
 from .images import RESIZE_RULE, decode
 from .spec import NAMED, is_folder, load
 
@@ -10,6 +10,7 @@ __all__ = [
     "Split",
     "calibration",
     "decode",
+    "in_blocks",
     "is_folder",
     "load",
     "naming_bad_files",

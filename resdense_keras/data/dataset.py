@@ -1,5 +1,6 @@
 """What a data spec becomes: three disjoint splits, and the images that calibrate a quantized model."""
 
+import functools
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -61,12 +62,58 @@ class Split:
         """Whether the pixels are held, so that `array` costs nothing."""
         return self.images is not None
 
+    def held(self):
+        """All images as they are held: an array in memory, or ImagesOnDisk."""
+        return self.images if self.in_memory else ImagesOnDisk(self)
+
     def blocks(self, indices=None, count=None):
         """The images at `indices`, `count` at a time (as many as BLOCK_BYTES hold when None): arrays as of `array`."""
         indices = np.arange(len(self)) if indices is None else indices
         count = count or max(1, BLOCK_BYTES // int(np.prod(self.image_shape)))
         for begin in range(0, len(indices), count):
             yield self.array(indices[begin : begin + count])
+
+
+class ImagesOnDisk:
+    """The images of a split that stays on disk, in place of the array that they would be: read where they are used.
+
+    Attributes:
+        shape: (N, height, width, channels).
+    """
+
+    dtype = np.dtype(np.uint8)
+
+    def __init__(self, split):
+        self._split, self.shape = split, (len(split), *split.image_shape)
+
+    def __len__(self):
+        return len(self._split)
+
+    def __getitem__(self, positions):
+        """The images at an array of positions, (n, height, width, channels) uint8."""
+        return self._split.array(positions)
+
+    def blocks(self):
+        """All images, some at a time."""
+        return self._split.blocks()
+
+    def min(self):
+        """The darkest pixel of all."""
+        return self._range[0]
+
+    def max(self):
+        """The brightest pixel of all."""
+        return self._range[1]
+
+    @functools.cached_property
+    def _range(self):
+        ends = [(block.min(), block.max()) for block in self.blocks()]
+        return min(low for low, _ in ends), max(high for _, high in ends)
+
+
+def in_blocks(images):
+    """The blocks of ImagesOnDisk; an array as the one block that it is."""
+    return images.blocks() if isinstance(images, ImagesOnDisk) else [images]
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -109,6 +156,10 @@ class Dataset:
     def resize(self):
         """How files are brought to `image_shape`, of resizing.RULES."""
         return self.train.resize
+
+    def val_note(self):
+        """A sentence for reports and cards where val/ judges twice, or None."""
+        return description.val_note(self)
 
     def describe(self):
         """What was understood of the data, in one line: splits, classes, sizes."""

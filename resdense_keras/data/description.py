@@ -40,6 +40,8 @@ def val_note(dataset):
 def _splits(dataset):
     names = dataset.found.names if dataset.found else {}
     train, validation, test = dataset.given
+    if not train:  # a Dataset made by hand
+        return ", ".join(f"{name} {len(split):,} images" for name, split in dataset.splits.items())
     first = _split("train", names.get("train"), train, " images")
     if dataset.val_judges:
         folder = as_text(names["validation"])

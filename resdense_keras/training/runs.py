@@ -21,7 +21,7 @@ from .. import catalog, data, files
 from ..data import resizing
 from ..data.splits import VALIDATION_SHARE
 from ..errors import RequestError, WorkError
-from . import curves, starts, state
+from . import augmentation, curves, starts, state
 from .devices import OneDevice
 from .interrupts import Interrupts
 from .loop import Training, be_deterministic
@@ -167,6 +167,7 @@ class _Run:
         self.devices, self.tell = devices, tell
         self.dataset = load_data(request, scan)
         self.tell(f"data: {self.dataset.describe()}")
+        self.tell(f"augmentation: {augmentation.describe(self.recipe, self.dataset)} (--augment changes it)")
         self.fingerprint = _fingerprint(self.dataset)
         self.history, self.best, self.start, self._stopped = [], None, (0, 0), False
         self.place = self.saved_place = None
