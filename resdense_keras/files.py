@@ -16,6 +16,7 @@ import hashlib
 import itertools
 import json
 import os
+import re
 import shutil
 import sys
 from pathlib import Path
@@ -50,8 +51,8 @@ def write_bytes(path, data):
 
 
 def write_text(path, text):
-    """Writes `text` as UTF-8; see `write_bytes`."""
-    write_bytes(path, text.encode())
+    """Writes `text` as UTF-8; see `write_bytes`. Of names that are not UTF-8, what cannot be read is U+FFFD."""
+    write_bytes(path, re.sub("[\ud800-\udfff]", "\N{REPLACEMENT CHARACTER}", text).encode())
 
 
 def write_json(path, obj):

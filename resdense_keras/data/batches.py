@@ -68,11 +68,15 @@ def pipeline(
         images, labels = tf.cast(images, tf.float32), tf.gather(split.labels, indices)
         return (images, labels) if mix is None else mix(images, labels, keys)
 
-    read = _from_files(split) if split.images is None or crop else _from_memory(split)
+    read_arrays = split.images is not None and not crop
+    read = _from_memory(split) if read_arrays else _from_files(split)
     batches = tf.data.Dataset.range(first_epoch, epochs).flat_map(examples)
-    batches = batches.map(load, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+    # The pool of data.pool decodes a batch with all processors; a second call keeps it busy between two batches. More
+    # of either would only hold more batches: TensorFlow's own choice takes up to half of the machine's memory.
+    parallel = tf.data.AUTOTUNE if read_arrays else 2
+    batches = batches.map(load, num_parallel_calls=parallel, deterministic=True)
     left = max(0, epochs * steps - first_step)
-    return batches.apply(tf.data.experimental.assert_cardinality(left)).prefetch(tf.data.AUTOTUNE)
+    return batches.apply(tf.data.experimental.assert_cardinality(left)).prefetch(2)
 
 
 @contextlib.contextmanager

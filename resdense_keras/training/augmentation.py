@@ -18,6 +18,12 @@ RANDAUGMENT_OPERATIONS, RANDAUGMENT_FACTOR = 2, 0.3  # ours: N = 2, M = 9 on the
 CROP_AREA, CROP_RATIO = (0.08, 1.0), (3 / 4, 4 / 3)  # Szegedy et al. 2015, arXiv:1409.4842, section 6
 
 
+def describe(recipe, dataset):
+    """What a recipe does to these training images, in words."""
+    left_out = {"mirror"} if dataset.spec in UNMIRRORED else set()
+    return ", ".join(name for name in recipe.augment if name not in left_out) or "none"
+
+
 def augment(recipe, dataset):
     """(images, keys) -> images, for `data.pipeline`; None where the recipe leaves images alone."""
     steps = []

@@ -10,9 +10,8 @@ from ..data import naming_bad_files, pipeline
 from ..errors import RequestError, WorkError
 from . import augmentation
 from .devices import OneDevice, check_batch
+from .exhaustion import halving
 from .schedules import optimizer
-
-EVALUATION_BATCH = 256
 
 
 def steps_per_epoch(images, batch_size, whole=False):
@@ -114,9 +113,15 @@ class Training:
 
     @naming_bad_files()
     def evaluate(self, split, stopping=lambda: False):
-        """{"loss", "accuracy"} of the present weights on a split; None where it is time to stop."""
+        """{"loss", "accuracy"} of the present weights on a split; None where it is time to stop.
+
+        In the batch that training fits in, or smaller ones where the memory is short.
+        """
+        return halving(lambda size: self._evaluate(split, size, stopping), self.recipe.batch_size)
+
+    def _evaluate(self, split, batch_size, stopping):
         self.model.reset_metrics()
-        for batch in pipeline(split, EVALUATION_BATCH, shuffle=False):
+        for batch in pipeline(split, batch_size, shuffle=False):
             if stopping():
                 return None
             self.devices.test(batch)

@@ -18,21 +18,19 @@ import keras
 import yaml
 
 from .. import catalog, data, files
+from ..data import resizing
 from ..data.splits import VALIDATION_SHARE
-from ..errors import RequestError, WorkError, unknown
-from . import curves, starts, state
+from ..errors import RequestError, WorkError
+from . import augmentation, curves, starts, state
 from .devices import OneDevice
 from .interrupts import Interrupts
 from .loop import Training, be_deterministic
-from .recipes import recipe as find_recipe
+from .request import TrainingRequest, read_config
 from .trial import choose_jit
 
-SCHEMA = "resdense-run/1"
 SAVE_SECONDS = 60  # the most that a killed run repeats
 SAVE_SHARE = 0.01  # but saving takes no more of the time than this
 BYTES_OF_A_PARAMETER = 24  # weights, momentum, two bests and model.keras are five float32; and some air
-PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
-JITS = ("auto", "on", "off")
 
 
 def train(
@@ -51,6 +49,7 @@ def train(
     jit="auto",
     image_size=None,
     on_bad_image="fail",
+    resize=resizing.DEFAULT,
     scan=False,
     held_out=VALIDATION_SHARE,
     save_seconds=SAVE_SECONDS,
@@ -60,69 +59,69 @@ def train(
     """Trains a net of the catalogue by a recipe into the folder `out`.
 
     Args:
-        model: Catalogue name.
-        data: Data spec; its test split is not read.
+        model, data, recipe, options, weights, freeze, seed, deterministic, precision, jit, image_size, on_bad_image,
+            resize, held_out: What a TrainingRequest keeps, see there.
+        devices: Where the steps run, from devices.choose; default: one.
+        out, resume, scan, save_seconds, devices, tell: See `run`.
+    Returns, raises:
+        As `run`; and a RequestError of a value that is not allowed.
+    """
+    devices = devices or OneDevice()
+    request = TrainingRequest(
+        model=model,
+        options=options,
+        weights=weights,
+        freeze=freeze,
+        data=data,
+        image_size=image_size,
+        on_bad_image=on_bad_image,
+        resize=resize,
+        held_out=held_out,
+        recipe=recipe,
+        seed=seed,
+        deterministic=deterministic,
+        precision=precision,
+        jit=jit,
+        devices=devices.name,
+    )
+    return run(request, out, resume=resume, scan=scan, save_seconds=save_seconds, devices=devices, tell=tell)
+
+
+def run(request, out, *, resume=False, scan=False, save_seconds=SAVE_SECONDS, devices=None, tell=None):
+    """Trains what a TrainingRequest says into the folder `out`.
+
+    Args:
+        request: A TrainingRequest.
         out: Run folder.
-        recipe: A Recipe, or a name, see `recipes.recipe`.
-        options: Builder options.
-        weights: A set of weights by name, or a file, to start from.
-        freeze: "stem" or "stage3": what is not trained, up to and including that.
-        seed: Of the weights, the order of the images, their augmentation and dropout.
         resume: Go on with the run in `out`; an absent or empty folder starts afresh.
-        deterministic: Repeat to the bit; without XLA.
-        precision: Of PRECISIONS.
-        jit: Of JITS: XLA by a timed trial, or as you say.
-        image_size, on_bad_image, scan: For image folders, see data.load; the size defaults to the net's own. Whether
-            all files are scanned in full changes no result, so a run that goes on may leave it out.
-        held_out: Share of the training images that judges the epochs and is not trained on, see data.load.
+        scan: Read every file of an image folder in full first, see data.load. It changes no result, so a run that
+            goes on may leave it out.
         save_seconds: The state is saved so often, and after each epoch; 0 is after every step.
-        devices: Where the steps run, from devices.choose; default: one. Of several hosts the first one writes `out`,
-            which must lie on a disk that all share if the run is to be resumed.
+        devices: Where the steps run, from devices.choose; `request.devices` is its name. Of several hosts the first
+            one writes `out`, which must lie on a disk that all share if the run is to be resumed.
         tell: Function of one line about the progress, or None.
     Returns:
         The history: [{"epoch", "loss", "accuracy", "val_loss", "val_accuracy", "seconds"}].
     Raises:
-        RequestError: a wrong argument, another run's folder, a damaged checkpoint.
+        RequestError: another run's folder, a damaged checkpoint, options that do not fit the net or the data.
         WorkError: a loss that is not finite, a file that cannot be read, a full disk. The last checkpoint is whole.
     """
-    for name, value, known in (("precision", precision, PRECISIONS), ("jit", jit, JITS)):
-        if value not in known:
-            raise unknown(name, value, known)
-    if model not in catalog.BUILDERS:
-        raise unknown("model", model, catalog.BUILDERS)
-    recipe = find_recipe(recipe, model) if isinstance(recipe, str) else recipe
-    devices = devices or OneDevice()
-    config = {
-        "schema": SCHEMA,
-        "model": model,
-        "options": dict(options or {}),
-        "weights": None if weights is None else str(weights),
-        "freeze": freeze,
-        "data": str(data),
-        "image_size": image_size,
-        "on_bad_image": on_bad_image,
-        "held_out": held_out,
-        "recipe": recipe.as_dict(),
-        "seed": seed,
-        "deterministic": deterministic,
-        "precision": precision,
-        "jit": jit,
-        "devices": devices.name,
-    }
-    out, tell = Path(out), tell or _silent
+    out, tell, devices = Path(out), tell or _silent, devices or OneDevice()
+    if resume and (out / "config.yaml").is_file():
+        request = request.going_on(read_config(out / "config.yaml"))
     with contextlib.ExitStack() as stack:
-        if not _begins(out, config, resume, devices, stack):
+        if not _begins(out, request, resume, devices, stack):
             tell(f"{out} is finished; nothing is left to do")
             return _read_metrics(out)
-        if deterministic:
+        if request.deterministic:
             be_deterministic()
-        return _Run(out, config, recipe, save_seconds, devices, tell, scan).go()
+        return _Run(out, request, save_seconds, devices, tell, scan).go()
 
 
 _IS_REFUSED, _IS_FINISHED, _BEGINS = range(3)
 
 
-def _begins(out, config, resume, devices, stack):
+def _begins(out, request, resume, devices, stack):
     """Whether there is work in `out`, which is then locked until `stack` ends.
 
     Of several hosts the first one looks and tells the others, which would wait for it for ever.
@@ -132,7 +131,7 @@ def _begins(out, config, resume, devices, stack):
         if devices.writes:
             files.check_writable(out, need_bytes=0)
             stack.enter_context(files.lock(out))
-            _check_folder(out, config, resume)
+            _check_folder(out, request, resume)
             found = _IS_FINISHED if (out / files.MANIFEST).is_file() else _BEGINS
     finally:
         found = devices.from_first(found)
@@ -146,22 +145,7 @@ def _read_metrics(out):
     return [json.loads(line) for line in path.read_text().splitlines()] if path.is_file() else []
 
 
-def read_config(path):
-    """The content of a run's config.yaml: what `train` was asked for.
-
-    Raises:
-        RequestError: no such file, or not of this version.
-    """
-    try:
-        config = yaml.safe_load(Path(path).read_text())
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise RequestError(f"{path} cannot be read: {error}", "it is the config.yaml of a run folder") from error
-    if not isinstance(config, dict) or config.get("schema") != SCHEMA:
-        raise RequestError(f"{path} is no {SCHEMA}", "it was changed, or another version of resdense wrote it")
-    return config
-
-
-def _check_folder(out, config, resume):
+def _check_folder(out, request, resume):
     """Refuses a folder that holds something else, or a run of another configuration."""
     if not out.is_dir() or all(path.name.startswith(".") for path in out.iterdir()):
         return  # what a kill in the middle of the first write leaves is hidden
@@ -170,36 +154,20 @@ def _check_folder(out, config, resume):
         raise RequestError(f"{out} is not empty and holds no run", "choose another `--out`")
     if not resume:
         raise RequestError(f"{out} holds a run", "pass `--resume` to go on with it, or choose another `--out`")
-    before = _flat(read_config(path))
-    asked = _flat(yaml.safe_load(yaml.safe_dump(config)))  # a tuple is a list there
-    differing = [
-        f"{key} is {before.get(key)!r} there and {asked.get(key)!r} here"
-        for key in dict.fromkeys((*before, *asked))
-        if before.get(key) != asked.get(key)
-    ]
-    if differing:
+    if differing := request.differences(read_config(path)):
         hint = "repeat the first command with `--resume`, or choose another `--out`"
         raise RequestError(f"{out} holds another run: {'; '.join(differing)}", hint)
-
-
-def _flat(config):
-    """The fields of the recipe among the others, for messages that name one."""
-    return {key: value for key, value in config.items() if key != "recipe"} | dict(config.get("recipe") or {})
 
 
 class _Run:
     """One training in its folder: what is saved when, and how it goes on."""
 
-    def __init__(self, out, config, recipe, save_seconds, devices, tell, scan):
-        self.out, self.config, self.recipe, self.save_seconds, self.tell = out, config, recipe, save_seconds, tell
-        self.devices = devices
-        self.dataset = data.load(
-            config["data"],
-            image_size=config["image_size"] or _own_size(config["model"], config["data"]),
-            on_bad_image=config["on_bad_image"],
-            scan=scan,
-            held_out=config["held_out"],
-        )
+    def __init__(self, out, request, save_seconds, devices, tell, scan):
+        self.out, self.request, self.recipe, self.save_seconds = out, request, request.recipe, save_seconds
+        self.devices, self.tell = devices, tell
+        self.dataset = load_data(request, scan)
+        self.tell(f"data: {self.dataset.describe()}")
+        self.tell(f"augmentation: {augmentation.describe(self.recipe, self.dataset)} (--augment changes it)")
         self.fingerprint = _fingerprint(self.dataset)
         self.history, self.best, self.start, self._stopped = [], None, (0, 0), False
         self.place = self.saved_place = None
@@ -217,7 +185,7 @@ class _Run:
             self.epoch_began = self.saved = time.monotonic()
             self.saving = 0.0
             self.training.run(
-                self.config["seed"],
+                self.request.seed,
                 self._on_epoch,
                 start=self.start,
                 on_step=self._on_step,
@@ -235,8 +203,8 @@ class _Run:
         return self.history
 
     def _prepare(self):
-        keras.utils.set_random_seed(self.config["seed"])
-        keras.config.set_dtype_policy(self.config["precision"])
+        keras.utils.set_random_seed(self.request.seed)
+        keras.config.set_dtype_policy(self.request.precision)
         try:
             with self.devices.scope():
                 model = self.devices.prepare(self._build())
@@ -250,19 +218,19 @@ class _Run:
             self._restore()
         elif self.devices.writes:
             files.check_writable(self.out, model.count_params() * BYTES_OF_A_PARAMETER)
-            files.write_text(self.out / "config.yaml", yaml.safe_dump(self.config, sort_keys=False))
+            files.write_text(self.out / "config.yaml", yaml.safe_dump(self.request.as_config(), sort_keys=False))
             if names := self.dataset.class_names:
                 files.write_text(self.out / "labels.txt", "".join(f"{name}\n" for name in names))
             self.training.jit = self._choose_jit()
         self.devices.check_equal(self.start)
 
     def _build(self):
-        model = starts.build(self.config["model"], self.dataset, self.config["options"], self.config["weights"])
-        return starts.freeze(model, self.config["freeze"]) if self.config["freeze"] else model
+        model = starts.build(self.request.model, self.dataset, self.request.options, self.request.weights)
+        return starts.freeze(model, self.request.freeze) if self.request.freeze else model
 
     def _choose_jit(self):
-        if self.config["deterministic"] or self.config["jit"] != "auto" or self.devices.count > 1:
-            return self.config["jit"] == "on" and not self.config["deterministic"]
+        if self.request.deterministic or self.request.jit != "auto" or self.devices.count > 1:
+            return self.request.jit == "on" and not self.request.deterministic
         jit, why = choose_jit(self.training, self.recipe.epochs * self.training.steps)
         self.tell(f"XLA: {why}")
         return jit
@@ -321,7 +289,7 @@ class _Run:
     def _save(self, epoch, step):
         begun = time.monotonic()
         place = {
-            "model": self.config["model"],
+            "model": self.request.model,
             "epoch": epoch,
             "step": step,
             "seconds": self.seconds + begun - self.epoch_began,
@@ -354,7 +322,7 @@ class _Run:
             )
         if place["data"] != self.fingerprint:
             raise RequestError(
-                f"{self.config['data']} is not what {self.out} was trained on: the data have changed since",
+                f"{self.request.data} is not what {self.out} was trained on: the data have changed since",
                 "bring the data back, or choose another `--out`",
             )
         for name, variable in variables.items():
@@ -385,9 +353,22 @@ class _Run:
         self.tell(f"best on held-out training images: epoch {self.best['epoch']}, {self.best['val_accuracy']:.4f}")
 
 
-def _own_size(model, spec):
-    """The size that the net was made for, for image folders; data in arrays have theirs."""
-    return tuple(catalog.sizes()[model]["input_shape"][:2]) if data.is_folder(spec) else None
+def load_data(request, scan=False):
+    """The data of a TrainingRequest; a folder in the size and the channels that its net takes."""
+    size, channels = request.image_size, None
+    if data.is_folder(request.data):
+        *own, channels = request.options.get("input_shape") or catalog.sizes()[request.model]["input_shape"]
+        size = size or own
+    return data.load(
+        request.data,
+        image_size=size,
+        channels=channels,
+        resize=request.resize or resizing.DEFAULT,
+        on_bad_image=request.on_bad_image,
+        scan=scan,
+        held_out=request.held_out,
+        val_judges=request.resize is not None,
+    )
 
 
 def _named(model):
@@ -406,10 +387,15 @@ def _fingerprint(dataset):
         digest.update(f"{split.image_shape} {dataset.class_names}".encode())
         digest.update(split.labels.tobytes())
         if split.paths is not None:
-            digest.update("\n".join(f"{path.name} {path.stat().st_size}" for path in split.paths).encode())
+            digest.update(_names(split.paths))
         elif split.images is not None:
             digest.update(split.images.tobytes())
     return digest.hexdigest()
+
+
+def _names(paths):
+    """Names and sizes of files; a name that is no UTF-8 gives its own bytes."""
+    return "\n".join(f"{path.name} {path.stat().st_size}" for path in paths).encode(errors="surrogateescape")
 
 
 def _silent(line):

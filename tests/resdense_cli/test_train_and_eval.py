@@ -229,8 +229,8 @@ def test_the_size_of_the_net_is_for_folders_alone_and_for_all_of_them(folder, re
     Path("digits").mkdir()
     Path("colours").symlink_to(folder)
     monkeypatch.setenv("HOME", str(tmp_path))
-    shape = {"digits": (8, 8, 1), "~/colours": (32, 32, 3)}[spec]
-    assert sources.dataset(spec, shape, None, "fail").image_shape == shape
+    net = sources.model({"digits": "resnet20_digits", "~/colours": "resnet20"}[spec])
+    assert sources.dataset(spec, net).image_shape == net.image_shape
     code, _, err = resdense("train", "resnet20", "--data", spec, "--out", "run", "--set", "classes=2")
     assert code == 2 and "a model of 2 outputs" in err  # and not that the images are of another size
 

@@ -8,7 +8,7 @@ import typer
 
 from resdense_keras.errors import RequestError
 
-from ..options import ImageSize, OnBadImage, Settings, builder_options
+from ..options import ImageSize, OnBadImage, Resize, Settings, builder_options
 from ..output import start_tensorflow
 
 ORDER = 20
@@ -68,6 +68,7 @@ def command(
     processes: Annotated[int | None, typer.Option("--processes", help="Several hosts: how many.")] = None,
     image_size: ImageSize = None,
     on_bad_image: OnBadImage = None,
+    resize: Resize = None,
     scan: Annotated[
         bool, typer.Option("--scan", help="Read every image in full first, also of 20,000 files or more.")
     ] = False,
@@ -101,6 +102,7 @@ def command(
         jit=jit,
         image_size=image_size,
         on_bad_image=on_bad_image,
+        resize=resize,
         scan=scan,
     )
     if show:
@@ -131,6 +133,8 @@ def requested(model, recipe, changes, *, options, **given):
     chosen = training.recipe(recipe, model, **changes)
     asked = {key: before.get(key) if value is None or value is False else value for key, value in given.items()}
     asked = {key: value for key, value in asked.items() if value is not None}
+    if before:
+        asked.setdefault("resize", None)  # an older config means what was done at its time
     return {"model": model, "recipe": chosen, "options": {**before.get("options", {}), **options}, **asked}
 
 

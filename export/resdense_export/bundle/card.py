@@ -2,7 +2,7 @@
 
 import yaml
 
-from ..limits import WEAK_BELOW
+from ..limits import WEAK_BELOW, WEAK_CALIBRATION
 
 
 def model_card(bundle, description):
@@ -88,6 +88,11 @@ def _judged(bundle):
     images = len(bundle.evidence.images)
     weak = f" Fewer than {WEAK_BELOW} images: a point of accuracy is within the noise." if images < WEAK_BELOW else ""
     lines = [f"Accuracy and agreement with the float Keras model over {images} held-out images.{weak}"]
+    if bundle.evidence.dataset and (note := bundle.evidence.dataset.val_note()):
+        lines.append(f"{note[0].upper()}{note[1:]}.")
+    if bundle.evidence.weak_calibration and any(export["calibration_images"] for export in bundle.exports):
+        count = len(bundle.evidence.calibration)
+        lines.append(f"int8 was calibrated on {count} images, which is weak: take {WEAK_CALIBRATION} or more.")
     if bundle.budget and "int8" not in bundle.rejected:
         lines.append(
             f"Of the int8 file {len(bundle.float_layers)} layers stay float, so that it loses at most "

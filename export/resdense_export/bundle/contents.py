@@ -179,6 +179,7 @@ class _Maker:
             "zipped_bytes": len(zlib.compress(judged.content, 9)) if SCHEMES[scheme].zipped else None,
             "sha256": hashlib.sha256(judged.content).hexdigest(),
             **judged.check.record(),
+            "calibration_images": len(self.evidence.calibration) if SCHEMES[scheme].calibrated else None,
             "measurements": [],
         }
         return _Made(scheme, record, **budget)

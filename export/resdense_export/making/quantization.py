@@ -14,12 +14,11 @@ import numpy as np
 
 from resdense_keras.errors import RequestError, WorkError, unknown
 
+from ..limits import LEAST_CALIBRATION
 from ..native_stderr import native_stderr
 from ..schemes import SCHEMES, rule
 from ..tflite import flatbuffer
 from ..tflite.signature import INPUT, SIGNATURE
-
-MIN_CALIBRATION = 100  # one image costs four points of accuracy, a hundred none
 
 
 def quantize(float_tflite, scheme, calibration=None, *, ranges=None, float_layers=()):
@@ -28,8 +27,8 @@ def quantize(float_tflite, scheme, calibration=None, *, ranges=None, float_layer
     Args:
         float_tflite: Bytes that `convert` returned.
         scheme: A name in `SCHEMES`.
-        calibration: For int8: (N, H, W, C) training images as the file takes them, 100 or more; their activations set
-            the ranges.
+        calibration: For int8: (N, H, W, C) training images as the file takes them, limits.LEAST_CALIBRATION or more;
+            their activations set the ranges.
         ranges: Instead of `calibration`: what `calibrate` gave, for many files from the same images.
         float_layers: Layers that stay float all the same, by the names of their output tensors in `float_tflite`.
     Returns:
@@ -115,14 +114,18 @@ def input_shape(tflite):
 
 
 def check_calibration(images, shape):
-    """Raises a RequestError for images from which no range can be learned; wrong ones that pass show in the gates."""
+    """Raises a RequestError for images from which no range can be learned; wrong ones that pass show in the gates.
+
+    Args:
+        shape: (H, W, C) that the file takes.
+    """
     if images.shape[1:] != shape:  # the quantizer would resize the file's input without a word
         raise RequestError(
             f"calibration images have shape {images.shape}; (images, {', '.join(map(str, shape))}) is needed"
         )
-    if len(images) < MIN_CALIBRATION:
+    if len(images) < LEAST_CALIBRATION:
         raise RequestError(
-            f"{len(images)} calibration images were given; {MIN_CALIBRATION} or more are needed",
+            f"{len(images)} calibration images were given; {LEAST_CALIBRATION} or more are needed",
             "take more training images",
         )
     if not np.isfinite(images).all():

@@ -59,8 +59,20 @@ class Child:
         return self._ask("open", path=str(path))
 
     def run(self, path, images, threads=1, progress=None):
-        """Outputs of the file for `images`, as `running.run` gives them. Raises Fault; WorkError for a full disk."""
-        images = np.ascontiguousarray(images)
+        """Outputs of the file for `images`, as `running.run` gives them; for images on disk a block at a time.
+
+        Raises Fault; WorkError for a full disk.
+        """
+        from resdense_keras.data import in_blocks  # here, for the child imports this module too
+
+        found, done = [], 0
+        for block in in_blocks(images):
+            told = progress and (lambda number, _, before=done: progress(before + number, len(images)))
+            found.append(self._run_block(path, np.ascontiguousarray(block), threads, told))
+            done += len(block)
+        return np.concatenate(found)
+
+    def _run_block(self, path, images, threads, progress):
         with tempfile.TemporaryDirectory() as folder:
             given, answer = Path(folder) / "images", Path(folder) / "outputs"
             try:

@@ -9,11 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
-from PIL import Image
 
 from resdense_export.bundle.description import recommended
 from resdense_export.schemes import SCHEMES
-from resdense_keras.data.images import decode, resize_steps
+from resdense_keras.data.images import resize_steps
 
 from ..conftest import NAMES
 
@@ -55,58 +54,6 @@ def test_ends_are_told_as_the_files_have_them(bundle, described):
 
 
 # The resize rule
-
-
-def resized(pixels, input_size, steps):
-    """`pixels` (H, W, C) as the steps of model.json say it, written from them alone."""
-    steps = {step["step"]: step for step in steps}
-    (image_height, image_width), (input_height, input_width) = pixels.shape[:2], input_size
-    known = {
-        "image_width": image_width, "image_height": image_height, "input_width": input_width,
-        "input_height": input_height, "min": min, "max": max, "round": round, "abs": abs,
-    }  # fmt: skip
-    if "grey" in steps:
-        red, green, blue = np.moveaxis(pixels.astype(int), -1, 0)
-        pixels = eval(steps["grey"]["rule"].split("=")[1], {"red": red, "green": green, "blue": blue})[..., None]
-    for name in ("scale", "width", "height", "left", "top"):
-        known[name] = eval(steps["crop"][name], known)
-    top, left = known["top"], known["left"]
-    pixels = pixels[top : top + known["height"], left : left + known["width"]]
-    sizes = {"horizontal": (1, input_width), "vertical": (0, input_height)}
-    for direction in steps["resize"]["order"]:
-        axis, wanted = sizes[direction]
-        weights = shares(pixels.shape[axis], wanted, steps["resize"])
-        sums = np.moveaxis(np.tensordot(weights, pixels.astype(float), (1, axis)), 0, axis)
-        pixels = np.floor(sums + 0.5)
-    return pixels.astype(np.uint8)
-
-
-def shares(size, wanted, step):
-    """(wanted, size) weights with which the pixels of a row or column make its new ones."""
-    if size == wanted:
-        return np.eye(size)
-    known = {"size": size, "input_size": wanted, "max": max, "abs": abs}
-    for name in ("ratio", "support"):
-        known[name] = eval(step[name], known)
-    rows = []
-    for known["i"] in range(wanted):
-        known["centre"] = eval(step["centre"], known)
-        weights = np.array([eval(step["weight"], known | {"j": j}) for j in range(size)])
-        rows.append(weights / weights.sum())
-    return np.array(rows)
-
-
-@pytest.mark.parametrize("channels", [3, 1])
-@pytest.mark.parametrize("size", [(61, 90), (90, 61), (16, 16), (32, 32), (11, 13), (16, 33), (17, 49)])
-def test_resize_rule_can_be_written_again_from_model_json_alone(size, channels, tmp_path):
-    coarse = np.random.default_rng(sum(size)).integers(0, 256, (7, 9, 3), dtype=np.uint8)
-    photo = Image.fromarray(coarse).resize(size[::-1], Image.Resampling.BICUBIC)
-    photo.save(tmp_path / "photo.png")
-    ours = decode(tmp_path / "photo.png", channels=channels, size=(16, 16)).astype(int)
-    steps = json.loads(json.dumps(resize_steps(channels)))
-    theirs = resized(np.asarray(photo), (16, 16), steps).astype(int)
-    # Pillow's weights are rounded to 22 bits, so a sum that lies on a half may go the other way: often from 17 to 16.
-    assert np.abs(ours - theirs).max() <= 1 and (ours == theirs).mean() > 0.9
 
 
 def test_bundle_carries_the_steps_of_its_own_decoder(described):

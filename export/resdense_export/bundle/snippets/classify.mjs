@@ -29,7 +29,7 @@ export class Classifier {
 
   // Float32Array of probabilities of an ImageBitmap, a canvas or anything else that can be drawn.
   async classify(image) {
-    return this.run(toPixels(image, this.model.input.shape));
+    return this.run(toPixels(image, this.model.input.shape, this.model.input.resize_steps));
   }
 
   // The same for pixels (height * width * channels numbers, 0 to 255) of exactly the input's size.
@@ -49,23 +49,43 @@ export class Classifier {
   }
 }
 
-// A picture as the net takes it, by the rule in model.json: over white, the centre cut out, resized. The browser has
-// already turned it by its EXIF orientation. Its own resizing is not antialiased alike everywhere, so it is done here.
-export function toPixels(image, [, height, width, channels]) {
+// A picture as the net takes it, by the rule in model.json (its `resize_steps`): over white, then cropped, stretched or
+// padded. The browser has already turned it by its EXIF orientation. Its own resizing is not antialiased alike
+// everywhere, so it is done here.
+export function toPixels(image, [, height, width, channels], steps) {
+  const has = (name) => steps.some(({step}) => step === name);
   const canvas = new OffscreenCanvas(image.width, image.height);
   const context = canvas.getContext('2d', {colorSpace: 'srgb'});
   context.fillStyle = 'white';
   context.fillRect(0, 0, image.width, image.height);
   context.drawImage(image, 0, 0);
   const {data} = context.getImageData(0, 0, image.width, image.height);
-  const plane = channels === 1 ? grey(data) : without(data, channels);
-  const scale = Math.min(image.width / width, image.height / height);
-  const cut = (size) => Math.max(1, roundHalfEven(scale * size));
-  const left = Math.floor((image.width - cut(width)) / 2), top = Math.floor((image.height - cut(height)) / 2);
-  const cropped = crop(plane, image.width, channels, left, top, cut(width), cut(height));
-  const narrow = resizeRows(cropped, cut(width), cut(height), channels, width);
-  const turned = resizeRows(transpose(narrow, width, cut(height), channels), cut(height), width, channels, height);
-  return transpose(turned, height, width, channels);
+  let plane = channels === 1 ? grey(data) : without(data, channels);
+  let shown = [image.width, image.height];  // what of the picture is resized, and to what
+  let size = [width, height];
+  if (has('crop')) {
+    const scale = Math.min(image.width / width, image.height / height);
+    shown = size.map((side) => Math.max(1, roundHalfEven(scale * side)));
+    const [left, top] = shown.map((side, i) => Math.floor(([image.width, image.height][i] - side) / 2));
+    plane = crop(plane, image.width, channels, left, top, ...shown);
+  } else if (has('pad')) {
+    const scale = Math.max(image.width / width, image.height / height);
+    size = shown.map((side) => Math.max(1, roundHalfEven(side / scale)));
+  }
+  const narrow = resizeRows(plane, ...shown, channels, size[0]);
+  const turned = resizeRows(transpose(narrow, size[0], shown[1], channels), shown[1], size[0], channels, size[1]);
+  return centred(transpose(turned, size[1], size[0], channels), size, channels, width, height);
+}
+
+// `pixels` of that size in the middle of black.
+function centred(pixels, [innerWidth, innerHeight], channels, width, height) {
+  const out = new Uint8Array(width * height * channels);
+  const left = Math.floor((width - innerWidth) / 2), top = Math.floor((height - innerHeight) / 2);
+  for (let y = 0; y < innerHeight; y++) {
+    const row = pixels.subarray(y * innerWidth * channels, (y + 1) * innerWidth * channels);
+    out.set(row, ((top + y) * width + left) * channels);
+  }
+  return out;
 }
 
 function grey(data) {

@@ -95,7 +95,8 @@ def _write_split(folder, name, split):
     np.save(folder / f"{name}-indices.npy", split.indices)
     if split.images is not None:
         np.save(folder / f"{name}-images.npy", split.images)
-    return {"image_shape": split.image_shape, "paths": None if split.paths is None else [str(p) for p in split.paths]}
+    paths = None if split.paths is None else [str(path) for path in split.paths]
+    return {"image_shape": split.image_shape, "resize": split.resize, "paths": paths}
 
 
 def _run(folder, tell):

@@ -261,6 +261,7 @@ def _read_split(folder, name, fields):
         image_shape=tuple(fields["image_shape"]),
         images=np.load(images) if images.exists() else None,
         paths=fields["paths"] and tuple(map(Path, fields["paths"])),
+        resize=fields["resize"],
     )
 
 

@@ -7,11 +7,11 @@ const MADE_UP = 4; // images where a bundle has none that a browser can read
 
 /** {images: [pixels], labels: [label or null], expected(file): [probabilities] or null} of a net of the catalog. */
 export async function golden(model) {
-  const { shape } = model.input;
+  const { shape, resize_steps: steps } = model.input;
   if (!model.golden || ![1, 3].includes(shape[3])) return { images: madeUp(shape), labels: null, expected: () => null };
   const answers = await api.json(model.golden.probabilities);
   const images = await Promise.all(
-    model.golden.images.map(async (row) => pixelsFor(await decode(new Blob([await api.bytes(row.url)])), shape)),
+    model.golden.images.map(async (row) => pixelsFor(await decode(new Blob([await api.bytes(row.url)])), shape, steps)),
   );
   return {
     images,

@@ -89,7 +89,7 @@ class Side {
     const net = await Net.compile(await api.bytes(file.url), "wasm", 1);
     let tensor = null;
     try {
-      const pixels = pixelsFor(image, net.shape);
+      const pixels = pixelsFor(image, net.shape, model.input.resize_steps);
       this.show(pictureOf(pixels, net.shape));
       tensor = net.tensor(pixels);
       await net.run(tensor);
