@@ -1,5 +1,6 @@
+from .determinism import be_deterministic
 from .evaluation import evaluate
-from .loop import Training, be_deterministic, fit
+from .loop import Training, fit
 from .recipes import RECIPES, Recipe, recipe
 from .request import TrainingRequest, read_config
 from .runs import load_data, run, train

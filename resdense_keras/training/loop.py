@@ -214,8 +214,3 @@ def _nothing(*arguments):
 def fit(model, dataset, recipe, *, seed=0, on_epoch=None):
     """Trains `model` once: `Training(model, dataset, recipe).run(seed, on_epoch)`."""
     return Training(model, dataset, recipe).run(seed, on_epoch)
-
-
-def be_deterministic():
-    """Makes TensorFlow's operations repeat to the bit for the rest of this process; training gets slower."""
-    tf.config.experimental.enable_op_determinism()

@@ -1,4 +1,4 @@
-"""A run folder: one training that can stop anywhere and goes on to the same end.
+"""A run folder: one training that can stop anywhere and goes on from there, if deterministic to the same bits.
 
 `checkpoints/state.safetensors` alone says how far the run is: it is replaced in one step and holds weights, optimizer,
 random states, metrics so far and the history, from which metrics.jsonl is written. `checkpoints/best-N.safetensors`
@@ -22,9 +22,10 @@ from ..data import resizing
 from ..data.splits import VALIDATION_SHARE
 from ..errors import RequestError, WorkError
 from . import augmentation, curves, starts, state
+from .determinism import be_deterministic
 from .devices import OneDevice
 from .interrupts import Interrupts
-from .loop import Training, be_deterministic
+from .loop import Training
 from .request import TrainingRequest, read_config
 from .trial import choose_jit
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from resdense_keras.training import devices, recipe, runs, state, train
+from resdense_keras.training import be_deterministic, devices, recipe, runs, state, train
 
 AUGMENT = ("crop", "shift", "mirror", "mixup", "cutmix")
 RECIPE = recipe("fast", epochs=3, augment=AUGMENT, schedule="cosine")
@@ -25,6 +25,7 @@ class Cut(BaseException):
 
 
 def main(data, folder, precision, count, *cuts):
+    be_deterministic()  # before the devices below start TensorFlow
     through, cut = Path(folder) / "through", Path(folder) / "cut"
     cpu = tf.config.list_physical_devices("CPU")[0]
     tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * int(count))
