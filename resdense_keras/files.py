@@ -25,7 +25,12 @@ from pathlib import Path
 from resdense_keras.errors import RequestError, WorkError
 
 MANIFEST = "manifest.json"
-GROWING = ("report.*", "metrics.jsonl", "checkpoints/*")  # these change after the manifest and carry their own checks
+GROWING = (
+    "report.*",
+    "metrics.jsonl",
+    "checkpoints/*",
+    "tensorboard/*",
+)  # these change after the manifest and carry their own checks
 
 _NEW, _OLD = ".new-", ".old-"  # what will take a target's place, and a former folder that gave way
 _COUNTER = itertools.count()

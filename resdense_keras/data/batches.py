@@ -97,18 +97,21 @@ def naming_bad_files():
 def shift_and_mirror(pad=4, mirror=True, reflect=False):
     """The augmentation of the CIFAR papers, for `pipeline`: a shift of up to `pad` pixels, every second image mirrored.
 
-    What a shift leaves open is black, or with `reflect` the image beside it mirrored, which keeps the statistics of
-    batch norms nearer to those of whole images. Digits and other writing must not be mirrored as a whole.
+    `pad` is one number, or (down, right). What a shift leaves open is black, or with `reflect` the image beside it
+    mirrored, which keeps the statistics of batch norms nearer to those of whole images. Digits and other writing must
+    not be mirrored as a whole.
     """
+
+    tall, wide = (pad, pad) if isinstance(pad, int) else pad
 
     def augment(images, keys):
         height, width = images.shape[1:3]
-        down, right = keys[:, :1] % (2 * pad + 1), keys[:, 1:] // 2 % (2 * pad + 1)  # (B, 1): where the cut begins
+        down, right = keys[:, :1] % (2 * tall + 1), keys[:, 1:] // 2 % (2 * wide + 1)  # (B, 1): where the cut begins
         rows, columns = down + tf.range(height), right + tf.range(width)  # (B, H), (B, W)
         if mirror:
             columns = tf.where(keys[:, 1:] % 2 == 0, columns, columns[:, ::-1])
-        around = [[0, 0], [pad, pad], [pad, pad], [0, 0]]
-        padded = tf.pad(images, around, "REFLECT" if reflect else "CONSTANT")  # (B, H + 2 pad, W + 2 pad, C)
+        around = [[0, 0], [tall, tall], [wide, wide], [0, 0]]
+        padded = tf.pad(images, around, "REFLECT" if reflect else "CONSTANT")  # (B, H + 2 tall, W + 2 wide, C)
         return tf.gather(tf.gather(padded, rows, axis=1, batch_dims=1), columns, axis=2, batch_dims=1)
 
     return augment

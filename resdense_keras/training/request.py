@@ -9,12 +9,17 @@ from .. import catalog
 from ..data import resizing
 from ..data.splits import VALIDATION_SHARE
 from ..errors import RequestError, unknown
-from .recipes import Recipe
+from .recipes import RULES, Recipe
 from .recipes import recipe as find_recipe
 
 SCHEMA = "resdense-run/1"
 PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
 JITS = ("auto", "on", "off")
+
+# What a config.yaml of 0.1.0 lacks, and what its runs did: a run keeps the behaviour that it began with.
+BEFORE = {"resize": None, "rules": 1, "tensorboard": False}
+BEFORE_IN_RECIPE = {"optimizer": "sgd", "class_weights": None, "ema": 0.0, "patience": 0}
+NO_RESULT = ("tensorboard",)  # what changes nothing that is trained, so that a run may go on with another value
 
 
 @dataclass(frozen=True)
@@ -38,6 +43,8 @@ class TrainingRequest:
         deterministic: Repeat to the bit; without XLA.
         precision: Of PRECISIONS.
         jit: Of JITS: XLA by a timed trial, or as you say.
+        tensorboard: Also write event files for TensorBoard.
+        rules: How the recipe's augmentation is read, see recipes.RULES.
         devices: Name of where the steps run, see `devices.OneDevice.name`.
     Raises:
         RequestError: a value that is not allowed.
@@ -57,6 +64,8 @@ class TrainingRequest:
     deterministic: bool = False
     precision: str = "float32"
     jit: str = "auto"
+    tensorboard: bool = False
+    rules: int = RULES
     devices: str = "one"
 
     def __post_init__(self):
@@ -75,9 +84,9 @@ class TrainingRequest:
 
     @classmethod
     def from_config(cls, config):
-        """The request that `as_config` wrote."""
-        known = {key: config[key] for key in FIELDS if key in config} | {"resize": config.get("resize")}
-        return cls(**{**known, "recipe": Recipe(**config["recipe"])})
+        """The request that `as_config` wrote, in this version or in an older one."""
+        whole = {**BEFORE, **config}
+        return cls(**{key: whole[key] for key in FIELDS if key in whole} | {"recipe": Recipe(**config["recipe"])})
 
     def as_config(self):
         """As config.yaml keeps it."""
@@ -85,19 +94,20 @@ class TrainingRequest:
         return yaml.safe_load(yaml.safe_dump(config, sort_keys=False))  # a tuple is a list there
 
     def going_on(self, config):
-        """This request for a run that `config` began: what that lacks is as it was at its time, unless it was asked
-        for."""
-        before = "resize" not in config and self.resize == resizing.DEFAULT
-        return replace(self, resize=None) if before else self
+        """This request for a run that `config` began, which does as 0.1.0 did where that is what it says, or lacks, and
+        nothing else was asked for."""
+        defaults = {field.name: field.default for field in fields(self)}
+        kept = {key: old for key, old in BEFORE.items() if config.get(key, old) == old}
+        return replace(self, **{key: old for key, old in kept.items() if getattr(self, key) == defaults[key]})
 
     def differences(self, config):
-        """What the `config` of another run says otherwise, a phrase a key, those of the recipe too."""
+        """{key: phrase} of what the `config` of another run says otherwise, the keys of the recipe among the others."""
         before, asked = _flat(config), _flat(self.as_config())
-        return [
-            f"{key} is {before.get(key)!r} there and {asked.get(key)!r} here"
+        return {
+            key: f"{key} is {before.get(key)!r} there and {asked.get(key)!r} here"
             for key in dict.fromkeys((*before, *asked))
-            if before.get(key) != asked.get(key)
-        ]
+            if before.get(key) != asked.get(key) and key not in NO_RESULT
+        }
 
 
 FIELDS = tuple(field.name for field in fields(TrainingRequest))
@@ -119,4 +129,6 @@ def read_config(path):
 
 
 def _flat(config):
-    return {key: value for key, value in config.items() if key != "recipe"} | dict(config.get("recipe") or {})
+    """The keys of a config and those of its recipe side by side, older ones' gaps filled."""
+    outer = {**BEFORE, **{key: value for key, value in config.items() if key != "recipe"}}
+    return outer | {**BEFORE_IN_RECIPE, **(config.get("recipe") or {})}

@@ -10,6 +10,7 @@ that has one is finished.
 import contextlib
 import hashlib
 import json
+import shlex
 import time
 import warnings
 from pathlib import Path
@@ -17,20 +18,22 @@ from pathlib import Path
 import keras
 import yaml
 
-from .. import catalog, data, files
+from .. import catalog, create, data, files
 from ..data import resizing
 from ..data.splits import VALIDATION_SHARE
 from ..errors import RequestError, WorkError
-from . import augmentation, curves, starts, state
+from ..preprocessing import Preprocessing
+from . import augmentation, curves, starts, state, tensorboard
 from .determinism import be_deterministic
 from .devices import OneDevice
 from .interrupts import Interrupts
-from .loop import Training
+from .loop import Training, is_over
 from .request import TrainingRequest, read_config
 from .trial import choose_jit
 
 SAVE_SECONDS = 60  # the most that a killed run repeats
 SAVE_SHARE = 0.01  # but saving takes no more of the time than this
+BEGUN = {"config.yaml", "labels.txt", "checkpoints"}  # what is there before the first state
 BYTES_OF_A_PARAMETER = 24  # weights, momentum, two bests and model.keras are five float32; and some air
 
 
@@ -55,13 +58,14 @@ def train(
     held_out=VALIDATION_SHARE,
     save_seconds=SAVE_SECONDS,
     devices=None,
+    tensorboard=False,
     tell=None,
 ):
     """Trains a net of the catalogue by a recipe into the folder `out`.
 
     Args:
         model, data, recipe, options, weights, freeze, seed, deterministic, precision, jit, image_size, on_bad_image,
-            resize, held_out: What a TrainingRequest keeps, see there.
+            resize, held_out, tensorboard: What a TrainingRequest keeps, see there.
         devices: Where the steps run, from devices.choose; default: one.
         out, resume, scan, save_seconds, devices, tell: See `run`.
     Returns, raises:
@@ -83,6 +87,7 @@ def train(
         deterministic=deterministic,
         precision=precision,
         jit=jit,
+        tensorboard=tensorboard,
         devices=devices.name,
     )
     return run(request, out, resume=resume, scan=scan, save_seconds=save_seconds, devices=devices, tell=tell)
@@ -108,7 +113,7 @@ def run(request, out, *, resume=False, scan=False, save_seconds=SAVE_SECONDS, de
         WorkError: a loss that is not finite, a file that cannot be read, a full disk. The last checkpoint is whole.
     """
     out, tell, devices = Path(out), tell or _silent, devices or OneDevice()
-    if resume and (out / "config.yaml").is_file():
+    if resume and _state_file(out).exists() and (out / "config.yaml").is_file():
         request = request.going_on(read_config(out / "config.yaml"))
     with contextlib.ExitStack() as stack:
         if not _begins(out, request, resume, devices, stack):
@@ -148,16 +153,48 @@ def _read_metrics(out):
 
 def _check_folder(out, request, resume):
     """Refuses a folder that holds something else, or a run of another configuration."""
-    if not out.is_dir() or all(path.name.startswith(".") for path in out.iterdir()):
-        return  # what a kill in the middle of the first write leaves is hidden
+    names = {path.name for path in out.iterdir() if not path.name.startswith(".")} if out.is_dir() else set()
     path = out / "config.yaml"
+    if names <= BEGUN and (not names or path.is_file()) and not _state_file(out).exists():
+        return  # nothing was learnt there: it was killed, or failed, before its first step was saved
     if not path.is_file():
         raise RequestError(f"{out} is not empty and holds no run", "choose another `--out`")
     if not resume:
         raise RequestError(f"{out} holds a run", "pass `--resume` to go on with it, or choose another `--out`")
-    if differing := request.differences(read_config(path)):
+    config = read_config(path)
+    differing, finished = request.differences(config), (out / files.MANIFEST).is_file()
+    if "data" in differing and _state_file(out).exists() and differing.keys() == {"data"}:
+        if finished:
+            _check_data(out, request, state.load(_state_file(out))[1], _fingerprint(load_data(request)))
+        return  # files may move; whether these are the same is seen when they are read
+    if finished and differing.keys() <= {"epochs", "data"} and request.recipe.epochs > config["recipe"]["epochs"]:
+        raise RequestError(
+            f"{out} is finished after {config['recipe']['epochs']} epochs, its learning rate has fallen to its end",
+            f"go on from its weights: {_going_on_from(out, request, config)}",
+        )
+    if differing:
         hint = "repeat the first command with `--resume`, or choose another `--out`"
-        raise RequestError(f"{out} holds another run: {'; '.join(differing)}", hint)
+        raise RequestError(f"{out} holds another run: {'; '.join(differing.values())}", hint)
+
+
+def _going_on_from(out, request, config):
+    """The command that trains on from the weights of the finished run in `out`, as its config.yaml says else."""
+    more = request.recipe.epochs - config["recipe"]["epochs"]
+    moved = ["--data", request.data] if request.data != config["data"] else []
+    words = ["resdense", "train", out / "config.yaml", "--weights", out / "model.keras", *moved, "--epochs", more]
+    return shlex.join(map(str, (*words, "--out", out.with_name(f"{out.name}-more"))))
+
+
+def _check_data(out, request, place, fingerprint):
+    if place["data"] != fingerprint:
+        raise RequestError(
+            f"{request.data} is not what {out} was trained on: the data have changed since",
+            "bring the data back, or choose another `--out`",
+        )
+
+
+def _state_file(out):
+    return out / "checkpoints" / "state.safetensors"
 
 
 class _Run:
@@ -171,12 +208,12 @@ class _Run:
         self.tell(f"augmentation: {augmentation.describe(self.recipe, self.dataset)} (--augment changes it)")
         self.fingerprint = _fingerprint(self.dataset)
         self.history, self.best, self.start, self._stopped = [], None, (0, 0), False
-        self.place = self.saved_place = None
+        self.place, self.saved_place, self.begun = None, None, False
         self.seconds = 0.0  # of this epoch, in processes before this one
 
     @property
     def state_file(self):
-        return self.out / "checkpoints" / "state.safetensors"
+        return _state_file(self.out)
 
     def go(self):
         """Trains from where the folder is to the end, or until Ctrl-C or SIGTERM."""
@@ -189,6 +226,7 @@ class _Run:
                 self.request.seed,
                 self._on_epoch,
                 start=self.start,
+                history=self.history,
                 on_step=self._on_step,
                 stopping=self._stopping,
             )
@@ -204,30 +242,55 @@ class _Run:
         return self.history
 
     def _prepare(self):
+        before = state.load(self.state_file) if self.state_file.exists() else None
+        if before:
+            _check_data(self.out, self.request, before[1], self.fingerprint)
         keras.utils.set_random_seed(self.request.seed)
         keras.config.set_dtype_policy(self.request.precision)
         try:
             with self.devices.scope():
-                model = self.devices.prepare(self._build())
+                self.arguments = self._arguments(before and before[1])
+                model = self.devices.prepare(self._build(fresh=before is None))
         finally:
             keras.config.set_dtype_policy("float32")
-        self.dataset.check_outputs(model.output_shape[-1])
-        self.training = Training(model, self.dataset, self.recipe, devices=self.devices)
+        self.training = Training(model, self.dataset, self.recipe, devices=self.devices, rules=self.request.rules)
         if said := self.devices.describe(self.recipe.batch_size):
             self.tell(said)
-        if self.state_file.exists():
-            self._restore()
+        if "mirror" in self.recipe.augment and not augmentation.mirrors(self.recipe, self.dataset, self.request.rules):
+            self.tell("these images are not mirrored: they are digits, or have one channel as writing has")
+        if before:
+            self._restore(*before)
         elif self.devices.writes:
             files.check_writable(self.out, model.count_params() * BYTES_OF_A_PARAMETER)
-            files.write_text(self.out / "config.yaml", yaml.safe_dump(self.request.as_config(), sort_keys=False))
-            if names := self.dataset.class_names:
-                files.write_text(self.out / "labels.txt", "".join(f"{name}\n" for name in names))
             self.training.jit = self._choose_jit()
         self.devices.check_equal(self.start)
 
-    def _build(self):
-        model = starts.build(self.request.model, self.dataset, self.request.options, self.request.weights)
+    def _arguments(self, place):
+        """What the net is built with: as the run began, for its start weights may be gone."""
+        kept = (place or {}).get("net")
+        if kept is None:
+            request = self.request
+            return starts.arguments(
+                request.model, self.dataset, request.options, request.weights, of_run=request.rules > 1
+            )
+        pixels = kept["include_preprocessing"]
+        return kept | {"include_preprocessing": Preprocessing(**pixels) if isinstance(pixels, dict) else pixels}
+
+    def _build(self, fresh=False):
+        """The net; with the weights that the run starts from where it is `fresh`."""
+        model = create(self.request.model, **self.arguments)
+        if fresh:
+            starts.load(model, self.request.model, self.request.weights)
         return starts.freeze(model, self.request.freeze) if self.request.freeze else model
+
+    def _write_config(self):
+        """The first files of a run, after its first step: until then it may turn out to be no run."""
+        text = yaml.safe_dump(self.request.as_config(), sort_keys=False)
+        path = self.out / "config.yaml"
+        if not path.is_file() or path.read_text() != text:
+            files.write_text(path, text)
+        if names := self.dataset.class_names:
+            files.write_text(self.out / "labels.txt", "".join(f"{name}\n" for name in names))
 
     def _choose_jit(self):
         if self.request.deterministic or self.request.jit != "auto" or self.devices.count > 1:
@@ -245,6 +308,9 @@ class _Run:
         self.place = (epoch, step)
         if not self.devices.writes:
             return
+        if not self.begun:
+            self._write_config()
+            self.begun = True
         interval = self.save_seconds and max(self.save_seconds, self.saving / SAVE_SHARE)  # 0: after every step
         if self.interrupts or time.monotonic() - self.saved > interval:
             self._save(epoch, step)
@@ -259,11 +325,14 @@ class _Run:
             return
         if self.best is None or record["val_accuracy"] > self.best["val_accuracy"]:
             self.best = {"epoch": record["epoch"], "val_accuracy": record["val_accuracy"]}
-            state.save(self._best_file, _weights(self.training.model), self.best)
+            with self.training.judged():
+                state.save(self._best_file, _weights(self.training.model), self.best)
         self._save(record["epoch"], 0)
         self._remove_old_bests()
         self._write_metrics()
         self.tell(self._line(record, seconds))
+        if record["epoch"] < self.recipe.epochs and is_over(self.recipe, self.history):
+            self.tell(f"the training ends here: {self.recipe.patience} epochs brought no better held-out accuracy")
 
     def _line(self, record, seconds):
         waits = self.training.waited / self.training.worked if self.training.worked else 0.0
@@ -297,6 +366,7 @@ class _Run:
             "history": self.history,
             "best": self.best,
             "data": self.fingerprint,
+            "net": self._arguments_as_json(),
             "jit": self.training.jit,
         }
         arrays = {name: variable.numpy() for name, variable in self._variables().items()}
@@ -311,8 +381,12 @@ class _Run:
             for number, variable in enumerate(self.training.variables)
         }
 
-    def _restore(self):
-        arrays, place = state.load(self.state_file)
+    def _arguments_as_json(self):
+        pixels = self.arguments["include_preprocessing"]
+        is_record = isinstance(pixels, Preprocessing)
+        return self.arguments | {"include_preprocessing": pixels.as_dict() if is_record else pixels}
+
+    def _restore(self, arrays, place):
         variables = self._variables()
         if {name: array.shape for name, array in arrays.items()} != {
             name: tuple(variable.shape) for name, variable in variables.items()
@@ -321,22 +395,21 @@ class _Run:
                 f"{self.state_file} is the state of another net ({place['model']}), or of another version of this one",
                 "choose another `--out`",
             )
-        if place["data"] != self.fingerprint:
-            raise RequestError(
-                f"{self.request.data} is not what {self.out} was trained on: the data have changed since",
-                "bring the data back, or choose another `--out`",
-            )
         for name, variable in variables.items():
             variable.assign(arrays[name])
         self.history, self.best, self.seconds = place["history"], place["best"], place["seconds"]
         self.start, self.training.jit = (place["epoch"], place["step"]), place["jit"]
         if self.devices.writes:
+            self._write_config()  # the data may have moved
+            self.begun = True
             self._remove_old_bests()
             self._write_metrics()
         self.tell(f"going on in epoch {self.start[0] + 1} after step {self.start[1]} of {self.training.steps}")
 
     def _write_metrics(self):
         files.write_text(self.out / "metrics.jsonl", "".join(json.dumps(record) + "\n" for record in self.history))
+        if self.request.tensorboard:
+            tensorboard.write(self.out / "tensorboard", self.history)
 
     def _finish(self):
         """model.keras from the best epoch, without compile state; the manifest last."""

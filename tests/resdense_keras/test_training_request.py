@@ -6,7 +6,7 @@ import pytest
 
 from resdense_keras import RequestError
 from resdense_keras.training import TrainingRequest, read_config, recipe
-from resdense_keras.training.request import FIELDS
+from resdense_keras.training.request import FIELDS, NO_RESULT
 
 OTHER = {
     "model": "resnet32",
@@ -23,6 +23,8 @@ OTHER = {
     "deterministic": True,
     "precision": "mixed_bfloat16",
     "jit": "off",
+    "tensorboard": True,
+    "rules": 1,
     "devices": "8 synchronized",
 }
 
@@ -35,14 +37,14 @@ def test_a_request_of_no_default_comes_back_from_its_config(tmp_path):
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(request.as_config()))
     config = read_config(tmp_path / "config.yaml")
     assert TrainingRequest.from_config(config).as_config() == config == request.as_config()
-    assert request.differences(config) == []
+    assert request.differences(config) == {}
 
 
-@pytest.mark.parametrize("key", [key for key in FIELDS if key not in ("options", "recipe")])
+@pytest.mark.parametrize("key", [key for key in FIELDS if key not in ("options", "recipe", *NO_RESULT)])
 def test_a_difference_of_any_key_is_named(key):
     plain = TrainingRequest(model="resnet20")
     changed = dataclasses.replace(plain, **{key: OTHER[key]})
-    assert [said.split(" is ")[0] for said in changed.differences(plain.as_config())] == [key]
+    assert list(changed.differences(plain.as_config())) == [key]
 
 
 @pytest.mark.parametrize(
