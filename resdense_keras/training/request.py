@@ -83,10 +83,11 @@ class TrainingRequest:
         object.__setattr__(self, name, value)
 
     @classmethod
-    def from_config(cls, config):
-        """The request that `as_config` wrote, in this version or in an older one."""
+    def from_config(cls, config, recipe=None):
+        """The request that `as_config` wrote, in this version or in an older one; with another `recipe` if given."""
         whole = {**BEFORE, **config}
-        return cls(**{key: whole[key] for key in FIELDS if key in whole} | {"recipe": Recipe(**config["recipe"])})
+        recipe = recipe or Recipe(**config["recipe"])
+        return cls(**{key: whole[key] for key in FIELDS if key in whole} | {"recipe": recipe})
 
     def as_config(self):
         """As config.yaml keeps it."""

@@ -8,7 +8,7 @@ import typer
 from resdense_export.progress import steps
 from resdense_keras import files
 
-from ..options import ImageSize, Json, OnBadImage, Overwrite, Resize, Settings, builder_options
+from ..options import Deterministic, ImageSize, Json, OnBadImage, Overwrite, Resize, Settings, builder_options
 from ..output import show_report, start_tensorflow
 
 ORDER = 70
@@ -28,7 +28,7 @@ def command(
     image_size: ImageSize = None,
     on_bad_image: OnBadImage = "fail",
     resize: Resize = None,
-    deterministic: Annotated[bool, typer.Option("--deterministic", help="Repeat to the bit.")] = False,
+    deterministic: Deterministic = False,
     overwrite: Overwrite = False,
     settings: Settings = None,
     as_json: Json = False,
@@ -51,7 +51,7 @@ def command(
             image_size=image_size,
             on_bad_image=on_bad_image,
             resize=resize,
-            deterministic=deterministic,
+            deterministic=bool(deterministic),
             overwrite=overwrite,
             steps=progress,
         )
