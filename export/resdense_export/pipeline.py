@@ -264,7 +264,7 @@ def _train(name, dataset, recipe, seeds, options, steps):
 
     from resdense_keras import create, training
     from resdense_keras.training import starts
-    from resdense_keras.training.peak_memory import peak_training_bytes
+    from resdense_keras.training.peak_memory import is_measured, peak_training_bytes
 
     pixels = starts.pixels(dataset)
     own = {"input_shape": dataset.image_shape, "classes": dataset.classes, "include_preprocessing": pixels}
@@ -289,7 +289,7 @@ def _train(name, dataset, recipe, seeds, options, steps):
     return net, {
         "epochs": recipe.epochs,
         "train_seconds": round(seconds, 2),
-        "peak_training_bytes": peak_training_bytes(trainer.model, recipe.batch_size),
+        "peak_training_bytes": peak_training_bytes(trainer.model, recipe.batch_size) if is_measured() else None,
         "accuracy": accuracies[0],
         "accuracy_by_seed": accuracies,
         "history": history,

@@ -5,7 +5,6 @@ reader does not take has STALLED.
 """
 
 import asyncio
-import resource
 import ssl
 
 import h11
@@ -135,7 +134,11 @@ class Server(uvicorn.Server):
 
 
 def _allow_connections():
-    """As many open connections as the system lets this process have."""
+    """As many open connections as the system lets this process have; Windows has no such limit."""
+    try:
+        import resource
+    except ImportError:
+        return
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = 8192 if most == resource.RLIM_INFINITY else min(most, 8192)
     resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, most))

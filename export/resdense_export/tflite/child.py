@@ -2,8 +2,9 @@
 
 A .tflite file from elsewhere is code from elsewhere: LiteRT's Python interpreter skips the strict verifier, and a wrong
 index ends the process. The child imports NumPy and LiteRT only, has a memory limit and an alarm that nothing in it
-catches, and leaves no core file. It contains crashes, hangs and greed. It is no jail for a file that takes the process
-over; against that, answers come back as plain JSON and raw numbers, never as pickles.
+catches, and leaves no core file (Windows knows none of the three; there the parent's clock ends a child that hangs).
+It contains crashes, hangs and greed. It is no jail for a file that takes the process over; against that, answers come
+back as plain JSON and raw numbers, never as pickles.
 
     with Child() as child:
         graphs = child.read("net.tflite")
@@ -13,12 +14,12 @@ over; against that, answers come back as plain JSON and raw numbers, never as pi
 import contextlib
 import json
 import os
-import resource
 import signal
 import struct
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from dataclasses import asdict
 from pathlib import Path
@@ -29,6 +30,7 @@ from resdense_keras.errors import WorkError
 
 from . import flatbuffer
 
+GRACE = 2  # seconds that the parent waits longer than the child's own alarm
 SECONDS = 10  # for each step: reading a file, opening it, one image
 MEMORY = 4 << 30  # bytes of address space; DenseNet-201 needs a tenth
 
@@ -43,6 +45,7 @@ class Child:
     def __init__(self, seconds=SECONDS, memory=MEMORY):
         self.seconds, self.memory = seconds, memory
         self._process = self._stderr = None
+        self._late = False
 
     def __enter__(self):
         return self
@@ -140,13 +143,27 @@ class Child:
         with contextlib.suppress(BrokenPipeError):  # it died while it waited, and its silence says so
             self._process.stdin.write(json.dumps(request) + "\n")
             self._process.stdin.flush()
-        for line in self._process.stdout:
+        for line in iter(self._next_line, ""):
             reply = json.loads(line)
             if "done" not in reply:
                 return reply
             if progress:
                 progress(reply["done"], reply["total"])
         return None
+
+    def _next_line(self):
+        """What the child says next; it is ended where it is silent for too long."""
+        watch = threading.Timer(self.seconds + GRACE, self._end_late)
+        watch.daemon = True
+        watch.start()
+        try:
+            return self._process.stdout.readline()
+        finally:
+            watch.cancel()
+
+    def _end_late(self):
+        self._late = True
+        self._process.kill()
 
     def _obituary(self):
         """How the child ended, with the last words of the library that it ran."""
@@ -155,7 +172,8 @@ class Child:
         words = [line.strip() for line in self._stderr.read().decode("utf-8", "replace").splitlines()]
         last = next((line for line in reversed(words) if line and not line.startswith(("INFO", "WARNING"))), "")
         self.close()
-        if code == -signal.SIGALRM:
+        late, self._late = self._late, False
+        if late or code == -getattr(signal, "SIGALRM", code):
             return f"the process that opened it gave no answer within {self.seconds} s"
         end = f"died of {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
         how = f"the process that opened it {end}"
@@ -231,32 +249,42 @@ class _Images:
             yield np.frombuffer(self.file.read(pixels * self.dtype.itemsize), self.dtype).reshape(self.shape[1:])
 
 
+def _limit(memory):
+    """Limits the address space, and leaves no core file, on systems that can."""
+    with contextlib.suppress(ImportError, ValueError, OSError):  # Windows has none, macOS refuses some
+        import resource
+
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        _, most = resource.getrlimit(resource.RLIMIT_AS)
+        memory = memory if most == resource.RLIM_INFINITY else min(memory, most)
+        resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
+
+
 def main(seconds, memory):
     """Answers one JSON line after another until the parent hangs up."""
-    _, most = resource.getrlimit(resource.RLIMIT_AS)
-    memory = memory if most == resource.RLIM_INFINITY else min(memory, most)
-    resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    signal.signal(signal.SIGALRM, signal.SIG_DFL)  # the parent's may be ignored, which a child inherits
+    _limit(memory)
+    alarm = getattr(signal, "alarm", lambda seconds: None)
+    if hasattr(signal, "SIGALRM"):
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)  # the parent's may be ignored, which a child inherits
     replies = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)  # what a library prints must not stand among the answers
     said = 0.0
 
     def beat(done, total):
         nonlocal said
-        signal.alarm(seconds)
+        alarm(seconds)
         if time.monotonic() - said > 0.2:
             said = time.monotonic()
             print(json.dumps({"done": done, "total": total}), file=replies)
 
     for line in sys.stdin:
         request = json.loads(line)
-        signal.alarm(seconds)  # its default is to end the process, from C++ code too, and when the parent is gone
+        alarm(seconds)  # its default is to end the process, from C++ code too, and when the parent is gone
         try:
             reply = {"result": TASKS[request.pop("task")](beat, **request)}
         except Exception as error:
             reply = {"error": f"{type(error).__name__}: {' '.join(str(error).split())}"[:300]}
-        signal.alarm(0)
+        alarm(0)
         print(json.dumps(reply), file=replies)
 
 
