@@ -23,7 +23,7 @@ class Net:
         preprocessing: What stands inside it as JSON, or "unknown".
         class_names: Of the weights or the training run, or None.
         resize: How photos were resized where it was trained, of data.resizing.RULES; None where that is not known.
-        batch_size: Of its training, or None.
+        training: The TrainingRequest of the run that the file lies in, or None.
     """
 
     name: str
@@ -31,7 +31,12 @@ class Net:
     preprocessing: Any
     class_names: tuple[str, ...] | None = None
     resize: str | None = None
-    batch_size: int | None = None
+    training: Any = None
+
+    @property
+    def batch_size(self):
+        """Of its training, or None."""
+        return self.training and self.training.recipe.batch_size
 
     @property
     def image_shape(self):
@@ -109,18 +114,9 @@ def _from_file(path, weights, options, image_size, preprocessing):
     known = preprocessing_inside(loaded) if record else inside
     if preprocessing == "none":
         known = _as_they_are(shape[-1])
-    return Net(path.stem, loaded, known, _labels_of_run(path, loaded.output_shape[-1]), *_training_of(path))
-
-
-def _training_of(path):
-    """(resize, batch size) of the training run that a model.keras lies in; (None, None) of any other file."""
-    from resdense_keras import training
-
-    try:
-        config = training.read_config(path.with_name("config.yaml"))
-    except RequestError:
-        return None, None
-    return config.get("resize") or resizing.DEFAULT, (config.get("recipe") or {}).get("batch_size")
+    run = _training_of_run(path)
+    resize = run and (run.resize or resizing.DEFAULT)
+    return Net(path.stem, loaded, known, _labels_of_run(path, loaded.output_shape[-1]), resize, run)
 
 
 def _loaded(path):
@@ -243,6 +239,17 @@ def _labels_of_run(path, outputs):
         return names
     print(f"note: {beside} has {len(names)} names, the model {outputs} outputs: left out", file=sys.stderr)
     return None
+
+
+def _training_of_run(path):
+    """The TrainingRequest in the config.yaml that a training run leaves beside its model.keras."""
+    from resdense_keras import training
+
+    beside = path.with_name("config.yaml")
+    try:
+        return training.TrainingRequest.from_config(training.read_config(beside)) if beside.is_file() else None
+    except (RequestError, KeyError, TypeError):  # it is something else, or was changed
+        return None
 
 
 def class_names(net, dataset, file=None):

@@ -135,7 +135,8 @@ class _Maker:
         """What trains the nodes of a scheme on, a function nodes -> nodes; None for a scheme that needs none."""
         if not row.training:
             return None
-        return lambda nodes: aware.train_aware(nodes, row.training, self.evidence.dataset, tell=self.steps.detail)
+        how = {"run": self.net.training, "tell": self.steps.detail}
+        return lambda nodes: aware.train_aware(nodes, row.training, self.evidence.dataset, **how)
 
     def _within_budget(self, scheme, floating):
         """The int8 file that `--budget` asks for: more float layers until the test images lose no more points."""
