@@ -205,7 +205,9 @@ class _Run:
         self.devices, self.tell = devices, tell
         self.dataset = load_data(request, scan)
         self.tell(f"data: {self.dataset.describe()}")
-        self.tell(f"augmentation: {augmentation.describe(self.recipe, self.dataset)} (--augment changes it)")
+        self.tell(
+            f"augmentation: {augmentation.describe(self.recipe, self.dataset, request.rules)} (--augment changes it)"
+        )
         self.fingerprint = _fingerprint(self.dataset)
         self.history, self.best, self.start, self._stopped = [], None, (0, 0), False
         self.place, self.saved_place, self.begun = None, None, False
