@@ -1,6 +1,6 @@
 """Peak memory of the commands on folders of 5,000 and of 20,000 photos that stay on disk.
 
-    python benchmarks/memory.py                     # about an hour and a half on 2 cores, 1 GB of photos in between
+    python benchmarks/memory.py                     # about 45 minutes on 2 busy cores, 1 GB of photos in between
     python benchmarks/memory.py --images 500 2000   # the same, shorter
 
 The photos are generated JPEGs of 500 x 375 in two classes, in a temporary folder that is removed afterwards.
