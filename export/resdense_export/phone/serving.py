@@ -6,6 +6,7 @@ reader does not take has STALLED.
 
 import asyncio
 import ssl
+import sys
 
 import h11
 import uvicorn
@@ -119,6 +120,8 @@ class Server(uvicorn.Server):
         if minutes is not None:
             loop.call_later(60 * minutes, self._stop)
         self._alongside = [loop.create_task(work()) for work in alongside]
+        for task in self._alongside:
+            task.add_done_callback(_tell_of_death)
         await self.serve(sockets=[listener])
         await asyncio.sleep(0)  # here a Ctrl-C that uvicorn has held back takes effect
 
@@ -131,6 +134,13 @@ class Server(uvicorn.Server):
 
     def _stop(self):
         self.should_exit = True
+
+
+def _tell_of_death(task):
+    """Says on stderr what ended a task that nobody waits for; the serving goes on."""
+    if not task.cancelled() and (error := task.exception()):
+        print(f"error: a part of the server has stopped: {error!r}\nhint: start `resdense phone` again",
+              file=sys.stderr, flush=True)  # fmt: skip
 
 
 def _allow_connections():
