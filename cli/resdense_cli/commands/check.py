@@ -1,5 +1,6 @@
 """`resdense check`: gates and manifests of files and bundles, made here or elsewhere."""
 
+import contextlib
 import json
 from pathlib import Path
 from typing import Annotated
@@ -35,7 +36,7 @@ def inspect(paths):
     Args:
         paths: .tflite files, bundles, or folders of bundles.
     Returns:
-        [{"path", "problems": [sentence], "gates"}], folders with `gates` null.
+        [{"path", "problems": [sentence], "notes": [sentence], "gates"}], folders with `gates` null.
     Raises:
         RequestError: a path that does not exist, or a folder without a .tflite file.
     """
@@ -52,7 +53,7 @@ def _inspect(path):
     if not found:
         raise RequestError(f"{str(path)!r} holds no .tflite file", "give a folder that `resdense export` made")
     for folder in sorted({file.parent for file in (*found, *path.rglob(files.MANIFEST))}):
-        yield {"path": str(folder), "problems": files.verify_manifest(folder), "gates": None}
+        yield {"path": str(folder), "problems": files.verify_manifest(folder), "notes": [], "gates": None}
     for file in found:
         yield _judged(file)
 
@@ -61,9 +62,21 @@ def _judged(path):
     from resdense_export.judging.check import check
 
     # A child process of its own: a hostile file could skew the next one's result.
-    found = check(path, float_layers=_float_layers(path))
+    found = check(path, float_layers=_float_layers(path), partitions=_partitions(path))
     problems = [f"{gate}: {why}" for gate, why in found.failures.items()]
-    return {"path": str(path), "problems": problems, "gates": found.gates}
+    return {"path": str(path), "problems": problems, "notes": list(found.notes), "gates": found.gates}
+
+
+def _partitions(path):
+    """Pieces in which XNNPACK takes the fp32 file beside an fp16 one of the same net; None where there is none."""
+    from resdense_export.tflite.child import Child, Fault
+
+    net, dash, _ = path.name.rpartition("-fp16.")
+    twin = path.with_name(f"{net}-fp32.tflite")
+    if not dash or not twin.is_file():
+        return None
+    with Child() as child, contextlib.suppress(Fault):
+        return child.open(twin)["delegated"]["partitions"]
 
 
 def _float_layers(path):
@@ -76,8 +89,9 @@ def _float_layers(path):
 
 
 def table(rows):
-    """What `resdense check` found, a line each problem."""
+    """What `resdense check` found, a line each problem and note."""
     table = columns("path", "result", "")
     for row in rows:
-        table.add_row(row["path"], "failed" if row["problems"] else "passed", "\n".join(row["problems"]))
+        lines = [*row["problems"], *(f"note: {note}" for note in row["notes"])]
+        table.add_row(row["path"], "failed" if row["problems"] else "passed", "\n".join(lines))
     return table

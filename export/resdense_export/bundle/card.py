@@ -25,6 +25,7 @@ def model_card(bundle, description):
         *[_row(export) for export in bundle.exports],
         "",
         *_judged(bundle),
+        *_in_float32(bundle),
         "",
         "Which file to begin with:",
         "",
@@ -99,6 +100,15 @@ def _judged(bundle):
             f"{bundle.budget['points']:g} points; on the test images it loses {bundle.budget['lost_points']:.2f}."
         )
     return lines
+
+
+def _in_float32(bundle):
+    """A line for each fp16 file that is computed in float32, with the reason."""
+    return [
+        f"`{export['file']}` is computed in float32: {export['gates']['half_range']['detail']}."
+        for export in bundle.exports
+        if export["converter"] == "rewritten" and export["gates"]["half_range"] and not export["half"]
+    ]
 
 
 def _share(value):

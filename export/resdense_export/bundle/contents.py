@@ -3,8 +3,10 @@
 `make` converts, quantizes and checks; `describe` writes everything around the files.
 """
 
+import contextlib
 import hashlib
 import sys
+import tempfile
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -69,7 +71,7 @@ def make(folder, net, evidence, request, steps):
         if row.training:
             aware.check_known(float_nodes(net.model, row.graph))
     with Child() as child:
-        judge = Judge(net.model, evidence.images, evidence.labels, request.limits, child)
+        judge = Judge(net.model, evidence.images, evidence.labels, request.limits, child, evidence.calibration)
         if evidence.dataset and (warning := judge.guesses(evidence.dataset.classes)):
             print(f"warning: {net.name}: {warning}", file=sys.stderr)
         maker = _Maker(folder, net, evidence, request, judge, steps)
@@ -123,7 +125,27 @@ class _Maker:
         source = self.floating(row.graph, self._training(row))
         if scheme == "int8" and self.request.budget is not None:
             return self._within_budget(scheme, source)
+        if row.computes_in == "half":
+            return self._in_half(scheme, source)
         return self._kept(scheme, self._judged(scheme, quantize(source, scheme, self.evidence.calibration)))
+
+    def _in_half(self, scheme, floating):
+        """The fp16 file; one that does not ask for float16 arithmetic where the net's numbers may leave its range."""
+        partitions = self._partitions(floating)
+        for half_arithmetic in (True, False):
+            content = quantize(floating, scheme, half_arithmetic=half_arithmetic)
+            judged = self._judged(scheme, content, partitions=partitions)
+            if "half_range" not in judged.check.failures:
+                break
+        return self._kept(scheme, judged)
+
+    def _partitions(self, floating):
+        """Pieces in which XNNPACK takes the float32 file; None where that file does not open, as its own gates say."""
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "float.tflite"
+            path.write_bytes(floating)
+            with contextlib.suppress(Fault):
+                return self.judge.child.open(path)["delegated"]["partitions"]
 
     def stock(self, scheme):
         """The stock converter's file, which is kept whatever its gates say."""

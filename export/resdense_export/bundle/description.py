@@ -57,7 +57,13 @@ def _file(bundle, export):
     """What model.json says of one file; `float_layers` are those that an int8 file keeps in float on purpose."""
     kept = bundle.float_layers if (export["converter"], export["scheme"]) == ("rewritten", "int8") else ()
     keys = ("converter", "scheme", "bytes", "sha256", "accuracy", "agreement")
-    return {**{key: export[key] for key in keys}, "float_layers": list(kept)}
+    return {**{key: export[key] for key in keys}, "float_layers": list(kept), **_half(export)}
+
+
+def _half(export):
+    """Of a file that could ask for float16 arithmetic: whether it does, and what it rests on."""
+    gate = export["gates"]["half_range"]
+    return {"half_arithmetic": export["half"], "half_range": gate["detail"]} if gate else {}
 
 
 def _list(indices):

@@ -18,14 +18,16 @@ class Judge:
         labels: N integers, or None for images that nobody labelled: parity alone is judged then.
         limits: A Limits.
         child: A child.Child.
+        range_images: On which files that ask for float16 arithmetic must stay within its range; default: `images`.
     """
 
-    def __init__(self, model, images, labels, limits, child):
+    def __init__(self, model, images, labels, limits, child, range_images=None):
         self.images, self.labels, self.limits, self.child = images, labels, limits, child
+        self.range_images = images if range_images is None else range_images
         self.expected = predictions(model, images)
 
-    def __call__(self, path, scheme, *, float_layers=(), max_drop=None):
-        """The Check of one file; `max_drop` where it may lose less than the limits say."""
+    def __call__(self, path, scheme, *, float_layers=(), max_drop=None, partitions=None):
+        """The Check of one file; `max_drop` where it may lose less than the limits say, `partitions` as in `check`."""
         limits = self.limits if max_drop is None else replace(self.limits, max_drop=min(max_drop, self.limits.max_drop))
         return check(
             path,
@@ -36,6 +38,8 @@ class Judge:
             **asdict(limits),
             real=self.labels is not None,
             float_layers=float_layers,
+            range_images=self.range_images,
+            partitions=partitions,
             child=self.child,
         )
 

@@ -1,4 +1,4 @@
-"""A float .tflite file -> one in a smaller number type, with ai-edge-quantizer.
+"""A float .tflite file -> one in a smaller number type, with litert-quantizer.
 
 Quantizing the file takes seconds where converting the model again takes tens of seconds a scheme: convert once,
 quantize many.
@@ -17,11 +17,11 @@ from resdense_keras.errors import RequestError, WorkError, unknown
 from ..limits import LEAST_CALIBRATION
 from ..native_stderr import native_stderr
 from ..schemes import SCHEMES, rule
-from ..tflite import flatbuffer
+from ..tflite import flatbuffer, half
 from ..tflite.signature import INPUT, SIGNATURE
 
 
-def quantize(float_tflite, scheme, calibration=None, *, ranges=None, float_layers=()):
+def quantize(float_tflite, scheme, calibration=None, *, ranges=None, float_layers=(), half_arithmetic=True):
     """The .tflite file of `scheme`, made from the float one.
 
     Args:
@@ -31,6 +31,8 @@ def quantize(float_tflite, scheme, calibration=None, *, ranges=None, float_layer
             their activations set the ranges.
         ranges: Instead of `calibration`: what `calibrate` gave, for many files from the same images.
         float_layers: Layers that stay float all the same, by the names of their output tensors in `float_tflite`.
+        half_arithmetic: For fp16: whether the file asks for float16 arithmetic. Not where the net's numbers may leave
+            float16's range, which the gate half_range tells.
     Returns:
         The file's bytes; the same arguments give the same bytes.
     Raises:
@@ -40,6 +42,8 @@ def quantize(float_tflite, scheme, calibration=None, *, ranges=None, float_layer
     if scheme not in SCHEMES:
         raise unknown("scheme", scheme, SCHEMES)
     row = SCHEMES[scheme]
+    if row.computes_in == "half":
+        return half.in_half(float_tflite, marked=half_arithmetic)
     if not row.recipe:
         return bytes(float_tflite)
     if row.calibrated and ranges is None:
@@ -137,7 +141,7 @@ def check_calibration(images, shape):
 
 
 def _tool(float_tflite, recipe):
-    from ai_edge_quantizer import quantizer
+    from litert_quantizer import quantizer
 
     return quantizer.Quantizer(float_tflite, list(recipe))
 
@@ -149,8 +153,8 @@ def _calibrate(float_tflite, recipe, images):
     (benchmarks/calibrations.py). LiteRT's own profiler collects the values, in a seventh of the time that copying every
     tensor out to Python takes. One thread, so that the file is the same on every machine of a kind.
     """
-    from ai_edge_quantizer import calibrator, recipe_manager
-    from ai_edge_quantizer.utils import qsv_utils
+    from litert_quantizer import calibrator, recipe_manager
+    from litert_quantizer.utils import qsv_utils
 
     manager = recipe_manager.RecipeManager()
     manager.load_quantization_recipe(list(recipe))
@@ -167,7 +171,7 @@ def _explained(scheme):
         with _silence():
             yield
     except (ValueError, RuntimeError) as error:
-        raise WorkError(f"ai-edge-quantizer could not make {scheme}: {error}", "leave this scheme out") from error
+        raise WorkError(f"litert-quantizer could not make {scheme}: {error}", "leave this scheme out") from error
 
 
 @contextlib.contextmanager

@@ -179,6 +179,7 @@ def _file(export, conditions, computer):
         "stock": export["converter"] == "stock",
         "file": export["file"],
         "size": units.size(export["bytes"]),
+        "zipped": export.get("zipped_bytes") and units.size(export["zipped_bytes"]),
         "accuracy": units.percent(export["accuracy"], images),
         "interval": interval and units.percents(*interval, images),
         "agreement": units.percent(export["agreement"], images),
@@ -206,7 +207,7 @@ def _gates(export):
     """How many gates the file passed, and which it did not."""
     judged = {name: gate for name, gate in export["gates"].items() if gate}
     failed = [(name, gate.get("detail", "")) for name, gate in judged.items() if not gate["passed"]]
-    return {"passed": len(judged) - len(failed), "failed": failed}
+    return {"passed": len(judged) - len(failed), "failed": failed, "in_float32": view.in_float32(export)}
 
 
 def _weakly_calibrated(report):

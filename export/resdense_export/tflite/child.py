@@ -58,7 +58,9 @@ class Child:
         return tuple(_graph(graph) for graph in self._ask("read", path=str(path)))
 
     def open(self, path):
-        """Runs the file once on made-up values: {"input": shape, "finite": bool, "delegated": {...}}. Raises Fault."""
+        """Runs the file once on made-up values: {"input": shape, "finite": bool, "delegated": {...}, "half": bool},
+        the last whether it asks for float16 arithmetic. Raises Fault.
+        """
         return self._ask("open", path=str(path))
 
     def run(self, path, images, threads=1, progress=None):
@@ -76,26 +78,18 @@ class Child:
         return np.concatenate(found)
 
     def _run_block(self, path, images, threads, progress):
-        with tempfile.TemporaryDirectory() as folder:
-            given, answer = Path(folder) / "images", Path(folder) / "outputs"
-            try:
-                images.tofile(given)  # raw numbers in a file: nothing to interpret, and read one image at a time
-            except OSError as error:
-                raise WorkError(f"cannot write the images to {folder}: {error}", "free some space there") from error
-            size = self._ask(
-                "run",
-                progress,
-                path=str(path),
-                images=str(given),
-                shape=images.shape,
-                dtype=images.dtype.str,
-                answer=str(answer),
-                threads=threads,
-            )
+        with _handed(images) as (folder, given):
+            answer = folder / "outputs"
+            size = self._ask("run", progress, path=str(path), answer=str(answer), threads=threads, **given)
             outputs = np.fromfile(answer, np.float32)
         if outputs.size != len(images) * size:
             raise Fault("the process that opened it gave fewer numbers than it said")
         return outputs.reshape(len(images), size)
+
+    def largest_activation(self, path, images):
+        """As `running.largest_activation` gives it. Raises Fault; WorkError for a full disk."""
+        with _handed(images) as (_, given):
+            return self._ask("largest_activation", path=str(path), **given)
 
     def time(self, paths, rounds, threads=1, progress=None):
         """Nanoseconds of single inferences, as `running.time_rounds` gives them. Raises Fault."""
@@ -180,6 +174,21 @@ class Child:
         return f"{how}: {last[:200]}" if last else how
 
 
+@contextlib.contextmanager
+def _handed(images):
+    """(a folder, {"images", "shape", "dtype"} for the child) with the images in a file there: raw numbers, nothing to
+    interpret, read one image at a time.
+    """
+    images = np.ascontiguousarray(images)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "images"
+        try:
+            images.tofile(path)
+        except OSError as error:
+            raise WorkError(f"cannot write the images to {folder}: {error}", "free some space there") from error
+        yield Path(folder), {"images": str(path), "shape": images.shape, "dtype": images.dtype.str}
+
+
 def _graph(plain):
     """A Graph from its JSON form, where tuples are lists and dataclasses are objects."""
 
@@ -202,7 +211,7 @@ def _read(beat, path):
 
 
 def _open(beat, path):
-    from . import running
+    from . import half, running
 
     net = running.Net(path)
     net.fill()
@@ -212,6 +221,7 @@ def _open(beat, path):
         "input": [int(size) for size in net.input["shape"]],
         "finite": bool(np.isfinite(output).all()),
         "delegated": net.delegated(),
+        "half": half.is_marked(Path(path).read_bytes()),
     }
 
 
@@ -225,13 +235,20 @@ def _run(beat, path, images, shape, dtype, answer, threads):
     return outputs.shape[1]
 
 
+def _largest_activation(beat, path, images, shape, dtype):
+    from . import running
+
+    with Path(images).open("rb") as file:
+        return running.largest_activation(path, _Images(file, shape, np.dtype(dtype)), beat)
+
+
 def _time(beat, paths, rounds, threads):
     from . import running
 
     return running.time_rounds(paths, rounds, threads, beat)
 
 
-TASKS = {"read": _read, "open": _open, "run": _run, "time": _time}
+TASKS = {"read": _read, "open": _open, "run": _run, "largest_activation": _largest_activation, "time": _time}
 
 
 class _Images:

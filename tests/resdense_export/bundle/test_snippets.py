@@ -18,6 +18,7 @@ from PIL import Image
 
 from resdense_export import pipeline
 from resdense_export.bundle import contents
+from resdense_export.schemes import SCHEMES
 from resdense_keras.data import resizing
 from resdense_keras.data.images import decode
 
@@ -130,7 +131,7 @@ def test_javascript_snippet_gives_the_golden_answers_in_a_browser(page, bundle_o
     for file, row in described["files"].items():
         found = page.evaluate(GOLDEN, [file, images])
         answers, right = np.array(found["answers"]), expected(golden, file)
-        tolerance = golden["tolerance"]["int8" if row["scheme"] in ("int8", "qat", "dynamic") else "float"]
+        tolerance = golden["tolerance"][SCHEMES[row["scheme"]].tolerance]
         np.testing.assert_allclose(answers, right, atol=tolerance, err_msg=file)
         np.testing.assert_array_equal(answers.argmax(axis=1), right.argmax(axis=1))
         assert found["names"] == (folder / "labels.txt").read_text().splitlines()
