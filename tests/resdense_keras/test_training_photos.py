@@ -74,7 +74,7 @@ def test_a_net_of_one_channel_trains_on_three_photos_in_colour_of_each_class(tmp
     ("model", "weights", "options", "parts"),
     [
         ("resnet50", "imagenet", {}, ["weights imagenet of resnet50 take RGB", "digits has grey"]),
-        ("resnet20_digits", "digits", {"input_shape": (28, 28, 1)}, ["28x28 in grey", "8x8 in grey"]),
+        ("resnet20_digits", "digits", {"input_shape": (28, 28, 1)}, ["input_shape=(28, 28, 1)", "(8, 8, 1)"]),
     ],
 )
 def test_images_that_weights_or_options_do_not_fit_are_refused_before_anything_is_written(
