@@ -16,8 +16,8 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import numpy as np
 import rewriting_document
-from ai_edge_quantizer.calibrator import CalibrationMode
 from checkpoints import load, training_images
+from litert_quantizer.calibrator import CalibrationMode
 from rewriting_document import answers, distance
 
 from resdense_export import environment

@@ -56,12 +56,13 @@ NETS = {
     "densenet_bc100_12": {},
     "resnet50_v2": {"variant": "v2-keras"},
     "resnet50": {"variant": "v1.5"},
+    "resnet20": {},
 }
 TRAINED = "-trained"  # behind a name: with the weights of checkpoints.py, whose batch norms switch channels off
 STOCK_OPERATORS = {  # the stock file must be this, or it is not what we say we compare with
     "densenet121": {"CONV_2D": 120, "MUL": 62 + 1, "ADD": 62 + 1, "CONCATENATION": 58, "AVERAGE_POOL_2D": 3}
 }  # one MUL and one ADD are the normalisation of the input
-PARTS = ("files", "times")
+PARTS = ("files", "times", "half")
 TIMED = ("fp32", "dynamic", "int8")
 FLOORED = ("fp32", "int8")
 GOALS = {  # at most, in the order of NETS, a trained net's as its own; None where there is none
@@ -73,6 +74,11 @@ GOALS = {  # at most, in the order of NETS, a trained net's as its own; None whe
     "fp32 Arm instructions / stock": (0.92, 0.88, 0.97, 1.00),
     "dynamic Arm instructions / stock": (0.95, 0.92, 0.98, 1.00),
     "int8 Arm instructions / stock": (0.84, 0.78, 0.95, 1.00),
+    "fp16 Arm instructions / our fp32": (0.55, 0.54, 0.56, 0.56, 0.54),
+    "fp16 Arm instructions / stock": (0.50, 0.48, 0.56, 0.56, 0.54),
+    "fp16 Arm instructions / stock with its accumulation flag": (0.93, 0.90, 1.00, 1.00, 1.00),
+    "fp16 / fp32 in Chromium": (1.08, 1.08, 1.08, 1.08, 1.08),
+    "fp16 file / our fp32": (0.52, 0.54, 0.51, 0.51, 0.53),
     "int8 file / stock": (1.03, 1.05, 1.02, 1.00),
     "time to fp32 / Keras' litert export": (0.36, 0.40, 0.5, 0.5),
     "all four schemes / four stock conversions": (0.30, 0.30, 0.35, 0.35),
@@ -161,9 +167,35 @@ def counts(command, paths):
     return found
 
 
+def in_half(name, model, command, folder):
+    """{"bytes", "millions_of_instructions"} of fp16: ours, stock's, and stock's with the flag for float16 sums.
+
+    The flag is `target_spec._experimental_supported_accumulation_type`: it writes the entry that ours has always.
+    """
+    floating = float_files(model)("float")
+    made = {
+        "ours-fp32": lambda: floating,
+        "ours-fp16": lambda: quantize(floating, "fp16"),
+        "stock-fp16": lambda: stock(model, "fp16"),
+        "stock-fp16-accumulating": lambda: stock(model, "fp16", accumulate="float16"),
+    }
+    paths = {what: folder / f"{name}-{what}-half.tflite" for what in made}
+    folder.mkdir(exist_ok=True)
+    for what, path in paths.items():
+        if not what.startswith("stock") or not path.exists():
+            path.write_bytes(made[what]())
+    sizes = {what: path.stat().st_size for what, path in paths.items()}
+    counted = {what: millions(command, path) for what, path in paths.items()} if command else {}
+    return {"bytes": sizes, "millions_of_instructions": counted}
+
+
 def measure(name, parts, pairs, command, folder):
     """{part: what was measured} of one net, its files in `folder`."""
     model, found = build(name), {}
+    if "half" in parts:
+        found["half"] = in_half(name, model, command, folder)
+    if not {"files", "times"} & {*parts}:
+        return found
     paths, seconds = make_files(name, model, folder, everything="times" in parts)
     if "files" in parts:
         found["files"] = stored(name, paths, command)
@@ -221,7 +253,7 @@ def accuracy(limit):
 def write(name, parts):
     """Puts the parts into the net's record, each with its date and machine; others that it has stay."""
     path, today = RESULTS / f"export-{name}.json", datetime.date.today().isoformat()
-    names = ("tensorflow", "keras", "ai-edge-litert", "ai-edge-quantizer")
+    names = ("tensorflow", "keras", "ai-edge-litert", "litert-quantizer")
     common = {"date": today, "machine": machine(), "versions": {each: version(each) for each in names}}
     before = json.loads(path.read_text()) if path.exists() else {"benchmark": "export", "of": name}
     files.write_json(path, before | {part: common | content for part, content in parts.items()})
@@ -279,10 +311,30 @@ def figures(record):
     if made:
         sizes = {key: size / 1e6 for key, size in made["bytes"].items()}
         yield "int8 file / stock", share(sizes["ours-int8"], sizes["stock-int8"], "MB")
+    if halved := record.get("half"):
+        counted = halved["millions_of_instructions"]
+        for label, other in (("our fp32", "ours-fp32"), ("stock", "stock-fp16"),
+                             ("stock with its accumulation flag", "stock-fp16-accumulating")):  # fmt: skip
+            if counted:
+                yield f"fp16 Arm instructions / {label}", share(counted["ours-fp16"], counted[other], "M")
+        sizes = {key: size / 1e6 for key, size in halved["bytes"].items()}
+        yield "fp16 file / our fp32", share(sizes["ours-fp16"], sizes["ours-fp32"], "MB")
+    for found in in_chromium(record["of"]) if "of" in record else ():
+        yield "fp16 / fp32 in Chromium", found
     if times:
         seconds = times["seconds"]
         yield "time to fp32 / Keras' litert export", share(seconds["ours_fp32"], seconds["keras_fp32"], "s")
         yield "all four schemes / four stock conversions", share(seconds["ours_all"], seconds["stock_all"], "s")
+
+
+def in_chromium(name):
+    """The newest ratio that benchmarks/half.py --browser stored for this net, if there is one."""
+    for path in sorted(RESULTS.glob("half-browser-*.json"))[-1:]:
+        row = json.loads(path.read_text())["nets"].get(name)
+        if row:
+            both = f"{row['fp16_ms']:.3g} / {row['fp32_ms']:.3g} ms"
+            text = f"{row['low']:.3f}–{row['high']:.3f}; {both}"
+            yield {"median": row["ratio"], "low": row["low"], "high": row["high"], "text": text}
 
 
 def share(ours, theirs, unit):
@@ -293,7 +345,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     choices = [*NETS, *(name + TRAINED for name in NETS if name in CHECKPOINTS)]
     parser.add_argument("--net", choices=choices, action="append", help="default: all but the trained ones")
-    parser.add_argument("--part", choices=PARTS, action="append", help="default: both")
+    parser.add_argument("--part", choices=PARTS, action="append", help="default: all")
     parser.add_argument("--pairs", type=int, default=60)
     parser.add_argument("--count", help="program that prints `FILE MILLIONS`")
     parser.add_argument("--folder", type=Path, help="keeps the files; the stock converter's are taken again from it")

@@ -7,6 +7,10 @@ checkpoints and the validation of each epoch are counted. `fit` gets XLA where o
 XLA trial; what one costs is timed by itself, and `ratio_with_trial` is that of the shortest training that has one,
 where it weighs most: the trial and the rest that ours took longer, beside what such a training takes. The limit is 1.03
 for both. Writes benchmarks/results/.
+
+    python benchmarks/train.py --data $RESDENSE_CIFAR10 --deterministic    # what `--deterministic` costs
+
+compares runs with and without it instead: the seconds of the second epoch, which traces nothing.
 """
 
 import argparse
@@ -43,7 +47,7 @@ loss = keras.losses.CategoricalCrossentropy(label_smoothing=recipe.label_smoothi
 one_hot = lambda images, labels: (images, keras.ops.one_hot(labels, dataset.classes))
 model.compile(schedules.optimizer(recipe, steps), loss, metrics=["accuracy"], jit_compile=jit)
 batches = data.pipeline(dataset.train, recipe.batch_size, epochs=epochs, augment=augmentation.augment(recipe, dataset))
-held = data.pipeline(dataset.validation, loop.EVALUATION_BATCH, shuffle=False)
+held = data.pipeline(dataset.validation, recipe.batch_size, shuffle=False)
 model.fit(batches.map(one_hot).prefetch(2), epochs=epochs, steps_per_epoch=steps,
           validation_data=held.map(one_hot), verbose=0)
 """
@@ -72,7 +76,14 @@ def main():
     parser.add_argument("--images", type=int, default=14_000, help="of its training images, the first")
     parser.add_argument("--epochs", type=int, default=1)
     parser.add_argument("--pairs", type=int, default=2)
+    parser.add_argument("--deterministic", action="store_true", help="measure what that flag costs")
     asked = parser.parse_args()
+    if asked.deterministic:
+        with tempfile.TemporaryDirectory() as folder:
+            result = measure_determinism(asked, first_images(asked.data, asked.images, Path(folder) / "first.npz"))
+        store(result, "determinism")
+        print(f"deterministic: {result['ratio']:.3f} of the time without")
+        return
     with tempfile.TemporaryDirectory() as folder:
         data = first_images(asked.data, asked.images, Path(folder) / "first.npz")
         result = measure(asked, data)
@@ -117,10 +128,33 @@ def measure(asked, data):
     }
 
 
-def store(result):
+def measure_determinism(asked, data):
+    """Interleaved runs without and with `--deterministic`; the ratio of the seconds of their second epochs."""
+    free, fixed = [], []
+    for number in range(asked.pairs):
+        for flags, found in ((), free), (("--deterministic",), fixed):
+            found.append(second_epoch(asked, data, *flags))
+        print(f"pair {number + 1}: {free[-1]:.1f} s, deterministic {fixed[-1]:.1f} s", file=sys.stderr, flush=True)
+    return {
+        "model": asked.model,
+        "images": asked.images,
+        "ratios": [with_it / without for with_it, without in zip(fixed, free, strict=True)],
+        "ratio": statistics.median(with_it / without for with_it, without in zip(fixed, free, strict=True)),
+    }
+
+
+def second_epoch(asked, data, *flags):
+    with tempfile.TemporaryDirectory() as folder:
+        command = [sys.executable, "-m", "resdense_cli", "train", asked.model, "--data", data, "--jit", "off", *flags]
+        run([*command, "--epochs", "2", "--out", str(Path(folder) / "run")])
+        return json.loads((Path(folder) / "run" / "metrics.jsonl").read_text().splitlines()[1])["seconds"]
+
+
+def store(result, name="train"):
     today = datetime.date.today().isoformat()
-    common = {"benchmark": "train", "date": today, "machine": machine(), "versions": environment.versions()}
-    files.write_json(RESULTS / f"train-{today}.json", common | result | {"limit": LIMIT})
+    common = {"benchmark": name, "date": today, "machine": machine(), "versions": environment.versions()}
+    limit = {"limit": LIMIT} if name == "train" else {}
+    files.write_json(RESULTS / f"{name}-{today}.json", common | result | limit)
 
 
 def summary(result):

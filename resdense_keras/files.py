@@ -5,25 +5,32 @@ the old one or the new one and never a part, whether the writer is killed, fails
 write in place: killed in a loop, they destroyed 24 of 30 good files.
 
 Temporary names carry the process that made them (pid and start time), so the next write of the same target removes what
-a killed one has left and nothing that a living one still needs. Standard library only.
+a killed one has left and nothing that a living one still needs. Beside the standard library: filelock and psutil, which
+know every system's way, imported where they are used.
 """
 
 import contextlib
 import errno
-import fcntl
 import fnmatch
 import hashlib
 import itertools
 import json
 import os
+import re
 import shutil
 import sys
+import warnings
 from pathlib import Path
 
 from resdense_keras.errors import RequestError, WorkError
 
 MANIFEST = "manifest.json"
-GROWING = ("report.*", "metrics.jsonl", "checkpoints/*")  # these change after the manifest and carry their own checks
+GROWING = (
+    "report.*",
+    "metrics.jsonl",
+    "checkpoints/*",
+    "tensorboard/*",
+)  # these change after the manifest and carry their own checks
 
 _NEW, _OLD = ".new-", ".old-"  # what will take a target's place, and a former folder that gave way
 _COUNTER = itertools.count()
@@ -43,6 +50,10 @@ _REASONS = {
 }
 
 
+# What a system call says that a file system does not know.
+_NOT_SUPPORTED = (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP)
+
+
 def write_bytes(path, data):
     """Writes `data` to `path`, whole or not at all; makes the folders above it."""
     with writing(path) as temporary:
@@ -50,8 +61,8 @@ def write_bytes(path, data):
 
 
 def write_text(path, text):
-    """Writes `text` as UTF-8; see `write_bytes`."""
-    write_bytes(path, text.encode())
+    """Writes `text` as UTF-8; see `write_bytes`. Of names that are not UTF-8, what cannot be read is U+FFFD."""
+    write_bytes(path, re.sub("[\ud800-\udfff]", "\N{REPLACEMENT CHARACTER}", text).encode())
 
 
 def write_json(path, obj):
@@ -117,9 +128,10 @@ def new_folder(path, *, overwrite=False):
 def lock(path):
     """Keeps every other run out of the folder `path` while the body runs.
 
-    The lock is the kernel's (flock) on a hidden file beside the folder, so it ends with its process however that dies:
-    a file left by a killed run is taken over, and a pid that was given away again cannot hold it. The pid inside is for
-    the message alone.
+    The lock is the system's, on a hidden file beside the folder, so it ends with its process however that dies: a file
+    left by a killed run is taken over, and a pid that was given away again cannot hold it. The pid inside is only for
+    the message. Some disks have no locks (NFS without its lock daemon, Lustre, FUSE): a warning says so, and the body
+    runs without one.
 
     Raises:
         RequestError: another run, or this process itself, holds the lock; names its pid.
@@ -132,7 +144,8 @@ def lock(path):
     try:
         yield
     finally:
-        file.unlink(missing_ok=True)  # before the lock is given up, or a successor's file would go
+        with contextlib.suppress(PermissionError):  # Windows removes no open file: it stays, without a lock
+            file.unlink(missing_ok=True)  # before the lock is given up, or a successor's file would go
         os.close(descriptor)
 
 
@@ -152,8 +165,8 @@ def check_writable(path, need_bytes=0):
         probe = _temporary(folder / "probe", _NEW)
         probe.touch()
         probe.unlink()
-        free = shutil.disk_usage(folder).free
-    if free < need_bytes:
+        total, _, free = shutil.disk_usage(folder)
+    if total and free < need_bytes:  # a disk of no size is one that does not tell
         raise WorkError(
             f"cannot write {path}: about {need_bytes / 1e6:.0f} MB are needed and {free / 1e6:.0f} MB are free",
             _REASONS[errno.ENOSPC][1],
@@ -259,25 +272,28 @@ def _temporary(path, kind):
 
 
 def _started(pid):
-    """Clock ticks from boot to the start of a process, which tell it from a later one with its pid; None: it is gone.
+    """When a process began, in hundredths of a second, which tells it from later ones of its pid; None: it is gone."""
+    import psutil
 
-    Source: proc(5), /proc/pid/stat, fields 3 (state) and 22 (starttime), counted behind the command's closing bracket.
-    """
     try:
-        state, *fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
-    except OSError:
+        process = psutil.Process(pid)
+        return None if process.status() == psutil.STATUS_ZOMBIE else round(100 * process.create_time())
+    except psutil.NoSuchProcess:
         return None
-    return None if state in (b"Z", b"X") else int(fields[18])
+
+
+def _is_alive(pid, started):
+    """Whether the process that began then still runs, to a second: the system's clock is set now and then."""
+    now = _started(pid)
+    return now is not None and abs(now - started) <= 100
 
 
 def _sweep(path):
     """Removes what killed runs have left of `path`; a former folder whose successor never came is put back first."""
-    if sys.platform != "linux":
-        return  # no /proc tells a living writer from a dead one
     prefixes = _prefix(path, _OLD), _prefix(path, _NEW)
     for leftover in [entry for entry in path.parent.iterdir() if entry.name.startswith(prefixes)]:
         pid, started = leftover.name.split("-")[2:4]
-        if str(_started(pid)) == started:
+        if _is_alive(int(pid), int(started)):
             continue
         if leftover.name.startswith(_OLD) and not path.exists():
             leftover.rename(path)
@@ -298,6 +314,8 @@ def _place_folder(new, path):
 
 def _exchange(first, second):
     """Swaps two names in one step, or gives False where the kernel or the file system cannot (NFS, some FUSE)."""
+    if sys.platform != "linux":
+        return False
     import ctypes  # not everyone who writes a file overwrites a folder
 
     rename = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
@@ -307,7 +325,7 @@ def _exchange(first, second):
     if rename(here, os.fsencode(first), here, os.fsencode(second), exchange) == 0:
         return True
     code = ctypes.get_errno()
-    if code in (errno.EINVAL, errno.ENOSYS):
+    if code in _NOT_SUPPORTED:
         return False
     raise OSError(code, os.strerror(code), str(second))
 
@@ -325,21 +343,43 @@ def _replace_in_two_renames(new, path):
 
 
 def _acquire(file, path):
-    """Descriptor of `file`, locked, this process's pid inside."""
+    """Descriptor of `file`, locked where the disk has locks, this process's pid inside."""
     while True:
         descriptor = os.open(file, os.O_RDWR | os.O_CREAT, 0o666)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            holder = os.read(descriptor, 32).decode() or "unknown"
+        locked = _try_to_lock(descriptor, path)
+        if locked is False:
+            holder = _holder(descriptor)
             os.close(descriptor)
             message = f"another run is writing to {path} (process {holder})"
-            raise RequestError(message, "wait for it to end, or choose another folder") from None
-        if _still_named(descriptor, file):
+            raise RequestError(message, "wait for it to end, or choose another folder")
+        if locked is None or _still_named(descriptor, file):
             os.ftruncate(descriptor, 0)
             os.write(descriptor, str(os.getpid()).encode())
             return descriptor
-        os.close(descriptor)  # its holder ended, and removed the name, between our open and our flock
+        os.close(descriptor)  # its holder ended, and removed the name, between our open and our lock
+
+
+def _try_to_lock(descriptor, path):
+    """True, False where another process holds the lock, or None and a warning where the disk has no locks."""
+    import filelock
+
+    try:
+        return filelock.lock_descriptor(descriptor, blocking=False)
+    except OSError as error:
+        warnings.warn(
+            f"the disk of {path} has no locks ({error.strerror or error}): "
+            "nothing keeps a second run out of this folder, so start only one",
+            stacklevel=2,
+        )
+        return None
+
+
+def _holder(descriptor):
+    """The pid in a lock's file; Windows lets nobody read what another process has locked."""
+    try:
+        return os.read(descriptor, 32).decode() or "unknown"
+    except OSError:
+        return "unknown"
 
 
 def _still_named(descriptor, file):
@@ -351,11 +391,14 @@ def _still_named(descriptor, file):
 
 def _sync(path):
     """Brings a file or a folder's list of names to the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
+    windows = sys.platform == "win32"
+    if windows and path.is_dir():
+        return  # it opens no folders
+    descriptor = os.open(path, os.O_RDWR if windows else os.O_RDONLY)
     try:
         os.fsync(descriptor)
     except OSError as error:
-        if error.errno != errno.EINVAL:  # file systems that cannot sync a folder say so with this
+        if error.errno not in _NOT_SUPPORTED:  # file systems that cannot sync a folder
             raise
     finally:
         os.close(descriptor)

@@ -10,6 +10,8 @@ import numpy as np
 
 from .errors import RequestError
 
+BLOCK_PIXELS = 1 << 22  # numbers that `measured` looks at at once; their squares take four times as many bytes
+
 
 @dataclass(frozen=True)
 class Preprocessing:
@@ -69,8 +71,34 @@ PREPROCESSING = {
 
 
 def measured(images):
-    """Record with each channel's mean and standard deviation over uint8 (N, H, W, C) images in [0, 255]."""
-    mean = images.mean(axis=(0, 1, 2), dtype="float64")
-    std = np.maximum(images.std(axis=(0, 1, 2), dtype="float64"), 1.0)  # a constant channel must not divide by zero
-    channels = {1: "L", 3: "RGB", 4: "RGBA"}.get(images.shape[-1], "other")
-    return Preprocessing(tuple(round(m, 4) for m in mean.tolist()), tuple(round(s, 4) for s in std.tolist()), channels)
+    """Record with each channel's mean and standard deviation over pixels in [0, 255].
+
+    Exact sums of integers, a block of images at a time: what is held beside the images does not grow with them.
+
+    Args:
+        images: uint8 (N, H, W, C), or such arrays one after the other.
+    Raises:
+        RequestError: there are none.
+    """
+    count, total, squares = 0, 0, 0
+    for block in _blocks(images):
+        pixels = block.reshape(-1, block.shape[-1])
+        count += len(pixels)
+        total = total + pixels.sum(axis=0, dtype=np.uint64).astype(object)  # Python's integers do not overflow
+        squares = squares + np.square(pixels, dtype=np.uint32).sum(axis=0, dtype=np.uint64).astype(object)
+    if not count:
+        raise RequestError("no images were given to measure the pixels of", "give one or more")
+    mean = [int(sum_) / count for sum_ in total]
+    # The variance is (n * squares - total^2) / n^2; a constant channel must not divide by zero.
+    spread = [(count * int(square) - int(sum_) ** 2) / count**2 for square, sum_ in zip(squares, total, strict=True)]
+    std = [max(variance**0.5, 1.0) for variance in spread]
+    channels = {1: "L", 3: "RGB", 4: "RGBA"}.get(len(mean), "other")
+    return Preprocessing(tuple(round(m, 4) for m in mean), tuple(round(s, 4) for s in std), channels)
+
+
+def _blocks(images):
+    """Arrays of at most BLOCK_PIXELS numbers, or of one image; of one array or of several."""
+    for array in [images] if isinstance(images, np.ndarray) else images:
+        step = max(1, BLOCK_PIXELS // max(1, array[0].size)) if len(array) else 1
+        for begin in range(0, len(array), step):
+            yield array[begin : begin + step]

@@ -18,7 +18,7 @@
 from resdense_keras.experiments import lesson
 
 lesson.begin(
-    "tensorflow", "sklearn", "ai_edge_litert", "ai_edge_quantizer"
+    "tensorflow", "sklearn", "ai_edge_litert", "litert_quantizer"
 )  # says what is missing, before it is missed
 
 import functools

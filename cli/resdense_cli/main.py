@@ -39,6 +39,8 @@ def main(arguments=None):
     debug = "--debug" in arguments
     arguments = [argument for argument in arguments if argument != "--debug"]
     signal.signal(signal.SIGTERM, _terminate)
+    if hasattr(sys.stdout, "reconfigure"):
+        sys.stdout.reconfigure(errors="surrogateescape")  # a path whose name is not UTF-8 is printed as it is
     try:
         with warnings.catch_warnings():
             warnings.showwarning = _warn

@@ -15,6 +15,17 @@ Settings = Annotated[
 ImageSize = Annotated[
     int | None, typer.Option("--image-size", min=1, help="Side in pixels, for folders of images of several sizes.")
 ]
+Resize = Annotated[
+    str | None,
+    typer.Option("--resize", help="How photos come to the net's size: crop (cuts the edges off), stretch or pad."),
+]
+Deterministic = Annotated[
+    bool | None,
+    typer.Option(
+        "--deterministic/--no-deterministic",
+        help="Repeat to the bit, at the cost of some speed: TensorFlow runs one operation at a time.",
+    ),
+]
 OnBadImage = Annotated[str | None, typer.Option("--on-bad-image", help="fail, or skip up to 1 % unreadable images.")]
 
 

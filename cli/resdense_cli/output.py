@@ -23,6 +23,11 @@ def start_tensorflow():
         import tensorflow  # noqa: F401
 
 
+def say_data(dataset):
+    """Prints what was understood of the data, before the work begins."""
+    print(f"data: {dataset.describe()}", file=sys.stderr, flush=True)
+
+
 def columns(*columns):
     """Columns by name; a ">" in front aligns numbers to the right."""
     from rich.table import Table

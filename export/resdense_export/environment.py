@@ -6,7 +6,7 @@ import sys
 from importlib import metadata
 from pathlib import Path
 
-PACKAGES = ("resdense-keras", "tensorflow", "keras", "numpy", "ai-edge-litert", "ai-edge-quantizer")
+PACKAGES = ("resdense-keras", "tensorflow", "keras", "numpy", "ai-edge-litert", "litert-quantizer")
 
 
 def versions():

@@ -5,22 +5,24 @@ measurements -> report.
 """
 
 import datetime
+import sys
 import time
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 
 from resdense_keras import files
+from resdense_keras.data import resizing
 from resdense_keras.errors import RequestError, WorkError, unknown
 
 from . import answers, environment, fitness
 from .bundle import contents
 from .bundle.evidence import from_dataset, without_data
-from .bundle.request import NEED_BYTES, ROUNDS, ExportRequest
-from .limits import Limits
+from .bundle.request import ROUNDS, ExportRequest
+from .limits import WEAK_CALIBRATION, Limits
+from .making.quantization import check_calibration
 from .progress import Steps
-from .schemes import standard_schemes
+from .schemes import SCHEMES, standard_schemes
 from .sources import Net, preprocessing_inside
 from .tflite.timing import machine, measure
 
@@ -93,17 +95,20 @@ def export_net(net, request, dataset=None, steps=None):
     steps = steps or Steps()
     request.check_place()
     request.check_net(net)
+    net = replace(net, resize=_rule(net, dataset))
+    if dataset is not None:
+        request = request.with_images(len(dataset.train))
+        if (classes := answers.classes(net.answers, net.model.output_shape[-1])) is not None:
+            dataset.check_outputs(classes)
+            net = replace(net, class_names=net.class_names or dataset.class_names)
     with _new_folder(request.out, request.overwrite) as folder:
         if dataset is None:
             evidence = without_data(net.image_shape)
         else:
-            classes = answers.classes(net.answers, net.model.output_shape[-1])
             evidence = from_dataset(dataset, request.seed, with_sensitivity=request.budget is not None)
-            if classes is None:  # nothing that a label could be compared with
+            _check_calibration(evidence, request)
+            if not answers.has_classes(net.answers):  # nothing that a label could be compared with
                 evidence = replace(evidence, labels=None)
-            else:
-                dataset.check_outputs(classes)
-                net = replace(net, class_names=net.class_names or dataset.class_names)
         (bundle,) = _measured([contents.make(folder, net, evidence, request, steps)], request, steps)
         contents.describe(bundle)
         result = _report([_model_record(bundle, bundle.exports)], dataset, request.seed)
@@ -123,6 +128,7 @@ def compare(
     options=None,
     image_size=None,
     on_bad_image="fail",
+    resize=None,
     deterministic=False,
     overwrite=False,
     steps=None,
@@ -136,7 +142,7 @@ def compare(
         epochs: Default: the recipe's.
         seeds: Trainings of each net, `seed`, `seed` + 1 ...; the first one's weights are exported.
         options: Builder options for every net.
-        image_size, on_bad_image: For image folders, see data.load.
+        image_size, on_bad_image, resize: For image folders, see data.load.
         deterministic: Repeat to the bit.
         overwrite: Replace a folder that has content.
         steps: A progress.Steps for `count_steps(models, seeds)` steps.
@@ -147,6 +153,7 @@ def compare(
         WorkError: a loss that is not finite, a full disk; or a file failed a gate: the report is there and says it.
     """
     from resdense_keras import training
+    from resdense_keras.training import augmentation
 
     from . import report as reports
 
@@ -159,13 +166,18 @@ def compare(
         training.be_deterministic()
     # The report speaks of figures: here the gates must hold as measured, without the benefit of the interval.
     request = ExportRequest(out, has_data=True, limits=Limits(strict=True), overwrite=overwrite, seed=seed)
-    with _new_folder(out, overwrite) as folder:
+    request.check_place()
+    with _new_folder(request.out, overwrite) as folder:
         steps.start(f"read {data}")
-        dataset = _load(data, seed, image_size, on_bad_image)
+        dataset = _load(data, seed, image_size, on_bad_image, resize, _channels(models, options or {}))
+        print(f"data: {dataset.describe()}", file=sys.stderr)
+        print(f"augmentation: {augmentation.describe(recipe, dataset)}", file=sys.stderr)
+        # What cannot be exported is refused before hours of training.
+        request, evidence = request.with_images(len(dataset.train)), from_dataset(dataset, seed)
+        _check_calibration(evidence, request)
         trained = [
             _train(name, dataset, recipe, [seed + i for i in range(seeds)], options or {}, steps) for name in models
         ]
-        evidence = from_dataset(dataset, seed)
         made = [contents.make(folder / net.name, net, evidence, request, steps) for net, _ in trained]
         made = _measured(made, request, steps)
         steps.start("write the report")
@@ -187,8 +199,7 @@ def count_steps(models, seeds):
 
 @contextmanager
 def _new_folder(out, overwrite):
-    """The folder to fill, locked against a second run, checked before the work."""
-    files.check_writable(out, NEED_BYTES)
+    """The folder to fill, locked against a second run."""
     with files.lock(out), files.new_folder(out, overwrite=overwrite) as folder:
         yield folder
 
@@ -207,26 +218,66 @@ def _check_names(models):
             raise unknown("model", name, list_models())
 
 
-def _load(data, seed, image_size, on_bad_image):
+def _load(data, seed, image_size, on_bad_image, resize, channels):
     from resdense_keras import data as sources
 
-    return sources.load(data, seed=seed, image_size=image_size, on_bad_image=on_bad_image)
+    return sources.load(
+        data,
+        seed=seed,
+        image_size=image_size,
+        channels=channels if sources.is_folder(data) else None,
+        resize=resize or resizing.DEFAULT,
+        on_bad_image=on_bad_image,
+    )
+
+
+def _channels(models, options):
+    """The channels that all of the nets take."""
+    from resdense_keras import catalog
+
+    own = options.get("input_shape")
+    taken = {name: (own or catalog.sizes()[name]["input_shape"])[2] for name in models}
+    if len(set(taken.values())) > 1:
+        listed = ", ".join(f"{name} {channels}" for name, channels in taken.items())
+        raise RequestError(f"the nets take images of different channels: {listed}", "compare nets of the same channels")
+    return next(iter(taken.values()))
+
+
+def _rule(net, dataset):
+    """How photos come to the net's size, for model.json: as the data's did, as the net was trained, or the default."""
+    if dataset is not None and dataset.found is not None:
+        return dataset.resize
+    return net.resize or resizing.DEFAULT
+
+
+def _check_calibration(evidence, request):
+    """Refuses now, and not in the middle of the work, images that no scheme can be calibrated with."""
+    calibrated = [name for name in request.schemes if SCHEMES[name].calibrated]
+    if not calibrated:
+        return
+    check_calibration(evidence.calibration, evidence.calibration.shape[1:])
+    if evidence.weak_calibration:
+        count = len(evidence.calibration)
+        weak = f"{', '.join(calibrated)}: calibrated on {count} training images only, which is weak"
+        print(f"warning: {weak}; take {WEAK_CALIBRATION} or more", file=sys.stderr)
 
 
 def _train(name, dataset, recipe, seeds, options, steps):
     """One net, trained once a seed: (a Net with the first seed's weights, its part of the report)."""
     import keras
 
-    from resdense_keras import create, preprocessing, training
-    from resdense_keras.training.peak_memory import peak_training_bytes
+    from resdense_keras import create, training
+    from resdense_keras.training import starts
+    from resdense_keras.training.peak_memory import is_measured, peak_training_bytes
 
-    pixels = preprocessing.measured(dataset.train.array())
+    pixels = starts.pixels(dataset)
     own = {"input_shape": dataset.image_shape, "classes": dataset.classes, "include_preprocessing": pixels}
     trainer, kept, accuracies = None, None, []
     for number, seed in enumerate(seeds, start=1):
         steps.start(f"train {name}, seed {number} of {len(seeds)}")
         keras.utils.set_random_seed(seed)
         fresh = create(name, **(own | options))
+        dataset.check_outputs(fresh.output_shape[-1])
         if trainer is None:
             trainer = training.Training(fresh, dataset, recipe)
         else:
@@ -238,11 +289,11 @@ def _train(name, dataset, recipe, seeds, options, steps):
         kept = kept or (trainer.model.get_weights(), history, seconds)
     weights, history, seconds = kept
     trainer.model.set_weights(weights)
-    net = Net(name, trainer.model, preprocessing_inside(trainer.model), dataset.class_names)
+    net = Net(name, trainer.model, preprocessing_inside(trainer.model), dataset.class_names, dataset.resize)
     return net, {
         "epochs": recipe.epochs,
         "train_seconds": round(seconds, 2),
-        "peak_training_bytes": peak_training_bytes(trainer.model, recipe.batch_size),
+        "peak_training_bytes": peak_training_bytes(trainer.model, recipe.batch_size) if is_measured() else None,
         "accuracy": accuracies[0],
         "accuracy_by_seed": accuracies,
         "history": history,
@@ -300,10 +351,13 @@ def _report(records, dataset, seed):
     counts = dict.fromkeys(("spec", "train", "validation", "test", "classes", "image_shape"))
     if dataset is not None:
         counts = {
-            "spec": Path(dataset.spec).name,
+            "spec": dataset.name,
             **{split: len(part) for split, part in dataset.splits.items()},
             "classes": dataset.classes,
             "image_shape": list(dataset.image_shape),
+            "resize": dataset.resize if dataset.found else None,
+            "understood": dataset.describe(),
+            "note": dataset.val_note(),
         }
     return {
         "schema": "resdense-report/1",

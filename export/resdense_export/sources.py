@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from resdense_keras.data import resizing
 from resdense_keras.errors import RequestError, WorkError, unknown
 
 from . import answers, brought, fitness, opening, pixels
@@ -23,6 +24,8 @@ class Net:
     Attributes:
         preprocessing: What stands inside it as JSON, or "unknown".
         class_names: Of the weights or the training run, or None.
+        resize: How photos were resized where it was trained, of data.resizing.RULES; None where that is not known.
+        training: The TrainingRequest of the run that the file lies in, or None.
         family: "resnet", "densenet", "plain" or "other"; None where nobody asked.
     """
 
@@ -30,7 +33,14 @@ class Net:
     model: Any
     preprocessing: Any
     class_names: tuple[str, ...] | None = None
+    resize: str | None = None
+    training: Any = None
     family: str | None = None
+
+    @property
+    def batch_size(self):
+        """Of its training, or None."""
+        return self.training and self.training.recipe.batch_size
 
     @property
     def answers(self):
@@ -81,7 +91,8 @@ def _from_catalogue(name, weights, options, image_size, preprocessing):
 
     options = dict(options or {})
     if image_size is not None:
-        options.setdefault("input_shape", (image_size, image_size, 3))
+        channels = resdense_keras.catalog.sizes()[name]["input_shape"][2]
+        options.setdefault("input_shape", (image_size, image_size, channels))
     if preprocessing is not None:
         if "include_preprocessing" in options:
             raise RequestError("--preprocessing and --set include_preprocessing were given", "leave one of them out")
@@ -95,7 +106,8 @@ def _from_catalogue(name, weights, options, image_size, preprocessing):
     known = preprocessing_inside(built)
     if preprocessing == "none":
         known = _as_they_are(built.input_shape[-1])
-    return Net(name, built, known, names_of_weights(weights, built.output_shape[-1]), family=family(name))
+    names = names_of_weights(weights, built.output_shape[-1])
+    return Net(name, built, known, names, resizing.DEFAULT, family=family(name))
 
 
 def _from_file(path, weights, options, image_size, preprocessing):
@@ -121,8 +133,11 @@ def _from_file(path, weights, options, image_size, preprocessing):
     known = preprocessing_inside(loaded) if record else inside
     if preprocessing == "none":
         known = _as_they_are(shape[-1])
+    run = _training_of_run(path)
+    resize = run and (run.resize or resizing.DEFAULT)
     classes = answers.classes(answers.kind(loaded), loaded.output_shape[-1])
-    return Net(_name(path, loaded), loaded, known, _labels_of_run(path, classes), family=_family(loaded))
+    names = _labels_of_run(path, classes)
+    return Net(_name(path, loaded), loaded, known, names, resize, run, _family(loaded))
 
 
 def _name(path, model):
@@ -226,6 +241,17 @@ def _labels_of_run(path, outputs):
     return None
 
 
+def _training_of_run(path):
+    """The TrainingRequest in the config.yaml that a training run leaves beside its model.keras."""
+    from resdense_keras import training
+
+    beside = path.with_name("config.yaml")
+    try:
+        return training.TrainingRequest.from_config(training.read_config(beside)) if beside.is_file() else None
+    except (RequestError, KeyError, TypeError):  # it is something else, or was changed
+        return None
+
+
 def class_names(net, dataset, file=None):
     """A name for each output: of the `--labels` file, else of the weights or run, else of the data; None of none.
 
@@ -253,26 +279,53 @@ def class_names(net, dataset, file=None):
     return net.class_names or given
 
 
-def dataset(spec, image_shape, image_size, on_bad_image):
-    """The data of `spec` in the model's size.
+def dataset(spec, net, image_size=None, on_bad_image="fail", resize=None):
+    """The data of `spec` in the size and the channels that a Net takes, photos resized as it was trained.
 
+    Args:
+        resize: How instead, of data.resizing.RULES; another way than the training's is warned of.
     Raises:
         RequestError: images of another shape than the model takes.
     """
     from resdense_keras import data
 
-    own = tuple(image_shape[:2]) if data.is_folder(spec) and None not in image_shape[:2] else None
-    size = image_size or own
-    loaded = data.load(spec, image_size=size, on_bad_image=on_bad_image)
+    image_shape, folder = net.image_shape, data.is_folder(spec)
+    own = tuple(image_shape[:2]) if folder and None not in image_shape[:2] else None
+    loaded = data.load(
+        spec,
+        image_size=image_size or own,
+        channels=image_shape[-1] if folder else None,
+        resize=(resize or net.resize or resizing.DEFAULT) if folder else (resize or resizing.DEFAULT),
+        on_bad_image=on_bad_image,
+    )
+    _warn_of_resizing(net, loaded, resize)
     if any(side not in (None, given) for side, given in zip(image_shape, loaded.image_shape, strict=True)):
         raise RequestError(f"{spec} has images of shape {loaded.image_shape}, the model takes {tuple(image_shape)}")
     return loaded
 
 
+def _warn_of_resizing(net, dataset, asked):
+    """Warns where photos may be judged otherwise than the net was trained."""
+    if dataset.found is None:
+        return
+    if asked and net.resize and asked != net.resize:
+        print(f"warning: --resize {asked} was given; {net.name} was trained with {net.resize}", file=sys.stderr)
+    height, width, _ = dataset.image_shape
+    others = [size for size in dataset.found.sizes if size[0] * width != size[1] * height]
+    if asked or net.resize or not others:
+        return
+    print(
+        f"warning: photos such as {others[0][0]}x{others[0][1]} have another shape than the input of {height}x{width}: "
+        f"here they are resized by {dataset.resize} ({resizing.RULES[dataset.resize].words}), while Keras' own loaders "
+        f"stretch ({resizing.RULES['stretch'].words}); pass the one that {net.name} was trained with as --resize",
+        file=sys.stderr,
+    )
+
+
 def labels(path):
-    """The class names of a text file, one a line."""
+    """The class names of a text file, one a line; a byte-order mark is no part of the first."""
     try:
-        names = tuple(line.strip() for line in path.read_text().splitlines() if line.strip())
+        names = tuple(line.strip() for line in path.read_text("utf-8-sig").splitlines() if line.strip())
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
         raise RequestError(f"--labels {path}: {reason}", "give a text file with a class name a line") from None

@@ -1,5 +1,5 @@
 from .batches import naming_bad_files, pipeline, shift_and_mirror
-from .dataset import Dataset, Split, calibration
+from .dataset import Dataset, Split, calibration, in_blocks, representative
 from .images import RESIZE_RULE, decode
 from .spec import NAMED, is_folder, load
 
@@ -10,9 +10,11 @@ __all__ = [
     "Split",
     "calibration",
     "decode",
+    "in_blocks",
     "is_folder",
     "load",
     "naming_bad_files",
     "pipeline",
+    "representative",
     "shift_and_mirror",
 ]

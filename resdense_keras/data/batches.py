@@ -68,11 +68,15 @@ def pipeline(
         images, labels = tf.cast(images, tf.float32), tf.gather(split.labels, indices)
         return (images, labels) if mix is None else mix(images, labels, keys)
 
-    read = _from_files(split) if split.images is None or crop else _from_memory(split)
+    read_arrays = split.images is not None and not crop
+    read = _from_memory(split) if read_arrays else _from_files(split)
     batches = tf.data.Dataset.range(first_epoch, epochs).flat_map(examples)
-    batches = batches.map(load, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+    # The pool of data.pool decodes a batch with all processors; a second call keeps it busy between two batches. More
+    # of either would only hold more batches: TensorFlow's own choice takes up to half of the machine's memory.
+    parallel = tf.data.AUTOTUNE if read_arrays else 2
+    batches = batches.map(load, num_parallel_calls=parallel, deterministic=True)
     left = max(0, epochs * steps - first_step)
-    return batches.apply(tf.data.experimental.assert_cardinality(left)).prefetch(tf.data.AUTOTUNE)
+    return batches.apply(tf.data.experimental.assert_cardinality(left)).prefetch(2)
 
 
 @contextlib.contextmanager
@@ -93,18 +97,21 @@ def naming_bad_files():
 def shift_and_mirror(pad=4, mirror=True, reflect=False):
     """The augmentation of the CIFAR papers, for `pipeline`: a shift of up to `pad` pixels, every second image mirrored.
 
-    What a shift leaves open is black, or with `reflect` the image beside it mirrored, which keeps the statistics of
-    batch norms nearer to those of whole images. Digits and other writing must not be mirrored as a whole.
+    `pad` is one number, or (down, right). What a shift leaves open is black, or with `reflect` the image beside it
+    mirrored, which keeps the statistics of batch norms nearer to those of whole images. Digits and other writing must
+    not be mirrored as a whole.
     """
+
+    tall, wide = (pad, pad) if isinstance(pad, int) else pad
 
     def augment(images, keys):
         height, width = images.shape[1:3]
-        down, right = keys[:, :1] % (2 * pad + 1), keys[:, 1:] // 2 % (2 * pad + 1)  # (B, 1): where the cut begins
+        down, right = keys[:, :1] % (2 * tall + 1), keys[:, 1:] // 2 % (2 * wide + 1)  # (B, 1): where the cut begins
         rows, columns = down + tf.range(height), right + tf.range(width)  # (B, H), (B, W)
         if mirror:
             columns = tf.where(keys[:, 1:] % 2 == 0, columns, columns[:, ::-1])
-        around = [[0, 0], [pad, pad], [pad, pad], [0, 0]]
-        padded = tf.pad(images, around, "REFLECT" if reflect else "CONSTANT")  # (B, H + 2 pad, W + 2 pad, C)
+        around = [[0, 0], [tall, tall], [wide, wide], [0, 0]]
+        padded = tf.pad(images, around, "REFLECT" if reflect else "CONSTANT")  # (B, H + 2 tall, W + 2 wide, C)
         return tf.gather(tf.gather(padded, rows, axis=1, batch_dims=1), columns, axis=2, batch_dims=1)
 
     return augment

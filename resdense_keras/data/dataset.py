@@ -1,14 +1,19 @@
 """What a data spec becomes: three disjoint splits, and the images that calibrate a quantized model."""
 
+import functools
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
+from resdense_keras.data import description, resizing
 from resdense_keras.data.images import decode_all
-from resdense_keras.data.splits import spread
+from resdense_keras.data.source import Found
+from resdense_keras.data.splits import VALIDATION_SHARE, spread
 from resdense_keras.errors import RequestError, WorkError
 
 # A run goes on only with the files that it began with.
+BLOCK_BYTES = 32 * 2**20  # of pixels that are looked at at once
 _HINT = "bring it back as it was and go on, or begin anew with `--on-bad-image skip`, which reads all files first"
 
 
@@ -18,10 +23,11 @@ class Split:
 
     Attributes:
         labels: (N,) int64 class numbers.
-        indices: (N,) int64 positions in the source, in rising order; no two splits share one.
+        indices: (N,) int64 positions in the source, in rising order; no two splits share one, but see Dataset.
         image_shape: (height, width, channels).
         images: (N, height, width, channels) uint8, or None.
         paths: N files in a tuple, or None where the source has none.
+        resize: How the files are brought to `image_shape`, of resizing.RULES.
     """
 
     labels: np.ndarray
@@ -29,6 +35,7 @@ class Split:
     image_shape: tuple
     images: np.ndarray | None = None
     paths: tuple | None = None
+    resize: str = resizing.DEFAULT
 
     def __len__(self):
         return len(self.labels)
@@ -45,15 +52,81 @@ class Split:
             return self.images if indices is None else self.images[indices]
         paths = self.paths if indices is None else [self.paths[index] for index in indices]
         *size, channels = self.image_shape
-        images, reasons = decode_all(paths, channels=channels, size=size, parts=parts)
+        images, reasons = decode_all(paths, channels=channels, size=size, resize=self.resize, parts=parts)
         if reasons:
             raise WorkError("; ".join(reasons.values()), _HINT)
         return images
 
+    @property
+    def in_memory(self):
+        """Whether the pixels are held, so that `array` costs nothing."""
+        return self.images is not None
+
+    def held(self):
+        """All images as they are held: an array in memory, or ImagesOnDisk."""
+        return self.images if self.in_memory else ImagesOnDisk(self)
+
+    def blocks(self, indices=None, count=None):
+        """The images at `indices`, `count` at a time (as many as BLOCK_BYTES hold when None): arrays as of `array`."""
+        indices = np.arange(len(self)) if indices is None else indices
+        count = count or max(1, BLOCK_BYTES // int(np.prod(self.image_shape)))
+        for begin in range(0, len(indices), count):
+            yield self.array(indices[begin : begin + count])
+
+
+class ImagesOnDisk:
+    """The images of a split that stays on disk, in place of the array that they would be: read where they are used.
+
+    Attributes:
+        shape: (N, height, width, channels).
+    """
+
+    dtype = np.dtype(np.uint8)
+
+    def __init__(self, split):
+        self._split, self.shape = split, (len(split), *split.image_shape)
+
+    def __len__(self):
+        return len(self._split)
+
+    def __getitem__(self, positions):
+        """The images at an array of positions, (n, height, width, channels) uint8."""
+        return self._split.array(positions)
+
+    def blocks(self):
+        """All images, some at a time."""
+        return self._split.blocks()
+
+    def min(self):
+        """The darkest pixel of all."""
+        return self._range[0]
+
+    def max(self):
+        """The brightest pixel of all."""
+        return self._range[1]
+
+    @functools.cached_property
+    def _range(self):
+        ends = [(block.min(), block.max()) for block in self.blocks()]
+        return min(low for low, _ in ends), max(high for _, high in ends)
+
+
+def in_blocks(images):
+    """The blocks of ImagesOnDisk; an array as the one block that it is."""
+    return images.blocks() if isinstance(images, ImagesOnDisk) else [images]
+
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Dataset:
-    """The splits of a data spec. `class_names` is None where the source has no names (.npz)."""
+    """The splits of a data spec.
+
+    Attributes:
+        class_names: Names in the order of the class numbers; None where the source has none (.npz).
+        validation, test: One and the same Split where a folder brings val/ and no test/, else two disjoint ones.
+        given: How many images the source itself puts into train, validation and test; 0 where we split.
+        held_out: Share of the training images that became validation, where the source brings none.
+        found: What a folder turned out to be, or None.
+    """
 
     spec: str
     class_names: tuple | None
@@ -61,10 +134,36 @@ class Dataset:
     train: Split
     validation: Split
     test: Split
+    given: tuple = (0, 0, 0)
+    held_out: float = VALIDATION_SHARE
+    found: Found | None = None
 
     @property
     def splits(self):
         return {"train": self.train, "validation": self.validation, "test": self.test}
+
+    @property
+    def name(self):
+        """The last part of the spec, as text."""
+        return description.as_text(Path(self.spec).name)
+
+    @property
+    def val_judges(self):
+        """Whether the validation split, which chose the epoch, is the test split too."""
+        return self.test is self.validation
+
+    @property
+    def resize(self):
+        """How files are brought to `image_shape`, of resizing.RULES."""
+        return self.train.resize
+
+    def val_note(self):
+        """A sentence for reports and cards where val/ judges twice, or None."""
+        return description.val_note(self)
+
+    def describe(self):
+        """What was understood of the data, in one line: splits, classes, sizes."""
+        return description.line(self)
 
     @property
     def classes(self):
@@ -86,5 +185,10 @@ def calibration(dataset, count=200, seed=0):
         Positions in the source, rising, and the images, (n, height, width, channels) uint8; n is `count`, or the
         whole of train where that is smaller.
     """
-    chosen = np.sort(spread(dataset.train.labels, seed)[:count])
+    chosen = representative(dataset.train, count, seed)
     return dataset.train.indices[chosen], dataset.train.array(chosen)
+
+
+def representative(split, count, seed=0):
+    """Up to `count` positions in a split (0 to N - 1), rising, the classes in their proportions."""
+    return np.sort(spread(split.labels, seed)[:count])

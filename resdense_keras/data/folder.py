@@ -1,5 +1,6 @@
-"""A folder of class folders: what lies in it, which files are bad, and their pixels where memory allows."""
+"""A folder of class folders: which files it has, which of them are bad, and their pixels where memory allows."""
 
+import re
 import warnings
 from collections import Counter
 from dataclasses import dataclass
@@ -7,130 +8,130 @@ from pathlib import Path
 
 import numpy as np
 
-from resdense_keras.data.images import SUFFIXES, decode, decode_all, read_size, try_all
+from resdense_keras.data import layout, resizing
+from resdense_keras.data.images import HEIF_HINT, SUFFIXES, decode, decode_all, read_size
 from resdense_keras.data.memory import most_pixel_bytes
-from resdense_keras.data.source import Source
+from resdense_keras.data.pool import try_all
+from resdense_keras.data.source import Found, Source
 from resdense_keras.errors import RequestError, unknown
 
 ON_BAD_IMAGE = ("fail", "skip")
 SKIP_SHARE = 0.01  # more bad files than this are no accident
 FULL_SCAN_FILES = 20_000  # fewer are decoded once before the work, as many are judged by their headers
-
-_PARTS = ("train", "validation", "test")  # a file's part is its position here
-_PART_FOLDERS = {"train": 0, "val": 1, "valid": 1, "validation": 1, "test": 2}  # in lower case
+MOST_NAMED = 10  # files of one class that are bad for one reason
 
 
 @dataclass(frozen=True)
 class _File:
     path: Path
     class_name: str
-    part: int
+    part: str
 
 
-def read_folder(root, *, image_size=None, on_bad_image="fail", scan=False):
-    """Reads FOLDER/class/image, or FOLDER/train/class/image with test/ or val/ (or both) beside train/.
+def read_folder(
+    root, *, image_size=None, channels=3, resize=resizing.DEFAULT, on_bad_image="fail", scan=False, val_judges=True
+):
+    """Reads FOLDER/class/image, or FOLDER/split/class/image, see `layout.find`.
 
-    val/ may be called valid/ or validation/, all of them in small or capital letters. The folder names in order are
-    the classes; one without images is none. A class that train has and test lacks is named in a warning and kept, one
-    that train lacks is an error (both in `data.load`). Without test/, val/ is the test split, as it is for ImageNet.
-    Hidden files and folders (`._*` of macOS) are skipped; what has no image's suffix is named in a warning; what has
-    one is read by its content, see `images.decode`. The headers of all files are read before anything
-    is trained, and all files are decoded where their pixels fit in memory, below FULL_SCAN_FILES of them, or on demand.
+    The folder names in the order of text are the classes; an empty one is none, and one with files of which no one is
+    an image is an error. Hidden files and folders (`._*` of macOS) are skipped; what has no image's suffix is named in
+    a warning; what has one is read by its content, see `images.decode`. The headers of all files are read before
+    anything is trained, and all files are decoded where their pixels fit in memory, below FULL_SCAN_FILES of them, or
+    on demand.
+
+    Without test/, val/ is also the test split, as it is for ImageNet; so it judges the epochs and the result.
 
     Args:
         image_size: (height, width) for all; None takes the size that they share.
+        channels: 3 for RGB, 1 for grey.
+        resize: How images come to that size, of resizing.RULES.
         on_bad_image: "fail", or "skip" for up to SKIP_SHARE of the files, which are then decoded, however many.
         scan: Decode all files, however many.
+        val_judges: False for what version 0.1 did without test/: val/ is the test split only, and a share of train
+            judges the epochs.
     Raises:
-        RequestError: no images, folders beside train/ that are no split, bad files (each of them named), or several
-            sizes and no `image_size`.
+        RequestError: no images, splits that cannot be told apart, bad files (each of them named), or several sizes and
+            no `image_size`.
     """
     if on_bad_image not in ON_BAD_IMAGE:
         raise unknown("way to treat a bad image", on_bad_image, ON_BAD_IMAGE)
-    files = [file for part, folder in _part_folders(Path(root)) for file in _list_images(folder, part)]
+    root, disk = Path(root), layout.Disk(_is_image)
+    found = layout.find(root, disk)
+    files = [file for part, classes in found.classes.items() for file in _list_images(part, classes, disk)]
+    if found.loose:
+        warnings.warn(f"{root}: {found.loose} images lie beside the class folders and are left out", stacklevel=2)
     sizes, bad = try_all(read_size, [file.path for file in files])
+    _check_classes_readable(root, files, bad)
     if len(bad) == len(files):
-        raise _too_many_bad(root, bad, len(files), on_bad_image)
+        _judge(root, files, bad, "fail")
 
     readable = [position for position in range(len(files)) if position not in bad]
-    size = image_size or _common_size(root, Counter(sizes[position] for position in readable))
+    counted = Counter(sizes[position] for position in readable)
+    size = image_size or _common_size(root, counted)
+    how = {"channels": channels, "size": size, "resize": resize}
     images, damaged = _decode_or_scan(
-        [files[position].path for position in readable], size, scan or on_bad_image == "skip"
+        [files[position].path for position in readable], scan or on_bad_image == "skip", **how
     )
     bad |= {readable[place]: reason for place, reason in damaged.items()}
-    _judge(root, bad, len(files), on_bad_image)
+    _check_classes_readable(root, files, bad)
+    _judge(root, files, bad, on_bad_image)
     if damaged and images is not None:
         images = np.delete(images, list(damaged), axis=0)
-    return _source([file for position, file in enumerate(files) if position not in bad], images, size)
+    kept = [file for position, file in enumerate(files) if position not in bad]
+    return _source(kept, images, Found(names=found.names, left_out=found.left_out, sizes=counted), val_judges, **how)
 
 
-def _source(files, images, size):
+def readable(names):
+    """Class names as text: what of a name is no UTF-8 becomes U+FFFD, and names that are then equal get a number.
+
+    Folders out of a zip of Windows, or of an old disk, have names in other encodings, which Python hands on as lone
+    surrogates: no text file, terminal or JSON parser takes those.
+    """
+    taken, texts = set(), []
+    for name in names:
+        text = plain = re.sub("[\ud800-\udfff]+", "\N{REPLACEMENT CHARACTER}", name)
+        number = 1
+        while text in taken or (text != name and text in names):
+            number += 1
+            text = f"{plain} {number}"
+        taken.add(text)
+        texts.append(text)
+    return tuple(texts)
+
+
+def _source(files, images, found, val_judges, *, channels, size, resize):
     numbers = {name: number for number, name in enumerate(sorted({file.class_name for file in files}))}
     count = Counter(file.part for file in files)
+    given = tuple(count[part] for part in layout.PARTS)
+    if not val_judges and given[1] and not given[2]:
+        given = (given[0], 0, given[1])
+        names = {"train": found.names["train"], "test": found.names["validation"]}
+        found = Found(names=names, left_out=found.left_out, sizes=found.sizes)
     return Source(
         labels=np.array([numbers[file.class_name] for file in files], np.int64),
-        image_shape=(*size, 3),
-        given=tuple(count[part] for part in range(len(_PARTS))),
-        class_names=tuple(numbers),
+        image_shape=(*size, channels),
+        given=given,
+        class_names=readable(tuple(numbers)),
         images=images,
         paths=tuple(file.path for file in files),
+        resize=resize,
+        found=found,
     )
 
 
-def _part_folders(root):
-    """(part, folder) of each split that the folder's layout gives; of one without such a layout, root as train.
-
-    A class may be called "train" too: a split has class folders inside, and no class beside it.
-
-    Raises:
-        RequestError: train has class folders, and beside it is what is no split, or a split twice. As classes they
-            would be trained on, test images and all.
-    """
-    parts, others = {}, []
-    for folder in _subfolders(root):
-        part = _PART_FOLDERS.get(folder.name.lower())
-        if part is None or part in parts:
-            others.append(folder.name)
-        else:
-            parts[part] = folder
-    inside = _subfolders(parts[0]) if 0 in parts else []
-    if not inside or (others and not any(_is_image(path) for folder in inside for path in _visible_files(folder))):
-        return [(0, root)]
+def _list_images(part, classes, disk):
+    """The images of a part, class after class, sorted; class folders may have folders inside."""
+    found = [(name, disk.below(folder)) for name, folder in classes.items()]
+    others = [path.name for _, below in found for path in below.others]
     if others:
-        names, train = ", ".join(f"{name}/" for name in others), parts[0].name
-        message = f"{root} has {train}/ with class folders inside, and {names} beside it"
-        hint = "beside it may stand val/ (or valid/, validation/) and test/, once each; move other folders elsewhere"
-        raise RequestError(message, hint)
-    if 2 not in parts and 1 in parts:
-        parts[2] = parts.pop(1)
-    return sorted(parts.items())
+        names = ", ".join(readable(others[:5])) + (", ..." if len(others) > 5 else "")
+        where = next(iter(classes.values())).parent
+        warnings.warn(f"{where}: {len(others)} files are no images by their suffix: {names}", stacklevel=3)
+    return [_File(path, name, part) for name, below in found for path in below.images]
 
 
-def _subfolders(folder):
-    return sorted(entry for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith("."))
-
-
-def _list_images(folder, part):
-    """The images in the class folders of `folder`, sorted; class folders may have folders inside."""
-    found = [(subfolder.name, path) for subfolder in _subfolders(folder) for path in _visible_files(subfolder)]
-    images = [_File(path, name, part) for name, path in found if _is_image(path)]
-    others = [path.name for _, path in found if not _is_image(path)]
-    if others:
-        names = ", ".join(others[:5]) + (", ..." if len(others) > 5 else "")
-        warnings.warn(f"{folder}: {len(others)} files are no images by their suffix: {names}", stacklevel=2)
-    if not images:
-        hint = "put the images of each class into a folder of its own: FOLDER/cat/1.jpg, FOLDER/dog/1.jpg"
-        raise RequestError(f"{folder} holds no images in class folders", hint)
-    return images
-
-
-def _visible_files(folder):
-    paths = sorted(path for path in folder.rglob("*") if path.is_file())
-    return [path for path in paths if not any(part.startswith(".") for part in path.relative_to(folder).parts)]
-
-
-def _is_image(path):
-    return path.suffix.lower() in SUFFIXES
+def _is_image(name):
+    return Path(name).suffix.lower() in SUFFIXES
 
 
 def _common_size(root, sizes):
@@ -142,33 +143,59 @@ def _common_size(root, sizes):
     return next(iter(sizes))
 
 
-def _decode_or_scan(paths, size, scan):
+def _decode_or_scan(paths, scan, *, channels, size, resize):
     """All pixels where memory allows, else None; and {place: reason} of the files whose pixels are damaged."""
+    how = {"channels": channels, "size": size, "resize": resize}
     height, width = size
-    if len(paths) * height * width * 3 <= most_pixel_bytes():
-        return decode_all(paths, size=size)
+    if len(paths) * height * width * channels <= most_pixel_bytes():
+        return decode_all(paths, **how)
     if scan or len(paths) < FULL_SCAN_FILES:
-        return None, try_all(_check_pixels, paths)[1]
+        return None, try_all(lambda path: decode(path, **how) is None, paths)[1]  # and forgets the pixels
     return None, {}
 
 
-def _check_pixels(path):
-    decode(path)  # and forgets them
+def _check_classes_readable(root, files, bad):
+    """Refuses a folder with a class of which no file can be read, by the class: as a list of files nobody would see
+    that, and a class that vanishes makes a model that knows less than its user thinks."""
+    total, faulty = (
+        Counter((file.part, file.class_name) for file in chosen)
+        for chosen in (files, [files[position] for position in bad])
+    )
+    lost = [key for key in total if faulty[key] == total[key]]
+    if not lost or len(bad) == len(files) <= MOST_NAMED:
+        return
+    lines = []
+    for part, name in lost:
+        position = next(place for place in sorted(bad) if (files[place].part, files[place].class_name) == (part, name))
+        lines.append(
+            f"class {readable([name])[0]}: none of its {total[part, name]} files can be read, such as {bad[position]}"
+        )
+    message = "\n".join([f"{root} has classes without an image that can be read:", *lines])
+    raise RequestError(message, _hint(bad, "save these images as JPEG or PNG, or move the class folders elsewhere"))
 
 
-def _judge(root, bad, total, on_bad_image):
+def _judge(root, files, bad, on_bad_image):
     if not bad:
         return
-    if on_bad_image == "fail" or len(bad) > SKIP_SHARE * total:
-        raise _too_many_bad(root, bad, total, on_bad_image)
-    warnings.warn(_list_bad(root, bad, total, "are skipped"), stacklevel=3)
+    if on_bad_image == "fail" or len(bad) > SKIP_SHARE * len(files):
+        allowed = f"at most {SKIP_SHARE:.0%} of the files"
+        skip = "or pass `--on-bad-image skip`, which leaves out" if on_bad_image == "fail" else "skipping allows"
+        hint = _hint(bad, f"repair or remove them, {skip} {allowed}")
+        raise RequestError(_list_bad(root, files, bad, "cannot be used"), hint)
+    warnings.warn(_list_bad(root, files, bad, "are skipped"), stacklevel=3)
 
 
-def _too_many_bad(root, bad, total, on_bad_image):
-    allowed = f"at most {SKIP_SHARE:.0%} of the files"
-    skip = "or pass `--on-bad-image skip`, which leaves out" if on_bad_image == "fail" else "skipping allows"
-    return RequestError(_list_bad(root, bad, total, "cannot be used"), f"repair or remove them, {skip} {allowed}")
+def _hint(bad, otherwise):
+    return HEIF_HINT if any("extra `heic`" in reason for reason in bad.values()) else otherwise
 
 
-def _list_bad(root, bad, total, fate):
-    return "\n".join([f"{len(bad)} of {total} image files in {root} {fate}:", *(bad[key] for key in sorted(bad))])
+def _list_bad(root, files, bad, fate):
+    """Every bad file with its reason; of many photos of an iPhone in one class only the first few."""
+    lines, alike = [f"{len(bad)} of {len(files)} image files in {root} {fate}:"], Counter()
+    for position in sorted(bad):
+        key = files[position].class_name if "extra `heic`" in bad[position] else None
+        alike[key] += 1
+        if key is None or alike[key] <= MOST_NAMED:
+            lines.append(bad[position])
+    more = {key: count - MOST_NAMED for key, count in alike.items() if key is not None and count > MOST_NAMED}
+    return "\n".join([*lines, *(f"and {count:,} more HEIC photos of class {name}" for name, count in more.items())])

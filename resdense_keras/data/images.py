@@ -4,98 +4,89 @@ Two decoders that disagree on orientation, alpha or the resize filter cost accur
 """
 
 import contextlib
+import functools
 import io
-import os
-from concurrent.futures import ThreadPoolExecutor
+import threading
+import warnings
+from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, features
 
+from resdense_keras.data import resizing, salvage
+from resdense_keras.data.pool import try_all
 from resdense_keras.errors import RequestError
 
 # Pillow's own list is longer, but each format is a parser for strangers' bytes, and EPS would start a program.
-FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM")
-SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".ppm", ".pgm")
-MAX_PIXELS = 25_000_000  # a PNG of 420 KB with 144 million pixels costs Pillow 2.2 GiB
-RESIZE_RULE = (
-    "apply the EXIF orientation, cut out the largest centred rectangle with the aspect ratio of the input, "
-    "resize it with an antialiased bilinear filter"
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "AVIF", "HEIF")
+SUFFIXES = (
+    *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff"),
+    *(".ppm", ".pgm", ".pbm", ".pnm", ".avif", ".heic", ".heif", ".hif"),
 )
+MAX_PIXELS = Image.MAX_IMAGE_PIXELS  # 89.5 million: Pillow's own guard against small files of huge images
+LARGE_PIXELS = 25_000_000  # more are decoded one image at a time, and JPEGs at a reduced scale
+RESIZE_RULE = resizing.words(resizing.DEFAULT)
 
 _MODES = {1: "L", 3: "RGB"}
-_TO_GREY = "grey = (19595 * red + 38470 * green + 7471 * blue + 32768) // 65536"
-_ORIENTATION, _ON_ITS_SIDE = 0x0112, (5, 6, 7, 8)  # EXIF tag, and its values that swap width and height
+_STRIP_PIXELS = 1 << 20  # what is converted at once, for conversions make several copies
+_ORIENTATION = 0x0112  # EXIF tag
+_UPRIGHT = {  # EXIF 2.32, tag 274: what is to be done to the stored pixels
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_ON_ITS_SIDE = (5, 6, 7, 8)  # the values that swap width and height
+_HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
+_LARGE = threading.Lock()
+_NO_LOCK = contextlib.nullcontext()
+
+# An image over the limit is refused below; of broken EXIF and the like nothing is needed but the orientation.
+warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
+warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
 
 
-def decode(path_or_bytes, *, channels=3, size=None, part=None):
+def decode(path_or_bytes, *, channels=3, size=None, resize=resizing.DEFAULT, part=None):
     """Decodes one image file to (H, W, C) uint8 pixels.
 
     EXIF orientation is applied, alpha laid over white, 16 bits scaled to 8 (grey rounded; of colour Pillow takes the
     upper byte and shows a PNG's transparent colour), grey, palette and CMYK made RGB (or grey for one channel), of an
     animation the first frame is taken. Colour profiles are not applied: pixels count as sRGB. The content tells the
-    format, whatever the file is called.
+    format, whatever the file is called. Damage in what is no pixel (EXIF, texts, profiles) is passed over.
+
+    A file costs at most 10 bytes a pixel while it is decoded. Of JPEGs over LARGE_PIXELS that are resized only every
+    second, fourth or eighth pixel is made, as long as that leaves twice the size.
 
     Args:
         path_or_bytes: A path, or the bytes of a file.
         channels: 3 for RGB, 1 for grey.
-        size: (height, width) to which RESIZE_RULE brings the image; None keeps its own.
-        part: (area, ratio, down, right) of a part of the image that is brought to `size` in place of RESIZE_RULE's:
-            its share of the area, its width to its height as a multiple of `size`'s, and where it lies, 0 to 1. Where
-            it would reach beyond the image it is smaller, of the same shape.
+        size: (height, width) to which the image is brought; None keeps its own.
+        resize: How, of resizing.RULES.
+        part: (area, ratio, down, right) of a part of the image that is brought to `size` in place of the whole: its
+            share of the area, its width to its height as a multiple of the shape that `resize` shows, and where it
+            lies, 0 to 1. Where it would reach beyond the image it is smaller, of the same shape.
     Raises:
         RequestError: not an image, damaged or cut short, of 32-bit pixels, over MAX_PIXELS (known from the header);
             names the file and the reason.
     """
-    mode = _MODES[channels]
-    with _opened(path_or_bytes) as image:
-        image = _without_alpha(_eight_bit(ImageOps.exif_transpose(image))).convert(mode)
-        if size is not None:
-            image = _fit(image, size) if part is None else _cut(image, size, part)
-        pixels = np.array(image)
+    pixels = _read(path_or_bytes, functools.partial(_pixels, _MODES[channels], size, resizing.check(resize), part))
     return pixels.reshape(*pixels.shape[:2], channels)
 
 
-def resize_steps(channels):
-    """RESIZE_RULE for people who write it again in another language: [{"step", ...}], in their order.
-
-    Names in the formulas: image_width and image_height after the step before, input_width and input_height of the net.
-    Sizes and positions count pixels; `//` rounds down, `round` rounds halves to the even number.
-    """
-    return [
-        {"step": "orient", "rule": "apply the EXIF orientation"},
-        {"step": "flatten", "rule": "lay what is transparent over white"},
-        *([{"step": "grey", "rule": _TO_GREY}] if channels == 1 else []),
-        {
-            "step": "crop",
-            "scale": "min(image_width / input_width, image_height / input_height)",
-            "width": "max(1, round(scale * input_width))",
-            "height": "max(1, round(scale * input_height))",
-            "left": "(image_width - width) // 2",
-            "top": "(image_height - height) // 2",
-        },
-        {
-            "step": "resize",
-            "order": ["horizontal", "vertical"],
-            "ratio": "size / input_size",
-            "support": "max(1, ratio)",
-            "centre": "(i + 0.5) * ratio",
-            "weight": "max(0, 1 - abs(j + 0.5 - centre) / support)",
-            "rule": "output i is the sum over the pixels j of weight * pixel, divided by the sum of the weights",
-            "rounding": "to the nearest integer, after the horizontal pass and after the vertical one",
-        },
-    ]
+def resize_steps(channels, resize=resizing.DEFAULT):
+    """See resizing.steps."""
+    return resizing.steps(channels, resize)
 
 
 def read_size(path):
     """(height, width) of an image file as `decode` will give it, from the header alone; raises as `decode`."""
-    with _opened(path) as image:
-        # A TIFF's size is turned already; in a PNG Pillow looks behind the pixels too, and decodes them on the way.
-        told = image.format != "TIFF" and (image.format != "PNG" or "exif" in image.info)
-        turned = told and image.getexif().get(_ORIENTATION) in _ON_ITS_SIDE
-        return image.size if turned else image.size[::-1]
+    return _read(path, _upright_size)
 
 
-def decode_all(paths, *, channels=3, size, parts=None):
+def decode_all(paths, *, channels=3, size, resize=resizing.DEFAULT, parts=None):
     """Decodes files in parallel: (N, *size, channels) uint8, and {position: reason} of those that cannot be used.
 
     `parts`: One of `decode` for each file, or None.
@@ -104,59 +95,175 @@ def decode_all(paths, *, channels=3, size, parts=None):
 
     def decode_into(position):
         part = None if parts is None else parts[position]
-        images[position] = decode(paths[position], channels=channels, size=size, part=part)
+        images[position] = decode(paths[position], channels=channels, size=size, resize=resize, part=part)
 
     return images, try_all(decode_into, range(len(paths)))[1]
 
 
-def try_all(function, items):
-    """Runs `function` on the items in parallel threads: a list of results, and {position: reason} of RequestErrors."""
-
-    def attempt(item):
-        try:
-            return function(item), None
-        except RequestError as error:
-            return None, error.message
-
-    with ThreadPoolExecutor(os.cpu_count()) as pool:  # Pillow gives up the interpreter's lock while it decodes
-        outcomes = list(pool.map(attempt, items))
-    reasons = {position: reason for position, (_, reason) in enumerate(outcomes) if reason}
-    return [result for result, _ in outcomes], reasons
-
-
-@contextlib.contextmanager
-def _opened(path_or_bytes):
-    """A Pillow image whose header is within the limits; every fault inside becomes one RequestError.
+def _read(path_or_bytes, work):
+    """What `work` makes of the Pillow image; of a damaged file, of a copy without what is no pixel.
 
     Pillow's readers answer damaged files with OSError, SyntaxError, ValueError, struct.error and half a dozen more.
     """
     in_memory = isinstance(path_or_bytes, bytes | bytearray | memoryview)
-    name = f"image of {len(path_or_bytes)} bytes" if in_memory else str(path_or_bytes)
     try:
-        with Image.open(io.BytesIO(path_or_bytes) if in_memory else path_or_bytes, formats=FORMATS) as image:
-            if image.width * image.height > MAX_PIXELS:
-                raise Image.DecompressionBombError
-            yield image
+        return _opened(io.BytesIO(path_or_bytes) if in_memory else path_or_bytes, work)
     except Exception as error:
-        raise RequestError(f"{name}: {_reason(error)}", "replace the file or remove it") from error
+        fault = error
+    if not isinstance(fault, Image.DecompressionBombError) and not getattr(fault, "errno", None):
+        content = bytes(path_or_bytes) if in_memory else Path(path_or_bytes).read_bytes()
+        for copy in salvage.copies(content):
+            try:
+                return _opened(io.BytesIO(copy), work)
+            except Exception as error:
+                fault = error if isinstance(fault, Image.UnidentifiedImageError) else fault  # it says more
+        if isinstance(fault, Image.UnidentifiedImageError) and _is_heif(content) and not _reads_heif():
+            fault = _NeedsExtraError()
+    name = f"image of {len(path_or_bytes)} bytes" if in_memory else str(path_or_bytes)
+    hint = HEIF_HINT if isinstance(fault, _NeedsExtraError) else "replace the file or remove it"
+    raise RequestError(f"{name}: {_reason(fault)}", hint) from fault
+
+
+def _opened(file, work):
+    """`work` of the Pillow image in a file whose header is within the limits."""
+    with Image.open(file, formats=_formats()) as image:
+        pixels = image.width * image.height
+        if pixels > MAX_PIXELS:
+            raise Image.DecompressionBombError
+        with _LARGE if pixels > LARGE_PIXELS else _NO_LOCK:
+            return work(image)
+
+
+@functools.cache
+def _formats():
+    """Those of FORMATS that this installation reads."""
+    left_out = {"AVIF"} - {name.upper() for name in features.get_supported()}
+    return [name for name in FORMATS if name not in left_out and (name != "HEIF" or _reads_heif())]
+
+
+@functools.cache
+def _reads_heif():
+    """Whether the extra is installed that reads the photos of an iPhone."""
+    try:
+        from pillow_heif import register_heif_opener
+    except ImportError:
+        return False
+    register_heif_opener(thumbnails=False)
+    return True
+
+
+HEIF_HINT = "install the extra: pip install 'resdense-keras[heic]'; or save the photos as JPEG"
+
+
+class _NeedsExtraError(Exception):
+    pass
+
+
+def _is_heif(content):
+    return content[4:8] == b"ftyp" and content[8:12] in _HEIF_BRANDS
 
 
 def _reason(error):
     match error:
+        case _NeedsExtraError():
+            return "is a HEIC photo, which needs the extra `heic`"
         case Image.UnidentifiedImageError():
             return f"is no image that is read here ({', '.join(FORMATS)})"
         case Image.DecompressionBombError():
-            return f"has more than {MAX_PIXELS / 1e6:.0f} million pixels"
-        case FileNotFoundError() | PermissionError() | IsADirectoryError():
+            return f"has more than {MAX_PIXELS / 1e6:.1f} million pixels"
+        case OSError(errno=int()):
             return f"cannot be opened ({error.strerror})"
         case _:
             return f"is damaged ({error})"
 
 
-def _eight_bit(image):
-    """16-bit grey scaled to 8 bits, where Pillow's own conversion cuts at 255; 16-bit colour it scales itself."""
+def _pixels(mode, size, resize, part, image):
+    """What `decode` returns, without its last shape; closes `image` as soon as its pixels were read."""
+    upright = _upright(_reduced(image, size, resize, part))
+    if size is None:
+        strips = _strips(upright, mode, (0, 0, *upright.size))
+        pixels = np.empty((upright.height, upright.width, len(mode)), np.uint8)
+        for begin, strip in strips:
+            pixels[begin : begin + strip.height] = np.asarray(strip).reshape(*strip.size[::-1], -1)
+        return pixels
+    frame = resizing.frame(upright.size, size, resize, part)
+    if part is None:  # its box lies on whole pixels, and those beyond it do not count
+        flat = _flat(upright, mode, frame.box)
+        upright.close()
+        shown = flat if flat.size == frame.size else flat.resize(frame.size, Image.Resampling.BILINEAR)
+    else:
+        flat = _flat(upright, mode, (0, 0, *upright.size))
+        upright.close()
+        shown = flat.resize(frame.size, Image.Resampling.BILINEAR, frame.box)
+    if frame.size != size[::-1]:
+        shown, inner = Image.new(mode, size[::-1]), shown
+        shown.paste(inner, frame.at)
+    return np.array(shown)
+
+
+def _reduced(image, size, resize, part):
+    """The image, told to decode itself smaller where it is a JPEG so large that no detail is lost by that."""
+    if size is None or image.format not in ("JPEG", "MPO") or image.width * image.height <= LARGE_PIXELS:
+        return image
+    turned = _orientation(image) in _ON_ITS_SIDE
+    upright = image.size[::-1] if turned else image.size
+    frame = resizing.frame(upright, size, resize, part)
+    left, top, right, bottom = frame.box
+    room = min((right - left) / frame.size[0], (bottom - top) / frame.size[1]) / 2
+    factor = next((factor for factor in (8, 4, 2) if factor <= room), 1)
+    if factor > 1:
+        image.draft(image.mode, (image.width // factor, image.height // factor))
+    return image
+
+
+def _upright(image):
+    """The image turned by its EXIF orientation, decoded; the file's own pixels are given up."""
+    image.load()
+    method = _UPRIGHT.get(_orientation(image))
+    if method is None:
+        return image
+    turned = image.transpose(method)
+    image.close()
+    return turned
+
+
+def _upright_size(image):
+    # A TIFF's size is turned already; in a PNG Pillow looks behind the pixels too, and decodes them on the way.
+    told = image.format != "TIFF" and (image.format != "PNG" or "exif" in image.info)
+    turned = told and _orientation(image) in _ON_ITS_SIDE
+    return image.size if turned else image.size[::-1]
+
+
+def _orientation(image):
+    """The EXIF orientation, or None where there is none or none that can be read."""
+    try:
+        return image.getexif().get(_ORIENTATION)
+    except Exception:  # Pillow has a dozen kinds for an EXIF block that is none
+        return None
+
+
+def _flat(image, mode, box):
+    """The part of an image in `box` (whole pixels), in `mode`, over white and in eight bits."""
+    left, top, right, bottom = box
+    flat = Image.new(mode, (right - left, bottom - top))
+    for begin, strip in _strips(image, mode, box):
+        flat.paste(strip, (0, begin))
+    return flat
+
+
+def _strips(image, mode, box):
+    """(first row, strip) of `_flat`, for a conversion of the whole makes several copies of it."""
     if image.mode == "F" or (image.mode == "I" and not 0 <= image.getextrema()[0] <= image.getextrema()[1] < 1 << 16):
         raise ValueError("its pixels are 32-bit numbers, for which there is no agreed range")
+    left, top, right, bottom = box
+    rows = max(1, _STRIP_PIXELS // (right - left))
+    for begin in range(top, bottom, rows):
+        strip = image.crop((left, begin, right, min(begin + rows, bottom)))
+        yield begin - top, _without_alpha(_eight_bit(strip)).convert(mode)
+
+
+def _eight_bit(image):
+    """16-bit grey scaled to 8 bits, where Pillow's own conversion cuts at 255; 16-bit colour it scales itself."""
     if not image.mode.startswith("I"):
         return image
     values = np.asarray(image, np.uint32)
@@ -172,28 +279,3 @@ def _without_alpha(image):
         return image
     image = image.convert("RGBA")
     return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-
-
-def _fit(image, size):
-    """RESIZE_RULE without its first step; Pillow's filters grow with the reduction, that is their antialiasing."""
-    height, width = size
-    if image.size == (width, height):
-        return image
-    scale = min(image.width / width, image.height / height)
-    cut_width, cut_height = max(1, round(scale * width)), max(1, round(scale * height))
-    left, top = (image.width - cut_width) // 2, (image.height - cut_height) // 2
-    cut = image.crop((left, top, left + cut_width, top + cut_height))
-    return cut.resize((width, height), Image.Resampling.BILINEAR)
-
-
-def _cut(image, size, part):
-    """The part of the image that `decode` describes, brought to `size` with the filter of RESIZE_RULE."""
-    height, width = size
-    area, ratio, down, right = (float(number) for number in part)
-    pixels, ratio = area * image.width * image.height, ratio * width / height
-    cut_width, cut_height = (pixels * ratio) ** 0.5, (pixels / ratio) ** 0.5
-    scale = min(1.0, image.width / cut_width, image.height / cut_height)
-    cut_width, cut_height = min(image.width, scale * cut_width), min(image.height, scale * cut_height)
-    left, top = right * (image.width - cut_width), down * (image.height - cut_height)
-    box = (left, top, min(image.width, left + cut_width), min(image.height, top + cut_height))
-    return image.resize((width, height), Image.Resampling.BILINEAR, box)

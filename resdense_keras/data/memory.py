@@ -1,10 +1,15 @@
-"""How much memory there is, to decide before the work what fits."""
+"""How much memory there is, to decide before the work what fits.
+
+The environment variable RESDENSE_FREE_BYTES replaces the free memory that is found here: set low, no image folder is
+held in memory, which is how the tests and benchmarks/memory.py look at large folders.
+"""
 
 import os
-from pathlib import Path
 
-# A container's limit, as the kernel's second and first version of control groups say it.
-CGROUPS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
+from resdense_keras.data import cgroups
+from resdense_keras.errors import RequestError
+
+VARIABLE = "RESDENSE_FREE_BYTES"
 
 # Of the free memory, for the pixels of a data set. Reading, splitting and TensorFlow's own copies (tf.constant of an
 # array takes two, the optimizer of tf.data a third) hold them up to four times.
@@ -17,12 +22,19 @@ def most_pixel_bytes():
 
 
 def available_bytes():
-    """Memory that this process can still take: the machine's, or a container's limit if that is lower."""
-    limits = [os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")]
-    meminfo = Path("/proc/meminfo")
-    if meminfo.exists():
-        limits += [int(line.split()[1]) * 1024 for line in meminfo.read_text().splitlines() if "MemAvailable" in line]
-    for cgroup in CGROUPS:
-        if cgroup.exists() and (text := cgroup.read_text().strip()).isdigit():  # else "max"
-            limits.append(int(text))
+    """Memory that this process can still take: the machine's, or what its container has left if that is less.
+
+    Raises:
+        RequestError: RESDENSE_FREE_BYTES is set and no whole number of bytes.
+    """
+    told = os.environ.get(VARIABLE)
+    if told:
+        if not told.isascii() or not told.isdigit():
+            raise RequestError(f"{VARIABLE}={told} is set; it must be a whole number of bytes", f"unset {VARIABLE}")
+        return int(told)
+    import psutil
+
+    limits = [psutil.virtual_memory().available]
+    if (left := cgroups.free_bytes()) is not None:
+        limits.append(left)
     return min(limits)

@@ -1,8 +1,11 @@
 """Labelled images in the order of their source, before any split."""
 
+from collections import Counter
 from dataclasses import dataclass
 
 import numpy as np
+
+from resdense_keras.data import resizing
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -17,6 +20,8 @@ class Source:
         class_names: Names in the order of the class numbers, or None.
         images: (N, height, width, channels) uint8, or None.
         paths: N files, or None.
+        resize: How the files are brought to `image_shape`, of resizing.RULES.
+        found: What a folder turned out to be, or None.
     """
 
     labels: np.ndarray
@@ -25,3 +30,20 @@ class Source:
     class_names: tuple | None = None
     images: np.ndarray | None = None
     paths: tuple | None = None
+    resize: str = resizing.DEFAULT
+    found: "Found | None" = None
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Found:
+    """What a folder turned out to be, for the line that a command begins with.
+
+    Attributes:
+        names: {part: the name of its folder}, of the splits that the folder brings.
+        left_out: {folder that is no split: how many images it has}.
+        sizes: A Counter of the (height, width) of the images before they are resized.
+    """
+
+    names: dict
+    left_out: dict
+    sizes: Counter

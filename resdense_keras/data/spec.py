@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from resdense_keras.data import class_names
+from resdense_keras.data import class_names, resizing
 from resdense_keras.data.arrays import read_digits, read_keras, read_npz
 from resdense_keras.data.dataset import Dataset, Split
 from resdense_keras.data.folder import read_folder
@@ -22,20 +22,34 @@ NAMED = {
 }
 
 
-def load(spec, *, seed=0, image_size=None, on_bad_image="fail", scan=False, held_out=VALIDATION_SHARE):
+def load(
+    spec,
+    *,
+    seed=0,
+    image_size=None,
+    channels=None,
+    resize=resizing.DEFAULT,
+    on_bad_image="fail",
+    scan=False,
+    held_out=VALIDATION_SHARE,
+    val_judges=True,
+):
     """Loads the data that `spec` names, as train, validation and test.
 
-    Splits are disjoint and stratified, and hang on the data and `seed` alone. A test split that the data bring is used
+    Splits are disjoint and stratified, and depend on the data and `seed` only. A test split that the data bring is used
     as it is, else TEST_SHARE or more becomes one; a share of the training images is held out of them unless the data
-    bring a validation split.
+    bring a validation split. A folder with val/ and without test/ is the one case where two splits are the same.
 
     Args:
         spec: A name of NAMED, a .npz file (see `read_npz`) or a folder of class folders (see `read_folder`).
         seed: 0 or more; decides the splits that we make.
         image_size: One number, or (height, width), to which the images of a folder are brought.
+        channels: 3 or 1, in which a folder is decoded; None is 3. Arrays have their own.
+        resize: How the images of a folder come to that size, of resizing.RULES.
         on_bad_image, scan: What damaged files of a folder lead to, and whether all are read in full to find them, see
             `read_folder`.
         held_out: Share of the training images of each class that becomes the validation split, above 0 and below 1.
+        val_judges: False for what version 0.1 made of a folder with val/ and without test/, see `read_folder`.
     Raises:
         RequestError: no such data, or data that do not fit, with the reason.
         WorkError: a download failed.
@@ -45,14 +59,34 @@ def load(spec, *, seed=0, image_size=None, on_bad_image="fail", scan=False, held
     if not 0 < held_out < 1:
         message = f"held_out={held_out} was given; it must be above 0 and below 1"
         raise RequestError(message, f"leave it out, or pass a share such as {VALIDATION_SHARE}")
-    source = _read(spec, _height_width(image_size), on_bad_image, scan)
+    if channels not in (None, 1, 3):
+        raise RequestError(f"{channels} channels were asked for; images have 1 or 3", "take a net of 1 or 3 channels")
+    size = _height_width(image_size)
+    if is_folder(spec):
+        source = read_folder(
+            Path(spec).expanduser(),
+            image_size=size,
+            channels=channels or 3,
+            resize=resizing.check(resize),
+            on_bad_image=on_bad_image,
+            scan=scan,
+            val_judges=val_judges,
+        )
+    else:
+        source = _of_size(spec, _read(spec), size, resizing.check(resize))
     parts = _positions(source, seed, held_out)
     _check_classes(spec, source, parts)
+    splits = {name: _take(source, positions) for name, positions in parts.items()}
+    if parts["test"] is parts["validation"]:
+        splits["test"] = splits["validation"]
     return Dataset(
         spec=str(spec),
         class_names=source.class_names,
         image_shape=source.image_shape,
-        **{name: _take(source, positions) for name, positions in parts.items()},
+        given=source.given,
+        held_out=held_out,
+        found=source.found,
+        **splits,
     )
 
 
@@ -61,14 +95,12 @@ def is_folder(spec):
     return spec not in NAMED and Path(spec).expanduser().is_dir()
 
 
-def _read(spec, size, on_bad_image, scan):
+def _read(spec):
     if spec in NAMED:
-        return _of_size(spec, NAMED[spec](), size)
+        return NAMED[spec]()
     path = Path(spec).expanduser()
-    if is_folder(spec):
-        return read_folder(path, image_size=size, on_bad_image=on_bad_image, scan=scan)
     if path.is_file():
-        return _of_size(spec, read_npz(path), size)
+        return read_npz(path)
     if path.suffix == ".npz" or len(path.parts) > 1:
         raise RequestError(f"no file or folder {str(spec)!r}", "check the path; it is taken from the working folder")
     raise unknown("data spec", spec, [*NAMED, "the path of a .npz file", "the path of a folder of class folders"])
@@ -84,8 +116,11 @@ def _height_width(image_size):
     return height, width
 
 
-def _of_size(spec, source, size):
+def _of_size(spec, source, size, resize):
     """`source`, where no other size than its own is asked for: small images would only be blown up."""
+    if resize != resizing.DEFAULT:
+        message = f"resize={resize} was given; {spec} holds arrays, which are never resized"
+        raise RequestError(message, "leave `--resize` out; it is for folders of images")
     height, width, _ = source.image_shape
     if size not in (None, (height, width)):
         message = f"{spec} has images of {height} x {width}, {size[0]} x {size[1]} was asked for"
@@ -94,8 +129,10 @@ def _of_size(spec, source, size):
 
 
 def _positions(source, seed, held_out):
-    """{split: its positions in the source, rising}."""
+    """{split: its positions in the source, rising}; of a source that brings val/ alone, test's are validation's."""
     train, validation, test = np.split(np.arange(len(source.labels)), np.cumsum(source.given)[:2])
+    if len(validation) and not len(test):
+        test = validation
     if not len(test):
         train, test = hold_out(train, source.labels[train], TEST_SHARE, seed, 0)
     if not len(validation):
@@ -130,6 +167,7 @@ def _take(source, positions):
         labels=source.labels[positions],
         indices=positions.astype(np.int64),
         image_shape=source.image_shape,
+        resize=source.resize,
         images=None if source.images is None else source.images[positions],
         paths=None if source.paths is None else tuple(source.paths[position] for position in positions),
     )

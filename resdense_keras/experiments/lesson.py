@@ -27,7 +27,6 @@ STORED_RUNS = Path(__file__).parent / "stored_runs"
 COLORS = {"residual": "#0067ad", "dense": "#c04a00", "plain": "#6a7079", "other": "#87479c"}
 SOURCE_COLORS = ("#c3c8d0", "#e69f00", "#56b4e9", "#009e73", "#cc79a7", "#d55e00")  # the input, then block by block
 
-_IMPORTED = time.perf_counter()
 _STYLE = {
     "font.size": 11,
     "axes.spines.top": False,
@@ -112,12 +111,12 @@ def _provenance():
 
 def _processor():
     """The processor's name; platform.processor() knows its family at best."""
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.exists():
-        for line in cpuinfo.read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(": ")[2]
-    return platform.machine()
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:  # not Linux
+        lines = []
+    names = (line.partition(": ")[2] for line in lines if line.startswith("model name"))
+    return next(names, platform.machine())
 
 
 def _installed(module):
@@ -255,7 +254,7 @@ def cost():
     import keras
 
     print(
-        f"This run: {process_seconds():.0f} s, {peak_bytes() / 2**20:.0f} MiB of memory at its peak, "
+        f"This run: {process_seconds():.0f} s, {_mib(peak_bytes())} of memory at its peak, "
         f"{time.process_time():.0f} s of processor time, {os.cpu_count()} cores, "
         f"Keras {keras.__version__} on {keras.backend.backend()}"
     )
@@ -263,20 +262,19 @@ def cost():
 
 def process_seconds():
     """Seconds since this process started, its imports included."""
-    try:
-        after_name = Path("/proc/self/stat").read_text().rpartition(")")[2].split()
-        started = int(after_name[19]) / os.sysconf("SC_CLK_TCK")  # field 22 of proc(5), in ticks since boot
-        return time.clock_gettime(time.CLOCK_BOOTTIME) - started
-    except OSError:  # no /proc
-        return time.perf_counter() - _IMPORTED
+    import psutil
+
+    return time.time() - psutil.Process().create_time()
 
 
 def peak_bytes():
-    """The largest resident size that this process has had."""
-    status = Path("/proc/self/status")
-    if status.exists():  # getrusage would count what the parent held before it started us
-        line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
-        return 1024 * int(line.split()[1])
-    import resource
+    """The largest resident size that this process has had; None where the system does not say (all but Linux)."""
+    try:
+        lines = Path("/proc/self/status").read_text().splitlines()
+    except OSError:
+        return None
+    return 1024 * next(int(line.split()[1]) for line in lines if line.startswith("VmHWM"))
 
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+def _mib(size):
+    return "an unknown size" if size is None else f"{size / 2**20:.0f} MiB"

@@ -1,19 +1,24 @@
+from .determinism import be_deterministic
 from .evaluation import evaluate
-from .loop import Training, be_deterministic, fit
+from .loop import Training, fit
 from .recipes import RECIPES, Recipe, recipe
-from .runs import read_config, train
+from .request import TrainingRequest, read_config
+from .runs import load_data, run, train
 from .starts import build, freeze
 
 __all__ = [
     "RECIPES",
     "Recipe",
     "Training",
+    "TrainingRequest",
     "be_deterministic",
     "build",
     "evaluate",
     "fit",
     "freeze",
+    "load_data",
     "read_config",
     "recipe",
+    "run",
     "train",
 ]

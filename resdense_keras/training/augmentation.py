@@ -9,8 +9,9 @@ import keras
 import tensorflow as tf
 
 from ..data import shift_and_mirror
+from .recipes import RULES
 
-UNMIRRORED = {"digits"}  # a mirrored digit is another sign
+UNMIRRORED = {"digits", "mnist", "svhn"}  # a mirrored digit is another sign
 SHIFT = 8  # the papers shift 32x32 images by up to 4 pixels; other sizes by the same eighth
 MIXUP_ALPHA = 0.2  # Zhang et al. 2018, arXiv:1710.09412, section 3.1: 0.1 to 0.4 for ImageNet
 CUTMIX_ALPHA = 1.0  # Yun et al. 2019, arXiv:1905.04899, section 3.2
@@ -18,14 +19,35 @@ RANDAUGMENT_OPERATIONS, RANDAUGMENT_FACTOR = 2, 0.3  # ours: N = 2, M = 9 on the
 CROP_AREA, CROP_RATIO = (0.08, 1.0), (3 / 4, 4 / 3)  # Szegedy et al. 2015, arXiv:1409.4842, section 6
 
 
-def augment(recipe, dataset):
+def mirrors(recipe, dataset, rules=RULES):
+    """Whether every second image is mirrored."""
+    asked = "mirror" in recipe.augment
+    if rules == 1:
+        return asked and dataset.spec != "digits"
+    return asked and dataset.spec not in UNMIRRORED and dataset.image_shape[-1] != 1
+
+
+def shifts(recipe, dataset, rules=RULES):
+    """The most pixels by which images are shifted (down, right)."""
+    if not {"shift", "reflect"} & set(recipe.augment):
+        return (0, 0)
+    height, width, _ = dataset.image_shape
+    return tuple(max(1, side // SHIFT) for side in ((height, height) if rules == 1 else (height, width)))
+
+
+def describe(recipe, dataset, rules=RULES):
+    """What a recipe does to these training images, in words."""
+    left_out = set() if mirrors(recipe, dataset, rules) else {"mirror"}
+    return ", ".join(name for name in recipe.augment if name not in left_out) or "none"
+
+
+def augment(recipe, dataset, rules=RULES):
     """(images, keys) -> images, for `data.pipeline`; None where the recipe leaves images alone."""
     steps = []
     if "crop" in recipe.augment and dataset.train.paths is None:
         steps.append(crop)
-    mirror = "mirror" in recipe.augment and dataset.spec not in UNMIRRORED
-    shift = max(1, dataset.image_shape[0] // SHIFT) if {"shift", "reflect"} & set(recipe.augment) else 0
-    if mirror or shift:
+    mirror, shift = mirrors(recipe, dataset, rules), shifts(recipe, dataset, rules)
+    if mirror or any(shift):
         steps.append(shift_and_mirror(pad=shift, mirror=mirror, reflect="reflect" in recipe.augment))
     if "randaugment" in recipe.augment:
         steps.append(rand_augment())

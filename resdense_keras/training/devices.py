@@ -39,15 +39,23 @@ class OneDevice:
         """One line for people, or None where there is nothing to say."""
         return None
 
-    def compile(self, model):
-        """Makes ready to train `model`, which Keras has compiled."""
-        self.model = model
-        self._train_steps = {jit: self._graph(model.train_step, jit) for jit in (False, True)}
+    def compile(self, model, weights=None, average=None):
+        """Makes ready to train `model`, which Keras has compiled.
+
+        Args:
+            weights: (classes,) of the loss, see Training, or None.
+            average: An averages.Average that takes in every step, or None.
+        """
+        self._prepare_labels(model, weights)
+        self._train_steps = {jit: self._graph(model.train_step, jit, weights) for jit in (False, True)}
         self._test_step = self._graph(model.test_step, jit=False)
+        self._average = tf.function(average.update) if average else _nothing
 
     def train(self, batch, jit):
         """One step on (images, class numbers or one-hot labels); the loss of the epoch so far."""
-        return float(self._train_steps[jit](batch)["loss"])
+        loss = float(self._train_steps[jit](batch)["loss"])
+        self._average()
+        return loss
 
     def test(self, batch):
         """Adds a batch to the model's metrics."""
@@ -56,6 +64,10 @@ class OneDevice:
     def copies(self, variables):
         """The variables behind `variables` of which each device has its own, which may differ."""
         return []
+
+    def read(self, variable):
+        """The value of a variable; the mean where each device has its own."""
+        return variable.value
 
     def agree(self, model):
         """Gives all devices the mean of what batch norms have seen on each."""
@@ -74,18 +86,25 @@ class OneDevice:
     def release(self):
         """Called when the training is over: what follows happens on this host alone."""
 
-    def _graph(self, step, jit):
-        # Not `reduce_retracing`: it gives the second of two batch sizes a graph of any size, which rounds otherwise
-        # than that size's own. What a resumed run computes would hang on the batch that it happens to begin with.
-        return tf.function(self._labelled(step), jit_compile=jit)
+    def _prepare_labels(self, model, weights):
+        self.model, self.weights = model, weights
+        self.columns = max(2, model.output_shape[-1])
 
-    def _labelled(self, step):
-        """`step` of a batch whose labels may be class numbers: the loss takes them one-hot."""
-        classes = self.model.output_shape[-1]
+    def _graph(self, step, jit, weights=None):
+        # Not `reduce_retracing`: it gives the second of two batch sizes a graph of any size, which rounds otherwise
+        # than that size's own. What a resumed run computes would depend on the batch that it happens to begin with.
+        return tf.function(self._labelled(step, weights), jit_compile=jit)
+
+    def _labelled(self, step, weights):
+        """`step` of a batch whose labels may be class numbers: the loss takes them one-hot, or as the share of the
+        second class where the net has one output."""
+        single = self.model.output_shape[-1] == 1
 
         def on_batch(batch):
             images, labels = batch
-            return step((images, labels if labels.dtype.is_floating else tf.one_hot(labels, classes)))
+            labels = labels if labels.dtype.is_floating else tf.one_hot(labels, self.columns)
+            shares = labels[:, 1:] if single else labels
+            return step((images, shares) if weights is None else (images, shares, tf.linalg.matvec(labels, weights)))
 
         return on_batch
 
@@ -142,13 +161,23 @@ class AllDevices(OneDevice):
 
     def train(self, batch, jit):
         parts = [tf.split(tensor, self.count) for tensor in batch]
-        return float(self._train_steps[jit](tuple(self._dealt(part) for part in parts)))
+        loss = float(self._train_steps[jit](tuple(self._dealt(part) for part in parts)))
+        self._average()
+        return loss
+
+    def compile(self, model, weights=None, average=None):
+        super().compile(model, weights, average)
+        self._average = average.update if average else _nothing  # not in a graph: it reads each device's own variables
 
     def test(self, batch):
         self._test_step(tuple(self._dealt([tensor] * self.count) for tensor in batch))
 
     def copies(self, variables):
         return [copy for variable in variables for copy in self._own(variable)]
+
+    def read(self, variable):
+        own = self._own(variable)
+        return sum(own[1:], own[0]) / len(own) if own and own[0].dtype.is_floating else variable.value
 
     def agree(self, model):
         for variable in model.non_trainable_variables:
@@ -167,8 +196,8 @@ class AllDevices(OneDevice):
             lambda context: parts[context.replica_id_in_sync_group]
         )
 
-    def _graph(self, step, jit):
-        labelled = tf.function(self._labelled(step), jit_compile=jit)
+    def _graph(self, step, jit, weights=None):
+        labelled = tf.function(self._labelled(step, weights), jit_compile=jit)
 
         def on_all(batch):
             logs = self.strategy.run(labelled, args=(batch,))
@@ -197,10 +226,11 @@ class Hosts(OneDevice):
         images = batch_size // self.count
         return f"host {number} of {hosts}, {self.count} devices in all, {images} images of a step on each"
 
-    def compile(self, model):
+    def compile(self, model, weights=None, average=None):
         import jax
 
-        self.model = model
+        self._prepare_labels(model, weights)
+        self._average = average.update if average else _nothing
         self._train_step = jax.jit(model.train_step)
         self._test_step = jax.jit(model.test_step)
 
@@ -211,7 +241,12 @@ class Hosts(OneDevice):
             self.model.optimizer.variables,
             self.model.metrics_variables,
         )
-        return float(self._stepped(self._train_step, variables, batch)["loss"])
+        images, labels = (np.asarray(tensor) for tensor in batch)
+        labels = self._one_hot(labels)
+        weighted = () if self.weights is None else (labels @ self.weights,)
+        loss = float(self._stepped(self._train_step, variables, (images, self._shares(labels), *weighted))["loss"])
+        self._average()
+        return loss
 
     def test(self, batch):
         variables = (
@@ -220,7 +255,8 @@ class Hosts(OneDevice):
             self.model.metrics_variables,
         )
         own = self.count // self.part[1]
-        self._stepped(self._test_step, variables, [np.concatenate([tensor] * own) for tensor in batch])
+        images, labels = (np.concatenate([tensor] * own) for tensor in batch)
+        self._stepped(self._test_step, variables, (images, self._shares(self._one_hot(labels))))
 
     def any(self, flag):
         from jax.experimental import multihost_utils
@@ -257,14 +293,21 @@ class Hosts(OneDevice):
         """This host's part of a batch as a part of the whole, over the devices of all hosts."""
         import jax
 
-        images, labels = (np.asarray(tensor) for tensor in batch)
-        if labels.ndim == 1:
-            labels = np.eye(self.model.output_shape[-1], dtype="float32")[labels]
         distribution = keras.distribution.distribution()
         return tuple(
             jax.make_array_from_process_local_data(distribution.get_data_layout(part.shape).backend_layout, part)
-            for part in (images, labels)
+            for part in batch
         )
+
+    def _one_hot(self, labels):
+        return np.eye(self.columns, dtype="float32")[labels] if labels.ndim == 1 else labels
+
+    def _shares(self, labels):
+        return labels[:, 1:] if self.model.output_shape[-1] == 1 else labels
+
+
+def _nothing():
+    pass
 
 
 def choose(devices=None, *, coordinator=None, synchronized=False):

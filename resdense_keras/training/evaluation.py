@@ -4,19 +4,21 @@ import numpy as np
 
 from ..data import naming_bad_files, pipeline
 from ..errors import WorkError
+from .exhaustion import halving
 
-BATCH = 256
+BATCH = 32  # Keras' own
 TOP = 5
 BINS = 15  # Guo et al. 2017, arXiv:1706.04599, section 5
 
 
-def evaluate(model, split, class_names=None):
+def evaluate(model, split, class_names=None, batch_size=BATCH):
     """Figures of `model` on a split.
 
     Args:
         model: (N, H, W, C) float32 pixels in [0, 255] -> probabilities (or logits, which are told by their sums).
         split: A `data.Split`, as a rule `dataset.test`.
         class_names: Names of the classes, or None.
+        batch_size: Images at a time; fewer where the memory is short.
     Returns:
         {"accuracy", "top5", "per_class": [{"class", "name", "images", "accuracy"}], "confusion": rows of true classes,
         columns of answers, "calibration_error", "images"}. Accuracies are fractions; "accuracy" of a class without
@@ -24,7 +26,7 @@ def evaluate(model, split, class_names=None):
     Raises:
         WorkError: an output is not finite, or a file of the split cannot be read.
     """
-    return figures(probabilities(model, split), split.labels, class_names)
+    return figures(probabilities(model, split, batch_size), split.labels, class_names)
 
 
 def figures(predicted, labels, class_names=None):
@@ -50,9 +52,13 @@ def figures(predicted, labels, class_names=None):
 
 
 @naming_bad_files()
-def probabilities(model, split):
+def probabilities(model, split, batch_size=BATCH):
     """(N, classes) float64 of the model's answers on a split."""
-    found = model.predict(pipeline(split, BATCH, shuffle=False).map(lambda images, _: images), verbose=0)
+
+    def predict(size):
+        return model.predict(pipeline(split, size, shuffle=False).map(lambda images, _: images), verbose=0)
+
+    found = halving(predict, batch_size)
     return as_probabilities(found, model.name)
 
 

@@ -1,18 +1,22 @@
 """Trains a net step by step: a loop that can begin and end after any step, and stops at a loss that is no number."""
 
+import contextlib
 import math
 import time
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from ..data import naming_bad_files, pipeline
 from ..errors import RequestError, WorkError
 from . import augmentation
+from .averages import Average
 from .devices import OneDevice, check_batch
+from .exhaustion import halving
+from .losses import loss_and_accuracy
+from .recipes import RULES
 from .schedules import optimizer
-
-EVALUATION_BATCH = 256
 
 
 def steps_per_epoch(images, batch_size, whole=False):
@@ -27,16 +31,20 @@ class Training:
     traced step.
 
     Args:
-        model: Net with the normalisation inside, (N, H, W, C) float32 pixels in [0, 255] -> probabilities.
+        model: Functional net with the normalisation inside, (N, H, W, C) float32 pixels in [0, 255] -> probabilities or
+            logits; one output is the second of two classes.
         dataset: A `data.Dataset`.
         recipe: A Recipe.
         jit: Whether XLA compiles the step; may be changed between steps.
         devices: Where the steps run, see devices.py; `model` was built in their scope. Default: one device.
+        rules: How the recipe's augmentation is read, see recipes.RULES.
     """
 
-    def __init__(self, model, dataset, recipe, *, jit=False, devices=None):
-        self.devices = devices or OneDevice()
+    def __init__(self, model, dataset, recipe, *, jit=False, devices=None, rules=RULES):
+        self.devices, self.rules = devices or OneDevice(), rules
         check_batch(self.devices, recipe.batch_size)
+        self.columns = max(2, model.output_shape[-1])  # classes that a label may be of
+        dataset.check_outputs(self.columns)
         self.model, self.dataset, self.recipe = model, dataset, recipe
         self.whole = self.devices.count > 1  # a smaller batch cannot be shared evenly
         self.steps = steps_per_epoch(len(dataset.train), recipe.batch_size, self.whole)
@@ -52,48 +60,50 @@ class Training:
 
     def _compile(self):
         model, recipe = self.model, self.recipe
-        model.compile(
-            optimizer(recipe, self.steps),
-            keras.losses.CategoricalCrossentropy(label_smoothing=recipe.label_smoothing),
-            metrics=[keras.metrics.CategoricalAccuracy(name="accuracy")],
-            jit_compile=self.jit,
-        )
+        loss, accuracy = loss_and_accuracy(model, recipe.label_smoothing)
+        model.compile(optimizer(recipe, self.steps), loss, metrics=[accuracy], jit_compile=self.jit)
         model.optimizer.build(model.trainable_variables)
         # Moments begin at zero; single numbers, such as the scale of a 16-bit loss, need not.
         self._first = [variable.numpy() if variable.shape == () else 0 for variable in model.optimizer.variables]
         self._build_metrics()
-        self.devices.compile(model)
+        self.average = Average(model, recipe.ema, self.devices) if recipe.ema else None
+        self.devices.compile(model, self._class_weights(), self.average)
 
     @property
     def variables(self):
-        """All that a step reads or changes: weights, random states, the optimizer's, the metrics' so far, and last what
-        each device keeps for itself of these."""
+        """All that a step reads or changes: weights, random states, the optimizer's, the metrics' so far, what each
+        device keeps for itself of these, and last the average."""
         model = self.model
         shared = [*model.variables, *model.optimizer.variables, *model.metrics_variables]
-        return [*shared, *self.devices.copies([*model.non_trainable_variables, *model.metrics_variables])]
+        own = self.devices.copies([*model.non_trainable_variables, *model.metrics_variables])
+        return [*shared, *own, *(self.average.variables if self.average else ())]
 
-    def run(self, seed=0, on_epoch=None, *, start=(0, 0), on_step=None, stopping=lambda: False):
+    def run(self, seed=0, on_epoch=None, *, start=(0, 0), history=(), on_step=None, stopping=lambda: False):
         """Trains from the model's present weights; the test split is not read.
+
+        Where the recipe averages (`ema`), the figures of the held-out images and `judged` are the average's; the model
+        keeps the weights that the next step begins with.
 
         Args:
             seed: Of the order of the images and of their augmentation.
             on_epoch: Function of one epoch's record, for progress.
             start: (epochs done, steps done in the next one); (0, 0) begins with a fresh optimizer, any other place
                 goes on with the present variables.
+            history: Records of the epochs done before `start`, by which the recipe's patience is counted.
             on_step: Function of (epochs done, steps done in the next one), after each step.
             stopping: Asked after each step and validation batch; where true, `run` returns after `on_step`.
         Returns:
-            [{"epoch", "loss", "accuracy", "val_loss", "val_accuracy"}] of the epochs that ended; accuracies are
+            [{"epoch", "loss", "accuracy", "val_loss", "val_accuracy"}] of the epochs that ended here; accuracies are
             fractions.
         Raises:
             WorkError: the loss became NaN or infinite.
         """
         if start == (0, 0):
             self._reset()
-        history, (epoch, done) = [], start
+        before, history, (epoch, done) = list(history), [], start
         on_step, on_epoch = on_step or _nothing, on_epoch or _nothing
         batches = self._training_batches(seed, epoch * self.steps + done)
-        while epoch < self.recipe.epochs:
+        while epoch < self.recipe.epochs and not is_over(self.recipe, before + history):
             while done < self.steps:
                 loss = self._one_step(batches)
                 done += 1
@@ -114,15 +124,26 @@ class Training:
 
     @naming_bad_files()
     def evaluate(self, split, stopping=lambda: False):
-        """{"loss", "accuracy"} of the present weights on a split; None where it is time to stop."""
+        """{"loss", "accuracy"} of the present weights on a split; None where it is time to stop.
+
+        In the batch that training fits in, or smaller ones where the memory is short.
+        """
+        return halving(lambda size: self._evaluate(split, size, stopping), self.recipe.batch_size)
+
+    def _evaluate(self, split, batch_size, stopping):
         self.model.reset_metrics()
-        for batch in pipeline(split, EVALUATION_BATCH, shuffle=False):
-            if stopping():
-                return None
-            self.devices.test(batch)
+        with self.judged():
+            for batch in pipeline(split, batch_size, shuffle=False):
+                if stopping():
+                    return None
+                self.devices.test(batch)
         found = self._metrics()
         self.model.reset_metrics()
         return found
+
+    def judged(self):
+        """The context in which the model has the weights that are judged and saved: the average, where there is one."""
+        return self.average.in_place() if self.average else contextlib.nullcontext()
 
     def accuracy(self, split):
         """Top-1 of the present weights on a split, a fraction."""
@@ -142,6 +163,14 @@ class Training:
         for variable, value in zip(self.model.optimizer.variables, self._first, strict=True):
             variable.assign(keras.ops.full(variable.shape, value, variable.dtype))
         self.model.reset_metrics()
+        if self.average:
+            self.average.begin()
+
+    def _class_weights(self):
+        """(classes,) float32: how much the loss of an image of each class counts, or None for all the same."""
+        if self.recipe.class_weights is None:
+            return None
+        return balanced(self.dataset.train.labels, self.columns)
 
     def _training_batches(self, seed, first_step):
         recipe = self.recipe
@@ -153,8 +182,8 @@ class Training:
                 epochs=recipe.epochs,
                 first_step=first_step,
                 crop=augmentation.crop_files(recipe, self.dataset),
-                augment=augmentation.augment(recipe, self.dataset),
-                mix=augmentation.mix(recipe, self.model.output_shape[-1]),
+                augment=augmentation.augment(recipe, self.dataset, self.rules),
+                mix=augmentation.mix(recipe, self.columns),
                 part=self.devices.part,
                 whole=self.whole,
             )
@@ -202,15 +231,32 @@ class Training:
         self.model.reset_metrics()
 
 
+def is_over(recipe, history):
+    """Whether the recipe's patience is at its end after the epochs of `history`."""
+    found = [record["val_accuracy"] for record in history]
+    return bool(recipe.patience and found) and len(found) - 1 - found.index(max(found)) >= recipe.patience
+
+
+def balanced(labels, classes):
+    """Weights of the classes in inverse proportion to their images: mean 1 over `labels`, 0 for a class without any."""
+    counts = np.bincount(labels, minlength=classes)
+    there = counts > 0
+    weights = np.zeros(classes, "float32")
+    weights[there] = len(labels) / (there.sum() * counts[there])
+    return weights
+
+
 def _nothing(*arguments):
     pass
 
 
 def fit(model, dataset, recipe, *, seed=0, on_epoch=None):
-    """Trains `model` once: `Training(model, dataset, recipe).run(seed, on_epoch)`."""
-    return Training(model, dataset, recipe).run(seed, on_epoch)
+    """Trains `model` once: `Training(model, dataset, recipe).run(seed, on_epoch)`.
 
-
-def be_deterministic():
-    """Makes TensorFlow's operations repeat to the bit for the rest of this process; training gets slower."""
-    tf.config.experimental.enable_op_determinism()
+    Where the recipe averages (`ema`), the model ends with the average.
+    """
+    training = Training(model, dataset, recipe)
+    history = training.run(seed, on_epoch)
+    if training.average:
+        training.average.keep()
+    return history

@@ -15,6 +15,11 @@ from ..errors import WorkError
 _WARM_UP = (1, 2, 3)
 
 
+def is_measured():
+    """Whether this system tells a process's peak: Linux does."""
+    return sys.platform == "linux" and os.access("/proc/self/clear_refs", os.W_OK)
+
+
 def peak_training_bytes(model, batch_size):
     """Bytes of tensors that one training step holds at its peak, beyond the weights and the optimizer's state.
 
@@ -32,8 +37,8 @@ def peak_training_bytes(model, batch_size):
 
 def step_peaks(model, batch_sizes):
     """`peak_training_bytes` of each of the ascending `batch_sizes`, all measured in one process."""
-    if sys.platform != "linux":
-        raise WorkError("peak memory is measured on Linux alone", "`profile(model).activation_bytes` estimates it")
+    if not is_measured():
+        raise WorkError("peak memory is measured on Linux only", "`profile(model).activation_bytes` estimates it")
     net = json.loads(model.to_json())
     net.pop("compile_config", None)  # its schedule may be a class that the child does not know, and is not measured
     order = json.dumps({"model": json.dumps(net), "batch_sizes": sorted(batch_sizes)})

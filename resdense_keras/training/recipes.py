@@ -7,6 +7,14 @@ from ..errors import RequestError, unknown
 
 SCHEDULES = ("cosine", "linear", "steps")
 AUGMENTATIONS = ("crop", "shift", "reflect", "mirror", "randaugment", "mixup", "cutmix")
+OPTIMIZERS = ("sgd", "adamw")
+CLASS_WEIGHTS = (None, "balanced")
+
+# How a recipe is read. 1, until 0.1.0: both sides are shifted by an eighth of the height, of all data only `digits` is
+# never mirrored, and every file of weights to start from expects ImageNet's normalisation. 2: each side by its own
+# eighth; images of one channel, which are mostly writing, are not mirrored; a run's model.keras brings the
+# normalisation that it was trained with. A run keeps the rules that it began with.
+RULES = 2
 
 
 def _check_number(name, value, low, high):
@@ -22,10 +30,17 @@ class Recipe:
         schedule: How the learning rate falls from its peak, after a linear warm-up: "cosine" or "linear" to zero, or
             "steps": a tenth at each of `drops_at`, shares of the whole.
         warmup: The warm-up as a share of the whole, so that a shorter run keeps the shape.
-        weight_decay: The papers': L2 added to the gradient, of convolution and dense kernels only.
+        optimizer: "sgd" with momentum, or "adamw", whose first moment has `momentum`; its learning rates are a
+            hundredth of SGD's.
+        weight_decay: Of convolution and dense kernels only. For SGD the papers': L2 added to the gradient. For AdamW
+            its own, decoupled: the share of a weight that goes in a step, times the learning rate.
         label_smoothing: The share of a label that is spread over all classes.
         augment: What happens to training images, of AUGMENTATIONS; see `augmentation`. "reflect" is "shift" with the
             image beside it mirrored, where that leaves black.
+        class_weights: "balanced": the loss of an image counts in inverse proportion to the images of its class, with
+            mean 1 over the training images; or None.
+        ema: The decay of the moving average of all weights, 0 for none. The average is judged and saved.
+        patience: The training ends after so many epochs without a better held-out accuracy; 0 for never.
     """
 
     epochs: int
@@ -39,6 +54,10 @@ class Recipe:
     weight_decay: float = 1e-4
     label_smoothing: float = 0.0
     augment: tuple = ("shift", "mirror")
+    optimizer: str = "sgd"
+    class_weights: str | None = None
+    ema: float = 0.0
+    patience: int = 0
 
     def __post_init__(self):
         object.__setattr__(self, "drops_at", tuple(self.drops_at))
@@ -48,13 +67,18 @@ class Recipe:
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
                 raise RequestError(f"{name}={value!r} was given; it must be an integer of 1 or more")
         _check_number("learning_rate", self.learning_rate, 0, float("inf"))
-        for name in ("warmup", "momentum", "label_smoothing"):
+        if isinstance(self.patience, bool) or not isinstance(self.patience, int) or self.patience < 0:
+            raise RequestError(f"patience={self.patience!r} was given; it must be a number of epochs, 0 for no end")
+        for name in ("warmup", "momentum", "label_smoothing", "ema"):
             _check_number(name, getattr(self, name), 0, 1)
         _check_number("weight_decay", self.weight_decay, 0, float("inf"))
         for share in self.drops_at:
             _check_number("an entry of drops_at", share, 0, 1)
-        if self.schedule not in SCHEDULES:
-            raise unknown("schedule", self.schedule, SCHEDULES)
+        for name, known in (("schedule", SCHEDULES), ("optimizer", OPTIMIZERS)):
+            if getattr(self, name) not in known:
+                raise unknown(name, getattr(self, name), known)
+        if self.class_weights not in CLASS_WEIGHTS:
+            raise unknown("class weights", self.class_weights, ("balanced", "none"))
         for name in self.augment:
             if name not in AUGMENTATIONS:
                 raise unknown("augmentation", name, AUGMENTATIONS)
@@ -69,8 +93,15 @@ _HE_IMAGENET = "He et al. 2015, arXiv:1512.03385, section 3.4"
 _HUANG = "Huang et al. 2017, arXiv:1608.06993, section 4.2"
 _GOYAL = "Goyal et al. 2017, arXiv:1706.02677"
 _PAGE = "Page 2018, How to train your ResNet, code cifar10-fast"
+_ADAMW = "Loshchilov and Hutter 2019, arXiv:1711.05101"
 _LI = "Li et al. 2020, arXiv:2002.11770, section 1: the usual choice"
 _NONE = "not used in the source"
+_OFF = {  # what people ask for, in no source above
+    "optimizer": ("sgd", "as in the sources"),
+    "class_weights": (None, _NONE),
+    "ema": (0.0, _NONE),
+    "patience": (0, _NONE),
+}
 
 # {recipe: {field: (value, source)}}; `paper` is one of each family.
 TABLE = {
@@ -86,6 +117,7 @@ TABLE = {
         "weight_decay": (1e-4, f"{_HE}; {_HUANG}"),
         "label_smoothing": (0.0, _NONE),
         "augment": (("shift", "mirror"), f"{_HE}; {_HUANG}"),
+        **_OFF,
     },
     "fast": {  # one cycle, for minutes to an hour on a CPU
         "epochs": (20, f"ours, near {_PAGE}: 24"),
@@ -99,6 +131,7 @@ TABLE = {
         "weight_decay": (5e-4, _PAGE),
         "label_smoothing": (0.1, "Szegedy et al. 2016, arXiv:1512.00567, section 7"),
         "augment": (("reflect", "mirror"), _PAGE),
+        **_OFF,
     },
     "paper-resnet": {
         "epochs": (182, f"{_HE}: 64,000 steps of 128 of 45,000 images"),
@@ -112,6 +145,7 @@ TABLE = {
         "weight_decay": (1e-4, _HE),
         "label_smoothing": (0.0, _NONE),
         "augment": (("shift", "mirror"), _HE),
+        **_OFF,
     },
     "paper-densenet": {
         "epochs": (300, _HUANG),
@@ -125,6 +159,7 @@ TABLE = {
         "weight_decay": (1e-4, _HUANG),
         "label_smoothing": (0.0, _NONE),
         "augment": (("shift", "mirror"), "Huang et al. 2017, section 4.1"),
+        **_OFF,
     },
     "imagenet": {  # the same for both families
         "epochs": (90, _HUANG),
@@ -138,6 +173,22 @@ TABLE = {
         "weight_decay": (1e-4, f"{_HE_IMAGENET}; {_HUANG}"),
         "label_smoothing": (0.0, _NONE),
         "augment": (("crop", "mirror"), "Szegedy et al. 2015, arXiv:1409.4842, section 6: 8 to 100 % of the area"),
+        **_OFF,
+    },
+    "adamw": {  # for whoever knows AdamW's numbers better
+        "epochs": (20, "ours: as `fast`"),
+        "batch_size": (128, "ours: as `fast`"),
+        "learning_rate": (0.001, "Kingma and Ba 2015, arXiv:1412.6980, algorithm 1"),
+        "schedule": ("cosine", f"{_ADAMW}, section 5"),
+        "drops_at": ((), _NONE),
+        "warmup": (0.05, "ours: Adam's second moment is rough in the first steps"),
+        "momentum": (0.9, "Kingma and Ba 2015, arXiv:1412.6980, algorithm 1: beta 1"),
+        "nesterov": (False, _NONE),
+        "weight_decay": (0.05, "Liu et al. 2022, arXiv:2201.03545, table 5"),
+        "label_smoothing": (0.1, "Liu et al. 2022, arXiv:2201.03545, table 5"),
+        "augment": (("reflect", "mirror"), "ours: as `fast`"),
+        **_OFF,
+        "optimizer": ("adamw", _ADAMW),
     },
     "finetune": {  # from trained weights, new classes
         "epochs": (10, "ours: a few hundred images a class"),
@@ -151,6 +202,7 @@ TABLE = {
         "weight_decay": (1e-4, _LI),
         "label_smoothing": (0.1, "Szegedy et al. 2016, arXiv:1512.00567, section 7"),
         "augment": (("crop", "mirror"), "ours: as in `imagenet`"),
+        **_OFF,
     },
 }  # fmt: skip
 RECIPES = {name: Recipe(**{field: value for field, (value, _) in row.items()}) for name, row in TABLE.items()}
@@ -227,4 +279,6 @@ def _read(path, model):
 def _yaml(value):
     if isinstance(value, list):
         return "[" + ", ".join(_yaml(item) for item in value) + "]"
+    if value is None:
+        return "null"
     return str(value).lower() if isinstance(value, bool) else str(value)

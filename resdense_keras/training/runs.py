@@ -1,4 +1,4 @@
-"""A run folder: one training that can stop anywhere and goes on to the same end.
+"""A run folder: one training that can stop anywhere and goes on from there, if deterministic to the same bits.
 
 `checkpoints/state.safetensors` alone says how far the run is: it is replaced in one step and holds weights, optimizer,
 random states, metrics so far and the history, from which metrics.jsonl is written. `checkpoints/best-N.safetensors`
@@ -10,6 +10,7 @@ that has one is finished.
 import contextlib
 import hashlib
 import json
+import shlex
 import time
 import warnings
 from pathlib import Path
@@ -17,22 +18,23 @@ from pathlib import Path
 import keras
 import yaml
 
-from .. import catalog, data, files
+from .. import catalog, create, data, files
+from ..data import resizing
 from ..data.splits import VALIDATION_SHARE
-from ..errors import RequestError, WorkError, unknown
-from . import curves, starts, state
+from ..errors import RequestError, WorkError
+from ..preprocessing import Preprocessing
+from . import augmentation, curves, starts, state, tensorboard
+from .determinism import be_deterministic
 from .devices import OneDevice
 from .interrupts import Interrupts
-from .loop import Training, be_deterministic
-from .recipes import recipe as find_recipe
+from .loop import Training, is_over
+from .request import TrainingRequest, read_config
 from .trial import choose_jit
 
-SCHEMA = "resdense-run/1"
 SAVE_SECONDS = 60  # the most that a killed run repeats
 SAVE_SHARE = 0.01  # but saving takes no more of the time than this
+BEGUN = {"config.yaml", "labels.txt", "checkpoints"}  # what is there before the first state
 BYTES_OF_A_PARAMETER = 24  # weights, momentum, two bests and model.keras are five float32; and some air
-PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
-JITS = ("auto", "on", "off")
 
 
 def train(
@@ -51,78 +53,81 @@ def train(
     jit="auto",
     image_size=None,
     on_bad_image="fail",
+    resize=resizing.DEFAULT,
     scan=False,
     held_out=VALIDATION_SHARE,
     save_seconds=SAVE_SECONDS,
     devices=None,
+    tensorboard=False,
     tell=None,
 ):
     """Trains a net of the catalogue by a recipe into the folder `out`.
 
     Args:
-        model: Catalogue name.
-        data: Data spec; its test split is not read.
+        model, data, recipe, options, weights, freeze, seed, deterministic, precision, jit, image_size, on_bad_image,
+            resize, held_out, tensorboard: What a TrainingRequest keeps, see there.
+        devices: Where the steps run, from devices.choose; default: one.
+        out, resume, scan, save_seconds, devices, tell: See `run`.
+    Returns, raises:
+        As `run`; and a RequestError of a value that is not allowed.
+    """
+    devices = devices or OneDevice()
+    request = TrainingRequest(
+        model=model,
+        options=options,
+        weights=weights,
+        freeze=freeze,
+        data=data,
+        image_size=image_size,
+        on_bad_image=on_bad_image,
+        resize=resize,
+        held_out=held_out,
+        recipe=recipe,
+        seed=seed,
+        deterministic=deterministic,
+        precision=precision,
+        jit=jit,
+        tensorboard=tensorboard,
+        devices=devices.name,
+    )
+    return run(request, out, resume=resume, scan=scan, save_seconds=save_seconds, devices=devices, tell=tell)
+
+
+def run(request, out, *, resume=False, scan=False, save_seconds=SAVE_SECONDS, devices=None, tell=None):
+    """Trains what a TrainingRequest says into the folder `out`.
+
+    Args:
+        request: A TrainingRequest.
         out: Run folder.
-        recipe: A Recipe, or a name, see `recipes.recipe`.
-        options: Builder options.
-        weights: A set of weights by name, or a file, to start from.
-        freeze: "stem" or "stage3": what is not trained, up to and including that.
-        seed: Of the weights, the order of the images, their augmentation and dropout.
         resume: Go on with the run in `out`; an absent or empty folder starts afresh.
-        deterministic: Repeat to the bit; without XLA.
-        precision: Of PRECISIONS.
-        jit: Of JITS: XLA by a timed trial, or as you say.
-        image_size, on_bad_image, scan: For image folders, see data.load; the size defaults to the net's own. Whether
-            all files are scanned in full changes no result, so a run that goes on may leave it out.
-        held_out: Share of the training images that judges the epochs and is not trained on, see data.load.
+        scan: Read every file of an image folder in full first, see data.load. It changes no result, so a run that
+            goes on may leave it out.
         save_seconds: The state is saved so often, and after each epoch; 0 is after every step.
-        devices: Where the steps run, from devices.choose; default: one. Of several hosts the first one writes `out`,
-            which must lie on a disk that all share if the run is to be resumed.
+        devices: Where the steps run, from devices.choose; `request.devices` is its name. Of several hosts the first
+            one writes `out`, which must lie on a disk that all share if the run is to be resumed.
         tell: Function of one line about the progress, or None.
     Returns:
         The history: [{"epoch", "loss", "accuracy", "val_loss", "val_accuracy", "seconds"}].
     Raises:
-        RequestError: a wrong argument, another run's folder, a damaged checkpoint.
+        RequestError: another run's folder, a damaged checkpoint, options that do not fit the net or the data.
         WorkError: a loss that is not finite, a file that cannot be read, a full disk. The last checkpoint is whole.
     """
-    for name, value, known in (("precision", precision, PRECISIONS), ("jit", jit, JITS)):
-        if value not in known:
-            raise unknown(name, value, known)
-    if model not in catalog.BUILDERS:
-        raise unknown("model", model, catalog.BUILDERS)
-    recipe = find_recipe(recipe, model) if isinstance(recipe, str) else recipe
-    devices = devices or OneDevice()
-    config = {
-        "schema": SCHEMA,
-        "model": model,
-        "options": dict(options or {}),
-        "weights": None if weights is None else str(weights),
-        "freeze": freeze,
-        "data": str(data),
-        "image_size": image_size,
-        "on_bad_image": on_bad_image,
-        "held_out": held_out,
-        "recipe": recipe.as_dict(),
-        "seed": seed,
-        "deterministic": deterministic,
-        "precision": precision,
-        "jit": jit,
-        "devices": devices.name,
-    }
-    out, tell = Path(out), tell or _silent
+    out, tell, devices = Path(out), tell or _silent, devices or OneDevice()
+    if resume and _state_file(out).exists() and (out / "config.yaml").is_file():
+        request = request.going_on(read_config(out / "config.yaml"))
     with contextlib.ExitStack() as stack:
-        if not _begins(out, config, resume, devices, stack):
+        if not _begins(out, request, resume, devices, stack):
             tell(f"{out} is finished; nothing is left to do")
             return _read_metrics(out)
-        if deterministic:
+        if request.deterministic:
             be_deterministic()
-        return _Run(out, config, recipe, save_seconds, devices, tell, scan).go()
+        return _Run(out, request, save_seconds, devices, tell, scan).go()
 
 
 _IS_REFUSED, _IS_FINISHED, _BEGINS = range(3)
 
 
-def _begins(out, config, resume, devices, stack):
+def _begins(out, request, resume, devices, stack):
     """Whether there is work in `out`, which is then locked until `stack` ends.
 
     Of several hosts the first one looks and tells the others, which would wait for it for ever.
@@ -132,7 +137,7 @@ def _begins(out, config, resume, devices, stack):
         if devices.writes:
             files.check_writable(out, need_bytes=0)
             stack.enter_context(files.lock(out))
-            _check_folder(out, config, resume)
+            _check_folder(out, request, resume)
             found = _IS_FINISHED if (out / files.MANIFEST).is_file() else _BEGINS
     finally:
         found = devices.from_first(found)
@@ -146,68 +151,71 @@ def _read_metrics(out):
     return [json.loads(line) for line in path.read_text().splitlines()] if path.is_file() else []
 
 
-def read_config(path):
-    """The content of a run's config.yaml: what `train` was asked for.
-
-    Raises:
-        RequestError: no such file, or not of this version.
-    """
-    try:
-        config = yaml.safe_load(Path(path).read_text())
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise RequestError(f"{path} cannot be read: {error}", "it is the config.yaml of a run folder") from error
-    if not isinstance(config, dict) or config.get("schema") != SCHEMA:
-        raise RequestError(f"{path} is no {SCHEMA}", "it was changed, or another version of resdense wrote it")
-    return config
-
-
-def _check_folder(out, config, resume):
+def _check_folder(out, request, resume):
     """Refuses a folder that holds something else, or a run of another configuration."""
-    if not out.is_dir() or all(path.name.startswith(".") for path in out.iterdir()):
-        return  # what a kill in the middle of the first write leaves is hidden
+    names = {path.name for path in out.iterdir() if not path.name.startswith(".")} if out.is_dir() else set()
     path = out / "config.yaml"
+    if names <= BEGUN and (not names or path.is_file()) and not _state_file(out).exists():
+        return  # nothing was learnt there: it was killed, or failed, before its first step was saved
     if not path.is_file():
         raise RequestError(f"{out} is not empty and holds no run", "choose another `--out`")
     if not resume:
         raise RequestError(f"{out} holds a run", "pass `--resume` to go on with it, or choose another `--out`")
-    before = _flat(read_config(path))
-    asked = _flat(yaml.safe_load(yaml.safe_dump(config)))  # a tuple is a list there
-    differing = [
-        f"{key} is {before.get(key)!r} there and {asked.get(key)!r} here"
-        for key in dict.fromkeys((*before, *asked))
-        if before.get(key) != asked.get(key)
-    ]
+    config = read_config(path)
+    differing, finished = request.differences(config), (out / files.MANIFEST).is_file()
+    if "data" in differing and _state_file(out).exists() and differing.keys() == {"data"}:
+        if finished:
+            _check_data(out, request, state.load(_state_file(out))[1], _fingerprint(load_data(request)))
+        return  # files may move; whether these are the same is seen when they are read
+    if finished and differing.keys() <= {"epochs", "data"} and request.recipe.epochs > config["recipe"]["epochs"]:
+        raise RequestError(
+            f"{out} is finished after {config['recipe']['epochs']} epochs, its learning rate has fallen to its end",
+            f"go on from its weights: {_going_on_from(out, request, config)}",
+        )
     if differing:
         hint = "repeat the first command with `--resume`, or choose another `--out`"
-        raise RequestError(f"{out} holds another run: {'; '.join(differing)}", hint)
+        raise RequestError(f"{out} holds another run: {'; '.join(differing.values())}", hint)
 
 
-def _flat(config):
-    """The fields of the recipe among the others, for messages that name one."""
-    return {key: value for key, value in config.items() if key != "recipe"} | dict(config.get("recipe") or {})
+def _going_on_from(out, request, config):
+    """The command that trains on from the weights of the finished run in `out`, as its config.yaml says else."""
+    more = request.recipe.epochs - config["recipe"]["epochs"]
+    moved = ["--data", request.data] if request.data != config["data"] else []
+    words = ["resdense", "train", out / "config.yaml", "--weights", out / "model.keras", *moved, "--epochs", more]
+    return shlex.join(map(str, (*words, "--out", out.with_name(f"{out.name}-more"))))
+
+
+def _check_data(out, request, place, fingerprint):
+    if place["data"] != fingerprint:
+        raise RequestError(
+            f"{request.data} is not what {out} was trained on: the data have changed since",
+            "bring the data back, or choose another `--out`",
+        )
+
+
+def _state_file(out):
+    return out / "checkpoints" / "state.safetensors"
 
 
 class _Run:
     """One training in its folder: what is saved when, and how it goes on."""
 
-    def __init__(self, out, config, recipe, save_seconds, devices, tell, scan):
-        self.out, self.config, self.recipe, self.save_seconds, self.tell = out, config, recipe, save_seconds, tell
-        self.devices = devices
-        self.dataset = data.load(
-            config["data"],
-            image_size=config["image_size"] or _own_size(config["model"], config["data"]),
-            on_bad_image=config["on_bad_image"],
-            scan=scan,
-            held_out=config["held_out"],
+    def __init__(self, out, request, save_seconds, devices, tell, scan):
+        self.out, self.request, self.recipe, self.save_seconds = out, request, request.recipe, save_seconds
+        self.devices, self.tell = devices, tell
+        self.dataset = load_data(request, scan)
+        self.tell(f"data: {self.dataset.describe()}")
+        self.tell(
+            f"augmentation: {augmentation.describe(self.recipe, self.dataset, request.rules)} (--augment changes it)"
         )
         self.fingerprint = _fingerprint(self.dataset)
         self.history, self.best, self.start, self._stopped = [], None, (0, 0), False
-        self.place = self.saved_place = None
+        self.place, self.saved_place, self.begun = None, None, False
         self.seconds = 0.0  # of this epoch, in processes before this one
 
     @property
     def state_file(self):
-        return self.out / "checkpoints" / "state.safetensors"
+        return _state_file(self.out)
 
     def go(self):
         """Trains from where the folder is to the end, or until Ctrl-C or SIGTERM."""
@@ -217,9 +225,10 @@ class _Run:
             self.epoch_began = self.saved = time.monotonic()
             self.saving = 0.0
             self.training.run(
-                self.config["seed"],
+                self.request.seed,
                 self._on_epoch,
                 start=self.start,
+                history=self.history,
                 on_step=self._on_step,
                 stopping=self._stopping,
             )
@@ -235,34 +244,59 @@ class _Run:
         return self.history
 
     def _prepare(self):
-        keras.utils.set_random_seed(self.config["seed"])
-        keras.config.set_dtype_policy(self.config["precision"])
+        before = state.load(self.state_file) if self.state_file.exists() else None
+        if before:
+            _check_data(self.out, self.request, before[1], self.fingerprint)
+        keras.utils.set_random_seed(self.request.seed)
+        keras.config.set_dtype_policy(self.request.precision)
         try:
             with self.devices.scope():
-                model = self.devices.prepare(self._build())
+                self.arguments = self._arguments(before and before[1])
+                model = self.devices.prepare(self._build(fresh=before is None))
         finally:
             keras.config.set_dtype_policy("float32")
-        self.dataset.check_outputs(model.output_shape[-1])
-        self.training = Training(model, self.dataset, self.recipe, devices=self.devices)
+        self.training = Training(model, self.dataset, self.recipe, devices=self.devices, rules=self.request.rules)
         if said := self.devices.describe(self.recipe.batch_size):
             self.tell(said)
-        if self.state_file.exists():
-            self._restore()
+        if "mirror" in self.recipe.augment and not augmentation.mirrors(self.recipe, self.dataset, self.request.rules):
+            self.tell("these images are not mirrored: they are digits, or have one channel as writing has")
+        if before:
+            self._restore(*before)
         elif self.devices.writes:
             files.check_writable(self.out, model.count_params() * BYTES_OF_A_PARAMETER)
-            files.write_text(self.out / "config.yaml", yaml.safe_dump(self.config, sort_keys=False))
-            if names := self.dataset.class_names:
-                files.write_text(self.out / "labels.txt", "".join(f"{name}\n" for name in names))
             self.training.jit = self._choose_jit()
         self.devices.check_equal(self.start)
 
-    def _build(self):
-        model = starts.build(self.config["model"], self.dataset, self.config["options"], self.config["weights"])
-        return starts.freeze(model, self.config["freeze"]) if self.config["freeze"] else model
+    def _arguments(self, place):
+        """What the net is built with: as the run began, for its start weights may be gone."""
+        kept = (place or {}).get("net")
+        if kept is None:
+            request = self.request
+            return starts.arguments(
+                request.model, self.dataset, request.options, request.weights, of_run=request.rules > 1
+            )
+        pixels = kept["include_preprocessing"]
+        return kept | {"include_preprocessing": Preprocessing(**pixels) if isinstance(pixels, dict) else pixels}
+
+    def _build(self, fresh=False):
+        """The net; with the weights that the run starts from where it is `fresh`."""
+        model = create(self.request.model, **self.arguments)
+        if fresh:
+            starts.load(model, self.request.model, self.request.weights)
+        return starts.freeze(model, self.request.freeze) if self.request.freeze else model
+
+    def _write_config(self):
+        """The first files of a run, after its first step: until then it may turn out to be no run."""
+        text = yaml.safe_dump(self.request.as_config(), sort_keys=False)
+        path = self.out / "config.yaml"
+        if not path.is_file() or path.read_text() != text:
+            files.write_text(path, text)
+        if names := self.dataset.class_names:
+            files.write_text(self.out / "labels.txt", "".join(f"{name}\n" for name in names))
 
     def _choose_jit(self):
-        if self.config["deterministic"] or self.config["jit"] != "auto" or self.devices.count > 1:
-            return self.config["jit"] == "on" and not self.config["deterministic"]
+        if self.request.deterministic or self.request.jit != "auto" or self.devices.count > 1:
+            return self.request.jit == "on" and not self.request.deterministic
         jit, why = choose_jit(self.training, self.recipe.epochs * self.training.steps)
         self.tell(f"XLA: {why}")
         return jit
@@ -276,6 +310,9 @@ class _Run:
         self.place = (epoch, step)
         if not self.devices.writes:
             return
+        if not self.begun:
+            self._write_config()
+            self.begun = True
         interval = self.save_seconds and max(self.save_seconds, self.saving / SAVE_SHARE)  # 0: after every step
         if self.interrupts or time.monotonic() - self.saved > interval:
             self._save(epoch, step)
@@ -290,11 +327,14 @@ class _Run:
             return
         if self.best is None or record["val_accuracy"] > self.best["val_accuracy"]:
             self.best = {"epoch": record["epoch"], "val_accuracy": record["val_accuracy"]}
-            state.save(self._best_file, _weights(self.training.model), self.best)
+            with self.training.judged():
+                state.save(self._best_file, _weights(self.training.model), self.best)
         self._save(record["epoch"], 0)
         self._remove_old_bests()
         self._write_metrics()
         self.tell(self._line(record, seconds))
+        if record["epoch"] < self.recipe.epochs and is_over(self.recipe, self.history):
+            self.tell(f"the training ends here: {self.recipe.patience} epochs brought no better held-out accuracy")
 
     def _line(self, record, seconds):
         waits = self.training.waited / self.training.worked if self.training.worked else 0.0
@@ -321,13 +361,14 @@ class _Run:
     def _save(self, epoch, step):
         begun = time.monotonic()
         place = {
-            "model": self.config["model"],
+            "model": self.request.model,
             "epoch": epoch,
             "step": step,
             "seconds": self.seconds + begun - self.epoch_began,
             "history": self.history,
             "best": self.best,
             "data": self.fingerprint,
+            "net": self._arguments_as_json(),
             "jit": self.training.jit,
         }
         arrays = {name: variable.numpy() for name, variable in self._variables().items()}
@@ -342,8 +383,12 @@ class _Run:
             for number, variable in enumerate(self.training.variables)
         }
 
-    def _restore(self):
-        arrays, place = state.load(self.state_file)
+    def _arguments_as_json(self):
+        pixels = self.arguments["include_preprocessing"]
+        is_record = isinstance(pixels, Preprocessing)
+        return self.arguments | {"include_preprocessing": pixels.as_dict() if is_record else pixels}
+
+    def _restore(self, arrays, place):
         variables = self._variables()
         if {name: array.shape for name, array in arrays.items()} != {
             name: tuple(variable.shape) for name, variable in variables.items()
@@ -352,22 +397,21 @@ class _Run:
                 f"{self.state_file} is the state of another net ({place['model']}), or of another version of this one",
                 "choose another `--out`",
             )
-        if place["data"] != self.fingerprint:
-            raise RequestError(
-                f"{self.config['data']} is not what {self.out} was trained on: the data have changed since",
-                "bring the data back, or choose another `--out`",
-            )
         for name, variable in variables.items():
             variable.assign(arrays[name])
         self.history, self.best, self.seconds = place["history"], place["best"], place["seconds"]
         self.start, self.training.jit = (place["epoch"], place["step"]), place["jit"]
         if self.devices.writes:
+            self._write_config()  # the data may have moved
+            self.begun = True
             self._remove_old_bests()
             self._write_metrics()
         self.tell(f"going on in epoch {self.start[0] + 1} after step {self.start[1]} of {self.training.steps}")
 
     def _write_metrics(self):
         files.write_text(self.out / "metrics.jsonl", "".join(json.dumps(record) + "\n" for record in self.history))
+        if self.request.tensorboard:
+            tensorboard.write(self.out / "tensorboard", self.history)
 
     def _finish(self):
         """model.keras from the best epoch, without compile state; the manifest last."""
@@ -385,9 +429,22 @@ class _Run:
         self.tell(f"best on held-out training images: epoch {self.best['epoch']}, {self.best['val_accuracy']:.4f}")
 
 
-def _own_size(model, spec):
-    """The size that the net was made for, for image folders; data in arrays have theirs."""
-    return tuple(catalog.sizes()[model]["input_shape"][:2]) if data.is_folder(spec) else None
+def load_data(request, scan=False):
+    """The data of a TrainingRequest; a folder in the size and the channels that its net takes."""
+    size, channels = request.image_size, None
+    if data.is_folder(request.data):
+        *own, channels = request.options.get("input_shape") or catalog.sizes()[request.model]["input_shape"]
+        size = size or own
+    return data.load(
+        request.data,
+        image_size=size,
+        channels=channels,
+        resize=request.resize or resizing.DEFAULT,
+        on_bad_image=request.on_bad_image,
+        scan=scan,
+        held_out=request.held_out,
+        val_judges=request.resize is not None,
+    )
 
 
 def _named(model):
@@ -406,10 +463,15 @@ def _fingerprint(dataset):
         digest.update(f"{split.image_shape} {dataset.class_names}".encode())
         digest.update(split.labels.tobytes())
         if split.paths is not None:
-            digest.update("\n".join(f"{path.name} {path.stat().st_size}" for path in split.paths).encode())
+            digest.update(_names(split.paths))
         elif split.images is not None:
             digest.update(split.images.tobytes())
     return digest.hexdigest()
+
+
+def _names(paths):
+    """Names and sizes of files; a name that is no UTF-8 gives its own bytes."""
+    return "\n".join(f"{path.name} {path.stat().st_size}" for path in paths).encode(errors="surrogateescape")
 
 
 def _silent(line):

@@ -1,23 +1,35 @@
-"""From a recipe to an optimizer: momentum, decay of the kernels, and the learning rate by step."""
+"""From a recipe to an optimizer: SGD or AdamW, momentum, decay of the kernels, and the learning rate by step."""
+
+import warnings
 
 import keras
 
+HIGH_FOR_ADAMW = 0.02  # each of AdamW's first steps moves every weight by about the learning rate
+
 
 def optimizer(recipe, steps):
-    """SGD with momentum under the recipe's schedule, `steps` an epoch.
+    """The recipe's optimizer under its schedule, `steps` an epoch.
 
     The papers' weight decay w is L2 inside the gradient. Keras' `weight_decay` is decoupled: it shrinks a weight by
-    lr * w a step where L2 shrinks it by lr * w / (1 - momentum), so the decoupled number is 1 / (1 - momentum) times
-    larger (measured: a weight of 1 after 2,000 steps at lr 0.1 is 0.819 under L2 1e-4 and under decoupled 1e-3).
+    lr * w a step where L2 shrinks it by lr * w / (1 - momentum), so for SGD the decoupled number is 1 / (1 - momentum)
+    times larger (measured: a weight of 1 after 2,000 steps at lr 0.1 is 0.819 under L2 1e-4 and under decoupled 1e-3).
     """
-    sgd = keras.optimizers.SGD(
-        Schedule(recipe, steps),
-        momentum=recipe.momentum,
-        nesterov=recipe.nesterov and recipe.momentum > 0,
-        weight_decay=recipe.weight_decay / (1 - recipe.momentum) or None,
-    )
-    sgd.exclude_from_weight_decay(var_names=["gamma", "beta", "bias"])
-    return sgd
+    schedule = Schedule(recipe, steps)
+    if recipe.optimizer == "adamw":
+        if recipe.learning_rate > HIGH_FOR_ADAMW:
+            warnings.warn(
+                f"a learning rate of {recipe.learning_rate:g} is SGD's; AdamW usually takes 0.001", stacklevel=2
+            )
+        chosen = keras.optimizers.AdamW(schedule, beta_1=recipe.momentum, weight_decay=recipe.weight_decay)
+    else:
+        chosen = keras.optimizers.SGD(
+            schedule,
+            momentum=recipe.momentum,
+            nesterov=recipe.nesterov and recipe.momentum > 0,
+            weight_decay=recipe.weight_decay / (1 - recipe.momentum) or None,
+        )
+    chosen.exclude_from_weight_decay(var_names=["gamma", "beta", "bias"])
+    return chosen
 
 
 class Schedule(keras.optimizers.schedules.LearningRateSchedule):

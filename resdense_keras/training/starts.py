@@ -1,12 +1,18 @@
 """The net at the start of a training: built for the data, from other weights where they are given, partly frozen."""
 
+import json
 import re
 import warnings
+import zipfile
+from pathlib import Path
+
+import numpy as np
 
 from .. import create, preprocessing, weights
-from ..data import calibration
+from ..data import representative
 from ..errors import RequestError, unknown
 
+MOST_JSON_BYTES = 50_000_000  # of a net's description in a .keras file; resnet1202 has 4 million
 MEASURED_IMAGES = 2_000  # of those in files; the mean of so many is known to a grey level
 
 
@@ -16,26 +22,121 @@ def build(name, dataset, options=None, source=None):
     Args:
         options: Builder options, which win.
         source: Weights to start from: a set by name, or a file. Its head is left out where its classes are others.
+    Raises:
+        RequestError: images of another shape than the net takes, or options that contradict weights by name.
+    """
+    return load(create(name, **arguments(name, dataset, options, source)), name, source)
+
+
+def arguments(name, dataset, options=None, source=None, of_run=True):
+    """The builder's arguments of `build`; of files only a .keras file is looked at, for the normalisation inside.
+
+    `of_run`: False for what version 0.1 did, which took ImageNet's normalisation for such a file too.
     """
     own = {"input_shape": dataset.image_shape, "classes": dataset.classes}
     options = dict(options or {})
     row = None if source is None else weights.find(name, source)
     if row is not None:
         trained = {**row.arguments, "include_preprocessing": row.preprocessing}
-        model = create(name, **{**own, **trained, **options})
+        _check_agree(name, source, trained, options)
+        shape = options.get("input_shape", row.arguments.get("input_shape"))
+        _check_fits(name, shape, dataset, len(row.preprocessing.mean), source)
+        return {**own, **options, **trained}
+    _check_fits(name, options.get("input_shape"), dataset)
+    return {**own, "include_preprocessing": _pixels(dataset, source, of_run), **options}
+
+
+def load(model, name, source):
+    """`model` with the weights `source` of the net `name`, or as it is without."""
+    row = None if source is None else weights.find(name, source)
+    if row is not None:
         weights.load_named(model, row, head=None if model.output_shape[-1] == row.classes else "skip")
         return model
-    known = source is not None and dataset.image_shape[-1] == 3  # what the family's published nets were trained on
-    pixels = True if known else preprocessing.measured(_training_images(dataset))
-    model = create(name, **{**own, "include_preprocessing": pixels, **options})
     return model if source is None else _load(model, source)
 
 
-def _training_images(dataset):
-    """All of arrays, MEASURED_IMAGES of files: the same ones whether or not memory holds all, or a run that goes on
-    elsewhere would build another net."""
+def _pixels(dataset, source, of_run):
+    """The normalisation for `build` without weights by name."""
+    if source is None:
+        return pixels(dataset)
+    found = _of_run(source) if of_run else None
+    if found is not None and len(found.mean) == dataset.image_shape[-1]:
+        return found
+    # True: what the family's published nets were trained on
+    return True if dataset.image_shape[-1] == 3 else pixels(dataset)
+
+
+def _of_run(path):
+    """The Preprocessing inside a .keras file of this package, or None; the file's JSON is read, nothing is built."""
+    path = Path(path).expanduser()
+    if path.suffix.lower() != ".keras" or not path.is_file():
+        return None
+    try:
+        with zipfile.ZipFile(path) as archive, archive.open("config.json") as file:
+            net = json.loads(file.read(MOST_JSON_BYTES))["config"]
+        (layer,) = (layer for layer in net["layers"] if layer["name"] == "preprocessing")
+        scale, offset = (np.array(layer["config"][key], "float64").ravel() for key in ("scale", "offset"))
+        flipped = any(layer["class_name"] == "Flip" for layer in net["layers"])
+        mean, std = np.round(-offset / scale, 4), np.round(1 / scale, 4)
+        channels = "BGR" if flipped else {1: "L", 3: "RGB", 4: "RGBA"}.get(len(mean), "other")
+        return preprocessing.Preprocessing(tuple(mean.tolist()), tuple(std.tolist()), channels)
+    except (OSError, zipfile.BadZipFile, ValueError, KeyError, TypeError):
+        return None  # what is wrong with the file is said by the reader of its weights
+
+
+def _check_agree(name, source, trained, options):
+    """Refuses options other than those that the weights by name were trained with, as the builders do."""
+    for option, value in trained.items():
+        given = options.get(option)
+        if option == "include_preprocessing" and given is True:
+            continue  # the weights' own
+        if option in options and given is not None and given != value:
+            raise RequestError(
+                f"{option}={given!r} was given, but weights={source!r} of {name} were trained with {option}={value!r}",
+                f"leave {option} out, or train without --weights",
+            )
+
+
+def pixels(dataset):
+    """The normalisation of these data: measured on all training images of arrays, on MEASURED_IMAGES of files.
+
+    Of files the same ones whether or not memory holds all, or a run that goes on elsewhere would build another net.
+    """
     train = dataset.train
-    return train.images if train.paths is None else calibration(dataset, MEASURED_IMAGES)[1]
+    chosen = None if train.paths is None else representative(train, MEASURED_IMAGES)
+    return preprocessing.measured(train.blocks(chosen))
+
+
+def _check_fits(name, shape, dataset, channels=None, source=None):
+    """Refuses images of another shape than the net takes, or of other channels than its weights were trained on.
+
+    Args:
+        shape: (height, width, channels) of the net, where its weights or options fix it, or None.
+        channels: Of the images that the weights `source` were trained on, or None.
+    """
+    images = dataset.image_shape
+    if shape is not None and any(side not in (None, given) for side, given in zip(shape, images, strict=True)):
+        message = f"{name} takes images of {_shape(shape)} here, {dataset.spec} has {_shape(images)}"
+        hint = "leave --weights out, and the net is built for the images" if source else "leave input_shape out"
+        raise RequestError(message, hint)
+    if channels not in (None, images[-1]):
+        hint = (
+            "leave input_shape out: the photos of a folder are then decoded in the colours of the weights"
+            if dataset.found
+            else "train without --weights; or repeat the channel, numpy.repeat(images, 3, axis=-1), and save the .npz "
+            "anew; or pass a folder of images, which is decoded in the colours of the weights"
+        )
+        message = f"the weights {source} of {name} take {_colours(channels)}, {dataset.spec} has {_colours(images[-1])}"
+        raise RequestError(message, hint)
+
+
+def _shape(shape):
+    height, width, channels = shape
+    return f"{height}x{width} in {_colours(channels)}"
+
+
+def _colours(channels):
+    return {1: "grey", 3: "RGB"}.get(channels, f"{channels} channels")
 
 
 def _load(model, path):

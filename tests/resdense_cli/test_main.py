@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from resdense_cli.commands import compare
 from resdense_keras import files
@@ -235,6 +236,7 @@ def test_a_foreign_net_that_cannot_be_exported_exits_2_and_names_the_layer(resde
 def test_a_warning_is_a_line_in_words(resdense, tmp_path):
     (tmp_path / "images" / "cat").mkdir(parents=True)
     (tmp_path / "images" / "cat" / "notes.txt").touch()
+    Image.new("RGB", (8, 8)).save(tmp_path / "images" / "cat" / "1.png")
     code, _, err = resdense("compare", "--data", "images")
     assert code == 2
     assert "warning: images: 1 files are no images by their suffix: notes.txt\n" in err and ".py" not in err

@@ -133,6 +133,10 @@ def test_show_of_a_config_cites_no_other_recipe(resdense):
         (["resnet20", "--data", "digts", "--out", "run"], "did you mean `digits`"),
         (["resnet20", "--data", "digits", "--out", "run", "--recipe", "fats"], "did you mean `fast`"),
         (["resnet20", "--data", "digits", "--out", "run", "--augment", "mixp"], "did you mean `mixup`"),
+        (["resnet20", "--data", "digits", "--out", "run", "--optimizer", "adam"], "did you mean `adamw`"),
+        (["resnet20", "--data", "digits", "--out", "run", "--class-weights", "balance"], "did you mean `balanced`"),
+        (["resnet20", "--data", "digits", "--out", "run", "--ema", "1"], "ema=1.0 was given; it must be a number from"),
+        (["resnet20", "--data", "digits", "--out", "run", "--image-size", "0"], "--image-size 0 was given"),
         (["resnet20", "--data", "digits", "--out", "run", "--precision", "float8"], "unknown precision 'float8'"),
         (["resnet20", "--data", "digits", "--out", "run", "--freeze", "stage9"], "known: stem, stage1, stage2, stage3"),
         (["resnet20", "--data", "digits", "--out", "run", "--set", "classes=3"], "a model of 3 outputs"),
@@ -182,13 +186,24 @@ STORED = {
 
 @pytest.fixture
 def asked(resdense, monkeypatch):
-    """What `training.train` and `devices.choose` are asked for by a run's config.yaml and flags."""
+    """What `training.run` and `devices.choose` are asked for by a run's config.yaml and flags."""
+    from types import SimpleNamespace
+
     from resdense_keras import training
     from resdense_keras.training import devices
+    from resdense_keras.training.request import FIELDS
 
     found = {}
-    monkeypatch.setattr(training, "train", lambda **arguments: found.update(arguments))
-    monkeypatch.setattr(devices, "choose", lambda *given, **options: (*given, options))
+
+    def run(request, out, *, devices, **how):
+        found.update({key: getattr(request, key) for key in FIELDS}, devices=devices)
+
+    def choose(*given, **options):
+        return SimpleNamespace(given=given, options=options, name="chosen")
+
+    monkeypatch.setattr(training, "run", run)
+    monkeypatch.setattr(training, "be_deterministic", lambda: found.update(was_made_deterministic=True))
+    monkeypatch.setattr(devices, "choose", choose)
 
     def ask(*flags, **stored):
         Path("config.yaml").write_text(json.dumps({**STORED, **stored}))  # JSON is YAML
@@ -199,12 +214,13 @@ def asked(resdense, monkeypatch):
     return ask
 
 
-def test_a_config_repeats_all_that_it_stores(asked):
+def test_a_config_repeats_all_that_it_stores_and_does_as_its_time_did(asked):
     found = asked()
     kept = {key: value for key, value in STORED.items() if key not in ("schema", "recipe", "devices")}
     assert {key: found[key] for key in kept} == kept
     assert {key: getattr(found["recipe"], key) for key in STORED["recipe"]} == STORED["recipe"]
-    assert found["devices"] == ("8", {"synchronized": True})
+    assert found["devices"].given == ("8",) and found["devices"].options["synchronized"]
+    assert (found["rules"], found["resize"]) == (1, None) and found["was_made_deterministic"]
 
 
 def test_flags_change_a_config_key_by_key(asked):
@@ -212,11 +228,37 @@ def test_flags_change_a_config_key_by_key(asked):
     assert found["seed"] == 0
     assert found["options"] == {"width": 4, "dropout": 0.1, "shortcut": "B"}
     assert (found["recipe"].epochs, found["recipe"].batch_size) == (3, 32)
-    assert found["devices"][0] == "4" and found["devices"][1]["synchronized"]
+    assert found["devices"].given[0] == "4" and found["devices"].options["synchronized"]
+
+
+def test_flags_take_back_what_a_config_set(asked):
+    recipe = {**STORED["recipe"], "class_weights": "balanced", "ema": 0.9, "patience": 3, "augment": ["mirror"]}
+    found = asked(
+        *("--weights", "none", "--freeze", "none", "--image-size", "none", "--set", "dropout=", "--augment", "none"),
+        *("--no-deterministic", "--no-tensorboard", "--no-sync-batch-norm", "--devices", "1"),
+        *("--class-weights", "none", "--ema", "0", "--patience", "0"),
+        recipe=recipe,
+        tensorboard=True,
+    )
+    assert [found[key] for key in ("weights", "freeze", "image_size")] == [None] * 3
+    assert found["options"] == {"width": 4}
+    assert not found["deterministic"] and not found["tensorboard"] and "was_made_deterministic" not in found
+    assert found["devices"].given == ("1",) and not found["devices"].options["synchronized"]
+    chosen = found["recipe"]
+    assert (chosen.class_weights, chosen.ema, chosen.patience, chosen.augment) == (None, 0, 0, ())
+
+
+def test_flags_reach_what_a_recipe_may_ask_for(asked):
+    found = asked(
+        *("--optimizer", "adamw", "--class-weights", "balanced", "--ema", "0.99", "--patience", "4", "--tensorboard")
+    )
+    chosen = found["recipe"]
+    assert (chosen.optimizer, chosen.class_weights, chosen.ema, chosen.patience) == ("adamw", "balanced", 0.99, 4)
+    assert found["tensorboard"]
 
 
 def test_a_config_of_one_device_or_of_several_hosts_is_no_number_of_devices(asked):
-    assert asked(devices="one")["devices"][0] is None
+    assert asked(devices="one")["devices"].given == (None,)
     assert asked(devices="1")["devices"].name == "1"  # `--devices all` where there is one
     assert "of a run on 8 on 2 hosts, and --coordinator is missing\nhint: " in asked(devices="8 on 2 hosts")
 
@@ -229,8 +271,8 @@ def test_the_size_of_the_net_is_for_folders_alone_and_for_all_of_them(folder, re
     Path("digits").mkdir()
     Path("colours").symlink_to(folder)
     monkeypatch.setenv("HOME", str(tmp_path))
-    shape = {"digits": (8, 8, 1), "~/colours": (32, 32, 3)}[spec]
-    assert sources.dataset(spec, shape, None, "fail").image_shape == shape
+    net = sources.model({"digits": "resnet20_digits", "~/colours": "resnet20"}[spec])
+    assert sources.dataset(spec, net).image_shape == net.image_shape
     code, _, err = resdense("train", "resnet20", "--data", spec, "--out", "run", "--set", "classes=2")
     assert code == 2 and "a model of 2 outputs" in err  # and not that the images are of another size
 

@@ -13,6 +13,7 @@ import pytest
 
 from resdense_cli.commands.check import inspect
 from resdense_export import pipeline
+from resdense_export.bundle import request
 from resdense_keras import files
 from resdense_keras.errors import RequestError, WorkError
 
@@ -76,7 +77,7 @@ def mounted(place, options):
 
 
 def test_full_disk_keeps_the_old_bundle_and_leaves_no_part_of_the_new_one(nets, dataset, tmp_path, monkeypatch):
-    monkeypatch.setattr(pipeline, "NEED_BYTES", 0)  # else the export would not even begin
+    monkeypatch.setattr(request, "NEED_BYTES", 0)  # else the export would not even begin
     with mounted(tmp_path / "small", "size=1m") as place:
         pipeline.export(nets["dense"], place / "out", ["fp32"], dataset=dataset, rounds=3)
         before = tree(place)

@@ -6,6 +6,8 @@ import json
 import pytest
 
 from resdense_export import schemes
+from resdense_export.bundle.golden import TOLERANCE
+from resdense_export.judging.check import STATISTICS
 from resdense_export.nets.rewriting import GRAPHS
 from resdense_export.schemes import SCHEMES, TARGETS, Recommended, recommendations, standard_schemes
 
@@ -63,7 +65,8 @@ def test_rows_name_what_there_is():
     for row in SCHEMES.values():
         assert row.graph in GRAPHS and set(row.recommended) <= set(TARGETS)
         assert row.training is None or row.training in METHODS
-        assert row.parity.statistic in ("largest", "mean") and row.computes_in in ("float", "dynamic", "int8")
+        assert row.parity.statistic in STATISTICS and row.computes_in in ("float", "half", "dynamic", "int8")
+        assert row.tolerance in TOLERANCE
 
 
 @pytest.mark.parametrize("target", TARGETS)

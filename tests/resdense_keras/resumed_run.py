@@ -1,6 +1,6 @@
 """Not a test: trains one small net twice in this process, once through and once cut off at the saves named.
 
-    python resumed_run.py DATA.npz FOLDER PRECISION DEVICES SAVE...     # prints the differences as JSON
+    python resumed_run.py DATA.npz FOLDER PRECISION DEVICES RECIPE SAVE...     # prints the differences as JSON
 
 A process of its own, because TensorFlow's determinism and devices, here parts of the CPU, hold for a process.
 """
@@ -13,10 +13,12 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from resdense_keras.training import devices, recipe, runs, state, train
+from resdense_keras.training import be_deterministic, devices, recipe, runs, state, train
 
 AUGMENT = ("crop", "shift", "mirror", "mixup", "cutmix")
 RECIPE = recipe("fast", epochs=3, augment=AUGMENT, schedule="cosine")
+NEW = {"optimizer": "adamw", "learning_rate": 0.002, "class_weights": "balanced", "ema": 0.9, "patience": 2}
+RECIPES = {"plain": RECIPE, "new": replace(RECIPE, **NEW)}
 BATCH = {1: 35, 2: 36}
 
 
@@ -24,11 +26,12 @@ class Cut(BaseException):
     """The process is gone: nothing after it is run, as by SIGKILL."""
 
 
-def main(data, folder, precision, count, *cuts):
+def main(data, folder, precision, count, name, *cuts):
+    be_deterministic()  # before the devices below start TensorFlow
     through, cut = Path(folder) / "through", Path(folder) / "cut"
     cpu = tf.config.list_physical_devices("CPU")[0]
     tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * int(count))
-    how = {"precision": precision, "devices": devices.choose(int(count))}
+    how = {"precision": precision, "devices": devices.choose(int(count)), "name": name}
     run(data, through, **how)
     for save in map(int, cuts):
         cut_off_after(save, lambda: run(data, cut, resume=True, **how))
@@ -36,16 +39,17 @@ def main(data, folder, precision, count, *cuts):
     print(json.dumps({"states": differing(through, cut), "metrics": [metrics(through), metrics(cut)]}))
 
 
-def run(data, out, *, devices, **options):
+def run(data, out, *, devices, name, **options):
     train(
         "resnet20",
         data,
         out,
-        replace(RECIPE, batch_size=BATCH[devices.count]),
+        replace(RECIPES[name], batch_size=BATCH[devices.count]),
         options={"width": 4, "dropout": 0.2},
         devices=devices,
         deterministic=True,
         save_seconds=0,
+        tensorboard=name == "new",
         **options,
     )
 

@@ -140,13 +140,6 @@ def test_npz_whose_header_promises_too_much_is_refused(tmp_path):
         data.load(path)
 
 
-@pytest.mark.parametrize(("said", "limits"), [("1024\n", True), ("max\n", False), ("9223372036854771712\n", False)])
-def test_a_container_of_either_kind_limits_the_memory(tmp_path, monkeypatch, said, limits):
-    (tmp_path / "limit").write_text(said)
-    monkeypatch.setattr(memory, "CGROUPS", (tmp_path / "absent", tmp_path / "limit"))
-    assert (memory.available_bytes() <= 2**10) == limits
-
-
 def test_npz_that_free_memory_does_not_allow_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(memory, "SHARE", 0)
     with pytest.raises(RequestError, match=r"holds 0\.0 GB, free memory allows 0\.0 GB"):

@@ -44,12 +44,17 @@ def test_given_test_split_is_used_as_it_is_and_counted_behind_train(tmp_path):
     assert all(path.parent.parent.name == "test" for path in loaded.test.paths)
 
 
-def test_val_is_the_test_split_where_there_is_no_other(tmp_path):
+def test_val_judges_the_epochs_and_the_result_where_there_is_no_test(tmp_path):
     fill(tmp_path / "train", 10)
     fill(tmp_path / "val", 3)
     loaded = data.load(tmp_path)
+    assert loaded.val_judges and loaded.test is loaded.validation
     assert {path.parent.parent.name for path in loaded.test.paths} == {"val"}
-    assert {path.parent.parent.name for path in loaded.validation.paths} == {"train"}
+    assert [len(split) for split in loaded.splits.values()] == [20, 6, 6]
+    old = data.load(tmp_path, val_judges=False)  # what a run of version 0.1 goes on with
+    assert {path.parent.parent.name for path in old.test.paths} == {"val"}
+    assert {path.parent.parent.name for path in old.validation.paths} == {"train"}
+    assert [len(split) for split in old.splits.values()] == [18, 2, 6] and not old.val_judges
     fill(tmp_path / "test", 4)
     loaded = data.load(tmp_path)
     assert {path.parent.parent.name for path in loaded.test.paths} == {"test"}
@@ -76,23 +81,6 @@ def test_splits_are_known_by_their_usual_names(tmp_path, names):
         assert {path.parent.parent.name for path in split.paths} == {name}
 
 
-@pytest.mark.parametrize(
-    ("folders", "named"),
-    [
-        (("train", "val", "annotations"), "annotations/"),
-        (("Train", "test", "unlabeled"), "unlabeled/"),
-        (("train", "val", "valid", "test"), "valid/"),
-    ],
-)
-def test_folder_beside_train_that_is_no_split_is_refused(tmp_path, folders, named):
-    for name in folders:
-        fill(tmp_path / name, 5)
-    with pytest.raises(RequestError) as caught:
-        data.load(tmp_path)
-    assert caught.value.message == f"{tmp_path} has {folders[0]}/ with class folders inside, and {named} beside it"
-    assert "val/ (or valid/, validation/) and test/" in caught.value.hint
-
-
 def test_class_called_train_may_have_folders_without_images_inside(tmp_path):
     fill(tmp_path, 5, ["cat", "dog"])
     (tmp_path / "dog").rename(tmp_path / "train")
@@ -117,9 +105,10 @@ def test_hidden_files_and_empty_folders_are_skipped_and_other_files_named(tmp_pa
     (tmp_path / "empty").mkdir()
     (tmp_path / ".cache").mkdir()
     (tmp_path / "cat" / "._0001.png").write_bytes(b"macOS")
-    (tmp_path / "cat" / "photo.heic").write_bytes(b"")
+    (tmp_path / "cat" / "Thumbs.db").write_bytes(b"Windows")
+    (tmp_path / "cat" / "photo.psd").write_bytes(b"")
     (tmp_path / "labels.txt").touch()
-    with pytest.warns(UserWarning, match=r"1 files are no images by their suffix: photo\.heic"):
+    with pytest.warns(UserWarning, match=r"1 files are no images by their suffix: photo\.psd"):
         loaded = data.load(tmp_path)
     assert loaded.class_names == ("cat", "dog") and sum(map(len, loaded.splits.values())) == 10
 
@@ -181,7 +170,7 @@ def test_every_kind_of_image_file_becomes_eight_bit_rgb(tmp_path, monkeypatch, h
         ("truncated.jpg", "half", "is damaged"),
         ("truncated.png", "half", "is damaged"),
         ("text.jpg", b"<html>404 Not Found</html>", "is no image that is read here"),
-        ("apple.jpg", b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "is no image that is read here"),
+        ("apple.jpg", b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "is (a HEIC photo|no image)"),
     ],
 )
 def test_truncated_file_and_one_that_is_no_image_are_named(tmp_path, name, content, reason):

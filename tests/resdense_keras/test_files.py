@@ -1,5 +1,6 @@
 """What has its final name is whole: killed, out of disk, with four writers at once, under odd names."""
 
+import errno
 import hashlib
 import json
 import os
@@ -310,6 +311,40 @@ def test_lock_file_with_the_pid_of_a_stranger_is_stale(tmp_path):
     told = f"process {os.getpid()}"
     with files.lock(tmp_path / "run"), pytest.raises(RequestError, match=told), files.lock(tmp_path / "run"):
         pytest.fail("one process holds the lock twice")
+
+
+@pytest.mark.parametrize("code", ["ENOSYS", "ENOLCK", "EOPNOTSUPP"])
+def test_disk_without_locks_gets_a_warning_and_the_work_goes_on(tmp_path, monkeypatch, code):
+    """NFS without its lock daemon, Lustre and FUSE answer so."""
+    fcntl = pytest.importorskip("fcntl")
+
+    def refuse(*arguments):
+        raise OSError(getattr(errno, code), os.strerror(getattr(errno, code)))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with pytest.warns(UserWarning, match="has no locks"), files.lock(tmp_path / "run"):
+        files.write_text(tmp_path / "run" / "file", "x")
+    assert names(tmp_path) == ["run"]
+
+
+@pytest.mark.parametrize("code", ["EINVAL", "ENOSYS", "EOPNOTSUPP"])
+def test_disk_that_cannot_sync_is_written_to(tmp_path, monkeypatch, code):
+    def refuse(descriptor):
+        raise OSError(getattr(errno, code), "x")
+
+    monkeypatch.setattr(os, "fsync", refuse)
+    files.write_text(tmp_path / "file", "x")
+    assert (tmp_path / "file").read_text() == "x"
+
+
+def test_what_a_living_writer_needs_is_not_swept(tmp_path):
+    mine = files._temporary(tmp_path / "file", files._NEW)
+    mine.write_text("half")
+    prefix, pid, started, number = mine.name.rsplit("-", 3)
+    earlier = mine.with_name(f"{prefix}-{pid}-{int(started) - 1000}-{number}")  # a process gone before this one came
+    earlier.write_text("half")
+    files.write_text(tmp_path / "file", "x")
+    assert mine.exists() and not earlier.exists()
 
 
 @pytest.fixture

@@ -121,3 +121,49 @@ def test_a_part_of_a_file_is_the_part_that_is_cut_out_of_an_array(tmp_path):
 
 def test_digits_are_not_mirrored(dataset):
     np.testing.assert_array_equal(batches(dataset, ("mirror",))[0][0], batches(dataset, ())[0][0])
+
+
+def made(height, width, channels, spec="photos"):
+    """A data set of one white image, over and over."""
+    pixels = np.full((4, height, width, channels), 255, np.uint8)
+    pixels[:, :, : width // 2] //= 2  # the left half is grey
+    split = data.Split(labels=np.zeros(4, int), indices=np.arange(4), image_shape=pixels.shape[1:], images=pixels)
+    return data.Dataset(
+        spec=spec, class_names=None, image_shape=pixels.shape[1:], train=split, validation=split, test=split
+    )
+
+
+def test_each_side_is_shifted_by_an_eighth_of_itself():
+    """Seen in the widest black border that 256 shifts leave."""
+    import tensorflow as tf
+
+    keys = tf.random.stateless_uniform((256, 2), [1, 2], minval=None, maxval=None, dtype=tf.int32)
+    wide = made(16, 64, 3)
+    white = tf.fill((256, 16, 64, 3), tf.constant(255, tf.uint8))
+    for rules, border in ((2, (2, 8)), (1, (2, 2))):
+        shifted = augmentation.augment(recipe("fast", augment=("shift",)), wide, rules)(white, keys).numpy()
+        black = shifted[..., 0] == 0
+        assert (black.all(axis=2).sum(axis=1).max(), black.all(axis=1).sum(axis=1).max()) == border
+
+
+@pytest.mark.parametrize(
+    "dataset, rules, mirrored",
+    [
+        (made(8, 8, 3), 2, True),
+        (made(8, 8, 1), 2, False),
+        (made(8, 8, 1), 1, True),
+        (made(8, 8, 3, "svhn"), 2, False),
+        (made(8, 8, 1, "digits"), 1, False),
+    ],
+)
+def test_writing_is_not_mirrored(dataset, rules, mirrored):
+    import tensorflow as tf
+
+    asked = recipe("fast", augment=("mirror",))
+    assert augmentation.mirrors(asked, dataset, rules) == mirrored
+    keys = tf.random.stateless_uniform((4, 2), [1, 3], minval=None, maxval=None, dtype=tf.int32)
+    apply = augmentation.augment(asked, dataset, rules)
+    assert (apply is None) == (not mirrored)
+    if mirrored:
+        turned = (apply(tf.constant(dataset.train.images), keys).numpy() != dataset.train.images).any(axis=(1, 2, 3))
+        assert turned.any() and not turned.all()

@@ -1,26 +1,65 @@
-"""`--deterministic`: the same command gives the same bits, in another process too."""
+"""`--deterministic`: the same command gives the same bits, in other processes and whatever else the machine does.
 
+At full width and with the recipes' batches: smaller nets are not split among threads and repeat by themselves.
+"""
+
+import os
 import subprocess
 import sys
+from pathlib import Path
 
-TRAIN = """
-import hashlib
-from dataclasses import replace
-import keras
-from resdense_keras import cifar_densenet, data, training
-training.be_deterministic()
-keras.utils.set_random_seed(1)
-dataset = data.load("digits")
-model = cifar_densenet(depth=10, growth_rate=4, input_shape=(8, 8, 1), dropout=0.2)
-history = training.fit(model, dataset, replace(training.recipe("compare"), epochs=2), seed=1)
-print(hashlib.sha256(b"".join(weight.tobytes() for weight in model.get_weights())).hexdigest(), history)
-"""
+import pytest
+
+from resdense_keras import RequestError, training
+from resdense_keras.training.determinism import THREADS_VARIABLE
+
+REPEATED_RUN = Path(__file__).with_name("repeated_run.py")
+
+
+@pytest.fixture
+def busy():
+    """Another process that takes a core as long as a test runs."""
+    loop = subprocess.Popen([sys.executable, "-c", "while True: pass"])
+    yield
+    loop.kill()
+    loop.wait()
+
+
+def endings(net, batch, steps, backend="tensorflow"):
+    """What two processes print that train at the same time, so that neither is left in peace."""
+    command = [sys.executable, REPEATED_RUN, net, str(batch), str(steps)]
+    environment = {**os.environ, "KERAS_BACKEND": backend}
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    children = [subprocess.Popen(command, env=environment, **pipes) for _ in range(2)]
+    found = [child.communicate(timeout=900) for child in children]
+    assert [child.returncode for child in children] == [0, 0], found
+    return [out for out, _ in found]
 
 
 def test_a_deterministic_training_repeats_to_the_bit():
-    """Convolutions, batch norms, dropout, augmentation and shuffling: the weights and every figure on the way."""
-    first, second = (
-        subprocess.run([sys.executable, "-c", TRAIN], capture_output=True, text=True, check=True).stdout
-        for _ in range(2)
-    )
-    assert first == second and "val_accuracy" in first
+    first, second = endings("resnet20", 128, 4)
+    assert first == second and float(first.split()[1]) > 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("backend", ["tensorflow", "jax"])
+@pytest.mark.parametrize("net", ["resnet20", "densenet_bc22_16"])
+def test_a_deterministic_training_repeats_at_full_width_on_a_busy_machine(busy, net, backend):
+    first, second = endings(net, 128, 3, backend)
+    assert first == second and float(first.split()[1]) > 0
+
+
+@pytest.mark.long
+def test_a_deterministic_resnet18_repeats_on_a_busy_machine(busy):
+    first, second = endings("resnet18", 32, 5)
+    assert first == second and float(first.split()[1]) > 0
+
+
+def test_determinism_is_refused_where_tensorflow_runs_several_operations_at_once_already(monkeypatch):
+    import tensorflow as tf
+
+    tf.constant(0)  # starts its threads
+    monkeypatch.delenv(THREADS_VARIABLE, raising=False)
+    with pytest.raises(RequestError, match="has already started to run several") as refused:
+        training.be_deterministic()
+    assert f"{THREADS_VARIABLE}=1" in refused.value.hint

@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import shlex
 import signal
 import subprocess
 import sys
@@ -15,7 +16,7 @@ import pytest
 import yaml
 
 from resdense_keras import RequestError, WorkError, data, files
-from resdense_keras.training import evaluate, read_config, recipe, state, train
+from resdense_keras.training import evaluate, read_config, recipe, runs, state, train
 
 RESUMED_RUN = Path(__file__).with_name("resumed_run.py")
 OPTIONS = {"width": 4, "dropout": 0.2}
@@ -130,6 +131,76 @@ def test_what_a_kill_in_the_first_write_leaves_does_not_keep_a_run_from_beginnin
     assert len(go_on(npz, tmp_path / "run", replace(RECIPE, epochs=1))) == 1
 
 
+def test_a_folder_whose_first_step_failed_may_be_used_again(npz, tmp_path, monkeypatch):
+    from resdense_keras.training import loop
+
+    out = tmp_path / "run"
+    with monkeypatch.context() as patched:
+        patched.setattr(loop.Training, "step", lambda self, batch: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            train("resnet20", npz, out, RECIPE, options=OPTIONS, jit="off")
+        assert not out.exists()
+    other = replace(RECIPE, epochs=1)
+    (out / "checkpoints").mkdir(parents=True)  # as 0.1.0 and a kill before the first save leave it
+    (out / "config.yaml").write_text("schema: resdense-run/1\nmodel: resnet56\n")
+    assert len(train("resnet20", npz, out, other, options={"width": 2}, jit="off")) == 1
+    assert read_config(out / "config.yaml")["model"] == "resnet20"
+
+
+def test_data_that_moved_are_the_same_data_and_others_are_not(npz, begun, finished, tmp_path):
+    moved, other = tmp_path / "moved.npz", tmp_path / "other.npz"
+    moved.write_bytes(npz.read_bytes())
+    x, y = images(180, 5)
+    np.savez(other, x_train=x, y_train=y, x_test=x[:30], y_test=y[:30])
+    before, lines = (begun / "config.yaml").read_bytes(), []
+    for folder in (begun, finished[0]):
+        with pytest.raises(RequestError, match="is not what .* was trained on: the data have changed since"):
+            go_on(other, folder)
+    assert (begun / "config.yaml").read_bytes() == before
+    assert len(go_on(moved, begun)) == 2
+    assert read_config(begun / "config.yaml")["data"] == str(moved)
+    assert files.verify_manifest(begun) == []
+    assert len(go_on(moved, finished[0], tell=lines.append)) == 2 and "is finished" in lines[-1]
+
+
+def test_a_finished_run_that_is_asked_for_more_epochs_names_the_command_that_goes_on(npz, finished, tmp_path):
+    out = finished[0]
+    with pytest.raises(RequestError, match="is finished after 2 epochs") as refused:
+        go_on(npz, out, replace(RECIPE, epochs=5))
+    words = shlex.split(refused.value.hint.partition(": ")[2])
+    assert words[:2] == ["resdense", "train"]
+    more = dict(zip(words[3::2], words[4::2], strict=True))
+    assert (words[2], more["--weights"], more["--epochs"]) == (
+        str(out / "config.yaml"),
+        str(out / "model.keras"),
+        "3",
+    )
+    assert not Path(more["--out"]).exists()
+    with pytest.raises(RequestError, match="seed is 0 there and 1 here; epochs"):
+        go_on(npz, out, replace(RECIPE, epochs=5), seed=1)
+
+
+def test_a_run_needs_its_start_weights_no_more_once_it_has_begun(npz, finished, tmp_path, monkeypatch):
+    """Nor another look at how bright the images are; and it begins with the normalisation of the run it starts from."""
+    import keras
+
+    start, out = tmp_path / "start.keras", tmp_path / "run"
+    start.write_bytes((finished[0] / "model.keras").read_bytes())
+    options = {"options": OPTIONS, "weights": start, "jit": "off"}
+    with monkeypatch.context() as patched:
+        patched.setattr(runs.curves, "draw", lambda *given: 1 / 0)  # the last epoch is over, the run not finished
+        with pytest.raises(ZeroDivisionError):
+            train("resnet20", npz, out, RECIPE, **options)
+    (out / "model.keras").unlink()
+    start.unlink()
+    monkeypatch.setattr(runs.starts, "pixels", lambda dataset: 1 / 0)
+    assert len(train("resnet20", npz, out, RECIPE, resume=True, **options)) == 2
+    first, second = (keras.saving.load_model(run / "model.keras") for run in (finished[0], out))
+    configs = [model.get_layer("preprocessing").get_config() for model in (first, second)]
+    np.testing.assert_allclose(configs[0]["scale"], configs[1]["scale"], rtol=1e-9)
+    np.testing.assert_allclose(configs[0]["offset"], configs[1]["offset"], rtol=1e-4)
+
+
 def test_a_tuple_in_the_request_is_no_other_run(npz, tmp_path):
     options = {**OPTIONS, "input_shape": (8, 8, 3)}
     for _ in range(2):
@@ -211,14 +282,47 @@ def test_a_signal_saves_before_it_is_handed_on(npz, tmp_path, monkeypatch, numbe
     assert (place["epoch"], place["step"]) == (0, 3)
 
 
-@pytest.mark.parametrize("cuts", [("3", "5", "6"), ("4",)], ids=["anywhere", "before the last, smaller batch"])
-def test_a_run_that_is_cut_off_between_any_two_writes_ends_in_the_same_state(npz, tmp_path, cuts):
-    """With dropout, mixing, a cosine and determinism; saves 3 and 12 are mid-epoch, 7 is the best before its state."""
-    check_resumed_run(npz, tmp_path, cuts)
+@pytest.mark.parametrize(
+    "cuts, recipe",
+    [(("3", "5", "6"), "plain"), (("4",), "new")],
+    ids=["anywhere", "before the last, smaller batch, with all that a recipe may ask for"],
+)
+def test_a_run_that_is_cut_off_between_any_two_writes_ends_in_the_same_state(npz, tmp_path, cuts, recipe):
+    """With dropout, mixing, a cosine and determinism; saves 3 and 12 are mid-epoch, 7 is the best before its state.
+
+    The new ones: AdamW, balanced classes, the average, patience and TensorBoard's files.
+    """
+    check_resumed_run(npz, tmp_path, cuts, recipe=recipe)
+    if recipe == "new":
+        assert scalars(tmp_path / "cut") == scalars(tmp_path / "through") == figures(tmp_path / "through")
 
 
-def check_resumed_run(npz, folder, cuts, precision="float32", devices="1"):
-    command = [sys.executable, RESUMED_RUN, npz, folder, precision, devices, *cuts]
+def scalars(run):
+    """{(split, figure, epoch): value} of the event files of a run, as TensorBoard reads them."""
+    import tensorflow as tf
+
+    found = {}
+    for path in sorted((run / "tensorboard").rglob("events.out.tfevents.*")):
+        for record in tf.data.TFRecordDataset(str(path)):
+            event = tf.compat.v1.Event.FromString(record.numpy())
+            for value in event.summary.value:
+                assert (path.parent.name, value.tag, event.step) not in found
+                found[path.parent.name, value.tag, event.step] = value.simple_value
+    return found
+
+
+def figures(run):
+    """The same from metrics.jsonl, in the float32 of event files."""
+    return {
+        (split, name, record["epoch"]): float(np.float32(record[f"{prefix}{name}"]))
+        for record in metrics(run)
+        for split, prefix in (("train", ""), ("validation", "val_"))
+        for name in ("loss", "accuracy")
+    }
+
+
+def check_resumed_run(npz, folder, cuts, precision="float32", devices="1", recipe="plain"):
+    command = [sys.executable, RESUMED_RUN, npz, folder, precision, devices, recipe, *cuts]
     result = subprocess.run(command, capture_output=True, text=True, timeout=600)
     assert result.returncode == 0, result.stderr
     found = json.loads(result.stdout)
@@ -289,7 +393,7 @@ def test_a_run_that_is_killed_at_random_moments_ends_in_the_same_state(tmp_path)
 
 
 def command(out):
-    net = ["resnet20", "--set", "width=4", "--set", "dropout=0.2", "--data", "digits", "--epochs", "6"]
+    net = ["resnet20", "--set", "dropout=0.2", "--data", "digits", "--epochs", "6"]  # at full width
     how = ["--augment", "shift,mixup", "--deterministic", "--save-seconds", "0", "--resume", "--out", str(out)]
     return [sys.executable, "-m", "resdense_cli", "train", *net, *how]
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from resdense_keras import data
+from resdense_keras import RequestError, data
 from resdense_keras.data import folder
 from resdense_keras.training import starts
 
@@ -30,3 +30,31 @@ def test_the_normalisation_of_a_folder_does_not_hang_on_free_memory(images, monk
         layer = starts.build("resnet20", dataset, {"width": 2}).get_layer("preprocessing")
         found.append(str(layer.get_config()))
     assert found[0] == found[1]
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        ({"shortcut": "B"}, "shortcut='B' was given, but weights='digits' of resnet20_digits were trained with short"),
+        ({"include_preprocessing": False}, "include_preprocessing=False was given, but weights='digits'"),
+        ({"width": 7}, "width=7 was given"),
+    ],
+)
+def test_options_that_contradict_weights_by_name_are_an_error_as_in_the_builders(options, message):
+    with pytest.raises(RequestError, match=message):
+        starts.build("resnet20_digits", data.load("digits"), options, "digits")
+
+
+def test_options_that_agree_with_weights_by_name_are_none():
+    options = {"shortcut": "A", "include_preprocessing": True, "dropout": 0.1}
+    model = starts.build("resnet20_digits", data.load("digits"), options, "digits")
+    layer = model.get_layer("preprocessing").get_config()
+    np.testing.assert_allclose(layer["scale"], [1 / 95.8908], rtol=1e-6)
+
+
+@pytest.mark.parametrize("content", [b"", b"no zip", None])
+def test_a_file_that_is_no_run_of_ours_gives_no_normalisation(tmp_path, content):
+    path = tmp_path / "model.keras"
+    if content is not None:
+        path.write_bytes(content)
+    assert starts._of_run(path) is None

@@ -1,5 +1,6 @@
 """`resdense check`: gates and manifests of files and bundles, made here or elsewhere."""
 
+import contextlib
 import json
 from pathlib import Path
 from typing import Annotated
@@ -51,8 +52,8 @@ def inspect(paths, data=None, against=None, image_size=None):
         against: Float .tflite file to judge it against; default: the fp32 file of the bundle. Without either the
             accuracy is reported and nothing is judged.
     Returns:
-        [{"path", "problems": [sentence], "gates", "accuracy"}], folders with `gates` null; `accuracy` a fraction, null
-        without data.
+        [{"path", "problems": [sentence], "notes": [sentence], "gates", "accuracy"}], folders with `gates`
+        null; `accuracy` a fraction, null without data.
     Raises:
         RequestError: a path that does not exist, or a folder without a .tflite file.
     """
@@ -69,7 +70,13 @@ def _inspect(path, data, against, image_size):
     if not found:
         raise RequestError(f"{str(path)!r} holds no .tflite file", "give a folder that `resdense export` made")
     for folder in sorted({file.parent for file in (*found, *path.rglob(files.MANIFEST))}):
-        yield {"path": str(folder), "problems": files.verify_manifest(folder), "gates": None, "accuracy": None}
+        yield {
+            "path": str(folder),
+            "problems": files.verify_manifest(folder),
+            "notes": [],
+            "gates": None,
+            "accuracy": None,
+        }
     for file in found:
         yield _judged(file, data, against, image_size)
 
@@ -79,9 +86,15 @@ def _judged(path, data, against, image_size):
 
     # A child process of its own: a hostile file could skew the next one's result.
     images = _on_images(path, data, against, image_size) if data else {}
-    found = check(path, float_layers=_float_layers(path), **images)
+    found = check(path, float_layers=_float_layers(path), partitions=_partitions(path), **images)
     problems = [f"{gate}: {why}" for gate, why in found.failures.items()]
-    return {"path": str(path), "problems": problems, "gates": found.gates, "accuracy": found.accuracy}
+    return {
+        "path": str(path),
+        "problems": problems,
+        "notes": list(found.notes),
+        "gates": found.gates,
+        "accuracy": found.accuracy,
+    }
 
 
 def _on_images(path, data, against, image_size):
@@ -94,6 +107,18 @@ def _on_images(path, data, against, image_size):
     return {"images": images, "labels": labels, **({"model": expected} if twin else {})}
 
 
+def _partitions(path):
+    """Pieces in which XNNPACK takes the fp32 file beside an fp16 one of the same net; None where there is none."""
+    from resdense_export.tflite.child import Child, Fault
+
+    net, dash, _ = path.name.rpartition("-fp16.")
+    twin = path.with_name(f"{net}-fp32.tflite")
+    if not dash or not twin.is_file():
+        return None
+    with Child() as child, contextlib.suppress(Fault):
+        return child.open(twin)["delegated"]["partitions"]
+
+
 def _float_layers(path):
     """The layers that the model.json beside an int8 file says it keeps in float; a file alone keeps none."""
     try:
@@ -104,10 +129,11 @@ def _float_layers(path):
 
 
 def table(rows):
-    """What `resdense check` found, a line each problem."""
+    """What `resdense check` found, a line each problem and note."""
     with_data = any(row["accuracy"] is not None for row in rows)
     table = columns("path", "result", *([">accuracy"] if with_data else []), "")
     for row in rows:
         share = [] if not with_data else ["" if row["accuracy"] is None else f"{row['accuracy']:.2%}"]
-        table.add_row(row["path"], "failed" if row["problems"] else "passed", *share, "\n".join(row["problems"]))
+        lines = [*row["problems"], *(f"note: {note}" for note in row["notes"])]
+        table.add_row(row["path"], "failed" if row["problems"] else "passed", *share, "\n".join(lines))
     return table

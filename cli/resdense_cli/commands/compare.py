@@ -8,7 +8,7 @@ import typer
 from resdense_export.progress import steps
 from resdense_keras import files
 
-from ..options import ImageSize, Json, OnBadImage, Overwrite, Settings, builder_options
+from ..options import Deterministic, ImageSize, Json, OnBadImage, Overwrite, Resize, Settings, builder_options
 from ..output import report_of_failure, show_report, start_tensorflow
 
 ORDER = 70
@@ -27,7 +27,8 @@ def command(
     seed: Annotated[int, typer.Option("--seed", min=0, help="The first seed; its weights are exported.")] = 0,
     image_size: ImageSize = None,
     on_bad_image: OnBadImage = "fail",
-    deterministic: Annotated[bool, typer.Option("--deterministic", help="Repeat to the bit.")] = False,
+    resize: Resize = None,
+    deterministic: Deterministic = False,
     overwrite: Overwrite = False,
     settings: Settings = None,
     as_json: Json = False,
@@ -49,7 +50,8 @@ def command(
             options=builder_options(settings),
             image_size=image_size,
             on_bad_image=on_bad_image,
-            deterministic=deterministic,
+            resize=resize,
+            deterministic=bool(deterministic),
             overwrite=overwrite,
             steps=progress,
         )

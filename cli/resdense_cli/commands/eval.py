@@ -8,8 +8,8 @@ import typer
 from resdense_keras import files
 from resdense_keras.errors import RequestError
 
-from ..options import ImageSize, Json, OnBadImage, Settings, builder_options
-from ..output import columns, print_json, print_table, start_tensorflow
+from ..options import ImageSize, Json, OnBadImage, Resize, Settings, builder_options
+from ..output import columns, print_json, print_table, say_data, start_tensorflow
 
 ORDER = 30
 MOST_ROWS = 20  # classes that a terminal shows; --json has all
@@ -28,6 +28,10 @@ def command(
     plot: Annotated[Path | None, typer.Option("--plot", metavar="FILE", help="Draw the confusion matrix.")] = None,
     image_size: ImageSize = None,
     on_bad_image: OnBadImage = "fail",
+    resize: Resize = None,
+    batch_size: Annotated[
+        int | None, typer.Option("--batch-size", min=1, help="Images at a time. Default: that of the training, or 32.")
+    ] = None,
     settings: Settings = None,
     as_json: Json = False,
 ):
@@ -35,7 +39,7 @@ def command(
     start_tensorflow()
     from resdense_export import answers, sources
     from resdense_export.judging import judged
-    from resdense_keras import training
+    from resdense_keras.training import evaluation
 
     if plot is not None:
         files.check_writable(plot, need_bytes=0)
@@ -47,13 +51,15 @@ def command(
         _show(result, plot, as_json)
         return
     net = sources.model(model, weights, builder_options(settings), image_size)
-    dataset = sources.dataset(data, net.image_shape, image_size, on_bad_image)
+    dataset = sources.dataset(data, net, image_size, on_bad_image, resize)
     classes = answers.classes(net.answers, net.model.output_shape[-1])
     if classes is None:
         raise RequestError(f"{model}: its {net.model.output_shape[-1]} numbers are no classes", "evaluate a classifier")
     dataset.check_outputs(classes)
-    result = training.evaluate(net.model, dataset.test, sources.class_names(net, dataset))
-    _show(result, plot, as_json)
+    names = sources.class_names(net, dataset)
+    say_data(dataset)
+    batch_size = batch_size or net.batch_size or evaluation.BATCH
+    _show(evaluation.evaluate(net.model, dataset.test, names, batch_size), plot, as_json)
 
 
 def _show(result, plot, as_json):

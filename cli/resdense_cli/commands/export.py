@@ -10,9 +10,10 @@ from resdense_export.bundle.request import ExportRequest
 from resdense_export.limits import Limits
 from resdense_export.progress import steps
 from resdense_export.schemes import SCHEMES, standard_schemes
+from resdense_keras.data import resizing
 
-from ..options import ImageSize, Json, OnBadImage, Overwrite, Settings, builder_options
-from ..output import report_of_failure, show_report, start_tensorflow
+from ..options import ImageSize, Json, OnBadImage, Overwrite, Resize, Settings, builder_options
+from ..output import report_of_failure, say_data, show_report, start_tensorflow
 
 ORDER = 40
 TRAINED = [name for name, row in SCHEMES.items() if row.training]
@@ -58,12 +59,15 @@ def command(
     ] = None,
     image_size: ImageSize = None,
     on_bad_image: OnBadImage = "fail",
+    resize: Resize = None,
     baseline: Annotated[bool, typer.Option("--baseline", help="Also make the stock converter's files.")] = False,
     overwrite: Overwrite = False,
     settings: Settings = None,
     as_json: Json = False,
 ):
     """Turn a model into checked and measured .tflite files with a report."""
+    if resize is not None:
+        resizing.check(resize)
     request = ExportRequest(
         out,
         schemes and [name.strip() for name in schemes.split(",")],
@@ -79,8 +83,11 @@ def command(
     from resdense_export import pipeline, sources
 
     net = sources.model(model, weights, builder_options(settings), image_size, preprocessing, softmax)
-    dataset = sources.dataset(data, net.image_shape, image_size, on_bad_image) if data else None
-    net = replace(net, class_names=sources.class_names(net, dataset, labels))
+    dataset = sources.dataset(data, net, image_size, on_bad_image, resize) if data else None
+    net = replace(net, class_names=sources.class_names(net, dataset, labels), resize=resize or net.resize)
+    if dataset:
+        say_data(dataset)
+        request = request.with_images(len(dataset.train))
     with report_of_failure(out, as_json), steps(request.steps + 1) as progress:
         report = pipeline.export_net(net, request, dataset, progress)
     show_report(report, out, as_json)

@@ -1,5 +1,6 @@
 """`resdense train`: a net by a recipe, from its name and flags or from the config.yaml of another run."""
 
+import dataclasses
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -8,12 +9,12 @@ import typer
 
 from resdense_keras.errors import RequestError
 
-from ..options import ImageSize, OnBadImage, Settings, builder_options
+from ..options import Deterministic, OnBadImage, Resize, Settings, builder_options
 from ..output import start_tensorflow
 
 ORDER = 20
+NONE = "none"  # takes back what a config.yaml set
 STOPPED = "the run is whole; the same command with `--resume` goes on with it"
-NO_AUGMENTATION = "none"
 
 
 def command(
@@ -35,11 +36,37 @@ def command(
     weight_decay: Annotated[float | None, typer.Option("--weight-decay")] = None,
     label_smoothing: Annotated[float | None, typer.Option("--label-smoothing")] = None,
     augment: Annotated[
-        str | None, typer.Option("--augment", help="Of crop,shift,reflect,mirror,randaugment,mixup,cutmix; none.")
+        str | None,
+        typer.Option(
+            "--augment",
+            metavar="LIST",
+            help="Comma-separated list of crop, shift, reflect, mirror, randaugment, mixup, cutmix; or none.",
+        ),
     ] = None,
-    weights: Annotated[str | None, typer.Option("--weights", help="A set of weights by name, or a file.")] = None,
+    optimizer: Annotated[
+        str | None, typer.Option("--optimizer", help="sgd or adamw; adamw needs a --learning-rate near 0.001.")
+    ] = None,
+    class_weights: Annotated[
+        str | None,
+        typer.Option("--class-weights", help="balanced: images of rare classes count more in the loss; or none."),
+    ] = None,
+    ema: Annotated[
+        float | None,
+        typer.Option(
+            "--ema", metavar="DECAY", help="Judge and save a moving average of the weights, e.g. 0.999; 0: none."
+        ),
+    ] = None,
+    patience: Annotated[
+        int | None,
+        typer.Option(
+            "--patience", metavar="N", min=0, help="Stop after N epochs without a better held-out accuracy; 0: never."
+        ),
+    ] = None,
+    weights: Annotated[
+        str | None, typer.Option("--weights", help="A set of weights by name, or a file, to start from; or none.")
+    ] = None,
     freeze: Annotated[
-        str | None, typer.Option("--freeze", metavar="STAGE", help="Train only what comes after, e.g. stage3.")
+        str | None, typer.Option("--freeze", metavar="STAGE", help="Train only what comes after, e.g. stage3; or none.")
     ] = None,
     held_out: Annotated[
         float | None,
@@ -49,7 +76,11 @@ def command(
     ] = None,
     seed: Annotated[int | None, typer.Option("--seed", min=0)] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on where the run in this folder stopped.")] = False,
-    deterministic: Annotated[bool, typer.Option("--deterministic", help="Repeat to the bit.")] = False,
+    deterministic: Deterministic = None,
+    tensorboard: Annotated[
+        bool | None,
+        typer.Option("--tensorboard/--no-tensorboard", help="Also write event files for TensorBoard into the run."),
+    ] = None,
     precision: Annotated[
         str | None, typer.Option("--precision", help="float32 (the default), mixed_bfloat16 or mixed_float16.")
     ] = None,
@@ -59,21 +90,26 @@ def command(
         str | None, typer.Option("--devices", metavar="N|all", help="Share every batch among devices of this machine.")
     ] = None,
     sync_batch_norm: Annotated[
-        bool, typer.Option("--sync-batch-norm", help="Batch norms see the batch over all devices.")
-    ] = False,
+        bool | None,
+        typer.Option("--sync-batch-norm/--no-sync-batch-norm", help="Batch norms see the batch over all devices."),
+    ] = None,
     coordinator: Annotated[
         str | None, typer.Option("--coordinator", metavar="HOST:PORT", help="Several hosts: where process 0 runs.")
     ] = None,
     process: Annotated[int | None, typer.Option("--process", help="Several hosts: number of this one, from 0.")] = None,
     processes: Annotated[int | None, typer.Option("--processes", help="Several hosts: how many.")] = None,
-    image_size: ImageSize = None,
+    image_size: Annotated[
+        str | None,
+        typer.Option("--image-size", metavar="N", help="Side in pixels, for folders of images; none: the net's own."),
+    ] = None,
     on_bad_image: OnBadImage = None,
+    resize: Resize = None,
     scan: Annotated[
         bool, typer.Option("--scan", help="Read every image in full first, also of 20,000 files or more.")
     ] = False,
     settings: Settings = None,
 ):
-    """Train a net by a recipe; the run folder can be resumed to the same end."""
+    """Train a net by a recipe; the run may be stopped at any moment and goes on with --resume."""
     if coordinator is None:
         start_tensorflow()
     elif not show:
@@ -89,49 +125,66 @@ def command(
             "weight_decay": weight_decay,
             "label_smoothing": label_smoothing,
             "augment": augment,
+            "optimizer": optimizer,
+            "class_weights": class_weights,
+            "ema": ema,
+            "patience": patience,
         },
         data=data,
-        options=builder_options(settings),
+        settings=settings,
         weights=weights,
         freeze=freeze,
         held_out=held_out,
         seed=seed,
         deterministic=deterministic,
+        tensorboard=tensorboard,
         precision=precision,
         jit=jit,
-        image_size=image_size,
+        image_size=_side(image_size),
         on_bad_image=on_bad_image,
-        scan=scan,
+        resize=resize,
     )
     if show:
         print(shown(asked, recipe, model), end="")
         return
-    before = config(model).get("devices")
-    chosen = chosen_devices(devices, coordinator, process, processes, sync_batch_norm, before)
-    run(asked, out, resume=resume, save_seconds=save_seconds, devices=chosen)
+    _check_given(model, data, out)
+    if asked.deterministic:
+        from resdense_keras import training
+
+        training.be_deterministic()  # before a look at the devices starts TensorFlow
+    chosen = chosen_devices(devices, coordinator, process, processes, sync_batch_norm, asked.devices)
+    run(asked, out, resume=resume, scan=scan, save_seconds=save_seconds, devices=chosen)
     print(out)
 
 
-def requested(model, recipe, changes, *, options, **given):
-    """The arguments of `training.train` but the folder and the devices; a config.yaml gives what no flag does.
+def requested(model, recipe, changes, *, settings, **given):
+    """The TrainingRequest of the flags, or of a config.yaml and the flags that change it.
 
     Args:
         model: Catalogue name, or the path of a config.yaml.
         recipe: Name or file, or None.
         changes: {field of the recipe: value, or None}; "augment" as a list with commas.
-        options: Of the builder; each one that is given replaces the config's of that name.
-        given: Other arguments of `training.train`; None and False were not given. What no one gave is left out, so that
-            its default there holds.
+        settings: NAME=VALUE of the builder; each replaces the config's of that name, NAME= takes it away.
+        given: Other fields of the request. None was not given, and NONE takes away what the config.yaml says.
     """
     from resdense_keras import training
 
-    changes = {**changes, "augment": _names(changes["augment"])}
     before = config(model)
     recipe, model = _recipe_name(recipe, model), before.get("model", model)
-    chosen = training.recipe(recipe, model, **changes)
-    asked = {key: before.get(key) if value is None or value is False else value for key, value in given.items()}
-    asked = {key: value for key, value in asked.items() if value is not None}
-    return {"model": model, "recipe": chosen, "options": {**before.get("options", {}), **options}, **asked}
+    changes = {**changes, "augment": _names(changes["augment"])}
+    untold = {"class_weights": None} if changes["class_weights"] == NONE else {}
+    changes = {key: value for key, value in changes.items() if key not in untold}
+    chosen = dataclasses.replace(training.recipe(recipe, model, **changes), **untold)
+    kind = training.TrainingRequest
+    request = kind.from_config(before, chosen) if before else kind(model=model, recipe=chosen)
+    taken = {setting[:-1] for setting in settings or () if setting.endswith("=")}
+    options = {**request.options, **builder_options(settings)}
+    defaults = {field.name: field.default for field in dataclasses.fields(request)}
+    return dataclasses.replace(
+        request,
+        options={name: value for name, value in options.items() if name not in taken},
+        **{key: defaults[key] if value == NONE else value for key, value in given.items() if value is not None},
+    )
 
 
 def config(model):
@@ -145,7 +198,7 @@ def shown(asked, recipe, model):
     """The recipe as YAML with its sources; `recipe` and `model` as given."""
     from resdense_keras.training import recipes
 
-    return recipes.describe(_recipe_name(recipe, model), asked["model"], asked["recipe"])
+    return recipes.describe(_recipe_name(recipe, model), asked.model, asked.recipe)
 
 
 def connect(coordinator, process, processes):
@@ -170,7 +223,7 @@ def chosen_devices(chosen, coordinator, process, processes, synchronized, before
             "leave --devices out",
         )
     count, *how = str(before or "one").split()
-    synchronized = synchronized or how == ["synchronized"]
+    synchronized = how == ["synchronized"] if synchronized is None else synchronized
     if chosen or coordinator or count == "one":
         return choose(chosen, coordinator=coordinator, synchronized=synchronized)
     if how[-1:] == ["hosts"]:
@@ -181,14 +234,28 @@ def chosen_devices(chosen, coordinator, process, processes, synchronized, before
     return AllDevices(1, synchronized) if count == "1" else choose(count, synchronized=synchronized)
 
 
-def run(asked, out, *, resume, save_seconds, devices):
+def run(request, out, *, resume, scan, save_seconds, devices):
     """Trains; progress goes to stderr, a line an epoch."""
     from resdense_keras import training
 
-    for flag, value in (("--data SPEC", asked.get("data")), ("--out RUN", out)):
+    request = dataclasses.replace(request, devices=devices.name)
+    how = {"resume": resume, "scan": scan, "save_seconds": save_seconds}
+    training.run(request, Path(out), **how, devices=devices, tell=_tell)
+
+
+def _check_given(model, data, out):
+    data = config(model).get("data", data)
+    for flag, value in (("--data SPEC", data), ("--out RUN", out)):
         if value is None:
             raise RequestError(f"{flag} is missing", "for example --data digits --out runs/first")
-    training.train(**asked, out=Path(out), resume=resume, save_seconds=save_seconds, devices=devices, tell=_tell)
+
+
+def _side(text):
+    if text is None or text == NONE:
+        return text
+    if not text.isdigit() or int(text) < 1:
+        raise RequestError(f"--image-size {text} was given; it must be a number of pixels, or none", "for example 224")
+    return int(text)
 
 
 def _is_config(model):
@@ -202,7 +269,7 @@ def _recipe_name(recipe, model):
 def _names(text):
     if text is None:
         return None
-    return () if text == NO_AUGMENTATION else tuple(name.strip() for name in text.split(","))
+    return () if text == NONE else tuple(name.strip() for name in text.split(","))
 
 
 def _tell(line):

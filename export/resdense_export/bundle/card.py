@@ -3,7 +3,7 @@
 import yaml
 
 from ..answers import has_classes
-from ..limits import WEAK_BELOW
+from ..limits import WEAK_BELOW, WEAK_CALIBRATION
 
 
 def model_card(bundle, description):
@@ -26,6 +26,7 @@ def model_card(bundle, description):
         *[_row(export) for export in bundle.exports],
         "",
         *_judged(bundle),
+        *_in_float32(bundle),
         "",
         "Which file to begin with:",
         "",
@@ -99,12 +100,26 @@ def _judged(bundle):
         for gate, found in export["gates"].items()
         if found and found["passed"] and found.get("proved") is False
     ]
+    if bundle.evidence.dataset and (note := bundle.evidence.dataset.val_note()):
+        lines.append(f"{note[0].upper()}{note[1:]}.")
+    if bundle.evidence.weak_calibration and any(export["calibration_images"] for export in bundle.exports):
+        count = len(bundle.evidence.calibration)
+        lines.append(f"int8 was calibrated on {count} images, which is weak: take {WEAK_CALIBRATION} or more.")
     if bundle.budget and "int8" not in bundle.rejected:
         lines.append(
             f"Of the int8 file {len(bundle.float_layers)} layers stay float, so that it loses at most "
             f"{bundle.budget['points']:g} points; on the test images it loses {bundle.budget['lost_points']:.2f}."
         )
     return lines
+
+
+def _in_float32(bundle):
+    """A line for each fp16 file that is computed in float32, with the reason."""
+    return [
+        f"`{export['file']}` is computed in float32: {export['gates']['half_range']['detail']}."
+        for export in bundle.exports
+        if export["converter"] == "rewritten" and export["gates"]["half_range"] and not export["half"]
+    ]
 
 
 def _share(value):

@@ -3,8 +3,10 @@
 `make` converts, quantizes and checks; `describe` writes everything around the files.
 """
 
+import contextlib
 import hashlib
 import sys
+import tempfile
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -71,7 +73,8 @@ def make(folder, net, evidence, request, steps):
             aware.check_known(float_nodes(net.model, row.graph))
     with Child() as child:
         real = evidence.dataset is not None
-        judge = Judge(net.model, evidence.images, evidence.labels, request.limits, child, real=real)
+        seen = {"range_images": evidence.calibration, "real": real}
+        judge = Judge(net.model, evidence.images, evidence.labels, request.limits, child, **seen)
         if evidence.dataset and (warning := judge.guesses(evidence.dataset.classes)):
             print(f"warning: {net.name}: {warning}", file=sys.stderr)
         maker = _Maker(folder, net, evidence, request, judge, steps)
@@ -125,7 +128,27 @@ class _Maker:
         source = self.floating(row.graph, self._training(row))
         if scheme == "int8" and self.request.budget is not None:
             return self._within_budget(scheme, source)
+        if row.computes_in == "half":
+            return self._in_half(scheme, source)
         return self._kept(scheme, self._judged(scheme, quantize(source, scheme, self.evidence.calibration)))
+
+    def _in_half(self, scheme, floating):
+        """The fp16 file; one that does not ask for float16 arithmetic where the net's numbers may leave its range."""
+        partitions = self._partitions(floating)
+        for half_arithmetic in (True, False):
+            content = quantize(floating, scheme, half_arithmetic=half_arithmetic)
+            judged = self._judged(scheme, content, partitions=partitions)
+            if "half_range" not in judged.check.failures:
+                break
+        return self._kept(scheme, judged)
+
+    def _partitions(self, floating):
+        """Pieces in which XNNPACK takes the float32 file; None where that file does not open, as its own gates say."""
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "float.tflite"
+            path.write_bytes(floating)
+            with contextlib.suppress(Fault):
+                return self.judge.child.open(path)["delegated"]["partitions"]
 
     def stock(self, scheme):
         """The stock converter's file, which is kept whatever its gates say."""
@@ -137,7 +160,8 @@ class _Maker:
         """What trains the nodes of a scheme on, a function nodes -> nodes; None for a scheme that needs none."""
         if not row.training:
             return None
-        return lambda nodes: aware.train_aware(nodes, row.training, self.evidence.dataset, tell=self.steps.detail)
+        how = {"run": self.net.training, "tell": self.steps.detail}
+        return lambda nodes: aware.train_aware(nodes, row.training, self.evidence.dataset, **how)
 
     def _within_budget(self, scheme, floating):
         """The int8 file that `--budget` asks for: more float layers until the test images lose no more points."""
@@ -184,6 +208,7 @@ class _Maker:
             "zipped_bytes": len(zlib.compress(judged.content, 9)) if SCHEMES[scheme].zipped else None,
             "sha256": hashlib.sha256(judged.content).hexdigest(),
             **judged.check.record(),
+            "calibration_images": len(self.evidence.calibration) if SCHEMES[scheme].calibrated else None,
             "measurements": [],
         }
         return _Made(scheme, record, **budget)

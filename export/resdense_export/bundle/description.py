@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from resdense_keras.data.images import RESIZE_RULE, resize_steps
+from resdense_keras.data import resizing
 
 from .. import environment
 from ..answers import MEANINGS, classes
@@ -23,8 +23,8 @@ def model_json(bundle):
             "shape": [1, height, width, channels],
             "range": [0, 255] if bundle.net.takes_pixels else None,
             "channels": {1: "grey", 3: "RGB", 4: "RGBA"}.get(channels),
-            "resize": RESIZE_RULE,
-            "resize_steps": resize_steps(channels),
+            "resize": resizing.words(bundle.net.resize),
+            "resize_steps": resizing.steps(channels, bundle.net.resize),
         },
         "output": {
             "name": OUTPUT,
@@ -50,14 +50,20 @@ def input_text(net):
     """What the input holds, in words."""
     if not net.takes_pixels:
         return "as the model takes it; what its pixels mean is not known"
-    return f"pixels in [0, 255], the normalisation is inside; from a photo: {RESIZE_RULE}"
+    return f"pixels in [0, 255], the normalisation is inside; from a photo: {resizing.words(net.resize)}"
 
 
 def _file(bundle, export):
     """What model.json says of one file; `float_layers` are those that an int8 file keeps in float on purpose."""
     kept = bundle.float_layers if (export["converter"], export["scheme"]) == ("rewritten", "int8") else ()
     keys = ("converter", "scheme", "bytes", "sha256", "accuracy", "agreement")
-    return {**{key: export[key] for key in keys}, "float_layers": list(kept)}
+    return {**{key: export[key] for key in keys}, "float_layers": list(kept), **_half(export)}
+
+
+def _half(export):
+    """Of a file that could ask for float16 arithmetic: whether it does, and what it rests on."""
+    gate = export["gates"]["half_range"]
+    return {"half_arithmetic": export["half"], "half_range": gate["detail"]} if gate else {}
 
 
 def _list(indices):

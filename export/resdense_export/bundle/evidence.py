@@ -1,13 +1,14 @@
 """The images of an export: what calibrates, what judges, and what chooses the layers that stay in float."""
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from resdense_keras.data.splits import spread
+from resdense_keras.errors import RequestError
 
+from ..limits import WEAK_CALIBRATION
 from ..making import budget
 from ..sources import generated_images
 
@@ -20,15 +21,15 @@ class Evidence:
     """The images that one net is exported with.
 
     Attributes:
-        images, labels, indices: What the gates judge on, disjoint from `calibration`; images made up where there are
-            no data, then labels and indices are None.
+        images, labels, indices: What the gates judge on, disjoint from `calibration`; `images` is an array, or images
+            on disk. They are made up where there are no data, then labels and indices are None.
         calibration, calibration_indices: Training images, or None.
         sensitivity, sensitivity_indices: Images that float layers are chosen with, disjoint from the other two; or
             None where none are.
         dataset: The data.Dataset, for schemes that train on, or None.
     """
 
-    images: np.ndarray
+    images: Any
     labels: np.ndarray | None = None
     indices: np.ndarray | None = None
     calibration: np.ndarray | None = None
@@ -40,7 +41,12 @@ class Evidence:
     @property
     def data_name(self):
         """Of the data set, for the card; None without one."""
-        return None if self.dataset is None else Path(self.dataset.spec).name
+        return None if self.dataset is None else self.dataset.name
+
+    @property
+    def weak_calibration(self):
+        """Whether there are so few images to calibrate with that int8 is marked weak."""
+        return self.calibration is not None and len(self.calibration) < WEAK_CALIBRATION
 
 
 def from_dataset(dataset, seed=0, *, with_sensitivity=False):
@@ -50,7 +56,7 @@ def from_dataset(dataset, seed=0, *, with_sensitivity=False):
     chosen, images = calibration(dataset, CALIBRATION, seed)
     positions, sensitive = held_out(dataset, chosen, seed) if with_sensitivity else (None, None)
     return Evidence(
-        images=dataset.test.array(),
+        images=dataset.test.held(),
         labels=dataset.test.labels,
         indices=dataset.test.indices,
         calibration=images,
@@ -73,12 +79,15 @@ def held_out(dataset, calibrating, seed):
         Positions in the source, rising, and up to budget.IMAGES images.
     """
     parts = []
-    for split in (dataset.validation, dataset.train):
+    for split in (dataset.train,) if dataset.val_judges else (dataset.validation, dataset.train):
         left = budget.IMAGES - sum(len(positions) for positions, _ in parts)
         order = spread(split.labels, seed)
         free = order[~np.isin(split.indices[order], calibrating)][:left]
         if len(free):
             parts.append((split.indices[free], split.array(free)))
+    if not parts:
+        message = f"--budget needs images that neither calibrate nor judge; all {len(dataset.train)} of train calibrate"
+        raise RequestError(message, "give more training images, or leave --budget out")
     positions, images = (np.concatenate(values) for values in zip(*parts, strict=True))
     rising = np.argsort(positions)
     return positions[rising], images[rising]

@@ -1,13 +1,14 @@
 """What an export is asked for, as one object from the command line to the end: checked once, here."""
 
-from dataclasses import dataclass, field
+import sys
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from resdense_keras import files
 from resdense_keras.errors import RequestError, unknown
 
-from ..limits import Limits
-from ..schemes import chosen_schemes
+from ..limits import LEAST_CALIBRATION, Limits
+from ..schemes import SCHEMES, chosen_schemes
 
 INPUT_TYPES = ("float32", "uint8")
 NEED_BYTES = 50e6  # free space below which no run begins
@@ -29,6 +30,7 @@ class ExportRequest:
         overwrite: Replace a folder that has content.
         seed: Of the choice of images.
         rounds, threads: Of the measurement.
+        by_default: Whether `schemes` were left to us.
     Raises:
         RequestError: a value out of range, an unknown scheme, a scheme that needs data.
     """
@@ -44,9 +46,11 @@ class ExportRequest:
     seed: int = 0
     rounds: int = ROUNDS
     threads: int = 1
+    by_default: bool = field(init=False, default=False)
 
     def __post_init__(self):
         object.__setattr__(self, "out", Path(self.out))
+        object.__setattr__(self, "by_default", self.schemes is None)
         object.__setattr__(self, "schemes", tuple(chosen_schemes(self.schemes, self.has_data)))
         if self.input_type not in INPUT_TYPES:
             raise unknown("input type", self.input_type, INPUT_TYPES)
@@ -71,6 +75,23 @@ class ExportRequest:
         """
         files.check_replaceable(self.out, self.overwrite)
         files.check_writable(self.out, NEED_BYTES)
+
+    def with_images(self, count):
+        """This request where `count` training images are there to calibrate with.
+
+        Schemes that nobody asked for by name are left out with a note where those are too few.
+
+        Raises:
+            RequestError: too few for a scheme that was asked for.
+        """
+        calibrated = [name for name in self.schemes if SCHEMES[name].calibrated]
+        if count >= LEAST_CALIBRATION or not calibrated:
+            return self
+        few = f"{count} training images are too few to calibrate {', '.join(calibrated)}: it takes {LEAST_CALIBRATION}"
+        if not self.by_default or self.budget is not None:
+            raise RequestError(few, f"give more images, or leave {', '.join(calibrated)} out of --schemes")
+        print(f"note: {', '.join(calibrated)} is left out: {few}", file=sys.stderr)
+        return replace(self, schemes=tuple(name for name in self.schemes if name not in calibrated))
 
     def check_net(self, net):
         """Raises a RequestError where a net with these pixels cannot have the input that was asked for."""

@@ -19,7 +19,7 @@ from .. import answers
 from ..limits import WEAK_BELOW, Limits
 from ..schemes import SCHEMES
 from ..sources import generated_images
-from ..tflite import flatbuffer
+from ..tflite import flatbuffer, half
 from ..tflite.child import Child, Fault
 from .intervals import drop_interval, wilson
 from .reference import predictions, span
@@ -32,13 +32,20 @@ GATES = (
     "scales",
     "padding",
     "int8",
+    "partitions",
+    "half_range",
     "input_range",
     "finite",
     "parity",
     "accuracy",
     "agreement",
 )
-STATISTICS = {"largest": np.max, "mean": np.mean}  # of a schemes.Parity
+STATISTICS = {  # of a schemes.Parity
+    "largest": np.max,
+    "95th percentile": lambda differences: np.quantile(differences, 0.95),
+    "mean": np.mean,
+}
+RANGE_IMAGES = 32  # on which a net's largest activation is looked for; half.MARGIN is for what others would add
 UNKNOWN = "dynamic"  # the scheme whose parity holds for a file whose own is not known
 
 
@@ -57,6 +64,8 @@ class Check:
             images also say whether it is `proved`: whether the whole 95 % interval is within the limit.
         operators: {"CONV_2D": 120}.
         delegated: What XNNPACK takes of it: {"nodes", "partitions", "left"}.
+        half: Whether the file asks for float16 arithmetic.
+        notes: Sentences on what is no fault and is worth knowing.
     """
 
     gates: dict[str, dict[str, Any] | None]
@@ -69,6 +78,8 @@ class Check:
     agreement_right: float | None = None
     max_difference: float | None = None
     weak: bool = False
+    half: bool | None = None
+    notes: tuple[str, ...] = ()
 
     @property
     def failures(self):
@@ -98,6 +109,8 @@ def check(
     real=True,
     classes=True,
     float_layers=(),
+    range_images=None,
+    partitions=None,
     child=None,
     progress=None,
 ):
@@ -115,6 +128,9 @@ def check(
         real: Whether `images` are somebody's data; on made-up ones agreement means nothing, so parity alone is judged.
         classes: Whether the outputs are about classes; of other numbers parity alone is judged.
         float_layers: Names of the output tensors of layers that an int8 file keeps in float on purpose.
+        range_images: (N, H, W, C) on which a file that asks for float16 arithmetic must stay within float16's range;
+            default: `images`, or generated ones.
+        partitions: Pieces in which XNNPACK takes the float32 file; an fp16 file may not fall into more.
         child: A child.Child to use; default: one of its own.
         progress: Called with (images done, images) now and then.
     Returns:
@@ -131,9 +147,16 @@ def check(
             graphs = child.read(file)
             gates |= structure(graphs, scheme, float_layers)
             found["operators"] = flatbuffer.count(graphs)
+            found["notes"] = _notes(graphs)
             opened = child.open(file)
             gates["finite"] = gate(opened["finite"], "finite outputs for made-up values")
-            found["delegated"] = opened["delegated"]
+            found["delegated"], found["half"] = opened["delegated"], opened["half"]
+            if partitions and _computes_in_half(scheme):
+                gates["partitions"] = _in_one_piece(opened["delegated"]["partitions"], partitions)
+            if opened["half"] or _computes_in_half(scheme):
+                used = _images_for(opened["input"], images if range_images is None else range_images)
+                used = used[np.arange(min(RANGE_IMAGES, len(used)))]  # positions: images on disk know no slices
+                gates["half_range"] = _half_range(child.largest_activation(file, used), opened["half"], len(used))
             if real:
                 gates["input_range"] = input_range(graphs[0], images)
             if images is not None or model is not None:
@@ -197,6 +220,40 @@ def compare(outputs, expected, labels, scheme, limits=None, real=True, classes=T
     if labels is not None:
         gates["accuracy"] = _accuracy(right, expected_top == labels, limits)
     return figures, gates
+
+
+def _computes_in_half(scheme):
+    return scheme in SCHEMES and SCHEMES[scheme].computes_in == "half"
+
+
+def _in_one_piece(found, partitions):
+    """Between two pieces every number leaves the delegate and comes back."""
+    pieces = f"XNNPACK takes it in {found} piece{'s' * (found != 1)}, the float32 file in {partitions}"
+    return gate(1 <= found <= partitions, pieces)
+
+
+def _half_range(largest, asks, images):
+    """float16 ends at 65,504: what is larger becomes infinite, and NaN behind it. A file that does not ask is safe."""
+    found = f"largest activation {largest:.4g} over {images} images"
+    if half.fits(largest):
+        silent = "" if asks else "; the file does not ask for float16 arithmetic all the same"
+        return gate(True, f"{found}, times {half.MARGIN} below float16's {half.LARGEST:,.0f}{silent}")
+    beyond = f"{found}, times {half.MARGIN} beyond float16's {half.LARGEST:,.0f}"
+    if asks:
+        return gate(False, f"{beyond}, and the file asks for float16 arithmetic")
+    return gate(True, f"{beyond}, so the file does not ask for float16 arithmetic: it is computed in float32")
+
+
+def _notes(graphs):
+    """What a file's structure says of its speed."""
+    operators = [name for graph in graphs for name in half.slow(graph)]
+    if not operators:
+        return ()
+    return (
+        f"slow: {len(operators)} operators, such as {operators[0]}, have float16 kernels beside float32 biases, and "
+        "XNNPACK prepares such a kernel in every inference: ai-edge-quantizer makes such files, and this package did "
+        "in 0.1.0; export again (docs/rewriting.md)",
+    )
 
 
 def _parity(differences, parity, width):

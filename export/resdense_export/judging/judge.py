@@ -18,17 +18,19 @@ class Judge:
         labels: N integers, or None for images that nobody labelled: parity alone is judged then.
         limits: A Limits.
         child: A child.Child.
+        range_images: On which files that ask for float16 arithmetic must stay within its range; default: `images`.
         real: Whether the images are somebody's; default: where they have labels.
     """
 
-    def __init__(self, model, images, labels, limits, child, real=None):
+    def __init__(self, model, images, labels, limits, child, range_images=None, real=None):
         self.images, self.labels, self.limits, self.child = images, labels, limits, child
+        self.range_images = images if range_images is None else range_images
         self.expected = predictions(model, images)
         self.answers = answers.kind(model, self.expected)
         self.real = labels is not None if real is None else real
 
-    def __call__(self, path, scheme, *, float_layers=(), max_drop=None):
-        """The Check of one file; `max_drop` where it may lose less than the limits say."""
+    def __call__(self, path, scheme, *, float_layers=(), max_drop=None, partitions=None):
+        """The Check of one file; `max_drop` where it may lose less than the limits say, `partitions` as in `check`."""
         limits = self.limits if max_drop is None else replace(self.limits, max_drop=min(max_drop, self.limits.max_drop))
         return check(
             path,
@@ -40,6 +42,8 @@ class Judge:
             real=self.real,
             classes=answers.has_classes(self.answers),
             float_layers=float_layers,
+            range_images=self.range_images,
+            partitions=partitions,
             child=self.child,
         )
 

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 from resdense_keras.errors import RequestError, WorkError
 
@@ -32,7 +33,8 @@ def answered(path, spec, image_size=None, on_bad_image="fail"):
             shape = child.open(path)["input"]
             if len(shape) != 4:
                 raise RequestError(f"{Path(path).name} takes {shape}, not one image (1, height, width, channels)")
-            dataset = sources.dataset(spec, tuple(shape[1:]), image_size, on_bad_image)
+            net = SimpleNamespace(name=Path(path).name, image_shape=tuple(shape[1:]), resize=None)
+            dataset = sources.dataset(spec, net, image_size, on_bad_image)
             return dataset, child.run(path, dataset.test.array())
         except Fault as fault:
             raise WorkError(f"{Path(path).name}: {fault}", f"`resdense check {path}` says more") from None

@@ -1,4 +1,4 @@
-"""A float .tflite file -> one in a smaller number type, with ai-edge-quantizer.
+"""A float .tflite file -> one in a smaller number type, with litert-quantizer.
 
 Quantizing the file takes seconds where converting the model again takes tens of seconds a scheme: convert once,
 quantize many.
@@ -14,24 +14,25 @@ import numpy as np
 
 from resdense_keras.errors import RequestError, WorkError, unknown
 
+from ..limits import LEAST_CALIBRATION
 from ..native_stderr import native_stderr
 from ..schemes import SCHEMES, rule
-from ..tflite import flatbuffer
+from ..tflite import flatbuffer, half
 from ..tflite.signature import INPUT, SIGNATURE
 
-MIN_CALIBRATION = 100  # one image costs four points of accuracy, a hundred none
 
-
-def quantize(float_tflite, scheme, calibration=None, *, ranges=None, float_layers=()):
+def quantize(float_tflite, scheme, calibration=None, *, ranges=None, float_layers=(), half_arithmetic=True):
     """The .tflite file of `scheme`, made from the float one.
 
     Args:
         float_tflite: Bytes that `convert` returned.
         scheme: A name in `SCHEMES`.
-        calibration: For int8: (N, H, W, C) training images as the file takes them, 100 or more; their activations set
-            the ranges.
+        calibration: For int8: (N, H, W, C) training images as the file takes them, limits.LEAST_CALIBRATION or more;
+            their activations set the ranges.
         ranges: Instead of `calibration`: what `calibrate` gave, for many files from the same images.
         float_layers: Layers that stay float all the same, by the names of their output tensors in `float_tflite`.
+        half_arithmetic: For fp16: whether the file asks for float16 arithmetic. Not where the net's numbers may leave
+            float16's range, which the gate half_range tells.
     Returns:
         The file's bytes; the same arguments give the same bytes.
     Raises:
@@ -41,6 +42,8 @@ def quantize(float_tflite, scheme, calibration=None, *, ranges=None, float_layer
     if scheme not in SCHEMES:
         raise unknown("scheme", scheme, SCHEMES)
     row = SCHEMES[scheme]
+    if row.computes_in == "half":
+        return half.in_half(float_tflite, marked=half_arithmetic)
     if not row.recipe:
         return bytes(float_tflite)
     if row.calibrated and ranges is None:
@@ -115,14 +118,18 @@ def input_shape(tflite):
 
 
 def check_calibration(images, shape):
-    """Raises a RequestError for images from which no range can be learned; wrong ones that pass show in the gates."""
+    """Raises a RequestError for images from which no range can be learned; wrong ones that pass show in the gates.
+
+    Args:
+        shape: (H, W, C) that the file takes.
+    """
     if images.shape[1:] != shape:  # the quantizer would resize the file's input without a word
         raise RequestError(
             f"calibration images have shape {images.shape}; (images, {', '.join(map(str, shape))}) is needed"
         )
-    if len(images) < MIN_CALIBRATION:
+    if len(images) < LEAST_CALIBRATION:
         raise RequestError(
-            f"{len(images)} calibration images were given; {MIN_CALIBRATION} or more are needed",
+            f"{len(images)} calibration images were given; {LEAST_CALIBRATION} or more are needed",
             "take more training images",
         )
     if not np.isfinite(images).all():
@@ -134,7 +141,7 @@ def check_calibration(images, shape):
 
 
 def _tool(float_tflite, recipe):
-    from ai_edge_quantizer import quantizer
+    from litert_quantizer import quantizer
 
     return quantizer.Quantizer(float_tflite, list(recipe))
 
@@ -146,8 +153,8 @@ def _calibrate(float_tflite, recipe, images):
     (benchmarks/calibrations.py). LiteRT's own profiler collects the values, in a seventh of the time that copying every
     tensor out to Python takes. One thread, so that the file is the same on every machine of a kind.
     """
-    from ai_edge_quantizer import calibrator, recipe_manager
-    from ai_edge_quantizer.utils import qsv_utils
+    from litert_quantizer import calibrator, recipe_manager
+    from litert_quantizer.utils import qsv_utils
 
     manager = recipe_manager.RecipeManager()
     manager.load_quantization_recipe(list(recipe))
@@ -164,7 +171,7 @@ def _explained(scheme):
         with _silence():
             yield
     except (ValueError, RuntimeError) as error:
-        raise WorkError(f"ai-edge-quantizer could not make {scheme}: {error}", "leave this scheme out") from error
+        raise WorkError(f"litert-quantizer could not make {scheme}: {error}", "leave this scheme out") from error
 
 
 @contextlib.contextmanager

@@ -9,12 +9,13 @@ from ..native_stderr import native_stderr
 from ..schemes import SCHEMES
 
 
-def stock(model, scheme, calibration=None):
+def stock(model, scheme, calibration=None, accumulate=None):
     """The .tflite bytes of `TFLiteConverter.from_keras_model` with default settings for `scheme`.
 
     Float ends, the default resolver, one whole conversion a scheme, as its documentation shows
     (ai.google.dev/edge/litert, post-training quantization). The settings are the row's in `SCHEMES`: "optimize",
-    "types" (names of TensorFlow's), "calibrated", "operators" (a name in `tf.lite.OpsSet`).
+    "types" (names of TensorFlow's), "calibrated", "operators" (a name in `tf.lite.OpsSet`). `accumulate` names the type
+    of sums that the converter's experimental flag writes into the file, for benchmarks.
     """
     import tensorflow as tf
 
@@ -29,6 +30,8 @@ def stock(model, scheme, calibration=None):
             converter.representative_dataset = lambda: ([image[np.newaxis].astype("float32")] for image in calibration)
         if "operators" in settings:
             converter.target_spec.supported_ops = [getattr(tf.lite.OpsSet, settings["operators"])]
+        if accumulate:
+            converter.target_spec._experimental_supported_accumulation_type = getattr(tf, accumulate)
         return converter.convert()
 
 

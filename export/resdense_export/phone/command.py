@@ -41,8 +41,13 @@ class Rebuilds:
     async def _rebuild(self, seconds=None):
         command = (sys.executable, "-m", "resdense_export.report", str(self.folder))
         pipes = {"stdout": asyncio.subprocess.DEVNULL, "stderr": asyncio.subprocess.PIPE}
-        process = await asyncio.create_subprocess_exec(*command, **pipes, start_new_session=True)
         self.due.clear()
+        try:
+            process = await asyncio.create_subprocess_exec(*command, **pipes, start_new_session=True)
+        except OSError as error:  # no memory for a process, or no handle: the next result asks again
+            print(f"error: report.html was not drawn: {error}\nhint: `resdense report {self.folder}` draws it",
+                  file=sys.stderr)  # fmt: skip
+            return
         try:
             _, said = await asyncio.wait_for(process.communicate(), seconds)
         except BaseException as error:

@@ -110,11 +110,13 @@ async def fetch():
 
 
 async def make_ready(runtime):
-    """Fetches what `runtime` lacks, or says in it why that cannot be."""
+    """Fetches what `runtime` lacks, or says in it why that cannot be: the page waits until one of the two is so."""
     try:
         found = await fetch()
     except ResdenseError as error:
         runtime.state, runtime.why = "missing", error.message
+    except Exception as error:  # whatever it was, such as a tarball that cannot be read
+        runtime.state, runtime.why = "missing", f"fetching it failed: {error!r}"
     else:
         runtime.table, runtime.version, runtime.state = found.table, found.version, "ready"
 

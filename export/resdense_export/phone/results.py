@@ -59,7 +59,7 @@ def append(site, result):
         Busy: another run holds the folder.
         WorkError: the report is full, or the disk.
     """
-    with _locked(site.folder):
+    with _locked(site.locked):
         reports = {folder: read_report(folder) for folder in site.reports}
         exports = [
             (folder, export)
@@ -91,34 +91,43 @@ def measurement(result, row):
     keys = ("accelerator", "rounds", "median_ms", "p10_ms", "p90_ms", "drift")
     own = ("load_ms", "first_ms", "images_per_round", "golden")
     shared = ("requested", "secure_context", "cross_origin_isolated", "hidden", "clock_ms")
+    precision = {"precision": result["precision"]} if result.get("precision") else {}
     return {
         "device": {"id": device_id(device), **known},
         "runtime": f"{result['runtime']}, {device['browser']}",
         "threads": result["threads"],
         **{key: row[key] for key in (*keys, *own)},
         **{key: result[key] for key in shared},
+        **precision,
         "received": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "result": result["id"],
     }
 
 
 def device_id(device):
-    """What tells devices apart: name, system, browser and cores, so that a phone keeps its column."""
+    """What tells devices apart, so that each phone has and keeps its column: the id that the device drew.
+
+    A page of 0.1.0 sends none, and two phones of one name, system and number of cores are one there.
+    """
+    if "id" in device:
+        return device["id"]
     parts = [str(device[key]) for key in ("name", "kind", "os", "cores")]
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:12]
 
 
-def _locked(folder):
-    """The lock of the folder, once whoever holds it has ended."""
-    stack, until = ExitStack(), time.monotonic() + PATIENCE
+def _locked(folders):
+    """The locks of the folders, once whoever holds them has ended."""
+    until = time.monotonic() + PATIENCE
     while True:
-        try:
-            stack.enter_context(files.lock(folder))
-            return stack
-        except RequestError as error:
-            if time.monotonic() > until:
-                raise Busy(error.message) from error
-            time.sleep(0.02)
+        with ExitStack() as stack:
+            try:
+                for folder in folders:
+                    stack.enter_context(files.lock(folder))
+                return stack.pop_all()
+            except RequestError as error:
+                if time.monotonic() > until:
+                    raise Busy(error.message) from error
+        time.sleep(0.02)
 
 
 @functools.cache

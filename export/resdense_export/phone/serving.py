@@ -5,8 +5,8 @@ reader does not take has STALLED.
 """
 
 import asyncio
-import resource
 import ssl
+import sys
 
 import h11
 import uvicorn
@@ -120,6 +120,8 @@ class Server(uvicorn.Server):
         if minutes is not None:
             loop.call_later(60 * minutes, self._stop)
         self._alongside = [loop.create_task(work()) for work in alongside]
+        for task in self._alongside:
+            task.add_done_callback(_tell_of_death)
         await self.serve(sockets=[listener])
         await asyncio.sleep(0)  # here a Ctrl-C that uvicorn has held back takes effect
 
@@ -134,8 +136,19 @@ class Server(uvicorn.Server):
         self.should_exit = True
 
 
+def _tell_of_death(task):
+    """Says on stderr what ended a task that nobody waits for; the serving goes on."""
+    if not task.cancelled() and (error := task.exception()):
+        print(f"error: a part of the server has stopped: {error!r}\nhint: start `resdense phone` again",
+              file=sys.stderr, flush=True)  # fmt: skip
+
+
 def _allow_connections():
-    """As many open connections as the system lets this process have."""
+    """As many open connections as the system lets this process have; Windows has no such limit."""
+    try:
+        import resource
+    except ImportError:
+        return
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = 8192 if most == resource.RLIM_INFINITY else min(most, 8192)
     resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, most))

@@ -33,18 +33,30 @@ _KINDS = {
 
 @dataclass(frozen=True)
 class Served:
-    """One thing that can be fetched: a file, read a piece at a time, or bytes. `private`: for holders of the token."""
+    """One thing that can be fetched: a file, read a piece at a time, or bytes. `private`: for holders of the token.
+
+    `stamp` is the file's from when the server started: one that was made again since is not what the page was told of.
+    """
 
     source: Path | bytes
     kind: str
     private: bool
+    stamp: tuple[int, ...] | None = None
 
     def opened(self):
-        """(size in bytes, iterator over the content): a slow reader holds a piece of it in memory and no more."""
+        """(size in bytes, iterator over the content): a slow reader holds a piece of it in memory and no more.
+
+        Raises:
+            OSError: the file is gone, or another one has its name.
+        """
         if isinstance(self.source, bytes):
             return len(self.source), iter([self.source])
         file = self.source.open("rb")
-        return os.fstat(file.fileno()).st_size, _pieces(file)
+        found = os.fstat(file.fileno())
+        if self.stamp not in (None, _stamp(found)):
+            file.close()
+            raise FileNotFoundError(self.source)
+        return found.st_size, _pieces(file)
 
 
 @dataclass(frozen=True)
@@ -58,6 +70,7 @@ class Bundle:
         description: model.json.
         golden: golden.json's images without the probabilities, or None.
         labels: Class names, or None.
+        files: {file of the report: (sha256, address)}.
     """
 
     report: Path
@@ -66,6 +79,7 @@ class Bundle:
     description: dict
     golden: dict | None
     labels: list[str] | None
+    files: dict[str, tuple[str, str]] = field(default_factory=dict)
 
 
 @dataclass
@@ -87,8 +101,22 @@ class Site:
         """The folders that hold a report.json, each once."""
         return list(dict.fromkeys(bundle.report for bundle in self.bundles))
 
+    @cached_property
+    def locked(self):
+        """The folders that no other run may write to while a report grows.
+
+        `resdense export` locks its bundle and `compare` its folder of bundles, so it is not enough to lock the folder
+        that is served. Always in the same order, so that two who need several never wait for each other.
+        """
+        return sorted({self.folder, *self.reports, *(bundle.folder for bundle in self.bundles)})
+
     def catalog(self):
-        """What the page has to know, as JSON: nets, files, and every measurement so far."""
+        """What the page has to know, as JSON: nets, files, and every measurement so far.
+
+        Raises:
+            ResdenseError, LookupError: a report is not as it was.
+            WorkError: all files of a net were made again since the start.
+        """
         reports = {folder: read_report(folder) for folder in self.reports}
         return {
             "schema": "resdense-catalog/1",
@@ -120,7 +148,8 @@ def read(folder):
     site = Site(folder, bundles)
     site.table.update(page())
     for number, bundle in enumerate(bundles):
-        site.table.update(_files(number, bundle))
+        site.table.update(_models(number, bundle))
+        site.table.update(_golden(number, bundle))
     return site
 
 
@@ -168,14 +197,20 @@ def page():
     }
 
 
-def _files(number, bundle):
-    """The files of one bundle, under numbers: no name of the disk is a part of an address."""
-    report = read_report(bundle.report)["models"][bundle.number]
-    table = {
-        f"/model/{number}/{place}.tflite": _served(bundle.report / export["file"])
-        for place, export in enumerate(report["exports"])
-        if (bundle.report / export["file"]).is_file()
-    }
+def _models(number, bundle):
+    """The .tflite files of one bundle, under numbers: no name of the disk is a part of an address."""
+    table = {}
+    for place, export in enumerate(read_report(bundle.report)["models"][bundle.number]["exports"]):
+        path, address = bundle.report / export["file"], f"/model/{number}/{place}.tflite"
+        if path.is_file():
+            table[address] = _served(path)
+            bundle.files[export["file"]] = export["sha256"], address
+    return table
+
+
+def _golden(number, bundle):
+    """Its golden images, under numbers too."""
+    table = {}
     if bundle.golden:
         folder = bundle.folder / "golden"
         table[f"/golden/{number}/golden.json"] = _served(folder / "golden.json")
@@ -187,7 +222,11 @@ def _files(number, bundle):
 
 
 def _served(path, private=True):
-    return Served(path, _KINDS[path.suffix], private)
+    return Served(path, _KINDS[path.suffix], private, _stamp(path.stat()) if private else None)
+
+
+def _stamp(status):
+    return status.st_ino, status.st_size, status.st_mtime_ns
 
 
 def _model(number, bundle, model):
@@ -201,6 +240,9 @@ def _model(number, bundle, model):
         ],
     }
     keys = ("file", "scheme", "converter", "bytes", "sha256", "accuracy")
+    exports = [export for export in model["exports"] if bundle.files.get(export["file"], "")[:1] == (export["sha256"],)]
+    if bundle.files and not exports:
+        raise WorkError(f"{bundle.folder} was made again since the start", "start `resdense phone` again")
     return {
         "name": model["name"],
         "family": model["family"],
@@ -213,11 +255,11 @@ def _model(number, bundle, model):
                 **{key: export[key] for key in keys},
                 **shown(export["scheme"]),
                 "name": Path(export["file"]).name,
-                "url": f"/model/{number}/{place}.tflite",
+                "url": bundle.files[export["file"]][1],
+                "zipped_bytes": export.get("zipped_bytes"),
                 "measurements": export["measurements"],
             }
-            for place, export in enumerate(model["exports"])
-            if (bundle.report / export["file"]).is_file()
+            for export in exports
         ],
     }
 

@@ -25,6 +25,8 @@ def ran(measurement):
     name = {"wasm": "wasm", "webgpu": "WebGPU", "webgpu-partial": "WebGPU, in part"}
     accelerator = measurement["accelerator"] or units.NOTHING
     shown, asked = name.get(accelerator, accelerator), measurement.get("requested")
+    if accelerator.startswith("webgpu") and (precision := measurement.get("precision")):
+        shown = f"{shown}, {view.FLOATS.get(precision, precision)}"
     if asked in (None, accelerator) or accelerator == f"{asked}-partial":
         return shown
     return f"{shown}, {name.get(asked, asked)} was asked for"
@@ -44,9 +46,10 @@ def delegated(export):
 def wrong(measurement):
     """`18 of 20 known images answered as here`, where a device gave other answers; None where it did not."""
     golden = measurement.get("golden")
-    if not golden or golden["same_top1"] == golden["images"]:
+    if not golden or (golden["same_top1"] == golden["images"] and golden.get("last", True)):
         return None
-    return f"{golden['same_top1']} of {golden['images']} known images answered as on the computer"
+    text = f"{golden['same_top1']} of {golden['images']} known images answered as on the computer"
+    return text + ("; right on its first run, wrong on its last" if golden.get("first") and not golden["last"] else "")
 
 
 def limits(report, condition):

@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 from statistics import fmean
 
-from ..limits import WEAK_BELOW
+from ..limits import WEAK_BELOW, WEAK_CALIBRATION
 from ..schemes import SCHEMES
 from . import devices, units, view, words
 from .palette import COLOURS, light
@@ -77,6 +77,8 @@ def page(report, plots):
         plots={name: (drawn, _inline(name, drawn.svg)) for name, drawn in plots.items()},
         meanings=_meanings(report),
         weak_below=WEAK_BELOW,
+        weakly_calibrated=_weakly_calibrated(report),
+        weak_calibration=WEAK_CALIBRATION,
         colours=COLOURS,
         origin=_origin(report),
     )
@@ -177,6 +179,7 @@ def _file(export, conditions, computer):
         "stock": export["converter"] == "stock",
         "file": export["file"],
         "size": units.size(export["bytes"]),
+        "zipped": export.get("zipped_bytes") and units.size(export["zipped_bytes"]),
         "accuracy": units.percent(export["accuracy"], images),
         "interval": interval and units.percents(*interval, images),
         "agreement": units.percent(export["agreement"], images),
@@ -204,7 +207,17 @@ def _gates(export):
     """How many gates the file passed, and which it did not."""
     judged = {name: gate for name, gate in export["gates"].items() if gate}
     failed = [(name, gate.get("detail", "")) for name, gate in judged.items() if not gate["passed"]]
-    return {"passed": len(judged) - len(failed), "failed": failed}
+    return {"passed": len(judged) - len(failed), "failed": failed, "in_float32": view.in_float32(export)}
+
+
+def _weakly_calibrated(report):
+    """{images that calibrated: [schemes]} of files with fewer than WEAK_CALIBRATION, as text; None of none."""
+    rows = [export for model in report["models"] for export in model["exports"]]
+    few = [row for row in rows if 0 < (row.get("calibration_images") or 0) < WEAK_CALIBRATION]
+    if not few:
+        return None
+    schemes = ", ".join(dict.fromkeys(row["scheme"] for row in few))
+    return f"{schemes} on {min(row['calibration_images'] for row in few)}"
 
 
 def _origin(report):
@@ -216,6 +229,7 @@ def _origin(report):
         if data[split]
     ]
     shape = data["image_shape"] and f"{' × '.join(map(str, data['image_shape']))} (height, width, channels)"
+    shape = shape and shape + (f", resized by {data['resize']}" if data.get("resize") else "")
     parts = [data["spec"], *splits, data["classes"] and units.count(data["classes"], "class", "classes"), shape]
     rows = [
         ("data", ", ".join(filter(None, parts)) or "none"),

@@ -38,5 +38,5 @@ def _cells(export, conditions):
         units.percent(export["agreement"], export["images"]),
         units.NOTHING if median is None else units.significant(median),
         units.NOTHING if None in edges else "–".join(map(units.significant, edges)),
-        f"failed: {', '.join(failed)}" if failed else "passed",
+        f"failed: {', '.join(failed)}" if failed else "passed" + (", in float32" if view.in_float32(export) else ""),
     )

@@ -1,13 +1,14 @@
 """What a report holds, found for those who show it: the files of a net, the devices, the pair to compare."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ..schemes import rank
 from .palette import FAMILIES
 
 # What XML does not allow: a plot that held one would open nowhere.
 _UNPRINTABLE = re.compile("[^\t\n\r\x20-\x7e\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+FLOATS = {"fp32": "float32", "fp16": "float16"}  # what a GPU may compute in, by the page's names
 
 
 @dataclass(frozen=True)
@@ -69,14 +70,26 @@ def schemes(models):
 
 
 def conditions(report):
-    """The report's conditions, in the order in which they first appear."""
-    found = {}
+    """The report's conditions, in the order in which they first appear.
+
+    A device has the name that it was given last; of several devices of one name all but the first get a number.
+    """
+    found, names = {}, {}
     for model in report["models"]:
         for export in model["exports"]:
             for measurement in export["measurements"]:
                 condition = _condition(measurement)
                 found.setdefault(condition.key, condition)
-    return list(found.values())
+                names[condition.device] = condition.name
+    same = {}  # {name: devices that have it, in order}
+    for device, name in names.items():
+        same.setdefault(name, []).append(device)
+    numbers = {device: place for devices in same.values() for place, device in enumerate(devices, start=1)}
+
+    def named(device):
+        return f"{names[device]} ({numbers[device]})" if numbers[device] > 1 else names[device]
+
+    return [replace(condition, name=named(condition.device)) for condition in found.values()]
 
 
 def measured(export, condition):
@@ -85,10 +98,20 @@ def measured(export, condition):
     return found[-1] if found and found[-1]["median_ms"] is not None else None
 
 
+def in_float32(export):
+    """Why a file of ours that could be computed in float16 is computed in float32; None of any other."""
+    found = export["gates"].get("half_range")
+    silent = found and export.get("half") is False and export["converter"] == "rewritten"
+    return f"computed in float32: {found['detail']}" if silent else None
+
+
 def _condition(measurement):
     device = measurement["device"]
     # Whether XNNPACK or a GPU takes a file wholly is the file's doing, not the place's: all stand in the same column.
     accelerator = (measurement["accelerator"] or "").removeprefix("xnnpack-").removesuffix("-partial")
+    # Only a GPU is asked for a precision; where the processor ran in its place, it ran as it always does.
+    precision = accelerator == "webgpu" and measurement.get("precision")
+    accelerator += f" in {FLOATS.get(precision, precision)}" if precision else ""
     return Condition(
         device["id"], measurement["runtime"], accelerator, measurement["threads"], device["name"], device["os"] or ""
     )

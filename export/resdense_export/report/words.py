@@ -340,6 +340,7 @@ def _limits(report, pair, conditions):
     """Sentences, each or None."""
     yield _limit_of_images(report)
     yield from _limits_of_guesses(report)
+    yield report["data"].get("note")
     yield _limit_of_size(report["data"]["image_shape"])
     if pair:
         yield _limit_of_seeds(pair)

@@ -2,8 +2,9 @@
 
 A .tflite file from elsewhere is code from elsewhere: LiteRT's Python interpreter skips the strict verifier, and a wrong
 index ends the process. The child imports NumPy and LiteRT only, has a memory limit and an alarm that nothing in it
-catches, and leaves no core file. It contains crashes, hangs and greed. It is no jail for a file that takes the process
-over; against that, answers come back as plain JSON and raw numbers, never as pickles.
+catches, and leaves no core file (Windows knows none of the three; there the parent's clock ends a child that hangs).
+It contains crashes, hangs and greed. It is no jail for a file that takes the process over; against that, answers come
+back as plain JSON and raw numbers, never as pickles.
 
     with Child() as child:
         graphs = child.read("net.tflite")
@@ -13,12 +14,12 @@ over; against that, answers come back as plain JSON and raw numbers, never as pi
 import contextlib
 import json
 import os
-import resource
 import signal
 import struct
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from dataclasses import asdict
 from pathlib import Path
@@ -29,6 +30,7 @@ from resdense_keras.errors import WorkError
 
 from . import flatbuffer
 
+GRACE = 2  # seconds that the parent waits longer than the child's own alarm
 SECONDS = 10  # for each step: reading a file, opening it, one image
 MEMORY = 4 << 30  # bytes of address space; DenseNet-201 needs a tenth
 GROWN_FROM = 64 << 20  # bytes of a file from which both limits grow with it
@@ -46,6 +48,7 @@ class Child:
         self.seconds, self.memory = seconds, memory
         self._process = self._stderr = None
         self._largest = 0  # bytes of the file that the process's limits are for
+        self._late = False
 
     def __enter__(self):
         return self
@@ -58,32 +61,38 @@ class Child:
         return tuple(_graph(graph) for graph in self._ask("read", path=str(path)))
 
     def open(self, path):
-        """Runs the file once on made-up values: {"input": shape, "finite": bool, "delegated": {...}}. Raises Fault."""
+        """Runs the file once on made-up values: {"input": shape, "finite": bool, "delegated": {...}, "half": bool},
+        the last whether it asks for float16 arithmetic. Raises Fault.
+        """
         return self._ask("open", path=str(path))
 
     def run(self, path, images, threads=1, progress=None):
-        """Outputs of the file for `images`, as `running.run` gives them. Raises Fault; WorkError for a full disk."""
-        images = np.ascontiguousarray(images)
-        with tempfile.TemporaryDirectory() as folder:
-            given, answer = Path(folder) / "images", Path(folder) / "outputs"
-            try:
-                images.tofile(given)  # raw numbers in a file: nothing to interpret, and read one image at a time
-            except OSError as error:
-                raise WorkError(f"cannot write the images to {folder}: {error}", "free some space there") from error
-            size = self._ask(
-                "run",
-                progress,
-                path=str(path),
-                images=str(given),
-                shape=images.shape,
-                dtype=images.dtype.str,
-                answer=str(answer),
-                threads=threads,
-            )
+        """Outputs of the file for `images`, as `running.run` gives them; for images on disk a block at a time.
+
+        Raises Fault; WorkError for a full disk.
+        """
+        from resdense_keras.data import in_blocks  # here, for the child imports this module too
+
+        found, done = [], 0
+        for block in in_blocks(images):
+            told = progress and (lambda number, _, before=done: progress(before + number, len(images)))
+            found.append(self._run_block(path, np.ascontiguousarray(block), threads, told))
+            done += len(block)
+        return np.concatenate(found)
+
+    def _run_block(self, path, images, threads, progress):
+        with _handed(images) as (folder, given):
+            answer = folder / "outputs"
+            size = self._ask("run", progress, path=str(path), answer=str(answer), threads=threads, **given)
             outputs = np.fromfile(answer, np.float32)
         if outputs.size != len(images) * size:
             raise Fault("the process that opened it gave fewer numbers than it said")
         return outputs.reshape(len(images), size)
+
+    def largest_activation(self, path, images):
+        """As `running.largest_activation` gives it. Raises Fault; WorkError for a full disk."""
+        with _handed(images) as (_, given):
+            return self._ask("largest_activation", path=str(path), **given)
 
     def time(self, paths, rounds, threads=1, progress=None):
         """Nanoseconds of single inferences, as `running.time_rounds` gives them. Raises Fault."""
@@ -141,13 +150,27 @@ class Child:
         with contextlib.suppress(BrokenPipeError):  # it died while it waited, and its silence says so
             self._process.stdin.write(json.dumps(request) + "\n")
             self._process.stdin.flush()
-        for line in self._process.stdout:
+        for line in iter(self._next_line, ""):
             reply = json.loads(line)
             if "done" not in reply:
                 return reply
             if progress:
                 progress(reply["done"], reply["total"])
         return None
+
+    def _next_line(self):
+        """What the child says next; it is ended where it is silent for too long."""
+        watch = threading.Timer(self.seconds + GRACE, self._end_late)
+        watch.daemon = True
+        watch.start()
+        try:
+            return self._process.stdout.readline()
+        finally:
+            watch.cancel()
+
+    def _end_late(self):
+        self._late = True
+        self._process.kill()
 
     def _obituary(self):
         """How the child ended, with the last words of the library that it ran."""
@@ -156,11 +179,27 @@ class Child:
         words = [line.strip() for line in self._stderr.read().decode("utf-8", "replace").splitlines()]
         last = next((line for line in reversed(words) if line and not line.startswith(("INFO", "WARNING"))), "")
         self.close()
-        if code == -signal.SIGALRM:
+        late, self._late = self._late, False
+        if late or code == -getattr(signal, "SIGALRM", code):
             return f"the process that opened it gave no answer within {self.seconds} s"
         end = f"died of {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
         how = f"the process that opened it {end}"
         return f"{how}: {last[:200]}" if last else how
+
+
+@contextlib.contextmanager
+def _handed(images):
+    """(a folder, {"images", "shape", "dtype"} for the child) with the images in a file there: raw numbers, nothing to
+    interpret, read one image at a time.
+    """
+    images = np.ascontiguousarray(images)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "images"
+        try:
+            images.tofile(path)
+        except OSError as error:
+            raise WorkError(f"cannot write the images to {folder}: {error}", "free some space there") from error
+        yield Path(folder), {"images": str(path), "shape": images.shape, "dtype": images.dtype.str}
 
 
 def _graph(plain):
@@ -185,7 +224,7 @@ def _read(beat, path):
 
 
 def _open(beat, path):
-    from . import running
+    from . import half, running
 
     net = running.Net(path)
     net.fill()
@@ -195,6 +234,7 @@ def _open(beat, path):
         "input": [int(size) for size in net.input["shape"]],
         "finite": bool(np.isfinite(output).all()),
         "delegated": net.delegated(),
+        "half": half.is_marked(Path(path).read_bytes()),
     }
 
 
@@ -208,13 +248,20 @@ def _run(beat, path, images, shape, dtype, answer, threads):
     return outputs.shape[1]
 
 
+def _largest_activation(beat, path, images, shape, dtype):
+    from . import running
+
+    with Path(images).open("rb") as file:
+        return running.largest_activation(path, _Images(file, shape, np.dtype(dtype)), beat)
+
+
 def _time(beat, paths, rounds, threads):
     from . import running
 
     return running.time_rounds(paths, rounds, threads, beat)
 
 
-TASKS = {"read": _read, "open": _open, "run": _run, "time": _time}
+TASKS = {"read": _read, "open": _open, "run": _run, "largest_activation": _largest_activation, "time": _time}
 
 
 class _Images:
@@ -232,32 +279,42 @@ class _Images:
             yield np.frombuffer(self.file.read(pixels * self.dtype.itemsize), self.dtype).reshape(self.shape[1:])
 
 
+def _limit(memory):
+    """Limits the address space, and leaves no core file, on systems that can."""
+    with contextlib.suppress(ImportError, ValueError, OSError):  # Windows has none, macOS refuses some
+        import resource
+
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        _, most = resource.getrlimit(resource.RLIMIT_AS)
+        memory = memory if most == resource.RLIM_INFINITY else min(memory, most)
+        resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
+
+
 def main(seconds, memory):
     """Answers one JSON line after another until the parent hangs up."""
-    _, most = resource.getrlimit(resource.RLIMIT_AS)
-    memory = memory if most == resource.RLIM_INFINITY else min(memory, most)
-    resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    signal.signal(signal.SIGALRM, signal.SIG_DFL)  # the parent's may be ignored, which a child inherits
+    _limit(memory)
+    alarm = getattr(signal, "alarm", lambda seconds: None)
+    if hasattr(signal, "SIGALRM"):
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)  # the parent's may be ignored, which a child inherits
     replies = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)  # what a library prints must not stand among the answers
     said = 0.0
 
     def beat(done, total):
         nonlocal said
-        signal.alarm(seconds)
+        alarm(seconds)
         if time.monotonic() - said > 0.2:
             said = time.monotonic()
             print(json.dumps({"done": done, "total": total}), file=replies)
 
     for line in sys.stdin:
         request = json.loads(line)
-        signal.alarm(seconds)  # its default is to end the process, from C++ code too, and when the parent is gone
+        alarm(seconds)  # its default is to end the process, from C++ code too, and when the parent is gone
         try:
             reply = {"result": TASKS[request.pop("task")](beat, **request)}
         except Exception as error:
             reply = {"error": f"{type(error).__name__}: {' '.join(str(error).split())}"[:300]}
-        signal.alarm(0)
+        alarm(0)
         print(json.dumps(reply), file=replies)
 
 

@@ -99,6 +99,18 @@ def pack(model):
     return bytes(builder.Output())
 
 
+def code(model, builtin, version):
+    """Index of a builtin among the operator codes of an unpacked file, added where it is missing."""
+    for index, known in enumerate(model.operatorCodes):
+        if known.builtinCode == builtin and known.version >= version:
+            return index
+    added = schema.OperatorCodeT()
+    added.builtinCode = added.deprecatedBuiltinCode = builtin
+    added.version = version
+    model.operatorCodes.append(added)
+    return len(model.operatorCodes) - 1
+
+
 class _SharingBuilder(flatbuffers.Builder):
     """Writes equal vectors once, and bytes, as constants are, where a kernel may load whole registers from them.
 

@@ -8,7 +8,7 @@ import time
 from collections import Counter
 
 import numpy as np
-from ai_edge_litert.interpreter import Interpreter
+from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
 WARM_UP = 5  # inferences before the first that counts: caches, branch predictors, lazily packed weights
 
@@ -72,6 +72,32 @@ def run(path, images, threads=1, beat=_silent):
         rows.append(net(image))
         beat(len(rows), len(images))
     return np.stack(rows)
+
+
+def largest_activation(path, images, beat=_silent):
+    """The largest absolute value that any operator gives for images (N, H, W, C); NaN where one gives a NaN.
+
+    Constants that the file unpacks are none of them. Every operator runs by itself, in float32: a delegate shows only
+    the ends of what it takes.
+    """
+    plain = OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
+    interpreter = Interpreter(str(path), experimental_op_resolver_type=plain, experimental_preserve_all_tensors=True)
+    interpreter.allocate_tensors()
+    (given,) = interpreter.get_input_details()
+    details = {detail["index"]: detail for detail in interpreter.get_tensor_details()}
+    moving, made = {given["index"]}, []
+    for operator in interpreter._get_ops_details():
+        if moving & {*operator["inputs"]}:
+            moving |= {*operator["outputs"]}
+            made += [number for number in operator["outputs"] if details[number]["dtype"] is np.float32]
+    largest = 0.0
+    for number, image in enumerate(images, start=1):
+        interpreter.set_tensor(given["index"], _stored(image, given)[np.newaxis])
+        interpreter.invoke()
+        for tensor in made:
+            largest = np.maximum(largest, np.abs(interpreter.get_tensor(tensor)).max(initial=0))
+        beat(number, len(images))
+    return float(largest)
 
 
 def time_rounds(paths, rounds, threads=1, beat=_silent):

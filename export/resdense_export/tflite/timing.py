@@ -89,9 +89,9 @@ def machine():
     names = (info.get(key) for key in ("model name", "Model", "Hardware"))  # x86, Arm boards, older Arm kernels
     flags = (info.get("flags") or info.get("Features") or "").split()
     return {
-        "cpu": next(filter(None, names), platform.machine()),
+        "cpu": next(filter(None, names), platform.processor() or platform.machine()),
         "flags": [flag for flag in KERNEL_FLAGS if flag in flags],
-        "cores": len(os.sched_getaffinity(0)),
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
     }
 
 
@@ -121,7 +121,11 @@ def _named(*files):
 def _cpu_info():
     """{key: value} of /proc/cpuinfo, each key once, as its first processor has it; empty where there is none."""
     info = {}
-    for line in CPU_INFO.read_text(errors="replace").splitlines() if CPU_INFO.exists() else ():
+    try:
+        text = CPU_INFO.read_text(errors="replace")
+    except OSError:  # not Linux
+        return info
+    for line in text.splitlines():
         key, _, value = line.partition(":")
         info.setdefault(key.strip(), value.strip())
     return info

@@ -31,18 +31,6 @@ def _cast(model, given, floating):
     operator, options = tflite.OperatorT(), tflite.CastOptionsT()
     options.inDataType, options.outDataType = tflite.TensorType.UINT8, tflite.TensorType.FLOAT32
     operator.builtinOptionsType, operator.builtinOptions = tflite.BuiltinOptions.CastOptions, options
-    operator.opcodeIndex = _code(model)
+    operator.opcodeIndex = flatbuffer.code(model, CAST, CAST_VERSION)
     operator.inputs, operator.outputs = [given], [floating]
     return operator
-
-
-def _code(model):
-    """Index of CAST among the file's operator codes, added where it is missing."""
-    for index, code in enumerate(model.operatorCodes):
-        if code.builtinCode == CAST:
-            return index
-    code = tflite.OperatorCodeT()
-    code.builtinCode = code.deprecatedBuiltinCode = CAST
-    code.version = CAST_VERSION
-    model.operatorCodes.append(code)
-    return len(model.operatorCodes) - 1

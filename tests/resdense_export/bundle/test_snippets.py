@@ -2,6 +2,7 @@
 
 import functools
 import http.server
+import itertools
 import json
 import os
 import re
@@ -16,6 +17,10 @@ import pytest
 from PIL import Image
 
 from resdense_export import pipeline
+from resdense_export.bundle import contents
+from resdense_export.schemes import SCHEMES
+from resdense_keras.data import resizing
+from resdense_keras.data.images import decode
 
 LITERT_JS = "@litertjs/core@2.5.3"
 
@@ -53,8 +58,6 @@ def test_python_snippet_gives_the_golden_answers_of_every_file(bundle_of):
 
 
 def test_python_snippet_brings_a_photo_to_the_input_as_the_decoder_does(bundle_of, tmp_path):
-    from resdense_keras.data.images import decode
-
     folder, described, _ = bundle_of
     coarse = np.random.default_rng(0).integers(0, 256, (6, 9, 3), dtype=np.uint8)
     photo = Image.fromarray(coarse).resize((90, 61), Image.Resampling.BICUBIC)
@@ -128,29 +131,44 @@ def test_javascript_snippet_gives_the_golden_answers_in_a_browser(page, bundle_o
     for file, row in described["files"].items():
         found = page.evaluate(GOLDEN, [file, images])
         answers, right = np.array(found["answers"]), expected(golden, file)
-        tolerance = golden["tolerance"]["int8" if row["scheme"] in ("int8", "qat", "dynamic") else "float"]
+        tolerance = golden["tolerance"][SCHEMES[row["scheme"]].tolerance]
         np.testing.assert_allclose(answers, right, atol=tolerance, err_msg=file)
         np.testing.assert_array_equal(answers.argmax(axis=1), right.argmax(axis=1))
         assert found["names"] == (folder / "labels.txt").read_text().splitlines()
 
 
 def test_javascript_snippet_resizes_as_the_decoder_does(page, tmp_path):
-    from resdense_keras.data.images import decode
-
     coarse = np.random.default_rng(1).integers(0, 256, (6, 9, 3), dtype=np.uint8)
-    for size in ((90, 61), (61, 90), (11, 13)):
+    for size, channels, rule in itertools.product(((90, 61), (61, 90), (11, 13)), (3, 1), resizing.RULES):
         Image.fromarray(coarse).resize(size, Image.Resampling.BICUBIC).save(tmp_path / "photo.png")
-        for channels in (3, 1):
-            pixels = page.evaluate(
-                """async (shape) => {
-                  const {toPixels} = await import('/a bundle/snippets/classify.mjs');
-                  const blob = await (await fetch('/photo.png', {cache: 'no-store'})).blob();
-                  return [...toPixels(await createImageBitmap(blob), shape)];
-                }""",
-                [1, 16, 16, channels],
-            )
-            ours = decode(tmp_path / "photo.png", channels=channels, size=(16, 16)).astype(int).ravel()
-            assert np.abs(ours - pixels).max() <= 1 and (ours == pixels).mean() > 0.9
+        pixels = page.evaluate(
+            """async ([shape, steps]) => {
+              const {toPixels} = await import('/a bundle/snippets/classify.mjs');
+              const blob = await (await fetch('/photo.png', {cache: 'no-store'})).blob();
+              return [...toPixels(await createImageBitmap(blob), shape, steps)];
+            }""",
+            [[1, 16, 16, channels], resizing.steps(channels, rule)],
+        )
+        decoded = decode(tmp_path / "photo.png", channels=channels, size=(16, 16), resize=rule)
+        ours = decoded.astype(int).ravel()
+        assert np.abs(ours - pixels).max() <= 1 and (ours == pixels).mean() > 0.9
+
+
+@pytest.mark.parametrize("rule", resizing.RULES)
+@pytest.mark.parametrize("size", [(90, 61), (61, 90), (11, 13), (16, 16)])
+def test_python_snippet_resizes_as_the_decoder_does(tmp_path, rule, size):
+    from importlib.util import module_from_spec, spec_from_file_location
+
+    spec = spec_from_file_location("classify", contents.SNIPPETS / "classify.py")
+    snippet = module_from_spec(spec)
+    spec.loader.exec_module(snippet)
+    coarse = np.random.default_rng(1).integers(0, 256, (6, 9, 3), dtype=np.uint8)
+    photo = Image.fromarray(coarse).resize(size, Image.Resampling.BICUBIC)
+    photo.save(tmp_path / "photo.png")
+    for channels in (3, 1):
+        steps = [step["step"] for step in resizing.steps(channels, rule)]
+        ours = decode(tmp_path / "photo.png", channels=channels, size=(16, 16), resize=rule)
+        np.testing.assert_array_equal(snippet.to_pixels(photo, (16, 16, channels), steps), ours)
 
 
 @pytest.mark.parametrize(("name", "version"), [("Classifier.kt", "litert:2.1"), ("Classifier.swift", "Swift 2.17")])

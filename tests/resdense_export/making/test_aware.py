@@ -17,6 +17,7 @@ from resdense_export.nets.reading import read
 from resdense_export.nets.rewriting import GRAPHS, apply
 from resdense_keras import data
 from resdense_keras.errors import RequestError, WorkError
+from resdense_keras.training import TrainingRequest, recipe
 
 NETS = ("resnet20_digits", "densenet_bc28_6_digits")
 FEW = {"images": 1_280, "rounds": 2}  # ten steps
@@ -68,6 +69,18 @@ def test_the_net_teaches_and_not_the_labels(digits):
     for one, other in zip(*found, strict=True):
         for key, array in one.weights.items():
             np.testing.assert_array_equal(array, other.weights[key])
+
+
+@pytest.mark.slow
+def test_training_on_sees_images_as_the_nets_own_training_did(digits):
+    """The worker gives other weights for another augmentation, and takes each that a recipe may have."""
+    nodes, few = nodes_of("resnet20_digits", "trained-int8"), {"images": 256, "rounds": 1}
+    found = []
+    for augment in ((), ("reflect", "randaugment"), ("crop", "mixup")):
+        run = TrainingRequest(model="resnet20_digits", recipe=recipe("fast", augment=augment))
+        trained = aware.train_aware(nodes, "quantization", digits, run=run, learning_rate=1e-5, **few)
+        found.append(np.concatenate([node.weights["kernel"].ravel() for node in trained if "kernel" in node.weights]))
+    assert not np.array_equal(found[0], found[1]) and not np.array_equal(found[1], found[2])
 
 
 def test_a_kernel_has_more_to_spare_where_few_weights_carry_it():

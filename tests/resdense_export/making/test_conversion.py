@@ -7,8 +7,9 @@ import keras
 import numpy as np
 import pytest
 
+from resdense_export.limits import WEAK_CALIBRATION
 from resdense_export.making.conversion import convert
-from resdense_export.making.quantization import MIN_CALIBRATION, quantize
+from resdense_export.making.quantization import quantize
 from resdense_export.nets.float32 import as_float32
 from resdense_export.tflite import flatbuffer, running
 from resdense_export.tflite.signature import INPUT, OUTPUT, SIGNATURE
@@ -52,7 +53,7 @@ def test_float_file_has_static_float32_ends_and_one_signature(kind, float_files)
 def test_constants_lie_inside_the_flatbuffer_and_no_entry_says_otherwise(scheme, float_files, training_images):
     """A reader of a file in memory alone refuses one whose metadata place them behind it."""
     model = flatbuffer.schema.Model.GetRootAs(
-        quantize(float_files["dense"], scheme, training_images[0][:MIN_CALIBRATION])
+        quantize(float_files["dense"], scheme, training_images[0][:WEAK_CALIBRATION])
     )
     entries = [model.Metadata(number).Name() for number in range(model.MetadataLength())]
     assert entries and b"buffer_location" not in entries

@@ -9,9 +9,10 @@ import keras
 import numpy as np
 import pytest
 
+from resdense_export.limits import WEAK_CALIBRATION
 from resdense_export.making.conversion import convert
-from resdense_export.making.quantization import MIN_CALIBRATION, calibrate, quantize
-from resdense_export.nets import rewriting
+from resdense_export.making.float_files import float_files as float_files_of
+from resdense_export.making.quantization import calibrate, quantize
 from resdense_export.schemes import SCHEMES, standard_schemes
 from resdense_export.tflite import flatbuffer, running
 from resdense_keras.errors import RequestError
@@ -19,7 +20,7 @@ from resdense_keras.errors import RequestError
 
 @pytest.fixture(scope="module")
 def calibration(training_images):
-    return training_images[0][:MIN_CALIBRATION]
+    return training_images[0][:WEAK_CALIBRATION]
 
 
 @pytest.fixture(scope="module")
@@ -123,7 +124,7 @@ def test_another_process_makes_the_same_bytes(nets, calibration, tmp_path):
     command = [sys.executable, "-c", OTHER_PROCESS, tmp_path / "net.keras", tmp_path / "images.npy"]
     environment = os.environ | {"PYTHONHASHSEED": "7"}
     run = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
-    files = rewriting.float_files(nets["dense"])
+    files = float_files_of(nets["dense"])
     contents = [quantize(files(SCHEMES[scheme].graph), scheme, calibration) for scheme in standard_schemes()]
     assert run.stdout.split() == [hashlib.sha256(content).hexdigest() for content in contents]
 
@@ -136,7 +137,7 @@ def bad(change):
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
-        (bad(lambda images: images[:99]), "99 calibration images were given; 100 or more are needed"),
+        (bad(lambda images: images[:19]), "19 calibration images were given; 20 or more are needed"),
         (bad(np.zeros_like), "every calibration pixel is 0.0"),
         (bad(lambda images: np.repeat(images[:1], 100, axis=0)), "all calibration images are the same image"),
         (bad(lambda images: np.where(images > 200, np.nan, images)), "a calibration image holds NaN or infinity"),
@@ -163,9 +164,9 @@ def test_unknown_scheme_names_the_nearest(float_files):
 
 
 def test_ranges_reach_the_extremes_of_all_images_in_any_order(float_files, training_images):
-    images = training_images[0][: 2 * MIN_CALIBRATION]
+    images = training_images[0][: 2 * WEAK_CALIBRATION]
     first, backwards = (calibrate(float_files["dense"], each) for each in (images, images[::-1]))
-    part = calibrate(float_files["dense"], images[:MIN_CALIBRATION])
+    part = calibrate(float_files["dense"], images[:WEAK_CALIBRATION])
     assert len(first) > 10 and first.keys() == backwards.keys()
     for name in first:
         assert first[name]["min"] == backwards[name]["min"] <= part[name]["min"]

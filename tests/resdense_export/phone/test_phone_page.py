@@ -263,6 +263,112 @@ def test_wrong_answers_are_seen(browser, server, exported):
     assert golden["same_top1"] < golden["images"] == 20 and golden["max_difference"] > 0.1
 
 
+RIGHT_ONCE = """
+let answers = 0;
+const data = Tensor.prototype.data;
+Tensor.prototype.data = async function () {
+  const answer = await data.apply(this);
+  return answers++ ? answer.reverse() : answer;
+};
+"""
+
+
+def test_a_device_that_is_right_on_its_first_run_only_is_seen(browser, server, exported):
+    with opened(browser, server.url) as page:
+        patched(page, RIGHT_ONCE)
+        choose(page, f"{RESNET} fp32")
+        measure(page, "Right once")
+        assert "The first answer was right, the last one is wrong." in page.inner_text("#results")
+    golden = found(exported, "Right once")[f"{RESNET}-fp32.tflite"]["golden"]
+    assert (golden["first"], golden["last"]) == (True, False)
+
+
+LIMITS = """async ([tolerance, kind, accelerator, difference]) => {
+  const { Account } = await import("/golden.js");
+  const images = { expected: () => [[0.6, 0.4]], labels: [0], tolerance };
+  const account = new Account(images, { name: "a", tolerance: kind }, accelerator);
+  account.take(0, [0.6 - difference, 0.4]);
+  return account.wrong;
+}"""
+
+
+@pytest.mark.parametrize(
+    ("kind", "accelerator", "limit"),
+    [
+        ("float", "wasm", 1e-3),
+        ("half", "wasm", 0.03),
+        ("int8", "wasm", 0.1),
+        ("float", "webgpu", 0.03),
+        ("float", "webgpu-partial", 0.03),
+        ("half", "webgpu", 0.03),
+        ("int8", "webgpu", 0.1),
+    ],
+)
+def test_a_gpu_and_a_float16_file_may_be_off_by_what_half_precision_costs(browser, server, kind, accelerator, limit):
+    with opened(browser, server.url) as page:
+        for tolerance, wide in (({"float": 1e-3, "half": 0.03, "int8": 0.1}, limit),
+                                ({"float": 1e-3, "int8": 0.1}, limit if kind == "int8" else 1e-3)):  # fmt: skip
+            for share, wrong in ((0.9, False), (1.1, True)):
+                assert page.evaluate(LIMITS, [tolerance, kind, accelerator, share * wide]) is wrong
+
+
+HALF_GPU = """
+const features = new Set(["shader-f16"]);
+Object.defineProperty(navigator, "gpu", { get: () => ({ requestAdapter: async () => ({ features }) }) });
+"""
+ASKED = """
+window.asked = [];
+const compile = LiteRt.prototype.loadAndCompile;
+LiteRt.prototype.loadAndCompile = function (bytes, options) {
+  window.asked.push(options);
+  return compile.call(this, bytes, { accelerator: "wasm" });
+};
+"""
+
+
+def test_a_gpu_is_measured_in_the_precision_that_the_page_names(browser, server, exported):
+    with browser.new_context(viewport={"width": 360, "height": 800}) as context:
+        context.add_init_script(HALF_GPU)
+        page = context.new_page()
+        patched(page, ASKED)
+        page.goto(server.url)
+        page.wait_for_selector("#place option", state="attached")
+        for name, words in (("fp32", "GPU (WebGPU), float32"), ("fp16", "GPU (WebGPU), float16")):
+            choose(page, f"{RESNET} fp32")
+            measure(page, f"GPU {name}", place=page.get_by_text(words, exact=True).get_attribute("value"))
+            assert page.evaluate("asked.at(-1)") == {"accelerator": "webgpu", "gpuOptions": {"precision": name}}
+            assert found(exported, f"GPU {name}")[f"{RESNET}-fp32.tflite"]["precision"] == name
+            page.click("#again")
+
+
+NEVER = """
+CompiledModel.prototype.run = () => new Promise(() => {});
+"""
+QUICK_TICKS = "const tick = setInterval; self.setInterval = (work) => tick(work, 20); null"  # two minutes in seconds
+DEAD_WORKER = """
+CompiledModel.prototype.run = () => new Promise(() => {
+  const code = "setTimeout(() => { throw new Error('out of memory'); })";
+  const worker = new Worker(URL.createObjectURL(new Blob([code])));
+  worker.onerror = ({ message }) => { throw new Error(message); };
+});
+"""
+
+
+@pytest.mark.parametrize(("code", "why"), [(NEVER, "no answer for"), (DEAD_WORKER, "out of memory")])
+def test_a_runtime_that_dies_says_so_and_the_page_stops_waiting(browser, server, exported, code, why):
+    with opened(browser, server.url) as page:
+        patched(page, code)
+        if code == NEVER:
+            page.evaluate(QUICK_TICKS)
+        choose(page, f"{RESNET} fp32")
+        page.fill("#device-name", "Dead")
+        page.click("#start")
+        page.wait_for_selector("#after:not([hidden])", timeout=30_000)
+        said = page.inner_text("#warnings")
+    assert "the runtime has died here" in said and why in said
+    assert found(exported, "Dead") == {}
+
+
 # What LiteRT.js does where a browser without JSPI cannot put a whole net on the GPU.
 FALLEN_BACK = """
 const compile = LiteRt.prototype.loadAndCompile;
@@ -330,6 +436,52 @@ def test_a_script_as_a_device_name_is_text_everywhere(browser, server, exported)
         assert page.evaluate("[window.hacked, document.images.length]") == [None, 0]
 
 
+def test_two_phones_of_one_name_have_a_column_each_and_keep_it_at_another_port(browser, exported, litertjs, make):
+    ids = []
+    with contextlib.ExitStack() as stack:
+        contexts = [browser.new_context(viewport={"width": 360, "height": 800}) for _ in range(2)]
+        servers = [stack.enter_context(make.serving(exported, "--runtime", litertjs)) for _ in range(2)]
+        for number, context in enumerate(contexts):
+            for server in servers:
+                page = context.new_page()
+                page.goto(server.url)
+                page.wait_for_selector("#place option", state="attached")
+                name = page.input_value("#device-name")
+                assert name == ("this computer's browser" if server is servers[0] else f"Phone {number}")
+                ids.append(page.evaluate("import('/device.js').then(({ describe }) => describe())")["id"])
+                page.evaluate(
+                    "(name) => import('/device.js').then((device) => device.keepName(name))", f"Phone {number}"
+                )
+            context.close()
+    assert ids[0] == ids[1] != ids[2] == ids[3]
+
+
+MAC = "Mozilla/5.0 (Macintosh; Intel Mac OS X 10_15_7) AppleWebKit/605.1.15 (KHTML, like Gecko) "
+PAD = "Mozilla/5.0 (iPad; CPU OS 16_6 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) "
+
+
+@pytest.mark.parametrize(
+    ("agent", "touches", "expected"),
+    [
+        (MAC + "Version/17.4 Safari/605.1.15", 5, ("tablet", "iPadOS 17.4", "Safari 17")),
+        (MAC + "CriOS/120.0.0.0 Safari/604.1", 5, ("tablet", "iPadOS", "Chrome 120")),
+        (MAC + "Version/17.4 Safari/605.1.15", 0, ("computer", "macOS 10.15.7", "Safari 17")),
+        (PAD + "Version/16.6 Mobile/15E148 Safari/604.1", 5, ("tablet", "iPadOS 16.6", "Safari 16")),
+        (PAD.replace("iPad; CPU", "iPhone; CPU iPhone") + "Version/16.6 Mobile/15E148 Safari/604.1", 5,
+         ("phone", "iOS 16.6", "Safari 16")),
+    ],
+    ids=["iPad as a Mac", "Chrome on one", "Mac", "iPad", "iPhone"],
+)  # fmt: skip
+def test_an_ipad_is_an_ipad(browser, server, agent, touches, expected):
+    with browser.new_context(user_agent=agent) as context:
+        for name, value in (("maxTouchPoints", touches), ("userAgentData", "undefined")):
+            context.add_init_script(f"Object.defineProperty(navigator, '{name}', {{get: () => {value}}})")
+        page = context.new_page()
+        page.goto(server.url)
+        device = page.evaluate("import('/device.js').then(({ describe }) => describe())")
+    assert (device["kind"], device["os"], device["browser"]) == expected
+
+
 def open_camera(page):
     page.click("#tab-try")
     page.click("#camera")
@@ -393,10 +545,10 @@ def test_medians_and_drift_are_those_of_the_computer(browser, server):
         assert row == pytest.approx(summary(1e6 * np.array(times)))
 
 
-PIXELS = """async ([encoded, shape]) => {
+PIXELS = """async ([encoded, shape, steps = [{ step: "crop" }]]) => {
   const { decode, pixelsFor } = await import("/images.js");
   const bytes = Uint8Array.from(atob(encoded), (letter) => letter.charCodeAt(0));
-  return [...pixelsFor(await decode(new Blob([bytes])), shape)];
+  return [...pixelsFor(await decode(new Blob([bytes])), shape, steps)];
 }"""
 
 
@@ -429,6 +581,29 @@ def test_a_photo_becomes_the_pixels_that_training_saw(browser, server, image, fo
         given = page.evaluate(PIXELS, [base64.b64encode(stream.getvalue()).decode(), [1, *shape]])
     difference = np.abs(np.array(given) - expected.ravel())
     assert difference.max() <= (0 if shape == (64, 64, 3) else 2)  # roundings, alpha's among them
+
+
+CANVASES = """
+window.largest = 0;
+const Own = OffscreenCanvas, get = Own.prototype.getContext;
+Own.prototype.getContext = function (...given) {
+  window.largest = Math.max(window.largest, this.width * this.height);
+  return get.apply(this, given);
+};
+null
+"""
+
+
+@pytest.mark.parametrize("how", ["crop", "pad", "stretch"])
+@pytest.mark.parametrize("shape", [(8, 8, 1), (64, 48, 3)])
+def test_no_canvas_is_larger_than_the_input(browser, server, shape, how):
+    stream = io.BytesIO()
+    photo(1031, 773).save(stream, "PNG")
+    with opened(browser, server.url) as page:
+        page.evaluate(CANVASES)
+        encoded = base64.b64encode(stream.getvalue()).decode()
+        page.evaluate(PIXELS, [encoded, [1, *shape], [{"step": how}]])
+        assert 0 < page.evaluate("largest") <= shape[0] * shape[1]
 
 
 def test_a_photo_on_its_side_is_turned(browser, server):

@@ -20,6 +20,7 @@ from cryptography import x509
 
 from resdense_cli.main import _with_address
 from resdense_export.phone import litertjs, reach
+from resdense_export.phone.serving import Server
 from resdense_keras import files
 from resdense_keras.errors import WorkError
 
@@ -207,6 +208,31 @@ def test_what_npm_packs_is_cached_and_a_changed_cache_is_not_used(npm, monkeypat
     assert litertjs.cached().version == litertjs.VERSION
     next((tmp_path / "home").rglob("a.wasm")).write_bytes(b"other")
     assert litertjs.cached() is None
+
+
+def test_whatever_ends_the_fetching_the_page_stops_waiting(npm, monkeypatch, tmp_path):
+    (tmp_path / "packed").write_bytes(b"the right bytes, and no tarball")
+    monkeypatch.setenv("PATH", str(program(tmp_path / "bin", "npm", NPM.format(packed=str(tmp_path / "packed")))))
+    sha256 = hashlib.sha256(b"the right bytes, and no tarball").hexdigest()
+    monkeypatch.setattr(litertjs, "PACKAGES", dict.fromkeys(litertjs.PACKAGES, sha256))
+    runtime = litertjs.Runtime("fetching")
+    asyncio.run(litertjs.make_ready(runtime))
+    assert runtime.state == "missing" and "fetching it failed: ReadError" in runtime.why
+
+
+def test_a_part_of_the_server_that_dies_says_so_and_the_rest_goes_on(capfd):
+    async def dies():
+        raise ValueError("of this")
+
+    served = []
+
+    async def lives():
+        await asyncio.sleep(0.2)
+        served.append(True)
+
+    with reach.listen(reach.LOCAL, 0) as listener:
+        Server(None).run(listener, minutes=0.5 / 60, alongside=[dies, lives])
+    assert served and "a part of the server has stopped: ValueError('of this')" in capfd.readouterr().err
 
 
 def test_what_npm_complains_of_is_passed_on(npm, monkeypatch, tmp_path):

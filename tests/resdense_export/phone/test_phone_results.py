@@ -1,6 +1,7 @@
 """What a phone may send, rule by rule, and where it goes."""
 
 import copy
+import json
 import math
 
 import pytest
@@ -104,6 +105,49 @@ def test_a_result_waits_for_another_run_and_gives_up(bundle, make, monkeypatch):
     with files.lock(bundle), pytest.raises(results.Busy, match="another run is writing"):
         results.append(served, make.result(bundle))
     assert results.append(served, make.result(bundle))
+
+
+def test_an_id_that_the_device_drew_tells_it_from_another_of_its_name(bundle, make):
+    one, two = (changed(make.result(bundle), ("device", "id"), digit * 32) for digit in "ab")
+    for result in (one, two):
+        assert results.append(site.read(bundle), results.parse(result))
+    (model,) = reports.read_report(bundle)["models"]
+    assert [row["device"]["id"] for row in model["exports"][0]["measurements"][1:]] == ["a" * 32, "b" * 32]
+
+
+@pytest.mark.parametrize("served", ["bundle", "folder of bundles"])
+@pytest.mark.parametrize("written", ["bundle", "folder of bundles"])
+def test_a_result_and_an_export_never_write_at_once(tmp_path, make, monkeypatch, served, written):
+    """`export --overwrite` locks the bundle, `compare --overwrite` the folder, and either may be what is served."""
+    monkeypatch.setattr(results, "PATIENCE", 0.05)
+    folders = {"folder of bundles": tmp_path / "all", "bundle": tmp_path / "all" / "one"}
+    make.report(folders["bundle"], [make.bundle(folders["bundle"], "one")])
+    content, result = site.read(folders[served]), make.result(folders["bundle"])
+    if (served, written) == ("bundle", "folder of bundles"):
+        pytest.skip("`compare` writes one report for its folder: a bundle of it is no bundle with a report")
+    with files.lock(folders[written]), pytest.raises(results.Busy):
+        results.append(content, result)
+    assert results.append(content, result)
+
+
+def test_a_bundle_that_was_made_again_is_not_served_as_what_it_was(bundle, make):
+    served = site.read(bundle)
+    (model,) = served.catalog()["models"]
+    address = model["files"][0]["url"]
+    assert b"".join(served.table[address].opened()[1]) == (bundle / model["files"][0]["name"]).read_bytes()
+    for name in (
+        "net-fp32.tflite",
+        "net-int8.tflite",
+    ):  # as `--overwrite` leaves them
+        files.write_bytes(bundle / name.replace("net", "resnet20"), b"other")
+    report = json.loads((bundle / "report.json").read_text())
+    for export in report["models"][0]["exports"]:
+        export["sha256"] = "0" * 64
+    files.write_json(bundle / "report.json", report)
+    with pytest.raises(OSError):
+        served.table[address].opened()
+    with pytest.raises(WorkError, match="was made again since the start"):
+        served.catalog()
 
 
 def test_a_full_report_takes_no_more(bundle, make, monkeypatch):

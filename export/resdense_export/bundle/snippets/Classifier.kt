@@ -25,6 +25,9 @@ class Classifier(assets: AssetManager, file: String? = null, accelerator: Accele
     private val height = shape.getInt(1)
     private val width = shape.getInt(2)
     private val channels = shape.getInt(3)
+    private val steps = input.getJSONArray("resize_steps").let { steps ->
+        (0 until steps.length()).map { steps.getJSONObject(it).getString("step") }
+    }
 
     /** A name for each output, or null where the net's classes have none. */
     val names: List<String>? = description.getJSONObject("output").optString("labels")
@@ -70,18 +73,39 @@ class Classifier(assets: AssetManager, file: String? = null, accelerator: Accele
         else -> "cpu"
     }
 
-    /** The rule in model.json: cut out the centre, then an antialiased triangle filter, horizontally and vertically. */
+    /** The rule in model.json: crop, stretch or pad, with an antialiased triangle filter, first horizontally. */
     private fun toPixels(photo: Bitmap): IntArray {
-        val scale = min(photo.width.toDouble() / width, photo.height.toDouble() / height)
-        val cutWidth = max(1, rint(scale * width).toInt())
-        val cutHeight = max(1, rint(scale * height).toInt())
+        val across = photo.width.toDouble() / width
+        val down = photo.height.toDouble() / height
+        var (cutWidth, cutHeight) = Pair(photo.width, photo.height)
+        var (newWidth, newHeight) = Pair(width, height)
+        if ("crop" in steps) {
+            cutWidth = max(1, rint(min(across, down) * width).toInt())
+            cutHeight = max(1, rint(min(across, down) * height).toInt())
+        } else if ("pad" in steps) {
+            newWidth = max(1, rint(photo.width / max(across, down)).toInt())
+            newHeight = max(1, rint(photo.height / max(across, down)).toInt())
+        }
         val colours = IntArray(cutWidth * cutHeight)
         photo.getPixels(
             colours, 0, cutWidth, (photo.width - cutWidth) / 2, (photo.height - cutHeight) / 2, cutWidth, cutHeight,
         )
         val cut = IntArray(colours.size * channels) { channel(colours[it / channels], it % channels) }
-        val narrow = resizeRows(cut, cutWidth, cutHeight, width)
-        return transpose(resizeRows(transpose(narrow, width, cutHeight), cutHeight, width, height), height, width)
+        val narrow = resizeRows(cut, cutWidth, cutHeight, newWidth)
+        val turned = resizeRows(transpose(narrow, newWidth, cutHeight), cutHeight, newWidth, newHeight)
+        return centred(transpose(turned, newHeight, newWidth), newWidth, newHeight)
+    }
+
+    /** The pixels in the middle of black. */
+    private fun centred(pixels: IntArray, innerWidth: Int, innerHeight: Int): IntArray {
+        val out = IntArray(width * height * channels)
+        val left = (width - innerWidth) / 2
+        val top = (height - innerHeight) / 2
+        val row = innerWidth * channels
+        for (y in 0 until innerHeight) {
+            pixels.copyInto(out, ((top + y) * width + left) * channels, y * row, (y + 1) * row)
+        }
+        return out
     }
 
     private fun channel(colour: Int, number: Int): Int {

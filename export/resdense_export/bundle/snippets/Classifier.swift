@@ -9,7 +9,8 @@ import TensorFlowLite
 
 final class Classifier {
     private struct Description: Decodable {
-        struct Input: Decodable { let dtype: String; let shape: [Int] }
+        struct Step: Decodable { let step: String }
+        struct Input: Decodable { let dtype: String; let shape: [Int]; let resize_steps: [Step] }
         struct Output: Decodable { let labels: String?; let classes: Int? }
         struct Target: Decodable { let file: String }
         let input: Input
@@ -55,14 +56,22 @@ final class Classifier {
         return try interpreter.output(at: 0).data.withUnsafeBytes { Array($0.bindMemory(to: Float.self)) }
     }
 
-    /// The rule in model.json: cut out the centre, then an antialiased triangle filter, horizontally and vertically.
+    /// The rule in model.json: crop, stretch or pad, with an antialiased triangle filter, first horizontally.
     private func resized(_ rgb: [UInt8], _ photoWidth: Int, _ photoHeight: Int) -> [UInt8] {
         let (height, width, channels) = (
             description.input.shape[1], description.input.shape[2], description.input.shape[3]
         )
-        let scale = min(Double(photoWidth) / Double(width), Double(photoHeight) / Double(height))
-        let cutWidth = max(1, Int((scale * Double(width)).rounded(.toNearestOrEven)))
-        let cutHeight = max(1, Int((scale * Double(height)).rounded(.toNearestOrEven)))
+        let (across, down) = (Double(photoWidth) / Double(width), Double(photoHeight) / Double(height))
+        let rounded = { (side: Double) in max(1, Int(side.rounded(.toNearestOrEven))) }
+        let steps = description.input.resize_steps.map(\.step)
+        var (cutWidth, cutHeight, newWidth, newHeight) = (photoWidth, photoHeight, width, height)
+        if steps.contains("crop") {
+            cutWidth = rounded(min(across, down) * Double(width))
+            cutHeight = rounded(min(across, down) * Double(height))
+        } else if steps.contains("pad") {
+            newWidth = rounded(Double(photoWidth) / max(across, down))
+            newHeight = rounded(Double(photoHeight) / max(across, down))
+        }
         let left = (photoWidth - cutWidth) / 2, top = (photoHeight - cutHeight) / 2
         var cut = [UInt8]()
         cut.reserveCapacity(cutWidth * cutHeight * channels)
@@ -77,9 +86,22 @@ final class Classifier {
                 }
             }
         }
-        let narrow = resizedRows(cut, cutWidth, cutHeight, channels, width)
-        let turned = resizedRows(transposed(narrow, width, cutHeight, channels), cutHeight, width, channels, height)
-        return transposed(turned, height, width, channels)
+        let narrow = resizedRows(cut, cutWidth, cutHeight, channels, newWidth)
+        let tall = transposed(narrow, newWidth, cutHeight, channels)
+        let turned = resizedRows(tall, cutHeight, newWidth, channels, newHeight)
+        return centred(transposed(turned, newHeight, newWidth, channels), newWidth, newHeight, channels)
+    }
+
+    /// The pixels in the middle of black.
+    private func centred(_ pixels: [UInt8], _ innerWidth: Int, _ innerHeight: Int, _ channels: Int) -> [UInt8] {
+        let (height, width) = (description.input.shape[1], description.input.shape[2])
+        var out = [UInt8](repeating: 0, count: width * height * channels)
+        let left = (width - innerWidth) / 2, top = (height - innerHeight) / 2, row = innerWidth * channels
+        for y in 0..<innerHeight {
+            let at = ((top + y) * width + left) * channels
+            out.replaceSubrange(at..<at + row, with: pixels[y * row..<(y + 1) * row])
+        }
+        return out
     }
 
     private func resizedRows(_ pixels: [UInt8], _ width: Int, _ rows: Int, _ channels: Int, _ size: Int) -> [UInt8] {

@@ -29,7 +29,7 @@ export class Classifier {
 
   // Float32Array of probabilities of an ImageBitmap, a canvas or anything else that can be drawn.
   async classify(image) {
-    const found = await this.run(toPixels(image, this.model.input.shape));
+    const found = await this.run(toPixels(image, this.model.input.shape, this.model.input.resize_steps));
     // One number for two classes is the probability of the second.
     const one = this.model.output.classes === 2 && found.length === 1;
     return one ? Float32Array.of(1 - found[0], found[0]) : found;
@@ -52,43 +52,70 @@ export class Classifier {
   }
 }
 
-// A picture as the net takes it, by the rule in model.json: over white, the centre cut out, resized. The browser has
-// already turned it by its EXIF orientation. Its own resizing is not antialiased alike everywhere, so it is done here.
-export function toPixels(image, [, height, width, channels]) {
-  const canvas = new OffscreenCanvas(image.width, image.height);
-  const context = canvas.getContext('2d', {colorSpace: 'srgb'});
-  context.fillStyle = 'white';
-  context.fillRect(0, 0, image.width, image.height);
-  context.drawImage(image, 0, 0);
-  const {data} = context.getImageData(0, 0, image.width, image.height);
-  const plane = channels === 1 ? grey(data) : without(data, channels);
-  const scale = Math.min(image.width / width, image.height / height);
-  const cut = (size) => Math.max(1, roundHalfEven(scale * size));
-  const left = Math.floor((image.width - cut(width)) / 2), top = Math.floor((image.height - cut(height)) / 2);
-  const cropped = crop(plane, image.width, channels, left, top, cut(width), cut(height));
-  const narrow = resizeRows(cropped, cut(width), cut(height), channels, width);
-  const turned = resizeRows(transpose(narrow, width, cut(height), channels), cut(height), width, channels, height);
-  return transpose(turned, height, width, channels);
+// A picture as the net takes it, by the rule in model.json (its `resize_steps`): over white, then cropped, stretched or
+// padded. The browser has already turned it by its EXIF orientation. Its own resizing is not antialiased alike
+// everywhere, so it is done here, a band of rows at a time: no canvas is larger than the input, whatever the photo has
+// (iOS draws no canvas of over 16.7 million pixels).
+export function toPixels(image, [, height, width, channels], steps) {
+  const has = (name) => steps.some(({step}) => step === name);
+  let [left, top] = [0, 0];
+  let shown = [image.width, image.height];  // what of the picture is resized, and to what
+  let size = [width, height];
+  if (has('crop')) {
+    const scale = Math.min(image.width / width, image.height / height);
+    shown = size.map((side) => Math.max(1, roundHalfEven(scale * side)));
+    [left, top] = shown.map((side, i) => Math.floor(([image.width, image.height][i] - side) / 2));
+  } else if (has('pad')) {
+    const scale = Math.max(image.width / width, image.height / height);
+    size = shown.map((side) => Math.max(1, roundHalfEven(side / scale)));
+  }
+  const canvas = new OffscreenCanvas(Math.min(width, shown[0]), Math.min(height, shown[1]));
+  const context = canvas.getContext('2d', {colorSpace: 'srgb', willReadFrequently: true});
+  context.imageSmoothingEnabled = false;  // every pixel is copied as it is
+  const narrow = new Uint8Array(size[0] * shown[1] * channels);
+  for (let y = 0; y < shown[1]; y += canvas.height) {
+    const rows = Math.min(canvas.height, shown[1] - y);
+    const band = read(context, image, left, top + y, shown[0], rows, channels);
+    narrow.set(resizeRows(band, shown[0], rows, channels, size[0]), y * size[0] * channels);
+  }
+  const turned = resizeRows(transpose(narrow, size[0], shown[1], channels), shown[1], size[0], channels, size[1]);
+  return centred(transpose(turned, size[1], size[0], channels), size, channels, width, height);
 }
 
-function grey(data) {
-  return Uint8Array.from({length: data.length / 4}, (_, i) =>
-    (19595 * data[4 * i] + 38470 * data[4 * i + 1] + 7471 * data[4 * i + 2] + 32768) >> 16);
-}
-
-function without(data, channels) {
-  return Uint8Array.from({length: data.length / 4 * channels}, (_, i) =>
-    data[4 * Math.floor(i / channels) + i % channels]);
-}
-
-function crop(pixels, imageWidth, channels, left, top, width, height) {
-  const rows = Array.from({length: height}, (_, y) => {
-    const begin = ((top + y) * imageWidth + left) * channels;
-    return pixels.subarray(begin, begin + width * channels);
-  });
+// `pixels` of that size in the middle of black.
+function centred(pixels, [innerWidth, innerHeight], channels, width, height) {
   const out = new Uint8Array(width * height * channels);
-  rows.forEach((row, y) => out.set(row, y * width * channels));
+  const left = Math.floor((width - innerWidth) / 2), top = Math.floor((height - innerHeight) / 2);
+  for (let y = 0; y < innerHeight; y++) {
+    const row = pixels.subarray(y * innerWidth * channels, (y + 1) * innerWidth * channels);
+    out.set(row, ((top + y) * width + left) * channels);
+  }
   return out;
+}
+
+// `rows` rows of `width` pixels of the image from (left, top) on, over white, in pieces as wide as the canvas.
+function read(context, image, left, top, width, rows, channels) {
+  const out = new Uint8Array(rows * width * channels);
+  const step = context.canvas.width;
+  context.fillStyle = 'white';
+  for (let x = 0; x < width; x += step) {
+    const columns = Math.min(step, width - x);
+    context.fillRect(0, 0, columns, rows);
+    context.drawImage(image, left + x, top, columns, rows, 0, 0, columns, rows);
+    const {data} = context.getImageData(0, 0, columns, rows);
+    for (let y = 0; y < rows; y++) {
+      for (let i = 0; i < columns; i++) {
+        const from = 4 * (y * columns + i), to = (y * width + x + i) * channels;
+        if (channels === 1) out[to] = grey(data[from], data[from + 1], data[from + 2]);
+        else for (let c = 0; c < channels; c++) out[to + c] = data[from + c];
+      }
+    }
+  }
+  return out;
+}
+
+function grey(red, green, blue) {
+  return (19595 * red + 38470 * green + 7471 * blue + 32768) >> 16;
 }
 
 // Rows of `width` pixels brought to `size` pixels with a triangle filter that grows with the reduction.

@@ -27,7 +27,8 @@ class Classifier:
 
     def __call__(self, image):
         """Probabilities (classes,) of a Pillow image."""
-        found = self.run(to_pixels(image, self.model["input"]["shape"][1:]))
+        given = self.model["input"]
+        found = self.run(to_pixels(image, given["shape"][1:], [step["step"] for step in given["resize_steps"]]))
         one = self.model["output"]["classes"] == 2 and len(found) == 1  # the probability of the second class
         return np.array([1 - found[0], found[0]]) if one else found
 
@@ -38,20 +39,32 @@ class Classifier:
         return self.runner(**{given["name"]: batch})[self.model["output"]["name"]][0]
 
 
-def to_pixels(image, shape):
-    """A photo as the net takes it, by the rule in model.json: turned, over white, the centre cut out, resized."""
+def to_pixels(image, shape, steps):
+    """A photo as the net takes it, by the rule in model.json: turned, over white, cropped or stretched or padded.
+
+    `steps` are the names of that rule's steps.
+    """
     height, width, channels = shape
     image = ImageOps.exif_transpose(image)
     if image.has_transparency_data and channels != 4:
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
     image = image.convert(MODES[channels])
-    if image.size != (width, height):
+    if "crop" in steps:
         scale = min(image.width / width, image.height / height)
         cut_width, cut_height = max(1, round(scale * width)), max(1, round(scale * height))
         left, top = (image.width - cut_width) // 2, (image.height - cut_height) // 2
         image = image.crop((left, top, left + cut_width, top + cut_height))
-        image = image.resize((width, height), Image.Resampling.BILINEAR)  # Pillow's filter is antialiased
+    size = width, height
+    if "pad" in steps:
+        scale = max(image.width / width, image.height / height)
+        size = max(1, round(image.width / scale)), max(1, round(image.height / scale))
+    if image.size != size:
+        image = image.resize(size, Image.Resampling.BILINEAR)  # Pillow's filter is antialiased
+    if size != (width, height):
+        whole = Image.new(image.mode, (width, height))  # black
+        whole.paste(image, ((width - size[0]) // 2, (height - size[1]) // 2))
+        image = whole
     return np.asarray(image, np.uint8).reshape(shape)
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from resdense_keras.errors import RequestError, WorkError, unknown
-from resdense_keras.training.augmentation import UNMIRRORED
+from resdense_keras.training.recipes import RULES
 
 from ...nets.layers import KINDS
 from .methods import METHODS
@@ -19,14 +19,18 @@ from .methods import METHODS
 # What tf_keras and the optimization toolkit have; all that rewriting leaves of a ResNet or DenseNet.
 KNOWN = ("Input", "Output", *(name for name, kind in KINDS.items() if kind.aware))
 
+AUGMENT = ("shift", "mirror")  # of a net whose training is not known
 
-def train_aware(nodes, method, dataset, *, seed=0, tell=None, **changes):
+
+def train_aware(nodes, method, dataset, *, run=None, seed=0, tell=None, **changes):
     """The nodes of a rewritten classifier with weights that are trained on by `method`.
 
     Args:
         nodes: As rewriting.apply returns them: one image input, one vector of probabilities or logits, no batch norm.
         method: A name in METHODS.
         dataset: data.Dataset; train is trained on, validation picks the best weights, test is not read.
+        run: The TrainingRequest of the net's own training, whose augmentation is used again (what mixes images in pairs
+            is left out); None for images that are shifted and mirrored.
         seed: Of the order and the augmentation.
         tell: Function of one line about the progress, or None.
         changes: Fields of the Method to change.
@@ -45,7 +49,9 @@ def train_aware(nodes, method, dataset, *, seed=0, tell=None, **changes):
         job = {
             "method": asdict(replace(METHODS[method], **changes)),
             "seed": seed,
-            "mirror": dataset.spec not in UNMIRRORED,
+            "spec": dataset.spec,
+            "augment": AUGMENT if run is None else run.recipe.augment,
+            "rules": RULES if run is None else run.rules,
         }
         job["splits"] = {name: _write_split(folder, name, getattr(dataset, name)) for name in ("train", "validation")}
         (folder / "job.json").write_text(json.dumps(job))
@@ -95,7 +101,8 @@ def _write_split(folder, name, split):
     np.save(folder / f"{name}-indices.npy", split.indices)
     if split.images is not None:
         np.save(folder / f"{name}-images.npy", split.images)
-    return {"image_shape": split.image_shape, "paths": None if split.paths is None else [str(p) for p in split.paths]}
+    paths = None if split.paths is None else [str(path) for path in split.paths]
+    return {"image_shape": split.image_shape, "resize": split.resize, "paths": paths}
 
 
 def _run(folder, tell):

@@ -231,7 +231,7 @@ def _train(net, method, train, validation, job):
         return images, net.teacher(images, training=False)
 
     epochs = -(-steps * method.batch_size // len(train))
-    augment = data.shift_and_mirror(max(1, train.image_shape[0] // 8), mirror=job["mirror"])
+    changing = _augmentation(train, job)
     held = data.pipeline(validation, 2 * method.batch_size, shuffle=False).map(taught)
     best, smallest = None, np.inf
     ends = [round(steps * part / method.rounds) for part in range(method.rounds + 1)]
@@ -239,7 +239,7 @@ def _train(net, method, train, validation, job):
         if end > begin:
             # Not one iterator for all rounds: `fit` takes more batches from it than it trains on.
             batches = data.pipeline(
-                train, method.batch_size, seed=job["seed"], epochs=epochs, first_step=begin, augment=augment
+                train, method.batch_size, seed=job["seed"], epochs=epochs, first_step=begin, **changing
             )
             net.model.fit(batches.take(end - begin).map(taught), callbacks=list(net.callbacks), verbose=0)
         loss, agreement = net.model.evaluate(held, verbose=0)
@@ -249,6 +249,20 @@ def _train(net, method, train, validation, job):
             best, smallest = net.arrays(), loss
         print(f"{number} of {method.rounds}: {agreement:.4f} of the validation images as before", flush=True)
     return best
+
+
+def _augmentation(train, job):
+    """{"augment", "crop"} for `data.pipeline`: what the net's own training did to its images."""
+    from types import SimpleNamespace
+
+    from resdense_keras.training import augmentation, recipe
+
+    asked = recipe("fast", augment=tuple(job["augment"]))
+    dataset = SimpleNamespace(train=train, spec=job["spec"], image_shape=train.image_shape)
+    return {
+        "augment": augmentation.augment(asked, dataset, job["rules"]),
+        "crop": augmentation.crop_files(asked, dataset),
+    }
 
 
 def _read_split(folder, name, fields):
@@ -261,6 +275,7 @@ def _read_split(folder, name, fields):
         image_shape=tuple(fields["image_shape"]),
         images=np.load(images) if images.exists() else None,
         paths=fields["paths"] and tuple(map(Path, fields["paths"])),
+        resize=fields["resize"],
     )
 
 

@@ -3,13 +3,12 @@
 import * as api from "./api.js";
 import { describe } from "./device.js";
 import { bar, byId, make } from "./dom.js";
-import { bytes, milliseconds, significant } from "./units.js";
+import { FLOATS, bytes, milliseconds, significant } from "./units.js";
 
 /** Fills the tab with what the report holds now. */
 export async function showCompare() {
   const [catalog, device] = await Promise.all([api.catalog(), describe()]);
-  const name = byId("device-name").value.trim();
-  const here = (row) => row.device.name === name && row.device.os === device.os && row.device.kind !== undefined && row.runtime.includes(device.browser);
+  const here = (row) => row.device.id === device.id && row.runtime.includes(device.browser);
   byId("devices").replaceChildren(...catalog.models.map((model) => net(model, here)));
 }
 
@@ -30,7 +29,7 @@ function times(file, here) {
 function latest(measurements) {
   const found = new Map();
   for (const row of measurements) {
-    if (row.median_ms !== null) found.set([row.device.id, row.runtime, row.accelerator, row.threads].join("\n"), row);
+    if (row.median_ms !== null) found.set([row.device.id, row.runtime, row.accelerator, row.precision, row.threads].join("\n"), row);
   }
   return [...found.values()];
 }
@@ -39,6 +38,7 @@ function time(row, longest, computer, here) {
   const browser = row.secure_context !== undefined;
   const times = browser && computer ? ` ×${significant(row.median_ms / computer, 2)}` : "";
   const asked = row.requested && row.requested !== row.accelerator ? `, ${row.requested} was asked for` : "";
+  const precision = row.precision ? ` in ${FLOATS[row.precision] ?? row.precision}` : "";
   const threads = row.threads ? `, ${row.threads} thread${row.threads > 1 ? "s" : ""}` : "";
   return make(
     "div",
@@ -46,6 +46,6 @@ function time(row, longest, computer, here) {
     make("b", {}, row.device.name),
     make("span", { class: "ms" }, milliseconds(row.median_ms), times),
     bar(row.median_ms / longest),
-    make("small", { class: "quiet" }, `${row.runtime}, ${row.accelerator}${threads}${asked}`),
+    make("small", { class: "quiet" }, `${row.runtime}, ${row.accelerator}${precision}${threads}${asked}`),
   );
 }

@@ -7,11 +7,11 @@ const MADE_UP = 4; // images where a bundle has none that a browser can read
 
 /** {images: [pixels], labels: [label or null], expected(file): [probabilities] or null} of a net of the catalog. */
 export async function golden(model) {
-  const { shape } = model.input;
+  const { shape, resize_steps: steps } = model.input;
   if (!model.golden || ![1, 3].includes(shape[3])) return { images: madeUp(shape), labels: null, expected: () => null };
   const answers = await api.json(model.golden.probabilities);
   const images = await Promise.all(
-    model.golden.images.map(async (row) => pixelsFor(await decode(new Blob([await api.bytes(row.url)])), shape)),
+    model.golden.images.map(async (row) => pixelsFor(await decode(new Blob([await api.bytes(row.url)])), shape, steps)),
   );
   return {
     images,
@@ -36,15 +36,24 @@ export function top1(probabilities) {
   return best;
 }
 
-/** Keeps account of a file's answers over all timed runs. */
+/** How far one probability may be from the computer's: as golden.json says, by what computes the file here. */
+function limit(tolerance, file, accelerator) {
+  if (!tolerance) return undefined;
+  const half = tolerance.half ?? tolerance.float; // a bundle of an earlier version has no half
+  const own = tolerance[file.tolerance] ?? tolerance.float;
+  return accelerator === "wasm" ? (file.tolerance === "half" ? half : own) : Math.max(own, half);
+}
+
+/** Keeps account of a file's answers over all its runs, the first that loads it included. */
 export class Account {
-  constructor(images, file) {
+  /** @param accelerator what runs the file: a GPU may compute in half precision. */
+  constructor(images, file, accelerator) {
     this.expected = images.expected(file.name);
     this.labels = images.labels;
-    // Files that compute in 8 bits have a wider one: another order of additions can move a value by a whole step.
-    this.limit = images.tolerance?.[file.tolerance];
+    this.limit = limit(images.tolerance, file, accelerator);
     this.seen = new Map(); // image: whether every run so far gave {same, right}
     this.difference = 0;
+    this.first = this.last = null; // whether that answer was the computer's
   }
 
   /** Takes the answer to an image; a NaN is a wrong one. */
@@ -53,14 +62,16 @@ export class Account {
     const expected = this.expected[image];
     const before = this.seen.get(image) ?? { same: true, right: true };
     const answer = top1(probabilities);
-    this.seen.set(image, {
-      same: before.same && answer === top1(expected),
-      right: before.right && answer === this.labels[image],
-    });
+    const same = answer === top1(expected);
+    this.seen.set(image, { same: before.same && same, right: before.right && answer === this.labels[image] });
+    let furthest = 0;
     for (let i = 0; i < expected.length; i++) {
       const difference = Math.abs(probabilities[i] - expected[i]);
-      this.difference = difference <= this.difference ? this.difference : Number.isFinite(difference) ? difference : Infinity;
+      furthest = difference <= furthest ? furthest : Number.isFinite(difference) ? difference : Infinity;
     }
+    this.difference = Math.max(this.difference, furthest);
+    this.last = same && furthest <= this.limit;
+    this.first ??= this.last;
   }
 
   /** The part of a result, or null where no answer is known. */
@@ -73,6 +84,8 @@ export class Account {
       same_top1: seen.filter((row) => row.same).length,
       right: labelled ? seen.filter((row) => row.right).length : null,
       max_difference: Number.isFinite(this.difference) ? this.difference : null,
+      first: this.first,
+      last: this.last,
     };
   }
 

@@ -7,9 +7,11 @@ export function decode(blob) {
   return createImageBitmap(blob, { imageOrientation: "from-image", colorSpaceConversion: "none" });
 }
 
-/** Float32 pixels [0, 255] of an ImageBitmap for an input of shape [1, height, width, channels]. */
-export function pixelsFor(bitmap, shape) {
-  return Float32Array.from(toPixels(bitmap, shape));
+const CROP = [{ step: "crop" }]; // what a bundle without steps means
+
+/** Float32 pixels [0, 255] of an ImageBitmap for an input of shape [1, height, width, channels], by model.json's steps. */
+export function pixelsFor(bitmap, shape, steps) {
+  return Float32Array.from(toPixels(bitmap, shape, steps ?? CROP));
 }
 
 /** The pixels of an input as a picture that a canvas shows. */

@@ -11,6 +11,9 @@ const TABS = ["measure", "try", "compare"];
 
 async function begin() {
   chooseTabs();
+  // What fails where nobody waits for it, such as a worker of the runtime.
+  addEventListener("error", ({ message }) => problem(`Something on this page has failed: ${message}. Reload it.`));
+  addEventListener("unhandledrejection", ({ reason }) => problem(`Something on this page has failed: ${reason?.message ?? reason}. Reload it.`));
   try {
     if (location.hash.length < 2) throw new api.Failed(401, "Open this page from the QR code or the whole printed address: the part behind # is missing.");
     const catalog = await ready(await api.catalog());

@@ -1,12 +1,12 @@
 // The tab Measure: what to measure, the live plot, what to think of the numbers, and where they go.
 
 import * as api from "./api.js";
-import { abilities, describe, explained } from "./device.js";
+import { abilities, describe, explained, givenName, keepName, randomId } from "./device.js";
 import { byId, make, show } from "./dom.js";
 import { measure } from "./measurement.js";
 import { clockStep, summary } from "./statistics.js";
 import { axis, drawAxis, drawStrip } from "./strips.js";
-import { bytes, milliseconds, percent, significant } from "./units.js";
+import { FLOATS, bytes, milliseconds, percent, significant } from "./units.js";
 
 const FILES_A_RESULT = 32; // a result has at most 64 KiB
 let running = null; // the AbortController of the measurement that runs
@@ -16,7 +16,7 @@ export async function showMeasure(catalog) {
   const device = await describe();
   const found = await abilities();
   showAbilities(found);
-  byId("device-name").value = remembered() ?? device.name;
+  byId("device-name").value = givenName() ?? device.name;
   byId("files").replaceChildren(...catalog.models.map((model, number) => files(model, number)));
   byId("place").replaceChildren(...places(found));
   byId("choice").addEventListener("submit", (event) => {
@@ -46,14 +46,15 @@ function showAbilities(found) {
 function files(model, number) {
   const rows = model.files.map((file, place) => {
     const id = `file-${number}-${place}`;
-    const facts = [bytes(file.bytes), file.accuracy === null ? null : percent(file.accuracy)].filter(Boolean).join(", ");
+    const zipped = file.zipped_bytes ? `${bytes(file.zipped_bytes)} zipped` : null;
+    const facts = [bytes(file.bytes), zipped, file.accuracy === null ? null : percent(file.accuracy)].filter(Boolean).join(", ");
     return make(
       "div",
       { class: "file" },
-      make("input", { type: "checkbox", id, value: `${number}/${place}`, checked: !file.caution && file.converter !== "stock" }),
+      make("input", { type: "checkbox", id, value: `${number}/${place}`, checked: file.converter !== "stock" }),
       make("label", { for: id }, file.scheme, file.converter === "stock" ? " (stock converter)" : ""),
       make("small", {}, facts),
-      file.caution ? make("small", { class: "caution" }, file.caution) : null,
+      make("small", { class: "meaning" }, file.meaning),
     );
   });
   return make("fieldset", { class: model.family }, make("legend", {}, model.name), ...rows);
@@ -62,7 +63,9 @@ function files(model, number) {
 function places(found) {
   const threads = Array.from({ length: found.threads }, (_, i) => i + 1);
   const options = threads.map((n) => make("option", { value: `wasm/${n}` }, `Processor, ${n} thread${n > 1 ? "s" : ""}`));
-  if (found.gpu) options.push(make("option", { value: "webgpu/1" }, "GPU (WebGPU)"));
+  // The runtime's own choice differs between GPUs, so the precision is always named; float32 has the plain value.
+  if (found.gpu) options.push(make("option", { value: "webgpu/1" }, `GPU (WebGPU), ${FLOATS.fp32}`));
+  if (found.half) options.push(make("option", { value: "webgpu/1/fp16" }, `GPU (WebGPU), ${FLOATS.fp16}`));
   return options;
 }
 
@@ -72,8 +75,9 @@ async function run(catalog, device, found) {
     return { model, file };
   });
   if (!chosen.length) return warn(["Choose at least one file."]);
-  const [accelerator, threads] = byId("place").value.split("/");
-  const condition = { accelerator, threads: Number(threads), rounds: byId("rounds").valueAsNumber };
+  const [accelerator, threads, named = "fp32"] = byId("place").value.split("/");
+  const precision = accelerator === "webgpu" ? named : null;
+  const condition = { accelerator, threads: Number(threads), precision, rounds: byId("rounds").valueAsNumber };
   running = new AbortController();
   busy(true);
   try {
@@ -153,6 +157,9 @@ class Strip {
     if (!golden) more.push("no known answers to compare with");
     this.facts.textContent += more.map((text) => `; ${text}`).join("");
     this.wrong.textContent = golden ? `Other answers than on the computer: ${golden.images - golden.same_top1} of ${golden.images} images, up to ${golden.max_difference === null ? "∞" : significant(golden.max_difference, 2)} apart.` : "";
+    if (golden && row.account.first !== row.account.last) {
+      this.wrong.textContent += row.account.first ? " The first answer was right, the last one is wrong." : " The first answer was wrong, the last one is right.";
+    }
     show(this.wrong, row.account.wrong);
   }
 }
@@ -177,12 +184,13 @@ function warn(texts) {
 /** The results to send, of at most FILES_A_RESULT files each. */
 function results({ rows, clock_ms, hidden }, condition, device, found, version) {
   const name = byId("device-name").value.trim() || device.name;
-  remember(name);
+  keepName(name);
   const common = {
     schema: "resdense-phone/1",
     device: { ...device, name },
     runtime: `LiteRT.js ${version}`,
     requested: condition.accelerator,
+    precision: condition.precision,
     threads: condition.threads,
     secure_context: found.secure,
     cross_origin_isolated: found.isolated,
@@ -212,28 +220,5 @@ async function post(made) {
   } catch (error) {
     byId("sent").textContent = `Not sent: ${error.message}`;
     show(byId("send"));
-  }
-}
-
-/** 128 random bits in hexadecimal; crypto.randomUUID would need a secure address. */
-function randomId() {
-  return [...crypto.getRandomValues(new Uint8Array(16))].map((byte) => byte.toString(16).padStart(2, "0")).join("");
-}
-
-const KEY = "resdense-device-name";
-
-function remember(name) {
-  try {
-    localStorage.setItem(KEY, name);
-  } catch {
-    // private windows keep nothing
-  }
-}
-
-function remembered() {
-  try {
-    return localStorage.getItem(KEY);
-  } catch {
-    return null;
   }
 }

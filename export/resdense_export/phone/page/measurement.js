@@ -4,6 +4,7 @@ import * as api from "./api.js";
 import { Account, golden } from "./golden.js";
 import { load, Net } from "./runtime.js";
 import { clockStep, summary } from "./statistics.js";
+import { Died, watched } from "./watched.js";
 
 const WARM_UP = 3; // runs at least of a series before the first that counts
 const SERIES = [2, 4]; // least and most
@@ -21,7 +22,7 @@ const TOLD = 150; // ms between two reports of progress
  * for one image, a round runs several and counts their mean.
  *
  * @param chosen [{model, file}] of the catalog
- * @param condition {accelerator, threads, rounds}
+ * @param condition {accelerator, threads, precision, rounds}
  * @param tell called with {phase, done, total, rows} now and then; a row has {model, file, times, load_ms, first_ms}
  * @param signal an AbortSignal
  * @returns {rows, clock_ms, hidden}: rows with a `record` for the result each
@@ -31,18 +32,29 @@ export async function measure(chosen, condition, tell, signal) {
   const watch = watchTab();
   const awake = await navigator.wakeLock?.request("screen").catch(() => null);
   const rows = chosen.map(({ model, file }) => ({ model, file, times: [] }));
-  try {
-    tell({ phase: "Loading the runtime", done: 0, total: 1, rows });
+  const work = async (step) => {
+    const news = (told) => {
+      step();
+      tell(told);
+    };
+    news({ phase: "Loading the runtime", done: 0, total: 1, rows });
     await load(condition.accelerator, condition.threads);
     performance.mark("resdense-runtime");
-    await prepare(rows, condition, clock_ms, tell, signal);
-    await run(rows, condition.rounds, tell, signal);
+    await prepare(rows, condition, clock_ms, news, signal);
+    await run(rows, condition.rounds, news, signal);
     for (const row of rows) row.record = record(row, condition.rounds);
+  };
+  let held = rows;
+  try {
+    await watched(work, signal);
     return { rows, clock_ms, hidden: watch.hidden };
+  } catch (error) {
+    if (error instanceof Died) held = []; // nobody is there to take it back
+    throw error;
   } finally {
     watch.end();
     await awake?.release();
-    for (const row of rows) {
+    for (const row of held) {
       row.tensors?.forEach((tensor) => tensor.delete());
       row.net?.delete();
     }
@@ -50,7 +62,7 @@ export async function measure(chosen, condition, tell, signal) {
 }
 
 /** Compiles each file, times its first run, and settles how many images a round of it takes. */
-async function prepare(rows, { accelerator, threads }, clock_ms, tell, signal) {
+async function prepare(rows, { accelerator, threads, precision }, clock_ms, tell, signal) {
   const images = new Map();
   for (const [done, row] of rows.entries()) {
     tell({ phase: `Loading ${row.file.name}`, done, total: rows.length, rows });
@@ -58,13 +70,14 @@ async function prepare(rows, { accelerator, threads }, clock_ms, tell, signal) {
     if (!images.has(row.model)) images.set(row.model, await golden(row.model));
     const content = await api.bytes(row.file.url);
     let start = performance.now();
-    row.net = await Net.compile(content, accelerator, threads);
+    row.net = await Net.compile(content, accelerator, threads, precision);
     row.load_ms = Math.max(performance.now() - start, clock_ms);
     row.tensors = images.get(row.model).images.map((pixels) => row.net.tensor(pixels));
-    row.account = new Account(images.get(row.model), row.file);
+    row.account = new Account(images.get(row.model), row.file, row.net.accelerator);
     start = performance.now();
-    await row.net.run(row.tensors[0]);
+    const answer = await row.net.run(row.tensors[0]);
     row.first_ms = Math.max(performance.now() - start, clock_ms);
+    row.account.take(0, answer);
     await breathe(signal);
     const once = await quickest(row, clock_ms);
     row.images = Math.min(MOST_A_ROUND, Math.ceil((STEPS * clock_ms) / once));

@@ -25,9 +25,10 @@ export class Net {
     this.dtype = input.dtype;
   }
 
-  static async compile(bytes, accelerator, threads) {
-    const options = accelerator === "wasm" ? { accelerator, cpuOptions: { numThreads: threads } } : { accelerator };
-    return new Net(await library.loadAndCompile(bytes, options), accelerator);
+  /** @param precision "fp32" or "fp16", in which a GPU computes; the processor needs none. */
+  static async compile(bytes, accelerator, threads, precision) {
+    const own = accelerator === "wasm" ? { cpuOptions: { numThreads: threads } } : { gpuOptions: { precision } };
+    return new Net(await library.loadAndCompile(bytes, { accelerator, ...own }), accelerator);
   }
 
   /** The accelerator that runs: LiteRT.js falls back to wasm with no more than a line on the console. */

@@ -18,5 +18,8 @@ export function bytes(value) {
   return `${index ? significant(value) : value}\u00a0${units[index]}`;
 }
 
+/** What a GPU may compute in, by the runtime's names. */
+export const FLOATS = { fp32: "float32", fp16: "float16" };
+
 /** `98.1 %`. */
 export const percent = (fraction) => `${(100 * fraction).toFixed(1)}\u00a0%`;

@@ -1,0 +1,25 @@
+"""A smaller batch where the memory of the device is short, for work whose result does not depend on the batch."""
+
+import tensorflow as tf
+
+from ..errors import WorkError
+
+_MARK = "RESOURCE_EXHAUSTED"  # JAX raises an error of its own, with this word
+
+
+def halving(work, batch_size):
+    """`work(batch_size)`; where the memory is exhausted, with half the batch again, down to one image.
+
+    Raises:
+        WorkError: one image is too many.
+    """
+    while True:
+        try:
+            return work(batch_size)
+        except Exception as error:
+            if not isinstance(error, tf.errors.ResourceExhaustedError) and _MARK not in str(error):
+                raise
+            if batch_size == 1:
+                hint = "free the device, or take smaller images"
+                raise WorkError("the memory of the device does not hold the net and one image", hint) from error
+        batch_size = max(1, batch_size // 2)

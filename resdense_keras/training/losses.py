@@ -1,0 +1,39 @@
+"""The loss and the accuracy that fit a net's outputs: probabilities or logits, of many classes or one of two."""
+
+import keras
+
+PROBABILITIES = ("softmax", "sigmoid")
+PASSING = ("Activation", "Cast", "Flatten", "Identity", "Reshape")  # of these, what neither is looks at its input
+
+
+def loss_and_accuracy(model, label_smoothing):
+    """(loss, metric) of one-hot labels; where the net has one output, of the share of the second class, (N, 1)."""
+    logits = not gives_probabilities(model)
+    if model.output_shape[-1] == 1:
+        return (
+            keras.losses.BinaryCrossentropy(from_logits=logits, label_smoothing=label_smoothing),
+            keras.metrics.BinaryAccuracy(name="accuracy", threshold=0.0 if logits else 0.5),
+        )
+    return (
+        keras.losses.CategoricalCrossentropy(from_logits=logits, label_smoothing=label_smoothing),
+        keras.metrics.CategoricalAccuracy(name="accuracy"),
+    )
+
+
+def gives_probabilities(model):
+    """Whether the last operation of a Functional net is a softmax or a sigmoid, by itself or as an activation."""
+    tensor = model.outputs[0]
+    while True:
+        operation = tensor._keras_history.operation
+        if isinstance(operation, keras.Model):
+            tensor = operation.outputs[0]
+            continue
+        names = {type(operation).__name__.lower(), getattr(getattr(operation, "activation", None), "__name__", "")}
+        if names & set(PROBABILITIES):
+            return True
+        if type(operation).__name__ not in PASSING or getattr(operation, "activation", None) not in _LINEAR:
+            return False
+        tensor = operation.input
+
+
+_LINEAR = (None, keras.activations.linear)
