@@ -15,12 +15,13 @@ from resdense_keras import files
 from resdense_keras.data import resizing
 from resdense_keras.errors import RequestError, WorkError, unknown
 
-from . import answers, environment, fitness
+from . import environment
 from .bundle import contents
 from .bundle.evidence import from_dataset, without_data
 from .bundle.request import ROUNDS, ExportRequest
 from .limits import WEAK_CALIBRATION, Limits
 from .making.quantization import check_calibration
+from .models import answers, fitness
 from .progress import Steps
 from .schemes import SCHEMES, standard_schemes
 from .sources import Net, preprocessing_inside

@@ -14,7 +14,7 @@ import numpy as np
 from resdense_keras.data import resizing
 from resdense_keras.errors import RequestError, WorkError, unknown
 
-from . import answers, brought, fitness, opening, pixels
+from .models import answers, brought, fitness, opening, pixels
 
 
 @dataclass(frozen=True)

@@ -37,8 +37,9 @@ def command(
 ):
     """Accuracy, confusion and calibration of a model on the test images."""
     start_tensorflow()
-    from resdense_export import answers, sources
+    from resdense_export import sources
     from resdense_export.judging import judged
+    from resdense_export.models import answers
     from resdense_keras.training import evaluation
 
     if plot is not None:

@@ -2,8 +2,8 @@
 
 import yaml
 
-from ..answers import has_classes
 from ..limits import WEAK_BELOW, WEAK_CALIBRATION
+from ..models.answers import has_classes
 
 
 def model_card(bundle, description):

@@ -13,13 +13,13 @@ from pathlib import Path
 
 from resdense_keras import files
 
-from ..answers import MEANINGS, PROBABLE
 from ..judging.judge import Judge
 from ..making import aware
 from ..making import budget as budgets
 from ..making.float_files import float_files, float_nodes
 from ..making.quantization import quantize
 from ..making.stock_converter import has_stock, stock
+from ..models.answers import MEANINGS, PROBABLE
 from ..schemes import SCHEMES
 from ..sources import Net
 from ..tflite import metadata

@@ -5,7 +5,7 @@ import numpy as np
 from resdense_keras.data import resizing
 
 from .. import environment
-from ..answers import MEANINGS, classes
+from ..models.answers import MEANINGS, classes
 from ..schemes import recommendations
 from ..tflite.signature import INPUT, OUTPUT, SIGNATURE
 

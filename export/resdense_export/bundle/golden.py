@@ -9,8 +9,8 @@ import numpy as np
 
 from resdense_keras import files
 
-from ..answers import has_classes
 from ..judging.reference import span
+from ..models.answers import has_classes
 from ..tflite import running
 from .evidence import GOLDEN
 

@@ -15,8 +15,8 @@ import numpy as np
 
 from resdense_keras.errors import RequestError
 
-from .. import answers
 from ..limits import WEAK_BELOW, Limits
+from ..models import answers
 from ..schemes import SCHEMES
 from ..sources import generated_images
 from ..tflite import flatbuffer, half

@@ -3,7 +3,7 @@
 from dataclasses import asdict, replace
 from functools import cached_property
 
-from .. import answers
+from ..models import answers
 from .check import check
 from .intervals import wilson
 from .reference import predictions

@@ -7,7 +7,7 @@ import keras
 import numpy as np
 import pytest
 
-from resdense_export import opening
+from resdense_export.models import opening
 from resdense_keras.errors import RequestError
 
 IMAGES = np.random.default_rng(0).uniform(0, 255, (2, 12, 12, 3)).astype("float32")

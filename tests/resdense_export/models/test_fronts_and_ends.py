@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 from keras import layers
 
-from resdense_export import answers, fitness, pixels, sources
+from resdense_export import sources
+from resdense_export.models import answers, fitness, pixels
 from resdense_keras.errors import RequestError
 from resdense_keras.preprocessing import PREPROCESSING
 

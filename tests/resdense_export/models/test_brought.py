@@ -4,7 +4,8 @@ import keras
 import pytest
 
 import resdense_keras as rk
-from resdense_export import brought, sources
+from resdense_export import sources
+from resdense_export.models import brought
 from resdense_keras.errors import RequestError
 from resdense_keras.weights import find
 from resdense_keras.weights.table import WEIGHTS

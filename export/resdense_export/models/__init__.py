@@ -1,0 +1,1 @@
+"""A model as its owner brings it: opened by its content, fit or refused, its pixels and its outputs understood."""
