@@ -6,7 +6,7 @@ IMAGES holds (N, H, W, C) pixels, OUT gets (N, outputs) float32. Needs ai-edge-l
 computes half precision at a second an image and more, so OUT is written as it grows and a second call goes on from it.
 """
 
-import sys
+import argparse
 from pathlib import Path
 
 import numpy as np
@@ -51,10 +51,15 @@ def compiled(path):
 RUNTIMES = {"interpreter": interpreter, "compiled": compiled}
 
 
-def main(path, images, out, runtime):
-    images, out = np.load(images), Path(out)
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    for name in ("path", "images", "out"):
+        parser.add_argument(name)
+    parser.add_argument("runtime", choices=RUNTIMES)
+    given = parser.parse_args()
+    images, out = np.load(given.images), Path(given.out)
     rows = list(np.load(out)) if out.exists() else []
-    answer = RUNTIMES[runtime](path)
+    answer = RUNTIMES[given.runtime](given.path)
     for image in images[len(rows) :]:
         rows.append(answer(image))
         if len(rows) % SAVED == 0 or len(rows) == len(images):
@@ -62,4 +67,4 @@ def main(path, images, out, runtime):
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    main()

@@ -139,7 +139,8 @@ def test_what_fits_leaves_two_bits(activation, safe):
 def test_the_largest_activation_is_that_of_keras(nets, float_files, test_images, tmp_path):
     """Of the layers' outputs; what is fused, such as a batch norm's convolution, shows no more than they do."""
     images, net = test_images[0][:8], nets["residual"]
-    layers = keras.Model(net.inputs, [layer.output for layer in net.layers if layer.name != "input_layer"])
+    outputs = [layer.output for layer in net.layers if not isinstance(layer, keras.layers.InputLayer)]
+    layers = keras.Model(net.inputs, outputs)
     largest = max(float(np.abs(output).max()) for output in layers.predict(images, verbose=0))
     for name, content in (("fp32", float_files["residual"]), ("fp16", half.in_half(float_files["residual"]))):
         (tmp_path / name).write_bytes(content)
