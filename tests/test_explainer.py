@@ -77,6 +77,7 @@ def address(page):
 # What it is made of
 
 
+@pytest.mark.slow
 def test_the_nets_are_those_in_the_wheel(embed, embedded):
     """The lesion curves too, computed anew: they lie within two test digits of the stored ones."""
     made = embed.page_data()

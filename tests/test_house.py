@@ -42,7 +42,7 @@ def test_the_readmes_python_runs(monkeypatch, capsys):
     """But for the download: the net that the named weights belong to is built, and left as it is."""
     from resdense_keras import weights
 
-    monkeypatch.setattr(weights, "load_named", lambda model, row: None)
+    monkeypatch.setattr(weights, "load_named", lambda model, row, **head: None)
     first, _fine_tuning = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
     exec(first, {})  # the other one: test_train_and_eval.py
     assert "stage1_block1_conv1" in capsys.readouterr().out

@@ -343,7 +343,8 @@ def image_shape(model, image_size=None):
     if (len(inputs), len(outputs)) != (1, 1):
         named = f"; its inputs are {', '.join(inputs)}, its outputs {', '.join(outputs)}" if inputs else ""
         name = getattr(model, "name", model)
-        cut = f"cut one out: keras.Model(model.inputs, model.outputs[0]).save('one.keras') has {outputs[0]!r} alone"
+        first = outputs[0] if outputs else "output"
+        cut = f"cut one out: keras.Model(model.inputs, model.outputs[0]).save('one.keras') has {first!r} only"
         raise RequestError(
             f"model {name!r} is not a built Functional model with one input and one output{named}",
             cut if len(inputs) == 1 < len(outputs) else "export a net with one image in and one vector of numbers out",

@@ -304,7 +304,9 @@ def test_a_place_that_cannot_be_written_is_known_before_tensorflow_is_loaded(res
     assert (code, out) == (1, "") and "a part of this path is a file" in err and "hint: " in err
 
 
-@pytest.mark.parametrize("stop, code", [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    "stop, code", [(signal.SIGINT, 130), pytest.param(signal.SIGTERM, 143, marks=pytest.mark.slow)]
+)
 def test_a_stopped_run_leaves_nothing(tmp_path, stop, code):
     command = [sys.executable, "-m", "resdense_cli", "compare", "resnet20", "--out", str(tmp_path / "out")]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:

@@ -90,7 +90,6 @@ def test_shipped_weights_load_without_the_head_and_without_the_normalisation(net
     "name, options, message",
     [
         ("resnet20_digits", {"shortcut": None}, "shortcut=None was given, but weights='digits' of resnet20_digits"),
-        ("resnet20_digits", {"classes": 7}, "trained with classes=10"),
         ("densenet_bc28_6_digits", {"growth_rate": 12}, "trained with growth_rate=6"),
         ("resnet32", {"weights": "digits"}, "resnet32 has no"),
     ],

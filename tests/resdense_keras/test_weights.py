@@ -163,10 +163,8 @@ def test_keras_applications_files_give_the_same_outputs(original, ours, options,
             np.testing.assert_array_equal(value, same, err_msg=file)
 
 
-@pytest.mark.parametrize(
-    "selected",
-    ["ResNet50-resnet50", pytest.param("not ResNet50-resnet50", marks=pytest.mark.slow)],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("selected", ["ResNet50-resnet50", "not ResNet50-resnet50"])
 def test_keras_applications_files_give_the_same_outputs_on_jax(selected):
     """Original and ours on JAX, in a process of its own; XLA's optimizations would take longer than these nets."""
     pytest.importorskip("jax")
