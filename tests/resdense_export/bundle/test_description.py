@@ -24,6 +24,10 @@ def described(bundle):
     return json.loads((bundle / "model.json").read_text())
 
 
+def test_the_input_says_what_its_pixels_mean(described):
+    assert (described["input"]["range"], described["input"]["dtype"]) == ([0, 255], "float32")
+
+
 def test_names_and_sizes_are_those_of_the_finished_files(bundle, described):
     assert set(described["files"]) == {path.name for path in bundle.glob("*.tflite")}
     for name, row in described["files"].items():
