@@ -126,7 +126,7 @@ def make_files(name, model, folder, everything):
     folder.mkdir(exist_ok=True)
     for kind, make in (("ours", our_files), ("stock", stock_files), ("floor", floor_files)):
         if kind == "floor" and name.endswith(TRAINED):
-            continue  # without its norms its numbers grow beyond what int8 kernels take: that is no floor
+            continue  # without its norms its numbers grow beyond what int8 kernels take: that is not a floor
         wanted = [scheme for scheme in schemes if kind != "floor" or scheme in FLOORED]
         own = {scheme: folder / f"{name}-{kind}-{scheme}.tflite" for scheme in wanted}
         if everything or kind != "stock" or not all(path.exists() for path in own.values()):

@@ -1,4 +1,4 @@
-"""What the time of a .tflite file goes to: each of its operators run alone, in a file of its own, and added up by kind.
+"""What the time of a .tflite file goes to: each of its operators run in a file of its own, and added up by kind.
 
     python benchmarks/export.py --part files --folder FOLDER && python benchmarks/operators.py --folder FOLDER
 

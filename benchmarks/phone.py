@@ -75,7 +75,7 @@ def measure_page(url, rounds):
 
 
 def side_by_side(folder):
-    """A row a file: LiteRT's median on this machine as the report has it, the page's, and the ratio."""
+    """One row per file: LiteRT's median on this machine as the report has it, the page's, and the ratio."""
     rows = []
     for model in read_report(folder)["models"]:
         for export in model["exports"]:

@@ -60,7 +60,7 @@ from resdense_keras.training import starts, trial
 name, dataset = sys.argv[1], data.load(sys.argv[2])
 net = training.Training(starts.build(name, dataset), dataset, training.recipe("fast", name))
 begun = time.perf_counter()
-net.step(net.example())  # every training traces this one; it is no cost of the trial
+net.step(net.example())  # every training traces this one, so it does not count for the trial
 first = time.perf_counter() - begun
 begun = time.perf_counter()
 _, said = trial.choose_jit(net, sys.maxsize)

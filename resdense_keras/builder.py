@@ -268,7 +268,7 @@ def _plain(value):
 
 
 def _given(options, allowed):
-    """The caller's options without each None that only stands for the default."""
+    """The caller's options without those whose value is None because that is the default."""
     return {key: value for key, value in options.items() if value is not None or allowed[key].default is not None}
 
 

@@ -16,7 +16,7 @@ _FOREIGN = (
 
 
 def recognised(model):
-    """ "resnet", "densenet", "plain" (a net of this package without shortcuts) or "other", by structure alone."""
+    """ "resnet", "densenet", "plain" (a net of this package without shortcuts) or "other", by structure only."""
     calls = list(_calls(model))
     kinds = [type(call.operation).__name__ for call in calls]
     if any(kind in _FOREIGN for kind in kinds):

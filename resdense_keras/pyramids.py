@@ -16,7 +16,7 @@ def pyramid(model):
 
     - ResNet v1, v1.5, vd: the output of each stage.
     - ResNet v2, v2-keras: the sum of the last block, after the batch norm and ReLU that follow it. They belong to the
-      block that halves the image next (or to the head): the sum alone is not normalized. In v2-keras that block is
+      block that halves the image next (or to the head): only the sum is not normalized. In v2-keras that block is
       the last of its stage, so that "stride4" is the output of the block before it.
     - DenseNet: everything the dense block collected, normalized and activated, before a transition narrows it.
 

@@ -7,26 +7,50 @@ import typer
 from resdense_keras.errors import RequestError
 
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the output folder once the new one is whole.")]
+Overwrite = Annotated[
+    bool, typer.Option("--overwrite", help="Replace the output folder as soon as the new one is complete.")
+]
 Settings = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="NAME=VALUE", help="A builder option, such as growth_rate=24; repeatable."),
+    typer.Option(
+        "--set",
+        metavar="NAME=VALUE",
+        help="Option of the builder, such as growth_rate=24. Repeat the flag for several. Default: none.",
+    ),
 ]
 ImageSize = Annotated[
-    int | None, typer.Option("--image-size", min=1, help="Side in pixels, for folders of images of several sizes.")
+    int | None,
+    typer.Option(
+        "--image-size",
+        min=1,
+        help="Side of the images in pixels, for photos of several sizes. Default: from the model.",
+    ),
 ]
 Resize = Annotated[
     str | None,
-    typer.Option("--resize", help="How photos come to the net's size: crop (cuts the edges off), stretch or pad."),
+    typer.Option(
+        "--resize",
+        help="How a photo is brought to the model's size: crop (cuts the edges off), stretch or pad. "
+        "Default: crop, or what the model was trained with.",
+    ),
 ]
 Deterministic = Annotated[
     bool | None,
     typer.Option(
         "--deterministic/--no-deterministic",
-        help="Repeat to the bit, at the cost of some speed: TensorFlow runs one operation at a time.",
+        show_default=False,
+        help="Make two runs of the same command equal to the bit. Slower: TensorFlow runs one "
+        "operation at a time. Default: off.",
     ),
 ]
-OnBadImage = Annotated[str | None, typer.Option("--on-bad-image", help="fail, or skip up to 1 % unreadable images.")]
+OnBadImage = Annotated[
+    str | None,
+    typer.Option(
+        "--on-bad-image",
+        show_default=False,
+        help="What to do with an unreadable image: fail, or skip (at most 1 % of the images). Default: fail.",
+    ),
+]
 
 
 def builder_options(settings):

@@ -100,7 +100,7 @@ _INTEGER = "integer arithmetic, for which phones since Armv8.2 have instructions
 _EVERY_CPU = "float32 runs on every CPU"
 _GPU = "GPU delegates compute in float16"
 _BROWSER = "a browser runs every file; float files answer there as on the computer"
-_NPU = "NPUs run statically quantized int8 alone"
+_NPU = "nearly every NPU takes statically quantized int8"
 
 # Parity was measured on CIFAR-10 nets, 2,000 images: largest fp32 6e-6; mean dynamic .004, int8 .02. An image between
 # two classes turns round in int8, so the largest difference says nothing there. Calibrated on noise, small nets keep

@@ -174,7 +174,7 @@ def _record(preprocessing):
 
 
 def _with_input(model, shape, record):
-    """`model` for images of `shape` alone, behind the normalisation of `record` if there is one."""
+    """`model` for only images of `shape`, behind the normalisation of `record` if there is one."""
     import keras
 
     image = keras.Input(shape)
@@ -261,13 +261,13 @@ def class_names(net, dataset, file=None):
     count = answers.classes(net.answers, net.model.output_shape[-1])
     if count is None:
         if file is not None:
-            raise RequestError("--labels was given; the model's numbers are no classes", "leave it out")
+            raise RequestError("--labels was given; the model's numbers are not classes", "leave it out")
         return None
     if file is not None:
         names = labels(file)
         if len(names) != count:
             message = f"--labels {file} has {len(names)} names, the model {count} {net.outputs_are}"
-            raise RequestError(message, "give a name a line, in the order of the outputs")
+            raise RequestError(message, "give one name per line, in the order of the outputs")
         return names
     given = dataset.class_names if dataset else None
     if net.class_names and given and net.class_names[: len(given)] != tuple(given):
@@ -323,7 +323,7 @@ def _warn_of_resizing(net, dataset, asked):
 
 
 def labels(path):
-    """The class names of a text file, one a line; a byte-order mark is no part of the first."""
+    """The class names of a text file, one per line; a byte-order mark does not belong to the first."""
     try:
         names = tuple(line.strip() for line in path.read_text("utf-8-sig").splitlines() if line.strip())
     except (OSError, UnicodeDecodeError) as error:

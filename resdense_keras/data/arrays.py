@@ -61,7 +61,7 @@ def read_npz(path):
     memory allows, and above ALWAYS_FINE_BYTES at most MOST_INFLATION times that of the file.
 
     Raises:
-        RequestError: the file is no such .npz; names the array and the reason.
+        RequestError: the file is not such an .npz; names the array and the reason.
     """
     path = Path(path)
     try:

@@ -1,4 +1,4 @@
-"""The one tf.data pipeline: batches in an order that hangs on (seed, epoch, index) alone.
+"""The one tf.data pipeline: batches in an order that depends only on (seed, epoch, index).
 
 So a run that stops anywhere and starts again sees the batches that it would have seen. TensorFlow's own `shuffle` and
 `tf.image.random_*` keep their state inside, where no checkpoint reaches it; in `map`, the latter even repeat the same
@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from resdense_keras.errors import WorkError
 
-_FAULTS = []  # of files, for `naming_bad_files`: of an error in a pipeline TensorFlow keeps the text alone
+_FAULTS = []  # of files, for `naming_bad_files`: of an error in a pipeline TensorFlow keeps only the text
 _ALGORITHM = "philox"  # named, for "auto_select" differs from device to device
 
 
@@ -44,7 +44,7 @@ def pipeline(
         augment: (uint8 images (B, H, W, C), int32 keys (B, 2)) -> images of that shape, see `shift_and_mirror`. A key
             belongs to one image in one epoch; it is a seed for TensorFlow's stateless operations.
         mix: (float32 images, int64 labels, keys) -> images and labels of any kind, for what mixes labels too.
-        part: (i, n): the i-th of n equal parts of every batch, for n hosts; with `whole` alone.
+        part: (i, n): the i-th of n equal parts of every batch, for n hosts; only with `whole`.
         whole: Leave out the smaller batch at the end of an epoch; each epoch leaves out other images.
     Returns:
         tf.data.Dataset of (float32 [0, 255] (B, H, W, C), int64 (B,)), of known length. Take its batches within

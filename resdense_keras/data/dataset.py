@@ -46,7 +46,7 @@ class Split:
         `parts`: Of each image in its file, the part to show, see `images.decode`; None for all that fits.
 
         Raises:
-            WorkError: a file went bad after the scan, or the scan read its header alone; names it.
+            WorkError: a file went bad after the scan, or the scan read only its header; names it.
         """
         if self.images is not None and parts is None:
             return self.images if indices is None else self.images[indices]

@@ -8,7 +8,7 @@ _TEST_SHARE = "a fifth"  # splits.TEST_SHARE in words; a test compares them
 
 
 def as_text(name):
-    """A name that a terminal, a text file and JSON can show: what is no UTF-8 in it becomes U+FFFD."""
+    """A name that a terminal, a text file and JSON can show: bytes that are not UTF-8 become U+FFFD."""
     return re.sub("[\ud800-\udfff]+", "\N{REPLACEMENT CHARACTER}", name)
 
 

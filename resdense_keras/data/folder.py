@@ -16,7 +16,7 @@ from resdense_keras.data.source import Found, Source
 from resdense_keras.errors import RequestError, unknown
 
 ON_BAD_IMAGE = ("fail", "skip")
-SKIP_SHARE = 0.01  # more bad files than this are no accident
+SKIP_SHARE = 0.01  # more bad files than this are not an accident
 FULL_SCAN_FILES = 20_000  # fewer are decoded once before the work, as many are judged by their headers
 MOST_NAMED = 10  # files of one class that are bad for one reason
 
@@ -82,7 +82,7 @@ def read_folder(
 
 
 def readable(names):
-    """Class names as text: what of a name is no UTF-8 becomes U+FFFD, and names that are then equal get a number.
+    """Class names as text: bytes that are not UTF-8 become U+FFFD, and names that are then equal get a number.
 
     Folders out of a zip of Windows, or of an old disk, have names in other encodings, which Python hands on as lone
     surrogates: no text file, terminal or JSON parser takes those.
@@ -126,7 +126,7 @@ def _list_images(part, classes, disk):
     if others:
         names = ", ".join(readable(others[:5])) + (", ..." if len(others) > 5 else "")
         where = next(iter(classes.values())).parent
-        warnings.warn(f"{where}: {len(others)} files are no images by their suffix: {names}", stacklevel=3)
+        warnings.warn(f"{where}: {len(others)} files are not images by their suffix: {names}", stacklevel=3)
     return [_File(path, name, part) for name, below in found for path in below.images]
 
 

@@ -55,7 +55,7 @@ def decode(path_or_bytes, *, channels=3, size=None, resize=resizing.DEFAULT, par
     EXIF orientation is applied, alpha laid over white, 16 bits scaled to 8 (grey rounded; of colour Pillow takes the
     upper byte and shows a PNG's transparent colour), grey, palette and CMYK made RGB (or grey for one channel), of an
     animation the first frame is taken. Colour profiles are not applied: pixels count as sRGB. The content tells the
-    format, whatever the file is called. Damage in what is no pixel (EXIF, texts, profiles) is passed over.
+    format, whatever the file is called. Damage outside the pixels (EXIF, texts, profiles) is passed over.
 
     A file costs at most 10 bytes a pixel while it is decoded. Of JPEGs over LARGE_PIXELS that are resized only every
     second, fourth or eighth pixel is made, as long as that leaves twice the size.
@@ -82,7 +82,7 @@ def resize_steps(channels, resize=resizing.DEFAULT):
 
 
 def read_size(path):
-    """(height, width) of an image file as `decode` will give it, from the header alone; raises as `decode`."""
+    """(height, width) of an image file as `decode` will give it, only from the header; raises as `decode`."""
     return _read(path, _upright_size)
 
 
@@ -101,7 +101,7 @@ def decode_all(paths, *, channels=3, size, resize=resizing.DEFAULT, parts=None):
 
 
 def _read(path_or_bytes, work):
-    """What `work` makes of the Pillow image; of a damaged file, of a copy without what is no pixel.
+    """What `work` makes of the Pillow image; of a damaged file, of a copy that holds only its pixels.
 
     Pillow's readers answer damaged files with OSError, SyntaxError, ValueError, struct.error and half a dozen more.
     """
@@ -168,7 +168,7 @@ def _reason(error):
         case _NeedsExtraError():
             return "is a HEIC photo, which needs the extra `heic`"
         case Image.UnidentifiedImageError():
-            return f"is no image that is read here ({', '.join(FORMATS)})"
+            return f"is not an image of a kind that is read here ({', '.join(FORMATS)})"
         case Image.DecompressionBombError():
             return f"has more than {MAX_PIXELS / 1e6:.1f} million pixels"
         case OSError(errno=int()):

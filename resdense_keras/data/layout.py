@@ -1,7 +1,7 @@
 """What lies in a folder of photos: which folders are splits, which are classes, and what is neither.
 
 Structure decides and names only tell splits apart: folders beside each other that hold the same class folders are
-splits, and the words in their names say which. Words are what stands between signs that are no letters and between
+splits, and the words in their names say which. Words are what stands between signs that are not letters and between
 changes of case, so `seg_train` and `TestData` have one and `contest` has none.
 """
 
@@ -60,7 +60,7 @@ def find(root, disk):
 
     Raises:
         RequestError: no images in class folders, splits that cannot be told apart, a folder of class folders beside
-            the splits that is none of them, or a class folder of files that are no images.
+            the splits that is none of them, or a class folder of files that are not images.
     """
     top = _walked(root, disk)
     level = disk.entries(top)
@@ -182,12 +182,14 @@ def _class_folders(level, disk):
     for name in disk.entries(level).folders:
         if name not in inside and (others := disk.below(level / name).others):
             message = f"class {name} has no image that can be read{_kinds(others)}: {level / name}"
-            raise RequestError(message, "save its images as JPEG or PNG; if it is no class, move the folder elsewhere")
+            raise RequestError(
+                message, "save its images as JPEG or PNG; if it is not a class, move the folder elsewhere"
+            )
     return {name: level / name for name in inside}
 
 
 def _kinds(files):
-    """ ": 30 files, .dcm" of files that are no images."""
+    """ ": 30 files, .dcm" of files that are not images."""
     if not files:
         return ""
     suffixes = sorted({Path(path).suffix.lower() or "without a suffix" for path in files})

@@ -40,7 +40,7 @@ class Found:
 
     Attributes:
         names: {part: the name of its folder}, of the splits that the folder brings.
-        left_out: {folder that is no split: how many images it has}.
+        left_out: {folder that is not a split: how many images it has}.
         sizes: A Counter of the (height, width) of the images before they are resized.
     """
 

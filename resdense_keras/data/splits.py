@@ -7,7 +7,7 @@ VALIDATION_SHARE = 0.1
 
 
 def permutation(count, *seeds):
-    """A random order of 0 to count - 1 that hangs on the `seeds` (0 or more each) alone.
+    """A random order of 0 to count - 1 that depends only on the `seeds` (0 or more each).
 
     Sorting by raw bits: NumPy keeps those from version to version, `Generator.permutation` it does not.
     """
@@ -32,7 +32,7 @@ def hold_out(positions, labels, share, *seeds):
 
 
 def spread(labels, *seeds):
-    """An order of 0 to N - 1 of which every beginning has the classes in their proportions, as near as may be."""
+    """An order of 0 to N - 1 such that every prefix has the classes in proportion, as nearly as possible."""
     place = np.empty(len(labels))
     for label in np.unique(labels):
         members = np.flatnonzero(labels == label)

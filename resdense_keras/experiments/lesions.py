@@ -46,7 +46,7 @@ def remove(model, block):
 
 
 def lesion_curve(model, images, labels, batch_size=256):
-    """Accuracy with all blocks, and with each one taken out alone; the model keeps its weights.
+    """Accuracy with all blocks, and with each single one taken out; the model keeps its weights.
 
     Args:
         model: Net of this package, built by stages and blocks.

@@ -42,7 +42,7 @@ class Layout(NamedTuple):
 
     `stride` is the convolution of the second stage that halves the image, `first` is what a block's branch begins with,
     `stem` the number of convolutions before the first block, `shortcut` what its projection begins with, and
-    `last_norm` whether a batch norm stands behind the last block.
+    `last_norm` whether a batch norm follows the last block.
     """
 
     stride: str

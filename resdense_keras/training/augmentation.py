@@ -42,7 +42,7 @@ def describe(recipe, dataset, rules=RULES):
 
 
 def augment(recipe, dataset, rules=RULES):
-    """(images, keys) -> images, for `data.pipeline`; None where the recipe leaves images alone."""
+    """(images, keys) -> images, for `data.pipeline`; None where the recipe does not change images."""
     steps = []
     if "crop" in recipe.augment and dataset.train.paths is None:
         steps.append(crop)
@@ -134,7 +134,7 @@ def _uniform(keys):
 
 
 class _KeyedGenerator(keras.random.SeedGenerator):
-    """Hands out seeds that hang on `key` and the number of the draw, where Keras' own counts in a variable."""
+    """Hands out seeds that depend on `key` and the number of the draw; Keras' own counts in a variable."""
 
     def __init__(self):
         super().__init__(0)

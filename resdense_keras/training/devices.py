@@ -84,7 +84,7 @@ class OneDevice:
         """Raises a WorkError where the hosts do not begin at the same `place`."""
 
     def release(self):
-        """Called when the training is over: what follows happens on this host alone."""
+        """Called when the training is over: what follows happens only on this host."""
 
     def _prepare_labels(self, model, weights):
         self.model, self.weights = model, weights
@@ -318,7 +318,7 @@ def choose(devices=None, *, coordinator=None, synchronized=False):
         coordinator: Whether hosts.connect was called.
         synchronized: See AllDevices.
     Raises:
-        RequestError: more devices than there are, or what is no number.
+        RequestError: more devices than there are, or something that is not a number.
     """
     if coordinator:
         return Hosts()

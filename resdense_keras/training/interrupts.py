@@ -14,7 +14,7 @@ class Interrupts:
         return self.number is not None
 
     def __enter__(self):
-        if threading.current_thread() is threading.main_thread():  # Python allows handlers there alone
+        if threading.current_thread() is threading.main_thread():  # Python allows handlers only there
             for number in (signal.SIGINT, signal.SIGTERM):
                 self._former[number] = signal.signal(number, self._note)
         return self

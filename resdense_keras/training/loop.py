@@ -1,4 +1,4 @@
-"""Trains a net step by step: a loop that can begin and end after any step, and stops at a loss that is no number."""
+"""Trains a net step by step: a loop that can begin and end after any step, and stops when the loss is not a number."""
 
 import contextlib
 import math

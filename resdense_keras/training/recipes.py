@@ -262,7 +262,7 @@ def _read(path, model):
     if isinstance(content, dict) and isinstance(content.get("recipe"), dict):
         content = content["recipe"]  # a run's config.yaml
     if not isinstance(content, dict):
-        raise RequestError(f"the recipe {path} is no mapping", "write `field: value`, a line each")
+        raise RequestError(f"the recipe {path} is not a mapping", "write `field: value`, one per line")
     base = content.pop("base", None)
     for field in content:
         if field not in FIELDS:

@@ -1,6 +1,6 @@
 """A run folder: one training that can stop anywhere and goes on from there, if deterministic to the same bits.
 
-`checkpoints/state.safetensors` alone says how far the run is: it is replaced in one step and holds weights, optimizer,
+Only `checkpoints/state.safetensors` says how far the run is: it is replaced in one step and holds weights, optimizer,
 random states, metrics so far and the history, from which metrics.jsonl is written. `checkpoints/best-N.safetensors`
 holds the weights of the best epoch on held-out training images. The file appears before the state that names it and
 goes after a later one has been named, so a kill between any two writes loses nothing. The manifest comes last: a folder
@@ -102,7 +102,8 @@ def run(request, out, *, resume=False, scan=False, save_seconds=SAVE_SECONDS, de
         resume: Go on with the run in `out`; an absent or empty folder starts afresh.
         scan: Read every file of an image folder in full first, see data.load. It changes no result, so a run that
             goes on may leave it out.
-        save_seconds: The state is saved so often, and after each epoch; 0 is after every step.
+        save_seconds: Seconds between two saves of the state, which is also saved after each epoch; 0 saves after every
+            step.
         devices: Where the steps run, from devices.choose; `request.devices` is its name. Of several hosts the first
             one writes `out`, which must lie on a disk that all share if the run is to be resumed.
         tell: Function of one line about the progress, or None.
@@ -470,7 +471,7 @@ def _fingerprint(dataset):
 
 
 def _names(paths):
-    """Names and sizes of files; a name that is no UTF-8 gives its own bytes."""
+    """Names and sizes of files; a name that is not UTF-8 gives its own bytes."""
     return "\n".join(f"{path.name} {path.stat().st_size}" for path in paths).encode(errors="surrogateescape")
 
 

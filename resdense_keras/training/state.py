@@ -47,7 +47,9 @@ def load(path):
             metadata = file.metadata() or {}
             if metadata.get("schema") != SCHEMA:
                 written = metadata.get("schema", "no such mark")
-                raise RequestError(f"{path} is no state of this version: {written}, read here is {SCHEMA}", hint)
+                raise RequestError(
+                    f"{path} is not a state of this version: {written} is in it, {SCHEMA} is read here", hint
+                )
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
     except (SafetensorError, OSError, ValueError) as error:
         if isinstance(error, RequestError):

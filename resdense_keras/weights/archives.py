@@ -22,7 +22,7 @@ class NpzFile:
             for member in self._archive.infolist():
                 name = member.filename.removesuffix(".npy")
                 if name in self.headers or name == member.filename:
-                    raise refusal(path, "it is no .npy file, or it is there twice", member.filename)
+                    raise refusal(path, "it is not an .npy file, or it is there twice", member.filename)
                 self.headers[name] = self._header(member, name)
         except BaseException:
             self.close()
@@ -66,7 +66,7 @@ class SafetensorsFile:
 
         self._file = safe_open(path, framework="numpy")
         self.headers = {}
-        for name in self._file.keys():  # noqa: SIM118  the library's own method, it is no mapping
+        for name in self._file.keys():  # noqa: SIM118  the library's own method, it is not a mapping
             part = self._file.get_slice(name)
             dtype = part.get_dtype()
             if dtype not in self._DTYPES:

@@ -2,8 +2,8 @@
 
 Files are matched by name and not by order: safetensors sorts its names, and a residual shortcut stands before the
 branch in one net and behind it in another, with tensors of equal shape. In a rule, `{stage}` and the like stand for a
-number on both sides; a dialect's `shift` is what its numbers lack to ours, which count from 1. The first rule that fits
-wins.
+number on both sides; `shift` is added to a dialect's block number to get ours, which counts from 1. The first
+rule that fits wins.
 """
 
 import functools

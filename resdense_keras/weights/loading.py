@@ -20,7 +20,7 @@ def load_weights(model, source, *, head=None):
     Reads Keras' .weights.h5 and .keras (of which only the weights are looked at), keras.applications' .h5, and
     timm's, torchvision's and the usual CIFAR nets' tensors as .safetensors or .npz. Names decide where a tensor goes,
     shapes are checked before any bytes are read, and every tensor of the file must find its place and every weight its
-    tensor. What is no weight is passed over: an optimizer's state, random states, `num_batches_tracked`.
+    tensor. What is not a weight is passed over: an optimizer's state, random states, `num_batches_tracked`.
 
     Args:
         model: Net of this package, or any model with these layer names.
@@ -131,7 +131,7 @@ def _listed(what, entries):
 
 
 def _hint(found, shapes, placed, head):
-    """What to do: skip a head that alone differs, or build the variant that the file's names tell of."""
+    """What to do: skip the head where nothing else differs, or build the variant that the file's names belong to."""
     keys = {place.key for place in found.values() if place.key}
     wrong = (keys ^ set(shapes)) | {key for key, name in placed.items() if shapes[key] != found[name].shape}
     if head is None and wrong and all(key.startswith(HEAD) for key in wrong):

@@ -133,7 +133,7 @@ def traits(keys):
     bias = "stem_conv/bias" in keys or "stem_conv1/bias" in keys
     if "stage1_block1_bn1/gamma" in keys and "head_bn/gamma" in keys:
         return {"variant": ("v2-keras",) if bias else ("v2",)}
-    variant = ("vd",) if "stem_conv1/kernel" in keys else ("v1", "v1.5")  # these two differ in strides alone
+    variant = ("vd",) if "stem_conv1/kernel" in keys else ("v1", "v1.5")  # these two differ only in strides
     return {"variant": variant, "conv_bias": (bias,), "shortcut": ("B",) if _projects(keys) else ("A", None)}
 
 

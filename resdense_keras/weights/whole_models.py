@@ -33,7 +33,7 @@ def hdf5_model(path, change=lambda config: config):
 
 
 def holds_model(path):
-    """{"keras_version": ...} of an HDF5 file that holds a model; None of one that holds weights alone."""
+    """{"keras_version": ...} of an HDF5 file that holds a model; None of one that holds only weights."""
     with opened(path) as file:
         own = file.attributes().get("", {})
     return {"keras_version": own.get("keras_version")} if isinstance(own.get("model_config"), str) else None

@@ -152,7 +152,7 @@ def test_file_that_goes_bad_later_stops_the_run_by_name(files):
     files.paths[4].write_bytes(b"")
     with pytest.raises(WorkError) as caught, data.naming_bad_files():
         batches(files)
-    assert caught.value.message.startswith(f"{files.paths[4]}: is no image that is read here")
+    assert caught.value.message.startswith(f"{files.paths[4]}: is not an image of a kind that is read here")
     with pytest.raises(tf.errors.OpError), data.naming_bad_files():
         tf.reshape(tf.zeros(3), (2,))  # an error of another kind stays what it is
 

@@ -108,7 +108,7 @@ def test_hidden_files_and_empty_folders_are_skipped_and_other_files_named(tmp_pa
     (tmp_path / "cat" / "Thumbs.db").write_bytes(b"Windows")
     (tmp_path / "cat" / "photo.psd").write_bytes(b"")
     (tmp_path / "labels.txt").touch()
-    with pytest.warns(UserWarning, match=r"1 files are no images by their suffix: photo\.psd"):
+    with pytest.warns(UserWarning, match=r"1 files are not images by their suffix: photo\.psd"):
         loaded = data.load(tmp_path)
     assert loaded.class_names == ("cat", "dog") and sum(map(len, loaded.splits.values())) == 10
 
@@ -169,8 +169,8 @@ def test_every_kind_of_image_file_becomes_eight_bit_rgb(tmp_path, monkeypatch, h
     [
         ("truncated.jpg", "half", "is damaged"),
         ("truncated.png", "half", "is damaged"),
-        ("text.jpg", b"<html>404 Not Found</html>", "is no image that is read here"),
-        ("apple.jpg", b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "is (a HEIC photo|no image)"),
+        ("text.jpg", b"<html>404 Not Found</html>", "is not an image of a kind that is read here"),
+        ("apple.jpg", b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "is (a HEIC photo|not an image)"),
     ],
 )
 def test_truncated_file_and_one_that_is_no_image_are_named(tmp_path, name, content, reason):
@@ -305,5 +305,5 @@ def test_file_that_goes_bad_after_the_scan_stops_the_work_by_name(tmp_path):
     loaded = data.load(fill(tmp_path))
     path = loaded.train.paths[2]
     path.write_bytes(b"")
-    with pytest.raises(WorkError, match=f"{path}: is no image"):
+    with pytest.raises(WorkError, match=f"{path}: is not an image"):
         loaded.train.array([1, 2])

@@ -409,11 +409,11 @@ def damaged_files():
         "truncated png": (drawing[: len(drawing) // 2], "is damaged"),
         "truncated webp": (encoded(NOISE, "WEBP", lossless=True)[:300], "is (damaged|no image)"),
         "png with a flipped byte": (bytes(flipped), "is damaged"),
-        "empty": (b"", "is no image that is read here"),
-        "text": (b"hello", "is no image that is read here"),
+        "empty": (b"", "is not an image of a kind that is read here"),
+        "text": (b"hello", "is not an image of a kind that is read here"),
         "postscript, which would start a program": (
             b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n",
-            "is no image",
+            "is not an image",
         ),
     }
 
@@ -457,4 +457,4 @@ def test_many_files_are_decoded_in_order_and_the_bad_ones_told(tmp_path):
     paths[7].write_bytes(b"")
     found, reasons = decode_all(paths, channels=1, size=(4, 4))
     assert found[:, 0, 0, 0].tolist() == [0 if number == 7 else number for number in range(20)]
-    assert list(reasons) == [7] and "7.png: is no image" in reasons[7]
+    assert list(reasons) == [7] and "7.png: is not an image" in reasons[7]

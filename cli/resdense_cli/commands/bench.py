@@ -15,11 +15,11 @@ ORDER = 60
 
 def command(
     paths: Annotated[list[Path], typer.Argument(metavar="FILE...", help=".tflite files.")],
-    threads: Annotated[int, typer.Option("--threads", min=1)] = 1,
-    rounds: Annotated[int, typer.Option("--rounds", min=3, help="Inferences of each file that count.")] = 100,
+    threads: Annotated[int, typer.Option("--threads", min=1, help="Threads per inference.")] = 1,
+    rounds: Annotated[int, typer.Option("--rounds", min=3, help="Timed inferences per file.")] = 100,
     as_json: Json = False,
 ):
-    """Latency on this machine: the files take turns, so that what slows the machine slows all."""
+    """Measure latency on this machine. The files take turns, so a busy moment slows all of them."""
     from resdense_export.tflite import timing
 
     timed = timing.measure(paths, rounds, threads)

@@ -21,15 +21,25 @@ def command(
         list[Path], typer.Argument(metavar="FILE_OR_DIR...", help=".tflite files, bundles, or folders of bundles.")
     ],
     data: Annotated[
-        str | None, typer.Option("--data", metavar="SPEC", help="Accuracy on its test split, judged against --against.")
+        str | None,
+        typer.Option(
+            "--data",
+            metavar="SPEC",
+            help="Images: also measure accuracy on the test split, and judge it against --against. Default: no images.",
+        ),
     ] = None,
     against: Annotated[
-        Path | None, typer.Option("--against", metavar="FILE", help="A float .tflite file. Default: the bundle's fp32.")
+        Path | None,
+        typer.Option(
+            "--against",
+            metavar="FILE",
+            help="Float .tflite file of the same net. Default: the fp32 file of the bundle.",
+        ),
     ] = None,
     image_size: ImageSize = None,
     as_json: Json = False,
 ):
-    """Gates and manifest of .tflite files and bundles, made here or elsewhere."""
+    """Check the gates and manifests of .tflite files and bundles, made here or elsewhere."""
     if against is not None and data is None:
         raise RequestError("--against was given without --data", "files are compared on images: pass --data SPEC")
     if against is not None and not against.is_file():
@@ -120,7 +130,7 @@ def _partitions(path):
 
 
 def _float_layers(path):
-    """The layers that the model.json beside an int8 file says it keeps in float; a file alone keeps none."""
+    """The layers that the model.json beside an int8 file says it keeps in float; without a model.json, none."""
     try:
         kept = json.loads((path.parent / "model.json").read_bytes())["files"][path.name]["float_layers"]
         return [name for name in kept if isinstance(name, str)]
@@ -129,7 +139,7 @@ def _float_layers(path):
 
 
 def table(rows):
-    """What `resdense check` found, a line each problem and note."""
+    """What `resdense check` found, one line per problem and note."""
     with_data = any(row["accuracy"] is not None for row in rows)
     table = columns("path", "result", *([">accuracy"] if with_data else []), "")
     for row in rows:

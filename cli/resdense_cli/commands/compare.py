@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from resdense_export.pipeline import DEFAULT_MODELS
 from resdense_export.progress import steps
 from resdense_keras import files
 
@@ -16,15 +17,30 @@ ORDER = 70
 
 def command(
     models: Annotated[
-        list[str] | None, typer.Argument(metavar="[MODEL...]", help="Names from `resdense models`.")
+        list[str] | None,
+        typer.Argument(
+            metavar="[MODEL...]", help=f"Names from `resdense models`. Default: {' '.join(DEFAULT_MODELS)}."
+        ),
     ] = None,
     data: Annotated[
-        str, typer.Option("--data", metavar="SPEC", help="digits, cifar10, a .npz, a folder ...")
+        str,
+        typer.Option(
+            "--data",
+            metavar="SPEC",
+            help="Data: digits, fashion_mnist, cifar10, cifar100, a .npz file or a folder of images.",
+        ),
     ] = "digits",
-    out: Annotated[Path, typer.Option("--out", help="Folder of the report.")] = Path("resdense-report"),
-    epochs: Annotated[int | None, typer.Option("--epochs", min=1, help="Default: the recipe's.")] = None,
-    seeds: Annotated[int, typer.Option("--seeds", min=1, help="Trainings of each net.")] = 3,
-    seed: Annotated[int, typer.Option("--seed", min=0, help="The first seed; its weights are exported.")] = 0,
+    out: Annotated[Path, typer.Option("--out", help="Folder to write the report and the bundles into.")] = Path(
+        "resdense-report"
+    ),
+    epochs: Annotated[
+        int | None,
+        typer.Option("--epochs", min=1, help="Number of passes over the training images. Default: from the recipe."),
+    ] = None,
+    seeds: Annotated[
+        int, typer.Option("--seeds", min=1, help="Number of trainings per net, each with a seed of its own.")
+    ] = 3,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="First seed; the net trained with it is exported.")] = 0,
     image_size: ImageSize = None,
     on_bad_image: OnBadImage = "fail",
     resize: Resize = None,
@@ -33,12 +49,12 @@ def command(
     settings: Settings = None,
     as_json: Json = False,
 ):
-    """Train, export, check and measure both families on the same data; the result is a report to open."""
+    """Train both families on the same data, export, check and measure them, and write a report."""
     files.check_writable(out)  # known at once; TensorFlow takes seconds to load
     start_tensorflow()
     from resdense_export import pipeline
 
-    models = models or list(pipeline.DEFAULT_MODELS)
+    models = models or list(DEFAULT_MODELS)
     with report_of_failure(out, as_json), steps(pipeline.count_steps(len(models), seeds)) as progress:
         report = pipeline.compare(
             models,

@@ -19,23 +19,30 @@ MOST_NAMES = 30  # classes whose names fit beside the matrix
 def command(
     model: Annotated[
         str,
-        typer.Argument(
-            metavar="MODEL_OR_FILE", help="A name from `resdense models`, a .keras or .h5 file, or a .tflite file."
-        ),
+        typer.Argument(metavar="MODEL_OR_FILE", help="Name from `resdense models`, or a .keras, .h5 or .tflite file."),
     ],
-    data: Annotated[str, typer.Option("--data", metavar="SPEC", help="Judges on its test split.")],
-    weights: Annotated[str | None, typer.Option("--weights", help="A set of weights by name, or a file.")] = None,
-    plot: Annotated[Path | None, typer.Option("--plot", metavar="FILE", help="Draw the confusion matrix.")] = None,
+    data: Annotated[str, typer.Option("--data", metavar="SPEC", help="Images; the test split is used.")],
+    weights: Annotated[
+        str | None,
+        typer.Option(
+            "--weights",
+            help="Weights: a name that `resdense models` lists, or a file. Default: random, or those in MODEL_OR_FILE.",
+        ),
+    ] = None,
+    plot: Annotated[
+        Path | None,
+        typer.Option("--plot", metavar="FILE", help="Draw the confusion matrix into this .png file. Default: no plot."),
+    ] = None,
     image_size: ImageSize = None,
     on_bad_image: OnBadImage = "fail",
     resize: Resize = None,
     batch_size: Annotated[
-        int | None, typer.Option("--batch-size", min=1, help="Images at a time. Default: that of the training, or 32.")
+        int | None, typer.Option("--batch-size", min=1, help="Images per step. Default: as in the training, or 32.")
     ] = None,
     settings: Settings = None,
     as_json: Json = False,
 ):
-    """Accuracy, confusion and calibration of a model on the test images."""
+    """Measure accuracy, confusion and calibration of a model on the test images."""
     start_tensorflow()
     from resdense_export import sources
     from resdense_export.judging import judged
@@ -55,7 +62,9 @@ def command(
     dataset = sources.dataset(data, net, image_size, on_bad_image, resize)
     classes = answers.classes(net.answers, net.model.output_shape[-1])
     if classes is None:
-        raise RequestError(f"{model}: its {net.model.output_shape[-1]} numbers are no classes", "evaluate a classifier")
+        raise RequestError(
+            f"{model}: its {net.model.output_shape[-1]} numbers are not classes", "evaluate a classifier"
+        )
     dataset.check_outputs(classes)
     names = sources.class_names(net, dataset)
     say_data(dataset)

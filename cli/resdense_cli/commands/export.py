@@ -21,46 +21,82 @@ TRAINED = [name for name, row in SCHEMES.items() if row.training]
 
 def command(
     model: Annotated[
-        str, typer.Argument(metavar="MODEL_OR_FILE", help="A name from `resdense models`, or a .keras or .h5 file.")
+        str, typer.Argument(metavar="MODEL_OR_FILE", help="Name from `resdense models`, or a .keras or .h5 file.")
     ],
-    out: Annotated[Path, typer.Option("--out", help="Folder of the bundle.")],
-    weights: Annotated[str | None, typer.Option("--weights", help="A set of weights by name, or a file.")] = None,
+    out: Annotated[Path, typer.Option("--out", help="Folder to write the bundle into.")],
+    weights: Annotated[
+        str | None,
+        typer.Option(
+            "--weights",
+            help="Weights: a name that `resdense models` lists, or a file. Default: random, or those in MODEL_OR_FILE.",
+        ),
+    ] = None,
     data: Annotated[
-        str | None, typer.Option("--data", metavar="SPEC", help="Calibrates on train, judges on test.")
+        str | None,
+        typer.Option(
+            "--data",
+            metavar="SPEC",
+            help="Images: the training split calibrates, the test split judges. Default: generated images.",
+        ),
     ] = None,
     schemes: Annotated[
         str | None,
         typer.Option(
             "--schemes",
-            help=f"Of {','.join(standard_schemes())} (the default; without --data {','.join(standard_schemes(False))})"
-            f", and {','.join(TRAINED)}, which train on.",
+            help=f"Comma-separated list of {', '.join(SCHEMES)}. {' and '.join(TRAINED)} train the net further. "
+            f"Default: {','.join(standard_schemes())}, or without --data {','.join(standard_schemes(False))}.",
         ),
     ] = None,
     max_drop: Annotated[
-        float, typer.Option("--max-drop", help="Points of top-1 that a file may lose.")
+        float, typer.Option("--max-drop", help="Percentage points of top-1 accuracy that a file may lose.")
     ] = Limits.max_drop,
     min_agreement: Annotated[
-        float, typer.Option("--min-agreement", help="Least share of the rightly answered images that stay right.")
+        float,
+        typer.Option(
+            "--min-agreement",
+            help="Smallest share of the images that the float model answers rightly and the file must too.",
+        ),
     ] = Limits.min_agreement,
     strict: Annotated[
-        bool, typer.Option("--strict", help="Judge the figures as measured, without the 95 % interval's benefit.")
+        bool,
+        typer.Option(
+            "--strict",
+            help="Judge the measured figures themselves. Default: a file fails when its 95 % interval lies "
+            "beyond the limit.",
+        ),
     ] = False,
-    labels: Annotated[Path | None, typer.Option("--labels", help="File with a class name a line.")] = None,
+    labels: Annotated[
+        Path | None,
+        typer.Option(
+            "--labels", help="Text file with one class name per line. Default: the names in the model or the data."
+        ),
+    ] = None,
     preprocessing: Annotated[
         str | None,
         typer.Option(
-            "--preprocessing", help="What a model takes for pixels: imagenet, MODEL/WEIGHTS ..., none: [0, 255]."
+            "--preprocessing",
+            help="Normalisation that the model expects: imagenet, MODEL/WEIGHTS such as resnet50/imagenet, "
+            "or none for pixels in [0, 255]. Default: read from the model.",
         ),
     ] = None,
-    softmax: Annotated[bool, typer.Option("--softmax", help="Put a softmax behind a model that lacks it.")] = False,
-    input_type: Annotated[str, typer.Option("--input", help="float32, or uint8 for camera frames.")] = "float32",
+    softmax: Annotated[bool, typer.Option("--softmax", help="Add a softmax after the model's output.")] = False,
+    input_type: Annotated[
+        str, typer.Option("--input", help="Type of the input tensor: float32, or uint8 for camera frames.")
+    ] = "float32",
     budget: Annotated[
-        float | None, typer.Option("--budget", help="Points that int8 may lose; sensitive layers stay float for it.")
+        float | None,
+        typer.Option(
+            "--budget",
+            help="Percentage points that int8 may lose; sensitive layers stay in float to keep to it. "
+            "Default: all layers in int8.",
+        ),
     ] = None,
     image_size: ImageSize = None,
     on_bad_image: OnBadImage = "fail",
     resize: Resize = None,
-    baseline: Annotated[bool, typer.Option("--baseline", help="Also make the stock converter's files.")] = False,
+    baseline: Annotated[
+        bool, typer.Option("--baseline", help="Also make the files of TensorFlow's own converter, to compare with.")
+    ] = False,
     overwrite: Overwrite = False,
     settings: Settings = None,
     as_json: Json = False,

@@ -26,14 +26,16 @@ PREDICT = "**Predict.**"
 
 
 def command(
-    lesson: Annotated[str | None, typer.Argument(metavar="[LESSON]", help="Its number; without one, the list.")] = None,
-    out: Annotated[Path, typer.Option("--out", help="Folder of the plots.")] = Path("lesson-plots"),
+    lesson: Annotated[
+        str | None, typer.Argument(metavar="[LESSON]", help="Number of a lesson. Default: list all of them.")
+    ] = None,
+    out: Annotated[Path, typer.Option("--out", help="Folder to write the plots into.")] = Path("lesson-plots"),
     script: Annotated[
-        bool, typer.Option("--script", help="Print the lesson's script, to work on its exercises.")
+        bool, typer.Option("--script", help="Print the lesson's script, for working on the exercises.")
     ] = False,
     as_json: Json = False,
 ):
-    """List the lessons, or run one here; each takes at most three minutes on two cores."""
+    """List the lessons, or run one here. Each takes at most three minutes on two cores."""
     if lesson is None:
         found = lessons()
         rows = [

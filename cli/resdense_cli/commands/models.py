@@ -14,11 +14,11 @@ ORDER = 10
 
 
 def command(
-    pattern: Annotated[str, typer.Argument(help='Shell pattern, such as "densenet*".')] = "*",
+    pattern: Annotated[str, typer.Argument(help='Shell pattern for the names, such as "densenet*".')] = "*",
     settings: Settings = None,
     as_json: Json = False,
 ):
-    """What can be built, with parameters, MACs and activation memory."""
+    """List the nets that can be built, with parameters, MACs and activation memory."""
     start_tensorflow()
     found = rows(pattern, builder_options(settings))
     print_json(found) if as_json else print_table(table(found))

@@ -8,7 +8,7 @@ import typer
 ORDER = 80
 
 
-def command(folder: Annotated[Path, typer.Argument(metavar="DIR", help="A folder with report.json.")]):
+def command(folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder with a report.json.")]):
     """Rebuild report.html and its plots from report.json."""
     from resdense_export.report import rebuild
 

@@ -19,97 +19,187 @@ STOPPED = "the run is whole; the same command with `--resume` goes on with it"
 
 def command(
     model: Annotated[
-        str, typer.Argument(metavar="MODEL", help="A name from `resdense models`, or the config.yaml of a run.")
+        str, typer.Argument(metavar="MODEL", help="Name from `resdense models`, or the config.yaml of an earlier run.")
     ],
     data: Annotated[
-        str | None, typer.Option("--data", metavar="SPEC", help="digits, cifar10, a .npz, a folder ...")
+        str | None,
+        typer.Option(
+            "--data",
+            metavar="SPEC",
+            help="Training data: digits, fashion_mnist, cifar10, cifar100, a .npz file or a folder of images. "
+            "Required unless MODEL is a config.yaml.",
+        ),
     ] = None,
-    out: Annotated[Path | None, typer.Option("--out", metavar="RUN", help="Run folder.")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", metavar="RUN", help="Folder to write the run into. Required unless --show is given."),
+    ] = None,
     recipe: Annotated[
         str | None,
-        typer.Option("--recipe", help="fast (default), paper, imagenet, finetune, compare, FILE.yaml."),
+        typer.Option(
+            "--recipe", help="Recipe: fast, paper, imagenet, finetune, compare or a FILE.yaml. Default: fast."
+        ),
     ] = None,
-    show: Annotated[bool, typer.Option("--show", help="Print the recipe with its sources and stop.")] = False,
-    epochs: Annotated[int | None, typer.Option("--epochs", min=1, help="Default: the recipe's; and so below.")] = None,
-    batch_size: Annotated[int | None, typer.Option("--batch-size", min=1)] = None,
-    learning_rate: Annotated[float | None, typer.Option("--learning-rate")] = None,
-    weight_decay: Annotated[float | None, typer.Option("--weight-decay")] = None,
-    label_smoothing: Annotated[float | None, typer.Option("--label-smoothing")] = None,
+    show: Annotated[bool, typer.Option("--show", help="Print the recipe with its sources, and train nothing.")] = False,
+    epochs: Annotated[
+        int | None,
+        typer.Option("--epochs", min=1, help="Number of passes over the training images. Default: from the recipe."),
+    ] = None,
+    batch_size: Annotated[
+        int | None, typer.Option("--batch-size", min=1, help="Images per step. Default: from the recipe.")
+    ] = None,
+    learning_rate: Annotated[
+        float | None,
+        typer.Option("--learning-rate", help="Highest learning rate of the schedule. Default: from the recipe."),
+    ] = None,
+    weight_decay: Annotated[
+        float | None,
+        typer.Option("--weight-decay", help="Decay of convolution and dense kernels. Default: from the recipe."),
+    ] = None,
+    label_smoothing: Annotated[
+        float | None,
+        typer.Option(
+            "--label-smoothing", help="Share of each label that is spread over all classes. Default: from the recipe."
+        ),
+    ] = None,
     augment: Annotated[
         str | None,
         typer.Option(
             "--augment",
             metavar="LIST",
-            help="Comma-separated list of crop, shift, reflect, mirror, randaugment, mixup, cutmix; or none.",
+            help="Comma-separated list of crop, shift, reflect, mirror, randaugment, mixup, cutmix; or none. "
+            "Default: from the recipe.",
         ),
     ] = None,
     optimizer: Annotated[
-        str | None, typer.Option("--optimizer", help="sgd or adamw; adamw needs a --learning-rate near 0.001.")
+        str | None,
+        typer.Option(
+            "--optimizer", help="sgd or adamw (adamw needs a --learning-rate near 0.001). Default: from the recipe."
+        ),
     ] = None,
     class_weights: Annotated[
         str | None,
-        typer.Option("--class-weights", help="balanced: images of rare classes count more in the loss; or none."),
+        typer.Option(
+            "--class-weights",
+            help="balanced (images of rare classes count more in the loss) or none. Default: from the recipe.",
+        ),
     ] = None,
     ema: Annotated[
         float | None,
         typer.Option(
-            "--ema", metavar="DECAY", help="Judge and save a moving average of the weights, e.g. 0.999; 0: none."
+            "--ema",
+            metavar="DECAY",
+            help="Evaluate and save a moving average of the weights with this decay, such as 0.999; 0 "
+            "turns it off. Default: from the recipe.",
         ),
     ] = None,
     patience: Annotated[
         int | None,
         typer.Option(
-            "--patience", metavar="N", min=0, help="Stop after N epochs without a better held-out accuracy; 0: never."
+            "--patience",
+            metavar="N",
+            min=0,
+            help="Stop after N epochs without a better validation accuracy; 0 never stops early. Default: "
+            "from the recipe.",
         ),
     ] = None,
     weights: Annotated[
-        str | None, typer.Option("--weights", help="A set of weights by name, or a file, to start from; or none.")
+        str | None,
+        typer.Option(
+            "--weights",
+            help="Weights to start from: a name that `resdense models` lists, a file, or none. Default: none.",
+        ),
     ] = None,
     freeze: Annotated[
-        str | None, typer.Option("--freeze", metavar="STAGE", help="Train only what comes after, e.g. stage3; or none.")
+        str | None,
+        typer.Option(
+            "--freeze",
+            metavar="STAGE",
+            help="Keep the net fixed up to and including this stage, such as stage3; or none. Default: none.",
+        ),
     ] = None,
     held_out: Annotated[
         float | None,
         typer.Option(
-            "--held-out", metavar="SHARE", min=0.001, max=0.9, help="Of the training images, to judge the epochs: 0.1."
+            "--held-out",
+            metavar="SHARE",
+            min=0.001,
+            max=0.9,
+            help="Share of the training images that is held out for validation. Default: 0.1.",
         ),
     ] = None,
-    seed: Annotated[int | None, typer.Option("--seed", min=0)] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on where the run in this folder stopped.")] = False,
+    seed: Annotated[int | None, typer.Option("--seed", min=0, help="Seed of every random choice. Default: 0.")] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Continue the run in this folder from its last checkpoint.")
+    ] = False,
     deterministic: Deterministic = None,
     tensorboard: Annotated[
         bool | None,
-        typer.Option("--tensorboard/--no-tensorboard", help="Also write event files for TensorBoard into the run."),
+        typer.Option(
+            "--tensorboard/--no-tensorboard",
+            help="Also write event files for TensorBoard into the run folder. Default: off.",
+        ),
     ] = None,
     precision: Annotated[
-        str | None, typer.Option("--precision", help="float32 (the default), mixed_bfloat16 or mixed_float16.")
+        str | None, typer.Option("--precision", help="float32, mixed_bfloat16 or mixed_float16. Default: float32.")
     ] = None,
-    jit: Annotated[str | None, typer.Option("--jit", help="XLA: on, off or auto (a timed trial, default).")] = None,
-    save_seconds: Annotated[float, typer.Option("--save-seconds", min=0, help="Save the state so often.")] = 60,
+    jit: Annotated[
+        str | None,
+        typer.Option("--jit", help="Compile with XLA: on, off, or auto (a timed trial decides). Default: auto."),
+    ] = None,
+    save_seconds: Annotated[float, typer.Option("--save-seconds", min=0, help="Seconds between checkpoints.")] = 60,
     devices: Annotated[
-        str | None, typer.Option("--devices", metavar="N|all", help="Share every batch among devices of this machine.")
+        str | None,
+        typer.Option(
+            "--devices", metavar="N|all", help="Number of this machine's devices that share each batch. Default: one."
+        ),
     ] = None,
     sync_batch_norm: Annotated[
         bool | None,
-        typer.Option("--sync-batch-norm/--no-sync-batch-norm", help="Batch norms see the batch over all devices."),
+        typer.Option(
+            "--sync-batch-norm/--no-sync-batch-norm",
+            help="Compute batch-norm statistics over all devices. Default: off, each device its own.",
+        ),
     ] = None,
     coordinator: Annotated[
-        str | None, typer.Option("--coordinator", metavar="HOST:PORT", help="Several hosts: where process 0 runs.")
+        str | None,
+        typer.Option(
+            "--coordinator",
+            metavar="HOST:PORT",
+            help="For several hosts: the address of process 0. Default: this host only.",
+        ),
     ] = None,
-    process: Annotated[int | None, typer.Option("--process", help="Several hosts: number of this one, from 0.")] = None,
-    processes: Annotated[int | None, typer.Option("--processes", help="Several hosts: how many.")] = None,
+    process: Annotated[
+        int | None,
+        typer.Option(
+            "--process", help="For several hosts: the number of this one, from 0. Required with --coordinator."
+        ),
+    ] = None,
+    processes: Annotated[
+        int | None,
+        typer.Option("--processes", help="For several hosts: the number of them. Required with --coordinator."),
+    ] = None,
     image_size: Annotated[
         str | None,
-        typer.Option("--image-size", metavar="N", help="Side in pixels, for folders of images; none: the net's own."),
+        typer.Option(
+            "--image-size",
+            metavar="N",
+            help="Side of the images in pixels, for photos of several sizes; none: from the model. Default: none.",
+        ),
     ] = None,
     on_bad_image: OnBadImage = None,
     resize: Resize = None,
     scan: Annotated[
-        bool, typer.Option("--scan", help="Read every image in full first, also of 20,000 files or more.")
+        bool,
+        typer.Option(
+            "--scan",
+            help="Read every image before training, even in folders of 20,000 files or more (smaller ones "
+            "are always read).",
+        ),
     ] = False,
     settings: Settings = None,
 ):
-    """Train a net by a recipe; the run may be stopped at any moment and goes on with --resume."""
+    """Train a net by a recipe. A run may be stopped at any moment; --resume continues it."""
     if coordinator is None:
         start_tensorflow()
     elif not show:

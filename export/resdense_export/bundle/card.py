@@ -90,7 +90,7 @@ def _judged(bundle):
     if bundle.evidence.dataset is None:
         return ["Exported without data: compared with the float Keras model on generated images only."]
     if bundle.evidence.labels is None:
-        return [f"Its numbers are no classes: compared with the float Keras model on {images} held-out images."]
+        return [f"Its numbers are not classes: compared with the float Keras model on {images} held-out images."]
     weak = f" Fewer than {WEAK_BELOW} images: a point of accuracy is within the noise." if images < WEAK_BELOW else ""
     lines = [f"Accuracy and agreement with the float Keras model over {images} held-out images.{weak}"]
     lines += [

@@ -22,7 +22,7 @@ class Evidence:
 
     Attributes:
         images, labels, indices: What the gates judge on, disjoint from `calibration`; `images` is an array, or images
-            on disk. They are made up where there are no data, then labels and indices are None.
+            on disk. Without data they are generated, and labels and indices are None.
         calibration, calibration_indices: Training images, or None.
         sensitivity, sensitivity_indices: Images that float layers are chosen with, disjoint from the other two; or
             None where none are.

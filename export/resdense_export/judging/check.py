@@ -1,6 +1,6 @@
 """The gates that a .tflite file passes before it is called done.
 
-A conversion that went wrong exits 0 and writes a file: each gate stands for a fault that was seen to pass in silence.
+A conversion that went wrong exits 0 and writes a file: each gate is for a fault that was seen to pass in silence.
 The file is read and run in a child process (tflite/child.py), so a file from elsewhere may be checked too, and what
 kills the child is a finding.
 """
@@ -65,7 +65,7 @@ class Check:
         operators: {"CONV_2D": 120}.
         delegated: What XNNPACK takes of it: {"nodes", "partitions", "left"}.
         half: Whether the file asks for float16 arithmetic.
-        notes: Sentences on what is no fault and is worth knowing.
+        notes: Sentences on what is not a fault but worth knowing.
     """
 
     gates: dict[str, dict[str, Any] | None]
@@ -121,12 +121,12 @@ def check(
         model: The Keras model that it was made from, or that model's probabilities (N, classes) for `images`, computed
             once for many files with `predictions`. Without it nothing is compared.
         images: (N, H, W, C) as the file takes them, none of them calibrated on. Without them a `model` is compared on
-            generated images, by parity alone.
+            generated images, only by parity.
         labels: N integers; with them accuracy and its drop are judged.
         scheme: Name in SCHEMES; default: read from a name such as `net-int8.tflite`.
         max_drop, min_agreement, strict: See Limits.
-        real: Whether `images` are somebody's data; on made-up ones agreement means nothing, so parity alone is judged.
-        classes: Whether the outputs are about classes; of other numbers parity alone is judged.
+        real: Whether `images` are somebody's data; on generated ones agreement means nothing, so only parity is judged.
+        classes: Whether the outputs are about classes; other numbers are judged only by parity.
         float_layers: Names of the output tensors of layers that an int8 file keeps in float on purpose.
         range_images: (N, H, W, C) on which a file that asks for float16 arithmetic must stay within float16's range;
             default: `images`, or generated ones.
@@ -263,7 +263,7 @@ def _parity(differences, parity, width):
 
 
 def _extent(expected):
-    """How wide numbers that are no classes' lie."""
+    """The span of outputs that are not classes."""
     return float(np.ptp(expected)) or 1.0
 
 

@@ -15,7 +15,7 @@ class Judge:
     Args:
         model: The Keras model; it answers the images once.
         images: (N, H, W, C) as the files take them, none of them calibrated on.
-        labels: N integers, or None for images that nobody labelled: parity alone is judged then.
+        labels: N integers, or None for images without labels: then only parity is judged.
         limits: A Limits.
         child: A child.Child.
         range_images: On which files that ask for float16 arithmetic must stay within its range; default: `images`.
@@ -59,4 +59,4 @@ class Judge:
         right = int((answers.top(self.expected) == self.labels).sum())
         if wilson(right, len(self.labels))[0] > 1 / classes:
             return None
-        return f"{right} of {len(self.labels)} test images right, as many as guessing may get: its gates mean little"
+        return f"{right} of {len(self.labels)} test images right, no more than by chance: its gates mean little"

@@ -15,7 +15,7 @@ def evaluate_file(path, spec, image_size=None, on_bad_image="fail"):
 
     Raises:
         RequestError: no such file; images of another shape, or of more classes, than the file knows.
-        WorkError: the file does not open or run, or answers with what is no number.
+        WorkError: the file does not open or run, or answers with something that is not a number.
     """
     from resdense_keras.training.evaluation import as_probabilities, figures
 
@@ -41,7 +41,7 @@ def answered(path, spec, image_size=None, on_bad_image="fail"):
 
 
 def float_twin(path):
-    """The fp32 file of the bundle that a .tflite file lies in; None of a file alone, and of that file itself."""
+    """The fp32 file of the bundle that a .tflite file lies in; None outside a bundle, and for that file itself."""
     path = Path(path)
     try:
         files = json.loads((path.parent / "model.json").read_bytes())["files"]

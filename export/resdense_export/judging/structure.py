@@ -81,7 +81,7 @@ def _computes_in_int8(graphs, float_layers):
 def islands(graphs, meant=frozenset()):
     """Names of the operators that compute in float between two that compute in integers, those `meant` left out.
 
-    What stands at the ends, where a file takes and gives float numbers, is no island.
+    What stands at the ends, where a file takes and gives float numbers, is not an island.
     """
     found = []
     for graph in graphs:

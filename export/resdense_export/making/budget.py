@@ -1,6 +1,6 @@
 """`--budget`: which layers an int8 file keeps in float so that it loses no more than so many points.
 
-Layers are ranked by what the file gains when one alone stays float; then as few as needed stay float, the most
+Layers are ranked by what the file gains when only that one stays float; then as few as needed stay float, the most
 sensitive first. Both are measured on images that neither calibrate nor judge; the test images tell whether the points
 are kept, and each time that they are not, twice as many layers stay float.
 """
@@ -104,7 +104,7 @@ class _Search:
 
     @functools.cached_property
     def ranked(self):
-        """Layers by what they gain the file when they alone stay float, most first."""
+        """Layers by what the file gains when only that one stays float, most first."""
         errors = []
         for number, name in enumerate(self.names, start=1):
             self.tell(f"sensitivity of layer {number} of {len(self.names)}")

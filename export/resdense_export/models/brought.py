@@ -47,7 +47,7 @@ def _inside(path):
     """What stands at the front of the model in a file."""
     try:
         found = front(fitness.fitted(opening.open_model(path)))
-    except ResdenseError:  # weights alone, or a model that this Keras cannot build: its tensors may still load
+    except ResdenseError:  # only weights, or a model that this Keras cannot build: its tensors may still load
         return None
     return _record(found) if found.takes_pixels else None
 

@@ -25,7 +25,7 @@ KERAS_2_WAY = (
     "of the same net"
 )
 SAVED_MODEL_WAY = (
-    "where the model is still there in Python: model.save('model.keras'); from the folder alone, with the Keras that "
+    "where the model is still there in Python: model.save('model.keras'); from the folder, with the Keras that "
     "made it: `import tf_keras; tf_keras.models.load_model({path!r}).save('model.h5')`"
 )
 
@@ -58,7 +58,7 @@ def open_model(path):
     if head.startswith(HDF5):
         return _from_hdf5(path)
     if path.suffix.lower() == ".keras":
-        raise WorkError(f"Keras cannot load {path.name}: it is no zip archive, so it is damaged", NEEDED)
+        raise WorkError(f"Keras cannot load {path.name}: it is not a zip archive, so it is damaged", NEEDED)
     raise _other(path, head)
 
 
@@ -318,4 +318,4 @@ def _other(path, head):
             f"{path.name} is part of a TensorFlow checkpoint, which holds weights and no model",
             "load it in Python into the net that it belongs to, then net.save('model.keras')",
         )
-    return RequestError(f"{path.name} is no file of Keras", NEEDED)
+    return RequestError(f"{path.name} is not a Keras file", NEEDED)

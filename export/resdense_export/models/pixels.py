@@ -72,7 +72,7 @@ def _reads(node, tensor):
 
 
 def _step(call, found):
-    """The Front with one operation more; None for an operation that is no part of it."""
+    """The Front with one operation more; None for an operation that does not belong to it."""
     import keras
 
     operation, kind = call.operation, type(call.operation).__name__
@@ -87,7 +87,7 @@ def _step(call, found):
 
 
 def _augments(layer):
-    """Whether a layer acts in training alone: Keras' Random* layers and those that mix images."""
+    """Whether a layer acts only in training: Keras' Random* layers and those that mix images."""
     import keras
 
     augmentation = getattr(keras.src.layers, "BaseImagePreprocessingLayer", None) or _base()

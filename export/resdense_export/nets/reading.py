@@ -63,7 +63,7 @@ class _Reader:
     """Collects nodes.
 
     `names` has the node that makes each Keras tensor, by the tensor's id. `integers` are the nodes that may give
-    integers; Keras is no help there: it calls the output of every layer float.
+    integers; Keras does not help there: it calls the output of every layer float.
     """
 
     def __init__(self):

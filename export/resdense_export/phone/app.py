@@ -165,7 +165,7 @@ def _check_sender(headers, origins):
 
 def _check_method(method, *allowed):
     if method not in allowed:
-        raise Refused(405, f"{' or '.join(allowed)} alone", allow=", ".join(allowed))
+        raise Refused(405, f"only {' or '.join(allowed)}", allow=", ".join(allowed))
 
 
 async def _body(request):

@@ -65,7 +65,7 @@ def serve(folder, *, lan=None, https=False, usb=False, port=0, runtime=None, min
 
     Args:
         folder: A bundle or a folder of bundles.
-        lan: None for this computer alone, PICK, or an address of it.
+        lan: None for only this computer, PICK, or an address of it.
         https: With a certificate for one day.
         usb: Open the port on the phone at the cable.
         port: 0 takes a free one.
@@ -115,7 +115,7 @@ async def _fetch(engine, content):
 
 
 def _announce(url, address, usb, fingerprint):
-    """The URL alone on stdout, whole in one line; what a person needs around it on stderr."""
+    """The URL on stdout, whole in one line and nothing else; what a person needs around it on stderr."""
     import segno
 
     code = segno.make(url, error="l")

@@ -90,7 +90,7 @@ def origins(scheme, address, port):
 def certificate(address):
     """(certificate file, key file, SHA-256 fingerprint) of a certificate for one day, signed by itself.
 
-    The files are for this user alone, and gone when the body ends: OpenSSL reads no key from memory.
+    The files are readable only by this user, and gone when the body ends: OpenSSL reads no key from memory.
     """
     from cryptography import x509
     from cryptography.hazmat.primitives import hashes, serialization

@@ -1,6 +1,6 @@
 """uvicorn, for a network with strangers in it: who is slow is cut off, and a stop is a stop.
 
-None of the usual servers ends a request that never gets complete; here one has SECONDS for it, and an answer that its
+A request that is not complete after SECONDS is closed (the usual servers wait for ever), and an answer that its
 reader does not take has STALLED.
 """
 
@@ -82,7 +82,7 @@ class Server(uvicorn.Server):
                 ws="none",
                 lifespan="off",
                 log_config=None,
-                log_level="error",  # strangers' broken requests are no news
+                log_level="error",  # strangers' broken requests are not worth a line
                 access_log=False,
                 server_header=False,
                 proxy_headers=False,  # nobody stands in front of it

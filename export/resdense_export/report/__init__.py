@@ -1,6 +1,6 @@
 """report.json, report.html and the plots, and the words that are computed from the numbers.
 
-Knows the report's JSON alone: neither Keras nor TensorFlow, and a plotting library only while it draws.
+Knows only the report's JSON: neither Keras nor TensorFlow, and a plotting library only while it draws.
 """
 
 from .folder import rebuild, write_report

@@ -1,4 +1,4 @@
-"""Report files in a folder: all of them are called `report.*`, for they alone may change in a finished bundle."""
+"""Report files in a folder: all of them are called `report.*`, because only they may change in a finished bundle."""
 
 from pathlib import Path
 

@@ -24,8 +24,8 @@ class Difference:
     """Two fractions and the 95 % interval of `first` - `second`.
 
     `seeds`: how many trainings of each, where their spread made the interval. `apart`: every one of the first lies
-    above every one of the second, or below; three and three that vary much may and still be a tie, for chance alone
-    parts them in one case of ten.
+    above every one of the second, or below. Even fully separated, three runs against three are a tie: chance separates
+    them in one case of ten.
     """
 
     first: float

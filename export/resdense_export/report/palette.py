@@ -24,7 +24,7 @@ FAMILIES = {
     "other": Family("other net", "#87479c", "#d3a1e3", (0, (5, 1.5, 1.5, 1.5))),
 }
 
-# What is no family: {name: (light, dark)}.
+# What is not a family: {name: (light, dark)}.
 SURFACES = {
     "paper": ("#fefefe", "#14161a"),
     "ink": ("#1a1c20", "#e6e8ec"),

@@ -165,7 +165,7 @@ def _seeds(report, figure):
 
 
 def _sizes(report, figure):
-    """A point a file: bytes on a logarithmic axis, accuracy with its 95 % interval."""
+    """One point per file: bytes on a logarithmic axis, accuracy with its 95 % interval."""
     models = [model for model in report["models"] if any(row["accuracy"] is not None for row in model["exports"])]
     if not models:
         return None
@@ -389,7 +389,7 @@ def _training(report, figure):
 
 def _curve(axes, model, key, **line):
     rows = [row for row in model["history"] if row[key] is not None]
-    # One epoch alone makes no line.
+    # A single epoch does not make a line.
     axes.plot([row["epoch"] for row in rows], [row[key] for row in rows], marker="o" if len(rows) == 1 else "", **line)
 
 

@@ -4,7 +4,7 @@ from . import units, view
 
 
 def terminal_table(report):
-    """A rich table with a row a file: bytes, accuracy, agreement, latency under the first condition, gates."""
+    """A rich table with one row per file: bytes, accuracy, agreement, latency under the first condition, gates."""
     from rich.table import Table
     from rich.text import Text
 

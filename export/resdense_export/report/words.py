@@ -10,7 +10,7 @@ from ..limits import DRIFT
 from . import devices, noise, units, view
 
 ABOUT_EQUAL = 1.1  # sizes within this ratio are called about equal
-SAME_SIZE = 1.01  # a control net within this ratio of parameters differs in its shortcuts alone
+SAME_SIZE = 1.01  # a control net within this ratio of parameters differs only in its shortcuts
 SMALL_IMAGE = 64  # pixels a side
 FEW_SEEDS = 5
 
@@ -374,7 +374,7 @@ def _limits_of_guesses(report):
     for model in report["models"]:
         intervals = [export["accuracy_interval"] for export in model["exports"] if export["accuracy_interval"]]
         if classes and intervals and max(low for low, _ in intervals) <= 1 / classes:
-            yield f"{model['name']} is right no more often than guessing may be: its gates mean little."
+            yield f"{model['name']} is no better than chance, so its gates prove nothing."
 
 
 def _limit_of_size(shape):

@@ -3,7 +3,7 @@
 A .tflite file from elsewhere is code from elsewhere: LiteRT's Python interpreter skips the strict verifier, and a wrong
 index ends the process. The child imports NumPy and LiteRT only, has a memory limit and an alarm that nothing in it
 catches, and leaves no core file (Windows knows none of the three; there the parent's clock ends a child that hangs).
-It contains crashes, hangs and greed. It is no jail for a file that takes the process over; against that, answers come
+It contains crashes, hangs and greed. It does not hold a file that takes the process over; against that, answers come
 back as plain JSON and raw numbers, never as pickles.
 
     with Child() as child:

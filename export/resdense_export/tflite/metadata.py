@@ -56,7 +56,7 @@ def read(content):
 
 
 def labels_text(class_names):
-    """The content of labels.txt: a name a line."""
+    """The content of labels.txt: one name per line."""
     return "".join(f"{name}\n" for name in class_names)
 
 
@@ -139,7 +139,7 @@ def _label_file(builder):
         builder,
         "AssociatedFile",
         Name=builder.CreateString(LABELS),
-        Description=builder.CreateString("the class of each output, a name a line"),
+        Description=builder.CreateString("the class of each output, one name per line"),
         Type=schema.AssociatedFileType.TENSOR_AXIS_LABELS,
     )
 

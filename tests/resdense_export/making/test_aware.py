@@ -125,7 +125,7 @@ def test_a_worker_that_meets_a_bad_image_names_it(digits, tmp_path):
     (tmp_path / "empty.png").touch()
     paths = (tmp_path / "empty.png",) * len(digits.validation)
     spoiled = replace(digits, validation=replace(digits.validation, images=None, paths=paths))
-    with pytest.raises(WorkError, match=f"WorkError: {paths[0]}: is no image that is read here"):
+    with pytest.raises(WorkError, match=f"WorkError: {paths[0]}: is not an image of a kind that is read here"):
         aware.train_aware(nodes_of("resnet20_digits"), "quantization", spoiled, **FEW)
 
 

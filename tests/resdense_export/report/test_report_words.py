@@ -225,10 +225,10 @@ def test_a_bundle_with_data_tells_the_accuracy_of_its_files(report):
 
 
 def test_a_net_that_only_guesses_is_named(report):
-    assert "guessing" not in text(report)
+    assert "chance" not in text(report)
     for export in report["models"][0]["exports"]:
         export |= {"accuracy": 0.1, "accuracy_interval": [0.08, 0.14]}
-    assert "resnet20 is right no more often than guessing may be" in text(report)
+    assert "resnet20 is no better than chance" in text(report)
 
 
 def test_one_net_with_seeds_has_its_interval(report):

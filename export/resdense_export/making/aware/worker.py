@@ -150,7 +150,7 @@ class Sparse(Trained):
         from tensorflow_model_optimization.sparsity import keras as sparsity
 
         rising = max(1, int(SPARSE_AT * -(-method.images // method.batch_size)))
-        every = max(1, rising // 20)  # the toolkit looks at whole multiples alone, so the end must be one
+        every = max(1, rising // 20)  # the toolkit looks only at whole multiples, so the end must be one
         self.callbacks = (sparsity.UpdatePruningStep(),)
         # A depthwise kernel that was a batch norm has one weight a channel, and none to spare.
         kernels = [node for node in self.trained if node.kind in ("Conv2D", "Dense")]
@@ -183,7 +183,7 @@ class Sparse(Trained):
 def sparsities(kernels, share):
     """{name: share of zeros} for kernels of these {name: array}, `share` of all their weights together.
 
-    A weight's score is its square over the sum of the squares of its kernel's weights that are no smaller, so kernels
+    A weight's score is its square over the sum of the squares of its kernel's weights that are not smaller, so kernels
     of any scale compare and none loses its largest weight; the lowest scores of all go (LAMP: Lee et al. 2021,
     arXiv:2010.07611, section 3). Weights that are zero already stay so.
     """

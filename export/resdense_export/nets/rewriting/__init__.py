@@ -51,7 +51,7 @@ def rewrite(model, graph="float"):
     Returns:
         Functional model of the same inputs and outputs: their order, shapes and values.
     Raises:
-        RequestError: an unknown graph, a model that is no graph of layers, or a layer that cannot be copied; it is
+        RequestError: an unknown graph, a model that is not a graph of layers, or a layer that cannot be copied; it is
             named.
     """
     if graph not in GRAPHS:

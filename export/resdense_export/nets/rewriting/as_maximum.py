@@ -34,7 +34,7 @@ def as_maximum(nodes):
 def _readers(graph, relu):
     """(convolutions and dense layers that read `relu`, directly or through a mean, None), or ([], why not)."""
     if relu is None or relu.kind != "Activation" or relu.attributes["activation"] != "relu":
-        return [], "no ReLU alone reads it"
+        return [], "what reads it is not one ReLU"
     found, waiting = [], [relu]
     while waiting:
         for user in graph.users(waiting.pop()):

@@ -15,7 +15,7 @@ def as_depthwise(nodes):
     for node in graph.kinds("Affine"):
         scale, shift = node.weights["scale"], node.weights["shift"]
         if len(node.shape) != 3:
-            graph.kept(node, f"its output {node.shape} is no image")
+            graph.kept(node, f"its output {node.shape} is not an image")
         elif (scale == 1).all():
             graph.kept(node, "it only adds")
         else:

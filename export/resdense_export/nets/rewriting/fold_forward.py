@@ -7,7 +7,7 @@ from .editing import Editor
 # How far from a channel's mean -shift / scale may stand, in deviations of the channel, where the scale alone moves into
 # what follows: that number, or the mean seen from it, is then among what an 8-bit range must hold, and a channel that a
 # batch norm has all but switched off would leave the others a few levels. Of the limits that benchmarks/limits.py tries
-# with `as_maximum` on training images, this is the farthest at which int8 is no farther from the float file than with
+# with `as_maximum` on training images, this is the farthest at which int8 is not farther from the float file than with
 # the nearest one.
 FARTHEST = 10
 

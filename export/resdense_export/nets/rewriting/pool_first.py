@@ -38,7 +38,7 @@ def _obstacle(graph, convolution):
         return f"{convolution.name} before it is {convolution.kind}"
     settings = convolution.attributes
     if settings["kernel_size"] != (1, 1) or settings["strides"] != (1, 1):
-        return f"{convolution.name} before it is no 1x1 convolution of stride 1"
+        return f"{convolution.name} before it is not a 1x1 convolution of stride 1"
     if graph.sole_user(convolution) is None:
         return f"{convolution.name} before it is read by others too"
     return None
