@@ -5,6 +5,9 @@ from typing import Annotated
 import typer
 
 from resdense_keras.errors import RequestError
+from resdense_keras.training.augmentation import AUGMENTATIONS
+
+NONE = "none"  # takes back what a config.yaml or a recipe says
 
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 Overwrite = Annotated[
@@ -51,6 +54,21 @@ OnBadImage = Annotated[
         help="What to do with an unreadable image: fail, or skip (at most 1 % of the images). Default: fail.",
     ),
 ]
+Augment = Annotated[
+    str | None,
+    typer.Option(
+        "--augment",
+        metavar="LIST",
+        help=f"Comma-separated list of {', '.join(AUGMENTATIONS)}; or {NONE}. Default: from the recipe.",
+    ),
+]
+
+
+def names(text):
+    """("shift", "mirror") of "shift, mirror", () of "none", None of None: an --augment that a recipe takes."""
+    if text is None:
+        return None
+    return () if text == NONE else tuple(name.strip() for name in text.split(","))
 
 
 def builder_options(settings):

@@ -13,7 +13,7 @@ from functools import partial
 
 from resdense_keras import files
 from resdense_keras.data import resizing
-from resdense_keras.errors import RequestError, WorkError, unknown
+from resdense_keras.errors import RequestError, WorkError
 
 from . import environment
 from .bundle import contents
@@ -124,6 +124,7 @@ def compare(
     *,
     data="digits",
     epochs=None,
+    augment=None,
     seeds=3,
     seed=0,
     options=None,
@@ -140,10 +141,10 @@ def compare(
         models: Catalogue names; default: a ResNet, a DenseNet-BC of equal size, and the plain net.
         out: Folder of the report; appears when it is whole.
         data: Data spec.
-        epochs: Default: the recipe's.
+        epochs, augment: As a Recipe has them; default: those of the recipe `compare`.
         seeds: Trainings of each net, `seed`, `seed` + 1 ...; the first one's weights are exported.
         options: Builder options for every net.
-        image_size, on_bad_image, resize: For image folders, see data.load.
+        image_size, on_bad_image, resize: For image folders, see data.load; the size defaults to the nets' own.
         deterministic: Repeat to the bit.
         overwrite: Replace a folder that has content.
         steps: A progress.Steps for `count_steps(models, seeds)` steps.
@@ -158,11 +159,25 @@ def compare(
 
     from . import report as reports
 
-    models = list(dict.fromkeys(models or DEFAULT_MODELS))
-    _check_counts(epochs=epochs, seeds=seeds)
-    _check_names(models)
+    _check_seeds(seeds)
     steps = steps or Steps()
-    recipe = training.recipe("compare", epochs=epochs)
+    asked = [
+        training.TrainingRequest(
+            model=name,
+            options=options,
+            data=data,
+            image_size=image_size,
+            on_bad_image=on_bad_image,
+            resize=resize or resizing.DEFAULT,
+            recipe=training.recipe("compare", epochs=epochs, augment=augment),
+            seed=seed,
+            deterministic=deterministic,
+            jit="off",
+        )
+        for name in dict.fromkeys(models or DEFAULT_MODELS)
+    ]
+    _check_alike(asked)
+    replace(asked[0], seed=seed + seeds - 1)  # the last one
     if deterministic:
         training.be_deterministic()
     # The report speaks of figures: here the gates must hold as measured, without the benefit of the interval.
@@ -170,15 +185,15 @@ def compare(
     request.check_place()
     with _new_folder(request.out, overwrite) as folder:
         steps.start(f"read {data}")
-        dataset = _load(data, seed, image_size, on_bad_image, resize, _channels(models, options or {}))
+        dataset = training.load_data(asked[0])
         print(f"data: {dataset.describe()}", file=sys.stderr)
-        print(f"augmentation: {augmentation.describe(recipe, dataset)}", file=sys.stderr)
-        # What cannot be exported is refused before hours of training.
+        done = augmentation.describe(asked[0].recipe, dataset)
+        print(f"augmentation: {done} (--augment changes it)", file=sys.stderr)
+        # What cannot be exported, or built, is refused before hours of training.
         request, evidence = request.with_images(len(dataset.train)), from_dataset(dataset, seed)
         _check_calibration(evidence, request)
-        trained = [
-            _train(name, dataset, recipe, [seed + i for i in range(seeds)], options or {}, steps) for name in models
-        ]
+        started = [training.start(one, dataset) for one in asked]
+        trained = [_train(one, begun, seeds, steps) for one, begun in zip(asked, started, strict=True)]
         made = [contents.make(folder / net.name, net, evidence, request, steps) for net, _ in trained]
         made = _measured(made, request, steps)
         steps.start("write the report")
@@ -205,43 +220,24 @@ def _new_folder(out, overwrite):
         yield folder
 
 
-def _check_counts(**counts):
-    for name, count in counts.items():
-        if count is not None and (isinstance(count, bool) or not isinstance(count, int) or count < 1):
-            raise RequestError(f"{name}={count!r} was given; it must be an integer of 1 or more")
+def _check_seeds(seeds):
+    if isinstance(seeds, bool) or not isinstance(seeds, int) or seeds < 1:
+        raise RequestError(f"seeds={seeds!r} was given; it must be an integer of 1 or more")
 
 
-def _check_names(models):
-    from resdense_keras import list_models
-
-    for name in models:
-        if name not in list_models():
-            raise unknown("model", name, list_models())
-
-
-def _load(data, seed, image_size, on_bad_image, resize, channels):
+def _check_alike(asked):
+    """Refuses nets that would not all see the same images: of other channels, or, from files, of other sizes."""
+    from resdense_keras import catalog
     from resdense_keras import data as sources
 
-    return sources.load(
-        data,
-        seed=seed,
-        image_size=image_size,
-        channels=channels if sources.is_folder(data) else None,
-        resize=resize or resizing.DEFAULT,
-        on_bad_image=on_bad_image,
-    )
-
-
-def _channels(models, options):
-    """The channels that all of the nets take."""
-    from resdense_keras import catalog
-
-    own = options.get("input_shape")
-    taken = {name: (own or catalog.sizes()[name]["input_shape"])[2] for name in models}
-    if len(set(taken.values())) > 1:
-        listed = ", ".join(f"{name} {channels}" for name, channels in taken.items())
+    shapes = {one.model: one.options.get("input_shape") or catalog.sizes()[one.model]["input_shape"] for one in asked}
+    if len({shape[2] for shape in shapes.values()}) > 1:
+        listed = ", ".join(f"{name} {shape[2]}" for name, shape in shapes.items())
         raise RequestError(f"the nets take images of different channels: {listed}", "compare nets of the same channels")
-    return next(iter(taken.values()))
+    sizes = {tuple(shape[:2]) for shape in shapes.values()}
+    if len(sizes) > 1 and asked[0].image_size is None and sources.is_folder(asked[0].data):
+        listed = ", ".join(f"{name} {shape[0]}x{shape[1]}" for name, shape in shapes.items())
+        raise RequestError(f"the nets take images of different sizes: {listed}", "pass --image-size N, one for all")
 
 
 def _rule(net, dataset):
@@ -263,38 +259,34 @@ def _check_calibration(evidence, request):
         print(f"warning: {weak}; take {WEAK_CALIBRATION} or more", file=sys.stderr)
 
 
-def _train(name, dataset, recipe, seeds, options, steps):
-    """One net, trained once a seed: (a Net with the first seed's weights, its part of the report)."""
-    import keras
-
-    from resdense_keras import create, training
-    from resdense_keras.training import starts
+def _train(request, started, seeds, steps):
+    """The net of a request, whose training is `started`, by so many seeds from the request's on: (a Net with the first
+    one's weights, its part of the report)."""
+    from resdense_keras import training
+    from resdense_keras.training.interrupts import Interrupts
     from resdense_keras.training.peak_memory import is_measured, peak_training_bytes
 
-    pixels = starts.pixels(dataset)
-    own = {"input_shape": dataset.image_shape, "classes": dataset.classes, "include_preprocessing": pixels}
-    trainer, kept, accuracies = None, None, []
-    for number, seed in enumerate(seeds, start=1):
-        steps.start(f"train {name}, seed {number} of {len(seeds)}")
-        keras.utils.set_random_seed(seed)
-        fresh = create(name, **(own | options))
-        dataset.check_outputs(fresh.output_shape[-1])
-        if trainer is None:
-            trainer = training.Training(fresh, dataset, recipe)
-        else:
-            trainer.model.set_weights(fresh.get_weights())
-        started = time.perf_counter()
-        history = trainer.run(seed, on_epoch=partial(_tell, steps, recipe.epochs))
-        seconds = time.perf_counter() - started
-        accuracies.append(trainer.accuracy(dataset.test))
-        kept = kept or (trainer.model.get_weights(), history, seconds)
+    name, recipe, dataset = request.model, request.recipe, started.dataset
+    kept, accuracies = None, []
+    for number in range(seeds):
+        steps.start(f"train {name}, seed {number + 1} of {seeds}")
+        seed = request.seed + number
+        if number:
+            training.start(replace(request, seed=seed), dataset, again=started)
+        begun = time.perf_counter()
+        with Interrupts() as interrupts:  # TensorFlow swallows a Ctrl-C that comes while it traces a net
+            history = started.run(seed, partial(_tell, steps, recipe.epochs), stopping=lambda: bool(interrupts))
+        seconds = time.perf_counter() - begun
+        accuracies.append(started.accuracy(dataset.test))
+        kept = kept or (started.model.get_weights(), history, seconds)
     weights, history, seconds = kept
-    trainer.model.set_weights(weights)
-    net = Net(name, trainer.model, preprocessing_inside(trainer.model), dataset.class_names, dataset.resize)
+    model = started.model
+    model.set_weights(weights)
+    net = Net(name, model, preprocessing_inside(model), dataset.class_names, dataset.resize)
     return net, {
         "epochs": recipe.epochs,
         "train_seconds": round(seconds, 2),
-        "peak_training_bytes": peak_training_bytes(trainer.model, recipe.batch_size) if is_measured() else None,
+        "peak_training_bytes": peak_training_bytes(model, recipe.batch_size) if is_measured() else None,
         "accuracy": accuracies[0],
         "accuracy_by_seed": accuracies,
         "history": history,

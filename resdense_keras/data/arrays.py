@@ -34,6 +34,7 @@ def read_digits():
         given=(len(images), 0, 0),
         class_names=tuple("0123456789"),
         images=images,
+        mirror=False,
     )
 
 

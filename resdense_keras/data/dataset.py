@@ -125,6 +125,7 @@ class Dataset:
         validation, test: One and the same Split where a folder brings val/ and no test/, else two disjoint ones.
         given: How many images the source itself puts into train, validation and test; 0 where we split.
         held_out: Share of the training images that became validation, where the source brings none.
+        mirror: False where a mirrored image means something else, as a digit does.
         found: What a folder turned out to be, or None.
     """
 
@@ -136,6 +137,7 @@ class Dataset:
     test: Split
     given: tuple = (0, 0, 0)
     held_out: float = VALIDATION_SHARE
+    mirror: bool = True
     found: Found | None = None
 
     @property

@@ -21,6 +21,7 @@ class Source:
         images: (N, height, width, channels) uint8, or None.
         paths: N files, or None.
         resize: How the files are brought to `image_shape`, of resizing.RULES.
+        mirror: False where a mirrored image means something else, as a digit does.
         found: What a folder turned out to be, or None.
     """
 
@@ -31,6 +32,7 @@ class Source:
     images: np.ndarray | None = None
     paths: tuple | None = None
     resize: str = resizing.DEFAULT
+    mirror: bool = True
     found: "Found | None" = None
 
 

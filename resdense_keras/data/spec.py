@@ -21,6 +21,8 @@ NAMED = {
     "cifar100": functools.partial(read_keras, "cifar100", class_names.CIFAR100),
 }
 
+DIGITS = ("digits", "mnist", "svhn")  # files and folders of these names hold digits, in colour too
+
 
 def load(
     spec,
@@ -85,6 +87,7 @@ def load(
         image_shape=source.image_shape,
         given=source.given,
         held_out=held_out,
+        mirror=source.mirror and Path(spec).stem.lower() not in DIGITS,
         found=source.found,
         **splits,
     )

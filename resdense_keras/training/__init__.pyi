@@ -4,7 +4,7 @@ from .loop import Training, fit
 from .recipes import RECIPES, Recipe, recipe
 from .request import TrainingRequest, read_config
 from .runs import load_data, run, train
-from .starts import build, freeze
+from .starts import build, freeze, start
 
 __all__ = [
     "RECIPES",
@@ -20,5 +20,6 @@ __all__ = [
     "read_config",
     "recipe",
     "run",
+    "start",
     "train",
 ]

@@ -1,17 +1,22 @@
 """What a recipe does to training images, each a pure function of the key of (seed, epoch, image).
 
+AUGMENTATIONS has a row for each name; recipes, help texts and the pipeline read it, so that another augmentation is
+another row. TensorFlow is imported where it is used: the command line reads the names without it.
+
 RandAugment, mixup and cutmix are Keras' own layers. Those draw from a state of their own, which no checkpoint reaches;
 here their generator is one that folds the key of the batch, so that a run that goes on sees the images that it would
 have seen.
 """
 
-import keras
-import tensorflow as tf
+from collections.abc import Callable
+from dataclasses import dataclass
 
-from ..data import shift_and_mirror
-from .recipes import RULES
+# How a recipe is read. 1, until 0.1.0: both sides are shifted by an eighth of the height, of all data only `digits` is
+# never mirrored, and every file of weights to start from expects ImageNet's normalisation. 2: each side by its own
+# eighth; images of one channel, which are mostly writing, are not mirrored; a run's model.keras brings the
+# normalisation that it was trained with. A run keeps the rules that it began with.
+RULES = 2
 
-UNMIRRORED = {"digits", "mnist", "svhn"}  # a mirrored digit is another sign
 SHIFT = 8  # the papers shift 32x32 images by up to 4 pixels; other sizes by the same eighth
 MIXUP_ALPHA = 0.2  # Zhang et al. 2018, arXiv:1710.09412, section 3.1: 0.1 to 0.4 for ImageNet
 CUTMIX_ALPHA = 1.0  # Yun et al. 2019, arXiv:1905.04899, section 3.2
@@ -19,38 +24,58 @@ RANDAUGMENT_OPERATIONS, RANDAUGMENT_FACTOR = 2, 0.3  # ours: N = 2, M = 9 on the
 CROP_AREA, CROP_RATIO = (0.08, 1.0), (3 / 4, 4 / 3)  # Szegedy et al. 2015, arXiv:1409.4842, section 6
 
 
-def mirrors(recipe, dataset, rules=RULES):
-    """Whether every second image is mirrored."""
-    asked = "mirror" in recipe.augment
+@dataclass(frozen=True)
+class Augmentation:
+    """What one name of a recipe's `augment` does to training images.
+
+    Attributes:
+        change: (dataset, rules) -> a function (images, keys) -> images of that shape, or None where these data are left
+            alone; or None where the row does nothing to single images.
+        part: Keys -> the part of each image that is decoded, where images come from files, see `crop_parts`; or None.
+        mixer: () -> the Keras layer that mixes images in pairs; or None.
+        replaces: The row that this one stands for where a recipe names both, or None.
+    """
+
+    change: Callable | None = None
+    part: Callable | None = None
+    mixer: Callable | None = None
+    replaces: str | None = None
+
+
+def mirrors(dataset, rules=RULES):
+    """Whether images may be mirrored: the data say it, and by rules 2 one channel says that they are writing."""
     if rules == 1:
-        return asked and dataset.spec != "digits"
-    return asked and dataset.spec not in UNMIRRORED and dataset.image_shape[-1] != 1
+        return dataset.spec != "digits"
+    return dataset.mirror and dataset.image_shape[-1] != 1
 
 
-def shifts(recipe, dataset, rules=RULES):
+def shifts(dataset, rules=RULES):
     """The most pixels by which images are shifted (down, right)."""
-    if not {"shift", "reflect"} & set(recipe.augment):
-        return (0, 0)
     height, width, _ = dataset.image_shape
     return tuple(max(1, side // SHIFT) for side in ((height, height) if rules == 1 else (height, width)))
 
 
 def describe(recipe, dataset, rules=RULES):
     """What a recipe does to these training images, in words."""
-    left_out = set() if mirrors(recipe, dataset, rules) else {"mirror"}
+    left_out = left_alone(recipe, dataset, rules)
     return ", ".join(name for name in recipe.augment if name not in left_out) or "none"
+
+
+def left_alone(recipe, dataset, rules=RULES):
+    """The names of the recipe that do nothing to these images."""
+    return {name for name in recipe.augment if not _acts(AUGMENTATIONS[name], dataset, rules)}
+
+
+def _acts(row, dataset, rules):
+    if row.mixer or (row.part and dataset.train.paths is not None):
+        return True
+    return row.change is not None and row.change(dataset, rules) is not None
 
 
 def augment(recipe, dataset, rules=RULES):
     """(images, keys) -> images, for `data.pipeline`; None where the recipe does not change images."""
-    steps = []
-    if "crop" in recipe.augment and dataset.train.paths is None:
-        steps.append(crop)
-    mirror, shift = mirrors(recipe, dataset, rules), shifts(recipe, dataset, rules)
-    if mirror or any(shift):
-        steps.append(shift_and_mirror(pad=shift, mirror=mirror, reflect="reflect" in recipe.augment))
-    if "randaugment" in recipe.augment:
-        steps.append(rand_augment())
+    rows = [row for row in _rows(recipe) if row.change and not (row.part and dataset.train.paths is not None)]
+    steps = [step for row in rows if (step := row.change(dataset, rules)) is not None]
 
     def apply(images, keys):
         for step in steps:
@@ -60,27 +85,31 @@ def augment(recipe, dataset, rules=RULES):
     return apply if steps else None
 
 
+def _rows(recipe):
+    """The rows that a recipe names, in the table's order."""
+    named = {name: row for name, row in AUGMENTATIONS.items() if name in recipe.augment}
+    replaced = {row.replaces for row in named.values()}
+    return [row for name, row in named.items() if name not in replaced]
+
+
 def mix(recipe, classes):
     """(float images, labels, keys) -> images and one-hot labels mixed in pairs; None where the recipe mixes nothing.
 
     With both mixup and cutmix each batch gets one of them, half of the batches each.
     """
-    layers = []
-    if "mixup" in recipe.augment:
-        layers.append(keras.layers.MixUp(alpha=MIXUP_ALPHA))
-    if "cutmix" in recipe.augment:
-        layers.append(keras.layers.CutMix(factor=CUTMIX_ALPHA))
-    if not layers:
+    import tensorflow as tf
+
+    mixers = [_keyed(row.mixer()) for row in _rows(recipe) if row.mixer]
+    if not mixers:
         return None
-    mixers = [_keyed(layer) for layer in layers]
 
     def apply(images, labels, keys):
         pair = {"images": images, "labels": tf.one_hot(labels, classes)}
         mixed = mixers[0](pair, keys[0])
-        if len(mixers) == 2:
-            other = mixers[1](pair, keys[0])
-            first = keys[0, 0] % 2 == 0
-            mixed = {name: tf.where(first, mixed[name], other[name]) for name in pair}
+        for number, mixer in enumerate(mixers[1:], start=1):
+            other = mixer(pair, keys[0])
+            taken = keys[0, 0] % len(mixers) == number
+            mixed = {name: tf.where(taken, other[name], mixed[name]) for name in pair}
         return tf.clip_by_value(mixed["images"], 0.0, 255.0), mixed["labels"]  # rounding goes a little beyond
 
     return apply
@@ -92,11 +121,15 @@ def crop_files(recipe, dataset):
     An image of a file is cropped as it is decoded: at the net's size its detail is gone, and small parts would be
     blurred.
     """
-    return crop_parts if "crop" in recipe.augment and dataset.train.paths is not None else None
+    if dataset.train.paths is None:
+        return None
+    return next((row.part for row in _rows(recipe) if row.part), None)
 
 
 def crop_parts(keys):
     """Which part of each image a crop shows: (area, ratio, down, right) of `data.images.decode`, (B, 4) float32."""
+    import tensorflow as tf
+
     area, ratio, down, right = tf.unstack(_uniform(keys), axis=1)  # (B,) each
     low, high = CROP_AREA
     area = low + (high - low) * area
@@ -106,6 +139,8 @@ def crop_parts(keys):
 
 def crop(images, keys):
     """A random part of each image, brought back to the full size: (B, H, W, C) -> float32 of that shape."""
+    import tensorflow as tf
+
     area, ratio, down, right = tf.unstack(crop_parts(keys), axis=1)
     height = tf.minimum(tf.sqrt(area / ratio), 1.0)
     width = tf.minimum(tf.sqrt(area * ratio), 1.0)
@@ -114,10 +149,36 @@ def crop(images, keys):
     return tf.image.crop_and_resize(images, boxes, tf.range(tf.shape(images)[0]), images.shape[1:3])
 
 
-def rand_augment():
+def _crop(dataset, rules):
+    return crop
+
+
+def _shift(dataset, rules):
+    from ..data import shift_and_mirror
+
+    return shift_and_mirror(pad=shifts(dataset, rules), mirror=False)
+
+
+def _reflect(dataset, rules):
+    from ..data import shift_and_mirror
+
+    return shift_and_mirror(pad=shifts(dataset, rules), mirror=False, reflect=True)
+
+
+def _mirror(dataset, rules):
+    from ..data import shift_and_mirror
+
+    return shift_and_mirror(pad=0, mirror=True) if mirrors(dataset, rules) else None
+
+
+def _rand_augment(dataset, rules):
     """Keras' RandAugment; the operations are drawn once a batch, as Keras does."""
-    layer = keras.layers.RandAugment(value_range=(0, 255), num_ops=RANDAUGMENT_OPERATIONS, factor=RANDAUGMENT_FACTOR)
-    keyed = _keyed(layer)
+    import keras
+    import tensorflow as tf
+
+    keyed = _keyed(
+        keras.layers.RandAugment(value_range=(0, 255), num_ops=RANDAUGMENT_OPERATIONS, factor=RANDAUGMENT_FACTOR)
+    )
 
     def apply(images, keys):
         images = keyed(tf.cast(images, tf.float32), keys[0])
@@ -126,28 +187,56 @@ def rand_augment():
     return apply
 
 
+def _mixup():
+    import keras
+
+    return keras.layers.MixUp(alpha=MIXUP_ALPHA)
+
+
+def _cutmix():
+    import keras
+
+    return keras.layers.CutMix(factor=CUTMIX_ALPHA)
+
+
+# In the order in which they change an image.
+AUGMENTATIONS = {
+    "crop": Augmentation(change=_crop, part=crop_parts),
+    "shift": Augmentation(change=_shift),
+    "reflect": Augmentation(change=_reflect, replaces="shift"),  # the image beside it mirrored, where that leaves black
+    "mirror": Augmentation(change=_mirror),
+    "randaugment": Augmentation(change=_rand_augment),
+    "mixup": Augmentation(mixer=_mixup),
+    "cutmix": Augmentation(mixer=_cutmix),
+}
+
+
 def _uniform(keys):
     """Four numbers in [0, 1) from the bits of each key, (B, 2) int32 -> (B, 4) float32, but for the mirror's."""
+    import tensorflow as tf
+
     words = tf.bitcast(keys, tf.uint32)
     halves = tf.concat([words // 65536, words // 2 % 32768], axis=1)  # (B, 4): 16, 16, 15 and 15 bits
     return tf.cast(halves, tf.float32) / tf.constant([65536.0, 65536.0, 32768.0, 32768.0])
 
 
-class _KeyedGenerator(keras.random.SeedGenerator):
-    """Hands out seeds that depend on `key` and the number of the draw; Keras' own counts in a variable."""
-
-    def __init__(self):
-        super().__init__(0)
-        self.key, self.draws = None, 0
-
-    def next(self, ordered=True):
-        self.draws += 1
-        return tf.bitcast(tf.random.experimental.stateless_fold_in(self.key, self.draws), tf.uint32)
-
-
 def _keyed(layer):
     """`layer` as a function of (inputs, key), with every generator in it replaced."""
-    generator = _KeyedGenerator()
+    import keras
+    import tensorflow as tf
+
+    class KeyedGenerator(keras.random.SeedGenerator):
+        """Hands out seeds that depend on `key` and the number of the draw; Keras' own counts in a variable."""
+
+        def __init__(self):
+            super().__init__(0)
+            self.key, self.draws = None, 0
+
+        def next(self, ordered=True):
+            self.draws += 1
+            return tf.bitcast(tf.random.experimental.stateless_fold_in(self.key, self.draws), tf.uint32)
+
+    generator = KeyedGenerator()
     for part in (layer, *layer._flatten_layers(include_self=False)):
         if hasattr(part, "generator"):
             part.generator = generator

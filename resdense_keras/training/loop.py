@@ -11,11 +11,11 @@ import tensorflow as tf
 from ..data import naming_bad_files, pipeline
 from ..errors import RequestError, WorkError
 from . import augmentation
+from .augmentation import RULES
 from .averages import Average
 from .devices import OneDevice, check_batch
 from .exhaustion import halving
 from .losses import loss_and_accuracy
-from .recipes import RULES
 from .schedules import optimizer
 
 
@@ -37,7 +37,7 @@ class Training:
         recipe: A Recipe.
         jit: Whether XLA compiles the step; may be changed between steps.
         devices: Where the steps run, see devices.py; `model` was built in their scope. Default: one device.
-        rules: How the recipe's augmentation is read, see recipes.RULES.
+        rules: How the recipe's augmentation is read, see augmentation.RULES.
     """
 
     def __init__(self, model, dataset, recipe, *, jit=False, devices=None, rules=RULES):

@@ -4,17 +4,11 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 
 from ..errors import RequestError, unknown
+from .augmentation import AUGMENTATIONS
 
 SCHEDULES = ("cosine", "linear", "steps")
-AUGMENTATIONS = ("crop", "shift", "reflect", "mirror", "randaugment", "mixup", "cutmix")
 OPTIMIZERS = ("sgd", "adamw")
 CLASS_WEIGHTS = (None, "balanced")
-
-# How a recipe is read. 1, until 0.1.0: both sides are shifted by an eighth of the height, of all data only `digits` is
-# never mirrored, and every file of weights to start from expects ImageNet's normalisation. 2: each side by its own
-# eighth; images of one channel, which are mostly writing, are not mirrored; a run's model.keras brings the
-# normalisation that it was trained with. A run keeps the rules that it began with.
-RULES = 2
 
 
 def _check_number(name, value, low, high):
@@ -35,8 +29,7 @@ class Recipe:
         weight_decay: Of convolution and dense kernels only. For SGD the papers': L2 added to the gradient. For AdamW
             its own, decoupled: the share of a weight that goes in a step, times the learning rate.
         label_smoothing: The share of a label that is spread over all classes.
-        augment: What happens to training images, of AUGMENTATIONS; see `augmentation`. "reflect" is "shift" with the
-            image beside it mirrored, where that leaves black.
+        augment: What happens to training images, of augmentation.AUGMENTATIONS.
         class_weights: "balanced": the loss of an image counts in inverse proportion to the images of its class, with
             mean 1 over the training images; or None.
         ema: The decay of the moving average of all weights, 0 for none. The average is judged and saved.
@@ -205,6 +198,7 @@ TABLE = {
         **_OFF,
     },
 }  # fmt: skip
+OFFERED = tuple(dict.fromkeys(name.partition("-")[0] for name in TABLE))  # as people name them: "paper" is two rows
 RECIPES = {name: Recipe(**{field: value for field, (value, _) in row.items()}) for name, row in TABLE.items()}
 FIELDS = tuple(field.name for field in fields(Recipe))
 
@@ -246,7 +240,7 @@ def _key(name, model):
 
         return "paper-densenet" if model is not None and family(model) == "densenet" else "paper-resnet"
     if name not in RECIPES:
-        raise unknown("recipe", name, ("paper", *RECIPES, "FILE.yaml"))
+        raise unknown("recipe", name, dict.fromkeys((*OFFERED, *RECIPES, "FILE.yaml")))
     return name
 
 

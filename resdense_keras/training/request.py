@@ -5,16 +5,18 @@ from pathlib import Path
 
 import yaml
 
-from .. import catalog
+from .. import builder, catalog
 from ..data import resizing
 from ..data.splits import VALIDATION_SHARE
 from ..errors import RequestError, unknown
-from .recipes import RULES, Recipe
+from .augmentation import RULES
+from .recipes import Recipe
 from .recipes import recipe as find_recipe
 
 SCHEMA = "resdense-run/1"
 PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
 JITS = ("auto", "on", "off")
+MOST_SEED = 2**32 - 1  # NumPy's
 
 # What a config.yaml of 0.1.0 lacks, and what its runs did: a run keeps the behaviour that it began with.
 BEFORE = {"resize": None, "rules": 1, "tensorboard": False}
@@ -39,12 +41,12 @@ class TrainingRequest:
             "crop", and val/ without test/ does not judge the epochs; a config.yaml without the key means that.
         held_out: Share of the training images that judges the epochs and is not trained on, see data.load.
         recipe: A Recipe, or a name, see `recipes.recipe`.
-        seed: Of the weights, the order of the images, their augmentation and dropout.
+        seed: Of the weights, the order of the images, their augmentation and dropout; from 0 to MOST_SEED.
         deterministic: Repeat to the bit; without XLA.
         precision: Of PRECISIONS.
         jit: Of JITS: XLA by a timed trial, or as you say.
         tensorboard: Also write event files for TensorBoard.
-        rules: How the recipe's augmentation is read, see recipes.RULES.
+        rules: How the recipe's augmentation is read, see augmentation.RULES.
         devices: Name of where the steps run, see `devices.OneDevice.name`.
     Raises:
         RequestError: a value that is not allowed.
@@ -74,6 +76,11 @@ class TrainingRequest:
                 raise unknown(name, getattr(self, name), known)
         self._set("recipe", find_recipe(self.recipe, self.model) if isinstance(self.recipe, str) else self.recipe)
         self._set("options", dict(self.options or {}))
+        if (shape := self.options.get("input_shape")) is not None:
+            builder.check_image_shape(shape, smallest=1)
+        builder.check_integer("seed", self.seed, 0)
+        if self.seed > MOST_SEED:
+            raise RequestError(f"seed={self.seed} was given; it must be at most {MOST_SEED}")
         self._set("weights", None if self.weights is None else str(self.weights))
         self._set("data", str(self.data))
         if self.resize is not None:

@@ -15,10 +15,9 @@ import time
 import warnings
 from pathlib import Path
 
-import keras
 import yaml
 
-from .. import catalog, create, data, files
+from .. import catalog, data, files
 from ..data import resizing
 from ..data.splits import VALIDATION_SHARE
 from ..errors import RequestError, WorkError
@@ -27,7 +26,7 @@ from . import augmentation, curves, starts, state, tensorboard
 from .determinism import be_deterministic
 from .devices import OneDevice
 from .interrupts import Interrupts
-from .loop import Training, is_over
+from .loop import is_over
 from .request import TrainingRequest, read_config
 from .trial import choose_jit
 
@@ -248,23 +247,16 @@ class _Run:
         before = state.load(self.state_file) if self.state_file.exists() else None
         if before:
             _check_data(self.out, self.request, before[1], self.fingerprint)
-        keras.utils.set_random_seed(self.request.seed)
-        keras.config.set_dtype_policy(self.request.precision)
-        try:
-            with self.devices.scope():
-                self.arguments = self._arguments(before and before[1])
-                model = self.devices.prepare(self._build(fresh=before is None))
-        finally:
-            keras.config.set_dtype_policy("float32")
-        self.training = Training(model, self.dataset, self.recipe, devices=self.devices, rules=self.request.rules)
+        self.arguments = self._arguments(before and before[1])
+        self.training = starts.start(self.request, self.dataset, self.devices, net=self.arguments, fresh=before is None)
         if said := self.devices.describe(self.recipe.batch_size):
             self.tell(said)
-        if "mirror" in self.recipe.augment and not augmentation.mirrors(self.recipe, self.dataset, self.request.rules):
+        if "mirror" in augmentation.left_alone(self.recipe, self.dataset, self.request.rules):
             self.tell("these images are not mirrored: they are digits, or have one channel as writing has")
         if before:
             self._restore(*before)
         elif self.devices.writes:
-            files.check_writable(self.out, model.count_params() * BYTES_OF_A_PARAMETER)
+            files.check_writable(self.out, self.training.model.count_params() * BYTES_OF_A_PARAMETER)
             self.training.jit = self._choose_jit()
         self.devices.check_equal(self.start)
 
@@ -272,19 +264,9 @@ class _Run:
         """What the net is built with: as the run began, for its start weights may be gone."""
         kept = (place or {}).get("net")
         if kept is None:
-            request = self.request
-            return starts.arguments(
-                request.model, self.dataset, request.options, request.weights, of_run=request.rules > 1
-            )
+            return starts.arguments_of(self.request, self.dataset)
         pixels = kept["include_preprocessing"]
         return kept | {"include_preprocessing": Preprocessing(**pixels) if isinstance(pixels, dict) else pixels}
-
-    def _build(self, fresh=False):
-        """The net; with the weights that the run starts from where it is `fresh`."""
-        model = create(self.request.model, **self.arguments)
-        if fresh:
-            starts.load(model, self.request.model, self.request.weights)
-        return starts.freeze(model, self.request.freeze) if self.request.freeze else model
 
     def _write_config(self):
         """The first files of a run, after its first step: until then it may turn out to be no run."""
@@ -418,7 +400,7 @@ class _Run:
         """model.keras from the best epoch, without compile state; the manifest last."""
         arrays, _ = state.load(self._best_file)
         with warnings.catch_warnings(action="ignore"):  # what it says of the first weights was said
-            model = self._build()
+            model = starts.new_net(self.request, self.arguments)
         model.trainable = True
         for name, variable in _named(model).items():
             variable.assign(arrays[name])

@@ -1,4 +1,4 @@
-"""The net at the start of a training: built for the data, from other weights where they are given, partly frozen."""
+"""How a training starts: the net built for the data, from other weights where they are given, partly frozen."""
 
 import json
 import re
@@ -6,14 +6,59 @@ import warnings
 import zipfile
 from pathlib import Path
 
+import keras
 import numpy as np
 
 from .. import create, preprocessing, weights
 from ..data import representative
 from ..errors import RequestError, unknown
+from .devices import OneDevice
+from .loop import Training
 
 MOST_JSON_BYTES = 50_000_000  # of a net's description in a .keras file; resnet1202 has 4 million
 MEASURED_IMAGES = 2_000  # of those in files; the mean of so many is known to a grey level
+
+
+def start(request, dataset, devices=None, *, net=None, fresh=True, again=None):
+    """The loop.Training of a TrainingRequest on its data, before the first step; `train` and `compare` start here.
+
+    XLA is off; `jit` of the result turns it on.
+
+    Args:
+        request: A TrainingRequest.
+        dataset: The data that it names, see `runs.load_data`.
+        devices: Where the steps run, from devices.choose; default: one.
+        net: Arguments of the net's builder, as a run keeps them; default: those of `arguments_of`.
+        fresh: False where a saved state follows: the weights to start from are then not read.
+        again: What this returned for another seed, or None. It is begun anew, as tracing a net takes long.
+    Raises:
+        RequestError: options, weights or data that do not fit the net.
+    """
+    devices = devices or OneDevice()
+    keras.utils.set_random_seed(request.seed)
+    keras.config.set_dtype_policy(request.precision)
+    try:
+        with devices.scope():
+            model = devices.prepare(new_net(request, net or arguments_of(request, dataset), fresh))
+    finally:
+        keras.config.set_dtype_policy("float32")
+    if again is None:
+        return Training(model, dataset, request.recipe, devices=devices, rules=request.rules)
+    again.model.set_weights(model.get_weights())
+    return again
+
+
+def arguments_of(request, dataset):
+    """The builder's arguments of a TrainingRequest's net, see `arguments`."""
+    return arguments(request.model, dataset, request.options, request.weights, of_run=request.rules > 1)
+
+
+def new_net(request, net, fresh=False):
+    """The request's net, built with the arguments `net` and frozen as it says; with its start weights where `fresh`."""
+    model = create(request.model, **net)
+    if fresh:
+        load(model, request.model, request.weights)
+    return freeze(model, request.freeze) if request.freeze else model
 
 
 def build(name, dataset, options=None, source=None):

@@ -1,5 +1,6 @@
 """The command line from outside: exit codes, what goes to which stream, and that nothing half-made is left."""
 
+import contextlib
 import json
 import signal
 import subprocess
@@ -159,6 +160,11 @@ WRONG = [
     (["compare", "--data", "digts"], "unknown data spec 'digts'", "digits"),
     (["compare", "--data", "missing/data.npz"], "missing/data.npz", "path"),
     (["compare", "--set", "widht=8"], "no argument 'widht'", "width"),
+    (["compare", "resnet20", "densenet_bc22_24", "--set", "width=8"], "densenet_bc22_24() has no argument 'width'", ""),
+    (["compare", "--set", "input_shape=32"], "it must be (height, width, channels)", ""),
+    (["compare", "--augment", "mirorr"], "unknown augmentation 'mirorr'", "`mirror`"),
+    (["compare", "--seed", "4294967295"], "seed=4294967297 was given", ""),
+    (["compare", "resnet20", "resnet20_digits"], "different channels: resnet20 3, resnet20_digits 1", ""),
     (["compare", "--set", "width"], "--set 'width' was given", "NAME=VALUE"),
     (["compare", "--epochs", "0"], "'--epochs'", "--help"),
     (["compare", "--epoch", "1"], "No such option", "--epochs"),
@@ -304,9 +310,26 @@ def test_a_place_that_cannot_be_written_is_known_before_tensorflow_is_loaded(res
     assert (code, out) == (1, "") and "a part of this path is a file" in err and "hint: " in err
 
 
-@pytest.mark.parametrize(
-    "stop, code", [(signal.SIGINT, 130), pytest.param(signal.SIGTERM, 143, marks=pytest.mark.slow)]
-)
+def test_a_compare_stops_though_something_swallows_the_ctrl_c(resdense, tmp_path, monkeypatch):
+    """As TensorFlow does with one that comes while it traces a net: the training asks for it after each step."""
+    from resdense_keras.training import loop
+
+    step = loop.Training.step
+
+    def swallowing(training, batch):
+        with contextlib.suppress(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+        return step(training, batch)
+
+    monkeypatch.setattr(loop.Training, "step", swallowing)
+    code, out, err = resdense("compare", "resnet20", "--set", "width=2", "--augment", "none", "--out", "out")
+    assert (code, out) == (130, "") and "error: stopped\nhint: " in err and "augmentation: none" in err
+    assert "seed 1 of 3" in err and "seed 2" not in err
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("stop, code", [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_stopped_run_leaves_nothing(tmp_path, stop, code):
     command = [sys.executable, "-m", "resdense_cli", "compare", "resnet20", "--out", str(tmp_path / "out")]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:

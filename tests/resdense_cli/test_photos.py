@@ -173,6 +173,12 @@ def test_an_unknown_way_to_resize_is_refused_before_the_work(resdense, tmp_path,
     assert not (tmp_path / "out").exists() or not any((tmp_path / "out").iterdir())
 
 
+def test_compare_refuses_nets_of_several_sizes_for_photos(resdense, tmp_path):
+    folder = photos(tmp_path / "photos", 3, (16, 16))
+    code, _, err = resdense("compare", "resnet20", "resnet18", "--data", folder, "--out", tmp_path / "out")
+    assert code == 2 and "resnet20 32x32, resnet18 224x224" in err and "--image-size N" in err
+
+
 def test_compare_refuses_photos_that_cannot_calibrate_before_it_trains(resdense, tmp_path):
     for name in ("a", "b"):
         (tmp_path / "photos" / name).mkdir(parents=True)

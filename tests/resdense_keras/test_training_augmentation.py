@@ -123,13 +123,18 @@ def test_digits_are_not_mirrored(dataset):
     np.testing.assert_array_equal(batches(dataset, ("mirror",))[0][0], batches(dataset, ())[0][0])
 
 
-def made(height, width, channels, spec="photos"):
+def made(height, width, channels, **fields):
     """A data set of one white image, over and over."""
     pixels = np.full((4, height, width, channels), 255, np.uint8)
     pixels[:, :, : width // 2] //= 2  # the left half is grey
     split = data.Split(labels=np.zeros(4, int), indices=np.arange(4), image_shape=pixels.shape[1:], images=pixels)
     return data.Dataset(
-        spec=spec, class_names=None, image_shape=pixels.shape[1:], train=split, validation=split, test=split
+        **{"spec": "photos"} | fields,
+        class_names=None,
+        image_shape=pixels.shape[1:],
+        train=split,
+        validation=split,
+        test=split,
     )
 
 
@@ -152,18 +157,50 @@ def test_each_side_is_shifted_by_an_eighth_of_itself():
         (made(8, 8, 3), 2, True),
         (made(8, 8, 1), 2, False),
         (made(8, 8, 1), 1, True),
-        (made(8, 8, 3, "svhn"), 2, False),
-        (made(8, 8, 1, "digits"), 1, False),
+        (made(8, 8, 3, mirror=False), 2, False),
+        (made(8, 8, 1, spec="digits"), 1, False),
     ],
 )
 def test_writing_is_not_mirrored(dataset, rules, mirrored):
     import tensorflow as tf
 
     asked = recipe("fast", augment=("mirror",))
-    assert augmentation.mirrors(asked, dataset, rules) == mirrored
+    assert augmentation.left_alone(asked, dataset, rules) == (set() if mirrored else {"mirror"})
     keys = tf.random.stateless_uniform((4, 2), [1, 3], minval=None, maxval=None, dtype=tf.int32)
     apply = augmentation.augment(asked, dataset, rules)
     assert (apply is None) == (not mirrored)
     if mirrored:
         turned = (apply(tf.constant(dataset.train.images), keys).numpy() != dataset.train.images).any(axis=(1, 2, 3))
         assert turned.any() and not turned.all()
+
+
+def test_data_say_whether_they_may_be_mirrored(dataset, photos, tmp_path):
+    """Digits may not, in colour neither: files of the names of the known sets of digits."""
+    assert not dataset.mirror and data.load(photos, image_size=32).mirror
+    images, labels = np.zeros((20, 8, 8, 3), np.uint8), np.arange(20) % 2
+    for name, mirrored in (("SVHN.npz", False), ("cats.npz", True)):
+        np.savez(tmp_path / name, x_train=images, y_train=labels, x_test=images, y_test=labels)
+        assert data.load(tmp_path / name).mirror == mirrored
+
+
+def test_a_row_is_all_that_an_augmentation_takes(dataset, monkeypatch):
+    """Added in memory, it is found by recipes, by what a run says, by the pipeline and by both commands' help."""
+    import importlib
+
+    from resdense_cli import options
+
+    negative = augmentation.Augmentation(change=lambda dataset, rules: lambda images, keys: 255 - images)
+    monkeypatch.setitem(augmentation.AUGMENTATIONS, "negative", negative)
+    assert augmentation.describe(recipe("fast", augment=("negative",)), dataset) == "negative"
+    np.testing.assert_array_equal(batches(dataset, ("negative",))[0][0], 255 - batches(dataset, ())[0][0])
+    assert "cutmix, negative; or none" in importlib.reload(options).Augment.__metadata__[0].help
+    monkeypatch.undo()
+    importlib.reload(options)
+    for command in ("train", "compare"):
+        module = importlib.import_module(f"resdense_cli.commands.{command}")
+        assert module.command.__annotations__["augment"].__metadata__[0].help == options.Augment.__metadata__[0].help
+
+
+def test_a_recipe_that_names_shift_and_reflect_shifts_once(dataset):
+    both, one = (batches(dataset, names)[0][0] for names in (("shift", "reflect"), ("reflect",)))
+    np.testing.assert_array_equal(both, one)

@@ -9,7 +9,18 @@ from resdense_export.pipeline import DEFAULT_MODELS
 from resdense_export.progress import steps
 from resdense_keras import files
 
-from ..options import Deterministic, ImageSize, Json, OnBadImage, Overwrite, Resize, Settings, builder_options
+from ..options import (
+    Augment,
+    Deterministic,
+    ImageSize,
+    Json,
+    OnBadImage,
+    Overwrite,
+    Resize,
+    Settings,
+    builder_options,
+    names,
+)
 from ..output import report_of_failure, show_report, start_tensorflow
 
 ORDER = 70
@@ -37,6 +48,7 @@ def command(
         int | None,
         typer.Option("--epochs", min=1, help="Number of passes over the training images. Default: from the recipe."),
     ] = None,
+    augment: Augment = None,
     seeds: Annotated[
         int, typer.Option("--seeds", min=1, help="Number of trainings per net, each with a seed of its own.")
     ] = 3,
@@ -61,6 +73,7 @@ def command(
             out,
             data=data,
             epochs=epochs,
+            augment=names(augment),
             seeds=seeds,
             seed=seed,
             options=builder_options(settings),

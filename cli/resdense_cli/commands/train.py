@@ -8,12 +8,12 @@ from typing import Annotated
 import typer
 
 from resdense_keras.errors import RequestError
+from resdense_keras.training.recipes import OFFERED
 
-from ..options import Deterministic, OnBadImage, Resize, Settings, builder_options
+from ..options import NONE, Augment, Deterministic, OnBadImage, Resize, Settings, builder_options, names
 from ..output import start_tensorflow
 
 ORDER = 20
-NONE = "none"  # takes back what a config.yaml set
 STOPPED = "the run is whole; the same command with `--resume` goes on with it"
 
 
@@ -36,9 +36,7 @@ def command(
     ] = None,
     recipe: Annotated[
         str | None,
-        typer.Option(
-            "--recipe", help="Recipe: fast, paper, imagenet, finetune, compare or a FILE.yaml. Default: fast."
-        ),
+        typer.Option("--recipe", help=f"Recipe: {', '.join(OFFERED)} or a FILE.yaml. Default: fast."),
     ] = None,
     show: Annotated[bool, typer.Option("--show", help="Print the recipe with its sources, and train nothing.")] = False,
     epochs: Annotated[
@@ -62,15 +60,7 @@ def command(
             "--label-smoothing", help="Share of each label that is spread over all classes. Default: from the recipe."
         ),
     ] = None,
-    augment: Annotated[
-        str | None,
-        typer.Option(
-            "--augment",
-            metavar="LIST",
-            help="Comma-separated list of crop, shift, reflect, mirror, randaugment, mixup, cutmix; or none. "
-            "Default: from the recipe.",
-        ),
-    ] = None,
+    augment: Augment = None,
     optimizer: Annotated[
         str | None,
         typer.Option(
@@ -261,7 +251,7 @@ def requested(model, recipe, changes, *, settings, **given):
 
     before = config(model)
     recipe, model = _recipe_name(recipe, model), before.get("model", model)
-    changes = {**changes, "augment": _names(changes["augment"])}
+    changes = {**changes, "augment": names(changes["augment"])}
     untold = {"class_weights": None} if changes["class_weights"] == NONE else {}
     changes = {key: value for key, value in changes.items() if key not in untold}
     chosen = dataclasses.replace(training.recipe(recipe, model, **changes), **untold)
@@ -354,12 +344,6 @@ def _is_config(model):
 
 def _recipe_name(recipe, model):
     return recipe or (model if _is_config(model) else "fast")
-
-
-def _names(text):
-    if text is None:
-        return None
-    return () if text == NONE else tuple(name.strip() for name in text.split(","))
 
 
 def _tell(line):

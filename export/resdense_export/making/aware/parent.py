@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from resdense_keras.errors import RequestError, WorkError, unknown
-from resdense_keras.training.recipes import RULES
+from resdense_keras.training.augmentation import RULES
 
 from ...nets.layers import KINDS
 from .methods import METHODS
@@ -50,6 +50,7 @@ def train_aware(nodes, method, dataset, *, run=None, seed=0, tell=None, **change
             "method": asdict(replace(METHODS[method], **changes)),
             "seed": seed,
             "spec": dataset.spec,
+            "mirror": dataset.mirror,
             "augment": AUGMENT if run is None else run.recipe.augment,
             "rules": RULES if run is None else run.rules,
         }

@@ -258,7 +258,7 @@ def _augmentation(train, job):
     from resdense_keras.training import augmentation, recipe
 
     asked = recipe("fast", augment=tuple(job["augment"]))
-    dataset = SimpleNamespace(train=train, spec=job["spec"], image_shape=train.image_shape)
+    dataset = SimpleNamespace(train=train, spec=job["spec"], mirror=job["mirror"], image_shape=train.image_shape)
     return {
         "augment": augmentation.augment(asked, dataset, job["rules"]),
         "crop": augmentation.crop_files(asked, dataset),
