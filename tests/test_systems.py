@@ -1,6 +1,6 @@
 """Commands work where a system has none of Unix' own modules and no /proc: Windows and macOS, as far as Linux shows.
 
-Children (the runner of .tflite files among them) see the whole system; they limit themselves where they can.
+Children too, the runner of .tflite files among them: it limits itself where it can.
 """
 
 import json
@@ -29,3 +29,4 @@ def test_commands_work_without_unix_and_without_proc(tmp_path):
     codes = json.loads(done.stdout.splitlines()[-1])
     assert codes == dict.fromkeys(("--help", "models", "train", "export", "report"), 0), done.stderr
     assert (tmp_path / "made" / "report.html").is_file() and list((tmp_path / "made").glob("*-int8.tflite"))
+    assert "resdense_export.tflite.child resource" in (tmp_path / "hidden").read_text().splitlines()  # in a child

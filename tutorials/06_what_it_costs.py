@@ -257,6 +257,9 @@ def claim_recomputing_changes_no_gradient(other_weights=False):
 
 def claim_recomputing_saves_measured_memory(kind="recomputed"):
     plain, other = costs.peak_mib("dense"), costs.peak_mib(kind)
+    if plain is None:
+        print("not measured: this system does not tell a program's peak memory, Linux does")
+        return
     assert other < 0.8 * plain, f"{other:.0f} MiB against {plain:.0f} MiB"
     print(f"dense: {plain:.0f} MiB, recomputed: {other:.0f} MiB")
 

@@ -15,7 +15,7 @@ from ..builder import check_choice, check_integer
 from ..densenets import cifar_densenet
 from ..profiles import profile
 from ..resnets import cifar_resnet
-from ..training.peak_memory import peak_training_bytes
+from ..training.peak_memory import is_measured, peak_training_bytes
 from .connections import by_block, chain
 from .lesson import COLORS, NotYet, exercise
 
@@ -178,7 +178,8 @@ def _gradients(model, data):
 
 @functools.cache
 def peak_mib(kind, depth=12, batch=256):
-    """MiB that one training step holds at its peak, measured in a process of its own (10 s and more).
+    """MiB that one training step holds at its peak, measured in a process of its own (10 s and more); None where the
+    system does not tell it (it is not Linux).
 
     Args:
         kind: "residual", "dense" or "recomputed".
@@ -186,6 +187,8 @@ def peak_mib(kind, depth=12, batch=256):
         batch: Images of the step.
     """
     check_choice("kind", kind, ("residual", "dense", "recomputed"))
+    if not is_measured():
+        return None
     connection = "residual" if kind == "residual" else "dense"
     return peak_training_bytes(chain(connection, depth, recompute=kind == "recomputed", size=8), batch) / 2**20
 

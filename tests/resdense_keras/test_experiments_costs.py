@@ -1,5 +1,7 @@
 """Laws behind lesson 6: what is counted is what the nets have, and its exercises have solutions."""
 
+import os
+
 import pytest
 
 from resdense_keras import profile
@@ -20,6 +22,13 @@ def test_memory_of_the_new_maps_is_below_all_that_is_kept():
 def test_an_unknown_kind_of_memory_is_named():
     with pytest.raises(ValueError, match="kind='residul' was given"):
         costs.memory_mib("residul", 6)
+
+
+def test_a_peak_that_the_system_does_not_tell_is_none(monkeypatch):
+    """As on macOS, which has no /proc/self/clear_refs."""
+    access = os.access
+    monkeypatch.setattr(os, "access", lambda path, mode: path != "/proc/self/clear_refs" and access(path, mode))
+    assert costs.peak_mib("dense", 13) is None
 
 
 def test_what_is_kept_sums_to_one_with_the_largest_first():
