@@ -2,7 +2,7 @@ r"""The fp16 scheme: what half-precision arithmetic costs in accuracy, what each
 
     python benchmarks/half.py --answers --folder FOLDER --python "$ARM/python"     # hours on an emulated core
     python benchmarks/half.py --causes --count "$ARM/instructions"                 # 3 minutes
-    python benchmarks/half.py --browser --runtime FOLDER                           # 5 minutes
+    python benchmarks/half.py --browser --runtime FOLDER                           # 7 minutes
 
 `--answers` runs the trained CIFAR-10 nets (checkpoints.py) on an Arm core by `Interpreter` and by `CompiledModel`, and
 compares with Keras on the first test images. FOLDER keeps what was answered, and another call goes on from it. Goal: at
@@ -12,13 +12,17 @@ benchmarks/results/ and a table of docs/rewriting.md.
 """
 
 import argparse
+import contextlib
 import datetime
-import functools
 import hashlib
+import http.server
 import json
 import os
 import shlex
+import statistics
 import subprocess
+import threading
+import time
 from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
@@ -32,6 +36,8 @@ from export import NETS, TRAINED, build
 from resdense_export import environment
 from resdense_export.making.float_files import float_files
 from resdense_export.making.quantization import quantize
+from resdense_export.phone import litertjs
+from resdense_export.phone.site import Served
 from resdense_export.tflite import flatbuffer, half
 from resdense_export.tflite.timing import machine
 from resdense_keras import data, files
@@ -43,6 +49,7 @@ ANSWERS = ("<!-- table: python benchmarks/half.py --answers -->\n", "<!-- end of
 CAUSES = ("<!-- table: python benchmarks/half.py --causes -->\n", "<!-- end of causes -->\n")
 BROWSER = ("<!-- table: python benchmarks/half.py --browser -->\n", "<!-- end of browser -->\n")
 CHROMIUM = "/usr/bin/chromium"
+FEWEST = 8  # rounds of a net in Chromium, however long they take
 IN_CHROMIUM = (*(name for name in NETS if name != "resnet20"), f"resnet20{TRAINED}", f"densenet_bc100_12{TRAINED}")
 KERNELS = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
 
@@ -55,7 +62,7 @@ def answers(folder, python):
         model = load(name)
         expected = model.predict(images, batch_size=100, verbose=0)
         content = quantize(float_files(model)("float"), "fp16")
-        own = folder / f"{name}-{hashlib.sha256(content).hexdigest()[:12]}"
+        own = folder / f"{name}-{identity(content)}"
         row = {"keras": float((expected.argmax(axis=1) == labels).mean())}
         for runtime in RUNTIMES:
             out = own.with_name(f"{own.name}-{runtime}.npy")
@@ -66,6 +73,15 @@ def answers(folder, python):
         found[name] = row
         print(name, row, flush=True)
     return found
+
+
+def identity(content):
+    """Twelve hex digits of what a file computes: names of tensors count the models that the process made before."""
+    tree = flatbuffer.unpack(content)
+    for graph in tree.subgraphs:
+        for tensor in graph.tensors:
+            tensor.name = None
+    return hashlib.sha256(flatbuffer.pack(tree)).hexdigest()[:12]
 
 
 def answer(python, content, images, own, out, runtime):
@@ -155,11 +171,11 @@ def causes_table(found):
     return [line + "\n" for line in lines]
 
 
-TIMES = """async ([contents, shape, rounds]) => {
-  const litert = await import("/core.js");
-  await (window.loaded ??= litert.loadLiteRt("/wasm/", { threads: false }));
+LOADED = """async ([contents, shape]) => {
+  const litert = await import("/runtime/core.js");
+  await litert.loadLiteRt("/runtime/wasm/", { threads: false });
   const pixels = Float32Array.from({ length: shape.reduce((a, b) => a * b) }, (_, i) => (i * 37) % 256);
-  const nets = [], times = contents.map(() => []);
+  const nets = [];
   for (const content of contents) {
     const bytes = new Uint8Array(await (await fetch(content)).arrayBuffer());
     nets.push(await litert.loadAndCompile(bytes, { accelerator: "wasm", cpuOptions: { numThreads: 1 } }));
@@ -170,71 +186,89 @@ TIMES = """async ([contents, shape, rounds]) => {
     await output.data();
     for (const tensor of [input, output]) tensor.delete();
   };
+  for (const net of nets) await once(net);
   const begin = performance.now();
   for (let i = 0; i < 3; i++) await once(nets[0]);
   const runs = Math.max(1, Math.ceil(20 / ((performance.now() - begin) / 3)));  // 20 ms a round
-  for (let round = 0; round < rounds; round++) {
+  window.round = async (first) => {
+    const times = nets.map(() => 0);
     for (let turn = 0; turn < nets.length; turn++) {
-      const number = (round + turn) % nets.length;
-      await once(nets[number]);
+      const number = (first + turn) % nets.length;
       const start = performance.now();
       for (let i = 0; i < runs; i++) await once(nets[number]);
-      times[number].push((performance.now() - start) / runs);
+      times[number] = (performance.now() - start) / runs;
     }
-  }
-  for (const net of nets) net.delete();
-  return times;
+    return times;
+  };
 }"""
 
 
-def browser(runtime, rounds, names):
-    """{net: {"fp32_ms", "fp16_ms", "ratio", ...}} in Chromium on one thread, the files taking turns.
+def browser(runtime, rounds, seconds, names):
+    """Yields (net, {"fp32_ms", "fp16_ms", "rounds", "ratio", ...}, version of Chromium): one thread, files by turns.
 
-    The ratio is the median one of a pair, with its 95 % interval as in export.py; times are the fastest of all rounds.
+    The ratio is the median one of a pair, with its 95 % interval as in export.py; times are medians.
+    A net takes `rounds` rounds, or as many as fit into `seconds`.
     """
     from playwright.sync_api import sync_playwright
 
     from export import ratio
-    from resdense_export.phone import litertjs
-    from resdense_export.phone.site import Served
 
-    served, found = litertjs.read(runtime).table, {}
     with sync_playwright() as playwright:
         chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
         for name in names:
             model = build(name)
             floating = float_files(model)("float")
-            own = {f"/{scheme}.tflite": Served(quantize(floating, scheme), "application/octet-stream", False)
-                   for scheme in ("fp16", "fp32")}  # fmt: skip
-            page = chromium.new_page()
-            page.route("**/*", functools.partial(_serve, served | own))
-            page.goto("http://localhost/")
-            half_ms, float_ms = page.evaluate(TIMES, [[*own], [1, *model.input_shape[1:]], rounds])
-            page.close()
+            own = {f"/{scheme}.tflite": quantize(floating, scheme) for scheme in ("fp16", "fp32")}
+            with served(runtime, own) as address:
+                page = chromium.new_page()
+                page.goto(address)
+                page.evaluate(LOADED, [[*own], [1, *model.input_shape[1:]]])
+                end, times = time.monotonic() + seconds, []
+                while len(times) < min(rounds, FEWEST) or (len(times) < rounds and time.monotonic() < end):
+                    times.append(page.evaluate("number => round(number)", len(times) % 2))
+                page.close()
+            half_ms, float_ms = zip(*times, strict=True)
             share = ratio(half_ms, float_ms, np.random.default_rng(0))
-            found[name] = {
-                "fp32_ms": round(min(float_ms), 4),
-                "fp16_ms": round(min(half_ms), 4),
-                "rounds": rounds,
+            row = {
+                "fp32_ms": round(statistics.median(float_ms), 4),
+                "fp16_ms": round(statistics.median(half_ms), 4),
+                "rounds": len(times),
                 "ratio": share["median"],
                 "low": share["low"],
                 "high": share["high"],
             }
-            print(name, found[name], flush=True)
-        version = chromium.version
+            print(name, row, flush=True)
+            yield name, row, chromium.version
         chromium.close()
-    return {"chromium": version, "litertjs": litertjs.read(runtime).version, "nets": found}
 
 
-def _serve(served, route):
-    """Answers a request of the page from the runtime's files and the two nets."""
-    path = route.request.url.removeprefix("http://localhost")
-    if path == "/":
-        route.fulfill(body="<!doctype html>", content_type="text/html")
-        return
-    found = served.get(path) or served["/runtime" + path]
-    content = found.source if isinstance(found.source, bytes) else found.source.read_bytes()
-    route.fulfill(body=content, content_type=found.kind)
+@contextlib.contextmanager
+def served(runtime, own):
+    """Address of a page that finds LiteRT.js and `own` bytes: by a server, for Playwright's pipe is slow for 100 MB."""
+    table = litertjs.read(runtime).table | {"/": Served(b"<!doctype html>", "text/html", False)}
+    table |= {path: Served(content, "application/octet-stream", False) for path, content in own.items()}
+
+    class Answers(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            found = table.get(self.path)
+            if found is None:
+                self.send_error(404)
+                return
+            size, pieces = found.opened()
+            self.send_response(200)
+            self.send_header("Content-Type", found.kind)
+            self.send_header("Content-Length", str(size))
+            self.end_headers()
+            for piece in pieces:
+                self.wfile.write(piece)
+
+        def log_message(self, *given):
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Answers) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://localhost:{server.server_port}/"
+        server.shutdown()
 
 
 def browser_table(found):
@@ -262,7 +296,8 @@ def main():
     parser.add_argument("--count", help="program that prints `FILE MILLIONS`")
     parser.add_argument("--browser", action="store_true")
     parser.add_argument("--runtime", default=os.environ.get("RESDENSE_LITERTJS"))
-    parser.add_argument("--rounds", type=int, default=40)
+    parser.add_argument("--rounds", type=int, default=200, help="of each net in Chromium, at most")
+    parser.add_argument("--seconds", type=float, default=60, help="that the rounds of one net may take")
     parser.add_argument("--net", choices=IN_CHROMIUM, action="append", help="of --browser; default: all")
     given = parser.parse_args()
     if given.answers:
@@ -274,12 +309,16 @@ def main():
         write("causes", {"nets": found})
         rewriting_document.put(CAUSES, causes_table(found))
     if given.browser:
-        found = browser(given.runtime, given.rounds, given.net or IN_CHROMIUM)
-        for path in sorted(RESULTS.glob("half-browser-*.json"))[-1:]:  # nets that were not measured again stay
-            found["nets"] = json.loads(path.read_text())["nets"] | found["nets"]
-        write("browser", found)
-        rewriting_document.put(BROWSER, browser_table(found))
-        print(json.dumps(found["nets"], indent=1))
+        for name, row, version in browser(given.runtime, given.rounds, given.seconds, given.net or IN_CHROMIUM):
+            found = {"nets": {}}
+            for path in sorted(RESULTS.glob("half-browser-*.json"))[-1:]:  # nets that were not measured again stay
+                found = json.loads(path.read_text())
+            found["nets"][name] = row
+            write(
+                "browser",
+                {"chromium": version, "litertjs": litertjs.read(given.runtime).version, "nets": found["nets"]},
+            )
+            rewriting_document.put(BROWSER, browser_table(found))
 
 
 if __name__ == "__main__":
