@@ -63,12 +63,14 @@ def train(
     """Trains a net of the catalogue by a recipe into the folder `out`.
 
     Args:
-        model, data, recipe, options, weights, freeze, seed, deterministic, precision, jit, image_size, on_bad_image,
-            resize, held_out, tensorboard: What a TrainingRequest keeps, see there.
+        model, data, recipe, options, weights, freeze, seed, held_out, tensorboard: As a TrainingRequest keeps them.
+        deterministic, precision, jit, image_size, on_bad_image, resize: The same.
         devices: Where the steps run, from devices.choose; default: one.
         out, resume, scan, save_seconds, devices, tell: See `run`.
-    Returns, raises:
-        As `run`; and a RequestError of a value that is not allowed.
+    Returns:
+        As `run`.
+    Raises:
+        RequestError: a value that is not allowed; and as `run`.
     """
     devices = devices or OneDevice()
     request = TrainingRequest(
