@@ -257,7 +257,15 @@ def variant(base, name, *, structure, doc, preprocessing=None, **row):
 
     build.__name__ = build.__qualname__ = name
     build.__module__ = base.__module__
-    build.__doc__ = f"{doc}\n\n    Arguments as in `{base.__name__}`, with the defaults of the signature.\n    "
+    shape = f"(None, {allowed['classes'].default})"
+    build.__doc__ = f"""{doc}
+
+    Arguments as in `{base.__name__}`, with the defaults of the signature.
+
+    Example:
+        >>> resdense_keras.{name}().output_shape
+        {shape}
+    """
     build.__signature__ = inspect.Signature(list(allowed.values()), return_annotation=keras.Model)
     return build
 

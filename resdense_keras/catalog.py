@@ -23,7 +23,12 @@ def family(name):
 
 
 def list_models(pattern="*"):
-    """Names of the catalogue that match a shell pattern such as "densenet*", in the catalogue's order."""
+    """Names of the catalogue that match a shell pattern such as "densenet*", in the catalogue's order.
+
+    Example:
+        >>> resdense_keras.list_models("densenet2*")
+        ['densenet201', 'densenet264']
+    """
     return [name for name in BUILDERS if fnmatch.fnmatchcase(name, pattern.lower())]
 
 
@@ -32,6 +37,9 @@ def create(name, **options):
 
     Raises:
         RequestError (a ValueError): no such name; the nearest ones are in the hint.
+    Example:
+        >>> resdense_keras.create("resnet20", classes=5).output_shape
+        (None, 5)
     """
     if name not in BUILDERS:
         raise unknown("model", name, BUILDERS)

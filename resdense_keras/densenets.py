@@ -104,6 +104,10 @@ def densenet(
     Raises:
         RequestError (a ValueError): an argument out of range.
     Source: Huang et al. 2017, arXiv:1608.06993, section 3 and table 1.
+    Example:
+        >>> net = resdense_keras.densenet(blocks=(4, 4), growth_rate=8, input_shape=(64, 64, 3), classes=5)
+        >>> net.get_layer("stage1_block4_concat").output.shape  # 16 + 4 * 8 channels
+        (None, 16, 16, 48)
     """
     check_name(name)
     blocks = check_blocks(blocks)
@@ -185,6 +189,9 @@ def cifar_densenet(
     All other arguments as in `densenet`; `input_shape` defaults to (32, 32, 3), and True for `include_preprocessing`
     means CIFAR-10's normalisation.
     Source: Huang et al. 2017, arXiv:1608.06993, section 3 (implementation details) and table 2.
+    Example:
+        >>> resdense_keras.cifar_densenet(depth=40, growth_rate=24).count_params()
+        700522
     """
     options = dict(locals())  # all arguments, so that none is lost on its way to `densenet`
     check_choice("bottleneck", bottleneck, (True, False))

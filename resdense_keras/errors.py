@@ -8,7 +8,12 @@ import difflib
 
 
 class ResdenseError(Exception):
-    """Base of both; `hint` is one line that says what to do, or None."""
+    """Base of both; `hint` is one line that says what to do, or None.
+
+    Example:
+        >>> str(resdense_keras.ResdenseError("the disk is full", "free some space"))
+        'the disk is full (hint: free some space)'
+    """
 
     def __init__(self, message, hint=None):
         super().__init__(message)
@@ -19,13 +24,26 @@ class ResdenseError(Exception):
 
 
 class RequestError(ResdenseError, ValueError):
-    """The request is wrong: an unknown name, a value out of range, data that do not fit."""
+    """The request is wrong: an unknown name, a value out of range, data that do not fit.
+
+    Example:
+        >>> try:
+        ...     resdense_keras.create("resnet51")
+        ... except resdense_keras.RequestError as error:
+        ...     print(error.hint)
+        did you mean `resnet56` or `resnet50` or `resnet18`?
+        >>> isinstance(resdense_keras.RequestError("no such net"), ValueError)
+        True
+    """
 
 
 class WorkError(ResdenseError, RuntimeError):
     """The request is right and the work failed: a full disk, a gate, a loss that is not a number.
 
     `report` is the content of report.json where an export or a comparison came to its end and a file failed a gate.
+    Example:
+        >>> isinstance(resdense_keras.WorkError("the disk is full"), RuntimeError)
+        True
     """
 
     report = None

@@ -19,6 +19,10 @@ class Preprocessing:
 
     `channels` is "RGB", "BGR" (the nets that came from Caffe), or "L" and the like for other channel counts: only
     "BGR" reorders.
+    Example:
+        >>> halves = resdense_keras.Preprocessing((127.5,), (127.5,), "L")
+        >>> halves([[0.0], [255.0]]).tolist()
+        [[-1.0], [1.0]]
     """
 
     mean: tuple[float, ...]

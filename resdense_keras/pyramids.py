@@ -30,6 +30,10 @@ def pyramid(model):
         Functional model with a dict of outputs; it shares its layers, and so its weights, with `model`.
     Raises:
         RequestError (a ValueError): the layers are not named as this package names them.
+    Example:
+        >>> features = resdense_keras.pyramid(resdense_keras.resnet20())
+        >>> {name: feature.shape for name, feature in features.output.items()}
+        {'stride1': (None, 32, 32, 16), 'stride2': (None, 16, 16, 32), 'stride4': (None, 8, 8, 64)}
     """
     layers = {layer.name: layer for layer in getattr(model, "layers", ())}
     names = _last_features(layers) if isinstance(model, keras.Model) else []

@@ -129,6 +129,10 @@ def resnet(
     Raises:
         RequestError (a ValueError): an argument out of range, or arguments that contradict each other.
     Source: He et al. 2015, arXiv:1512.03385, table 1. v1.5 differs: the stride is in the 3x3.
+    Example:
+        >>> net = resdense_keras.resnet(blocks=(1, 1), block="basic", input_shape=(64, 64, 3), classes=5)
+        >>> net.get_layer("stage2_block1_add").output.shape
+        (None, 8, 8, 128)
     """
     layout = _layout(variant, conv_bias, shortcut, zero_gamma, block)
     stem = check_choice("stem", stem, (None, *parts.STEMS)) or layout.stem or "imagenet"
@@ -259,6 +263,9 @@ def cifar_resnet(
     All other arguments as in `resnet`; `input_shape` defaults to (32, 32, 3), and True for `include_preprocessing`
     means CIFAR-10's normalisation.
     Source: He et al. 2015, arXiv:1512.03385, section 4.2; pre-activation: He et al. 2016, arXiv:1603.05027.
+    Example:
+        >>> resdense_keras.cifar_resnet(depth=8).count_params()
+        75770
     """
     options = dict(locals())  # all arguments, so that none is lost on its way to `resnet`
     check_choice("block", block, tuple(parts.KERNELS))

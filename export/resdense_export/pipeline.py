@@ -72,6 +72,11 @@ def export(
     Raises:
         RequestError: a wrong argument; nothing was written.
         WorkError: a file failed a gate. The bundle is there without it, and the error's `report` says why.
+    Example:
+        >>> net = resdense_keras.resnet20_digits(weights="digits", include_preprocessing=True)
+        >>> report = resdense_export.export(net, "bundle", dataset=data.load("digits"))
+        >>> [made["scheme"] for made in report["models"][0]["exports"]]
+        ['fp32', 'fp16', 'dynamic', 'int8']
     """
     request = ExportRequest(
         out,
@@ -153,6 +158,10 @@ def compare(
     Raises:
         RequestError: a wrong argument; nothing was written.
         WorkError: a loss that is not finite, a full disk; or a file failed a gate: the report is there and says it.
+    Example:
+        >>> report = resdense_export.compare(["resnet20"], "report", seeds=1)
+        >>> [net["name"] for net in report["models"]], report["data"]["test"]
+        (['resnet20'], 364)
     """
     from resdense_keras import training
     from resdense_keras.training import augmentation

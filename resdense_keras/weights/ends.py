@@ -33,6 +33,9 @@ def preprocess_input(x, weights):
         float32 array of the same shape.
     Raises:
         RequestError: no such record, or another number of channels.
+    Example:
+        >>> resdense_keras.preprocess_input(np.zeros((1, 2, 2, 3)), "densenet121/imagenet").shape
+        (1, 2, 2, 3)
     """
     return record(weights)(x)
 
@@ -44,6 +47,9 @@ def decode_predictions(predictions, top=5):
         [[(WordNet id, label, probability), ...], ...], the most probable first.
 
     The names come from Keras' own imagenet_class_index.json, fetched once and checked by checksum.
+    Example:
+        >>> resdense_keras.decode_predictions(np.eye(1, 1000), top=1)
+        [[('n01440764', 'tench', 1.0)]]
     """
     predictions = np.asarray(predictions)
     if predictions.ndim != 2 or predictions.shape[1] != 1000:

@@ -32,6 +32,11 @@ def load_weights(model, source, *, head=None):
         `model`.
     Raises:
         RequestError (a ValueError): the file is damaged, hostile or does not fit; both sides are listed with shapes.
+    Example:
+        >>> net = resdense_keras.resnet20_digits(weights="digits")
+        >>> net.save_weights("mine.weights.h5")
+        >>> resdense_keras.load_weights(resdense_keras.resnet20_digits(width=5), "mine.weights.h5").output_shape
+        (None, 10)
     """
     if head not in (None, "skip"):
         raise RequestError(f"head={head!r} was given; allowed: None, 'skip'")

@@ -66,6 +66,9 @@ class Check:
         delegated: What XNNPACK takes of it: {"nodes", "partitions", "left"}.
         half: Whether the file asks for float16 arithmetic.
         notes: Sentences on what is not a fault but worth knowing.
+    Example:
+        >>> resdense_export.Check(gates={"opens": {"passed": False, "detail": "no model"}}, operators={}).failures
+        {'opens': 'no model'}
     """
 
     gates: dict[str, dict[str, Any] | None]
@@ -137,6 +140,13 @@ def check(
         A Check.
     Raises:
         RequestError: images, labels, model and file do not fit each other; no such file.
+    Example:
+        >>> net = resdense_keras.resnet20_digits(weights="digits", include_preprocessing=True)
+        >>> _ = Path("net-fp32.tflite").write_bytes(resdense_export.convert(net))
+        >>> test = data.load("digits").test
+        >>> found = resdense_export.check("net-fp32.tflite", net, test.array(), test.labels)
+        >>> found.passed, found.images, found.agreement
+        (True, 364, 1.0)
     """
     _check_request(file, model, images, labels)
     scheme, limits = scheme or scheme_of(file), Limits(max_drop, min_agreement, strict)

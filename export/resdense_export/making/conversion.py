@@ -27,6 +27,11 @@ def convert(model, image_size=None):
     Raises:
         RequestError: not one input and one output, an open or contradicting image size, not on TensorFlow; a layer
             needs an operator that LiteRT does not have: it is named.
+    Example:
+        >>> net = resdense_keras.resnet20_digits(weights="digits", include_preprocessing=True)
+        >>> file = resdense_export.convert(net)
+        >>> file[4:8]
+        b'TFL3'
     """
     import keras
 

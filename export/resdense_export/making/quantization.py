@@ -38,6 +38,11 @@ def quantize(float_tflite, scheme, calibration=None, *, ranges=None, float_layer
     Raises:
         RequestError: an unknown scheme, int8 without images, images that cannot calibrate it.
         WorkError: the quantizer cannot serve the file.
+    Example:
+        >>> file = resdense_export.convert(resdense_keras.resnet20_digits(weights="digits", include_preprocessing=True))
+        >>> int8 = resdense_export.quantize(file, "int8", data.load("digits").train.array()[:200])
+        >>> len(int8) < len(file)
+        True
     """
     if scheme not in SCHEMES:
         raise unknown("scheme", scheme, SCHEMES)

@@ -44,6 +44,11 @@ def measure(files, rounds=50, threads=1, child=None, progress=None):
     Raises:
         RequestError: no files, a file that does not exist, fewer than 3 rounds or 1 thread.
         WorkError: a file does not open or run; the message names it.
+    Example:
+        >>> _ = Path("net.tflite").write_bytes(resdense_export.convert(resdense_keras.resnet20_digits()))
+        >>> (row,) = resdense_export.measure(["net.tflite"], rounds=5)
+        >>> row["threads"], row["rounds"], row["p10_ms"] <= row["median_ms"] <= row["p90_ms"]
+        (1, 5, True)
     """
     if not files or rounds < 3 or threads < 1:
         raise RequestError(f"{len(files)} files, {rounds} rounds, {threads} threads; at least 1, 3 and 1 are needed")
@@ -84,7 +89,12 @@ def device():
 
 
 def machine():
-    """{"cpu", "flags", "cores"}: flags are those that decide which kernels run, cores those that we may use."""
+    """{"cpu", "flags", "cores"}: flags are those that decide which kernels run, cores those that we may use.
+
+    Example:
+        >>> sorted(resdense_export.machine())
+        ['cores', 'cpu', 'flags']
+    """
     info = _cpu_info()
     names = (info.get(key) for key in ("model name", "Model", "Hardware"))  # x86, Arm boards, older Arm kernels
     flags = (info.get("flags") or info.get("Features") or "").split()

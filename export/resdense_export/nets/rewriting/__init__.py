@@ -53,6 +53,11 @@ def rewrite(model, graph="float"):
     Raises:
         RequestError: an unknown graph, a model that is not a graph of layers, or a layer that cannot be copied; it is
             named.
+    Example:
+        >>> net = resdense_keras.resnet20_digits()
+        >>> equal = resdense_export.rewrite(net)
+        >>> equal.output_shape, len(net.layers), len(equal.layers)
+        ((None, 10), 71, 55)
     """
     if graph not in GRAPHS:
         raise unknown("graph", graph, GRAPHS)
