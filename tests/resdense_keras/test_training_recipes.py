@@ -54,7 +54,7 @@ def test_flags_override_and_show_says_so():
         ("base: fast\naugment: [mirorr]", "did you mean `mirror`"),
         ("base: fast\naugment: 3", "wrong kind"),
         ("base: fast\nschedule: step", "did you mean `steps`"),
-        ("- 1", "no mapping"),
+        ("- 1", "not a mapping"),
         ("{", "cannot be read"),
     ],
 )
