@@ -3,6 +3,7 @@
 import base64
 import contextlib
 import io
+import json
 import os
 import time
 from pathlib import Path
@@ -497,6 +498,24 @@ def test_a_picture_of_the_camera_is_classified_by_two_files(browser, server):
         assert page.is_hidden("#video") and page.is_visible("#camera")
         assert page.locator("#pair strong").count() == 2  # the milliseconds of each
         assert page.complaints == []
+
+
+def test_two_different_files_are_tried_where_there_are_two(browser, server):
+    def families(*names):
+        return [{"model": {"family": name}} for name in names]
+
+    one = "model = {family: 'resnet'}, [{model}, {model}, {model}]"  # three files of one net
+    with opened(browser, server.url) as page:
+        page.wait_for_selector("#side-1 option", state="attached")
+        assert page.input_value("#side-0") != page.input_value("#side-1")
+        starts = "(files) => import('/try.js').then(({ starts }) => starts(eval(files)))"
+        assert page.evaluate(starts, one) == [0, 1]
+        for given, expected in (
+            (families("densenet", "plain"), [0, 1]),
+            (families("plain", "densenet", "resnet"), [2, 1]),
+            (families("other"), [0, 0]),
+        ):
+            assert page.evaluate(starts % json.dumps(given)) == expected
 
 
 def test_the_camera_goes_out_with_the_tab(browser, server):

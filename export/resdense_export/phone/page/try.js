@@ -14,7 +14,8 @@ let stream = null; // the camera's
 
 /** Fills the tab. */
 export function showTry(catalog) {
-  const sides = [0, 1].map((side) => new Side(catalog, side));
+  const files = catalog.models.flatMap((model) => model.files.map((file) => ({ model, file })));
+  const sides = starts(files).map((start, side) => new Side(files, side, start));
   byId("pair").replaceChildren(...sides.map((side) => side.box));
   const classify = () => picture && look(sides);
   for (const side of sides) side.select.addEventListener("change", classify);
@@ -88,15 +89,24 @@ async function look(sides) {
 }
 
 /** One of the two files, with what it sees. */
+/** Which two of the files stand there first: a ResNet's and a DenseNet's, else two nets', else two of one net. */
+export function starts(files) {
+  const of = (family) => files.findIndex(({ model }) => model.family === family);
+  const first = Math.max(0, of("resnet"));
+  const other = files.findIndex(({ model }) => model !== files[first]?.model);
+  const second = [of("densenet"), other, (first + 1) % files.length].find((place) => place >= 0 && place !== first);
+  return [first, second ?? first];
+}
+
 class Side {
-  constructor(catalog, side) {
-    this.files = catalog.models.flatMap((model) => model.files.map((file) => ({ model, file })));
-    const names = this.files.map(({ model, file }, i) => make("option", { value: i }, `${model.name} ${file.scheme}${file.converter === "stock" ? " (stock)" : ""}`));
+  constructor(files, side, start) {
+    this.files = files;
+    const names = this.files.map(({ model, file }, i) => {
+      const stock = file.converter === "stock" ? " (stock)" : "";
+      return make("option", { value: i }, `${model.name} ${file.scheme}${stock}`);
+    });
     this.select = make("select", { id: `side-${side}` }, ...names);
-    const families = catalog.models.map((model) => model.family);
-    const wanted = families.indexOf(side ? "densenet" : "resnet");
-    const first = this.files.findIndex(({ model }) => model === catalog.models[wanted >= 0 ? wanted : Math.min(side, families.length - 1)]);
-    this.select.value = first;
+    this.select.value = start;
     this.seen = make("canvas", { class: "seen", role: "img", "aria-label": "The picture as this net takes it", hidden: true });
     this.answer = make("div");
     this.box = make("div", {}, make("label", { for: `side-${side}`, class: "quiet" }, side ? "Second file" : "First file"), this.select, this.seen, this.answer);
