@@ -97,6 +97,7 @@ _INT8_RECIPE = (
     rule("OUTPUT", "no_quantize"),
 )
 _INTEGER = "integer arithmetic, for which phones since Armv8.2 have instructions of their own"
+_HALF = "float16 arithmetic, which phones have since Armv8.2; float32 elsewhere"
 _EVERY_CPU = "float32 runs on every CPU"
 _GPU = "GPU delegates compute in float16"
 _BROWSER = "a browser runs every file; float files answer there as on the computer"
@@ -131,7 +132,7 @@ SCHEMES = {
         marker="s",
         parity=Parity("95th percentile", 3e-2),
         recommended={
-            "cpu": Recommended(35, "float16 arithmetic, which phones have since Armv8.2; float32 elsewhere"),
+            "cpu": Recommended(35, _HALF),
             "gpu": Recommended(10, f"{_GPU}, and the file is half the size"),
             "browser": Recommended(10, "as fast as float32 in a browser, and half of its download"),
         },
@@ -186,13 +187,13 @@ SCHEMES = {
         training="quantization",
     ),
     "pruned": Scheme(
-        summary="float32, half of the weights zero",
-        meaning="32 bit floats, half of the weights zero, so that the file zips smaller.",
-        computes_in="float",
+        summary="float16 as in fp16, half of the weights zero",
+        meaning="16 bit floats as in fp16, half of the weights zero, so that the file zips smaller.",
+        computes_in="half",
         marker="v",
         parity=Parity("mean", 0.15, made_up=False),
         recommended={
-            "cpu": Recommended(50, _EVERY_CPU),
+            "cpu": Recommended(37, _HALF),
             "gpu": Recommended(30, _GPU),
             "browser": Recommended(60, _BROWSER),
         },

@@ -114,7 +114,7 @@ def _judged(bundle):
 
 
 def _in_float32(bundle):
-    """A line for each fp16 file that is computed in float32, with the reason."""
+    """A line for each file in float16 that is computed in float32, with the reason."""
     return [
         f"`{export['file']}` is computed in float32: {export['gates']['half_range']['detail']}."
         for export in bundle.exports

@@ -133,7 +133,7 @@ class _Maker:
         return self._kept(scheme, self._judged(scheme, quantize(source, scheme, self.evidence.calibration)))
 
     def _in_half(self, scheme, floating):
-        """The fp16 file; one that does not ask for float16 arithmetic where the net's numbers may leave its range."""
+        """A file in float16; it does not ask for float16 arithmetic where the net's numbers may leave its range."""
         partitions = self._partitions(floating)
         for half_arithmetic in (True, False):
             content = quantize(floating, scheme, half_arithmetic=half_arithmetic)

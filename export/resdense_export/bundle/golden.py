@@ -14,8 +14,8 @@ from ..models.answers import has_classes
 from ..tflite import running
 from .evidence import GOLDEN
 
-# Of one probability, and as many times more for logits as their span is wider. `half` is for fp16 files and for any
-# file on a GPU, which computes in float16; half and int8 also need the same top-1.
+# Of one probability, and as many times more for logits as their span is wider. `half` is for files in float16 and for
+# any file on a GPU, which computes in float16; half and int8 also need the same top-1.
 TOLERANCE = {"float": 1e-3, "half": 0.03, "int8": 0.1}
 LARGEST, DIGITS = 1_000_000, 14  # bytes of golden.json, and of one number in it: of many features fewer images
 _CHANNELS = (1, 3, 4)  # that a PNG can hold

@@ -72,7 +72,7 @@ def test_good_file_passes_every_gate_even_strictly(
     found = check(path, expected[kind], *test_images, strict=True, child=child)
     assert found.passed, found.failures
     not_measured = {gate for gate, result in found.gates.items() if result is None}
-    own = {"int8": {"int8", "input_range"}, "fp16": {"half_range"}}.get(scheme, set())
+    own = {"int8": {"int8", "input_range"}, "fp16": {"half_range"}, "pruned": {"half_range"}}.get(scheme, set())
     assert not_measured == {"int8", "input_range", "half_range", "partitions"} - own
     assert tuple(found.gates) == GATES
     assert (found.images, found.weak) == (600, False)
