@@ -6,10 +6,14 @@ table row; what its signature shows and what it accepts are both read from the b
 
 import contextlib
 import difflib
+import functools
 import inspect
+import os
 import sys
 import warnings
+from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import keras
 from keras import layers
@@ -17,6 +21,11 @@ from keras import layers
 from . import weights as weight_sets
 from .errors import RequestError
 from .preprocessing import Preprocessing
+
+# Types of the arguments that both families share; the stubs spell them out.
+Shape = tuple[int | None, int | None, int]
+Weights = str | os.PathLike[str] | None
+Activation = str | Callable[..., Any] | None
 
 
 def check_choice(name, value, allowed):
@@ -214,13 +223,58 @@ def arguments_for(weight_set, arguments, given):
     return {**arguments, **trained}
 
 
-def variant(base, name, *, structure, doc, preprocessing=None, **row):
+def derived(base, *, without, **changed):
+    """Decorator for a builder that takes the arguments of `base`, so that they are spelled there only.
+
+    Args:
+        base: Builder that spells every argument.
+        without: Arguments of `base` that the new builder makes itself.
+        changed: {argument: default} of those with another default, and of its own ones, which are shown first.
+    Returns:
+        Decorator of a function, which is called with every argument. Its `__signature__` shows them all.
+    """
+    spelled = inspect.signature(base).parameters
+    shared = [parameter for name, parameter in spelled.items() if name not in without]
+
+    def decorate(function):
+        annotated = inspect.signature(function).parameters
+        own = [annotated[name] for name in changed if name not in spelled]
+        allowed = {
+            each.name: each.replace(default=changed.get(each.name, each.default), kind=inspect.Parameter.KEYWORD_ONLY)
+            for each in (*own, *shared)
+        }
+        defaults = {name: parameter.default for name, parameter in allowed.items()}
+
+        @functools.wraps(function)
+        def build(**options):
+            for option in options:
+                if option not in allowed:
+                    raise _unknown_argument(function.__name__, option, allowed)
+            return function(**defaults | options)
+
+        build.__signature__ = inspect.Signature(list(allowed.values()), return_annotation=keras.Model)
+        return build
+
+    return decorate
+
+
+STRUCTURE = ("blocks", "depth", "block")  # arguments that make a net what its name says: not accepted by a variant
+
+
+def catalogue(base, table, doc, preprocessing=None):
+    """{name: builder} of the rows of a table; `doc` is the first line of their docstrings, without the name."""
+    return {
+        name: variant(base, name, doc=f"{name}: {doc}", preprocessing=preprocessing, **row)
+        for name, row in table.items()
+    }
+
+
+def variant(base, name, *, doc, preprocessing=None, **row):
     """One net of a table: `base` with the arguments of `row`, which the caller's own arguments override.
 
     Args:
         base: Base builder that spells every argument.
         name: Catalogue name, and the model's.
-        structure: Arguments of `base` that make the net what its name says: not accepted.
         doc: First line of its docstring.
         preprocessing: What `include_preprocessing=True` means, where it is not what the base builder takes it for.
     Returns:
@@ -229,7 +283,7 @@ def variant(base, name, *, structure, doc, preprocessing=None, **row):
     allowed = {
         key: parameter.replace(default=row.get(key, parameter.default))
         for key, parameter in inspect.signature(base).parameters.items()
-        if key not in structure
+        if key not in STRUCTURE
     }
     allowed["name"] = allowed["name"].replace(default=name)
 

@@ -1,13 +1,19 @@
 """One register over the tables of both families: `list_models()` and `create()`."""
 
+from __future__ import annotations
+
 import fnmatch
 import functools
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from .densenets import BUILDERS as DENSENETS
 from .errors import unknown
 from .resnets import BUILDERS as RESNETS
+
+if TYPE_CHECKING:
+    import keras
 
 BUILDERS = {**RESNETS, **DENSENETS}
 SIZES = Path(__file__).with_name("sizes.json")
@@ -22,7 +28,7 @@ def family(name):
     return "other"
 
 
-def list_models(pattern="*"):
+def list_models(pattern: str = "*") -> list[str]:
     """Names of the catalogue that match a shell pattern such as "densenet*", in the catalogue's order.
 
     Example:
@@ -32,7 +38,7 @@ def list_models(pattern="*"):
     return [name for name in BUILDERS if fnmatch.fnmatchcase(name, pattern.lower())]
 
 
-def create(name, **options):
+def create(name: str, **options: Any) -> keras.Model:
     """Builds the net of that name; `options` are the arguments of its builder.
 
     Raises:

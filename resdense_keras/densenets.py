@@ -3,73 +3,54 @@
 Huang et al. 2017, arXiv:1608.06993. A net is one row of `DENSENETS` or `CIFAR_DENSENETS`.
 """
 
-from typing import Any, TypedDict
+from collections.abc import Sequence
 
 import keras
 
 from . import blocks as parts
 from .builder import (
+    Activation,
+    Shape,
+    Weights,
+    catalogue,
     check_blocks,
     check_choice,
     check_integer,
     check_name,
     check_number,
     classifier,
+    derived,
     image_input,
     load_path,
     normalization,
-    variant,
 )
 from .errors import RequestError
-from .preprocessing import PREPROCESSING
+from .preprocessing import PREPROCESSING, Preprocessing
 from .recompute import recomputed_dense_block
-
-
-class DenseNetOptions(TypedDict, total=False):
-    """Arguments that every DenseNet of the catalogue takes, for type checkers."""
-
-    include_top: bool
-    weights: str | None
-    input_tensor: keras.KerasTensor | None
-    input_shape: tuple[int | None, int | None, int] | None
-    pooling: str | None
-    classes: int
-    classifier_activation: Any
-    name: str | None
-    include_preprocessing: Any
-    growth_rate: int
-    bottleneck: bool
-    compression: float
-    stem_width: int | None
-    dropout: float
-    recompute: bool
-    stem: str
-    bn_momentum: float
-    bn_epsilon: float
 
 
 def densenet(
     *,
-    blocks=(6, 12, 24, 16),
-    include_top=True,
-    weights=None,
-    input_tensor=None,
-    input_shape=None,
-    pooling=None,
-    classes=1000,
-    classifier_activation="softmax",
-    name=None,
-    include_preprocessing=False,
-    growth_rate=32,
-    bottleneck=True,
-    compression=0.5,
-    stem_width=None,
-    dropout=0.0,
-    recompute=False,
-    stem="imagenet",
-    bn_momentum=0.9,
-    bn_epsilon=1e-5,
-):
+    blocks: Sequence[int] = (6, 12, 24, 16),
+    include_top: bool = True,
+    weights: Weights = None,
+    input_tensor: keras.KerasTensor | None = None,
+    input_shape: Shape | None = None,
+    pooling: str | None = None,
+    classes: int = 1000,
+    classifier_activation: Activation = "softmax",
+    name: str | None = None,
+    include_preprocessing: bool | Preprocessing = False,
+    growth_rate: int = 32,
+    bottleneck: bool = True,
+    compression: float = 0.5,
+    stem_width: int | None = None,
+    dropout: float = 0.0,
+    recompute: bool = False,
+    stem: str = "imagenet",
+    bn_momentum: float = 0.9,
+    bn_epsilon: float = 1e-5,
+) -> keras.Model:
     """Builds a DenseNet of any depth; the defaults are DenseNet-121.
 
     A block of L layers that starts with C channels ends with C + L * growth_rate.
@@ -158,28 +139,8 @@ def densenet(
     return load_path(model, weights)
 
 
-def cifar_densenet(
-    *,
-    depth=100,
-    include_top=True,
-    weights=None,
-    input_tensor=None,
-    input_shape=None,
-    pooling=None,
-    classes=10,
-    classifier_activation="softmax",
-    name=None,
-    include_preprocessing=False,
-    growth_rate=12,
-    bottleneck=True,
-    compression=0.5,
-    stem_width=None,
-    dropout=0.0,
-    recompute=False,
-    stem="cifar",
-    bn_momentum=0.9,
-    bn_epsilon=1e-5,
-):
+@derived(densenet, without=("blocks",), depth=100, classes=10, growth_rate=12, stem="cifar")
+def cifar_densenet(*, depth: int, bottleneck, compression, stem_width, name, **options):
     """Builds a DenseNet for 32x32 images, three dense blocks of equal depth; the defaults are DenseNet-BC-100-12.
 
     Args:
@@ -193,7 +154,6 @@ def cifar_densenet(
         >>> resdense_keras.cifar_densenet(depth=40, growth_rate=24).count_params()
         700522
     """
-    options = dict(locals())  # all arguments, so that none is lost on its way to `densenet`
     check_choice("bottleneck", bottleneck, (True, False))
     per_block = 6 if bottleneck else 3
     depth = check_integer("depth", depth, per_block + 4)
@@ -205,10 +165,15 @@ def cifar_densenet(
         )
     compression = check_number("compression", compression, 0, 1, "(]")
     if stem_width is None and not (bottleneck and compression != 1):
-        options["stem_width"] = 16
-    del options["depth"]
-    options |= {"blocks": ((depth - 4) // per_block,) * 3, "name": "cifar_densenet" if name is None else name}
-    return densenet(**options)
+        stem_width = 16
+    return densenet(
+        blocks=((depth - 4) // per_block,) * 3,
+        bottleneck=bottleneck,
+        compression=compression,
+        stem_width=stem_width,
+        name="cifar_densenet" if name is None else name,
+        **options,
+    )
 
 
 DENSENETS = {
@@ -232,50 +197,11 @@ CIFAR_DENSENETS = {
 DIGITS_DENSENETS = {"densenet_bc28_6_digits": {"depth": 28, "growth_rate": 6, "input_shape": (8, 8, 1)}}
 
 
-def _imagenet_densenet(name):
-    return variant(
-        densenet,
-        name,
-        structure=("blocks",),
-        doc=f"{name}: DenseNet for 224x224 images, 1000 classes.",
-        **DENSENETS[name],
-    )
-
-
-def _cifar_densenet(name):
-    return variant(
-        cifar_densenet,
-        name,
-        structure=("depth",),
-        doc=f"{name}: for 32x32 images, 10 classes.",
-        **CIFAR_DENSENETS[name],
-    )
-
-
-def _digits_densenet(name):
-    return variant(
-        cifar_densenet,
-        name,
-        structure=("depth",),
-        doc=f"{name}: for scikit-learn's digits, 8x8x1, 10 classes.",
-        preprocessing=PREPROCESSING["digits"],
-        **DIGITS_DENSENETS[name],
-    )
-
-
-densenet121 = _imagenet_densenet("densenet121")
-densenet169 = _imagenet_densenet("densenet169")
-densenet201 = _imagenet_densenet("densenet201")
-densenet161 = _imagenet_densenet("densenet161")
-densenet264 = _imagenet_densenet("densenet264")
-densenet40_12 = _cifar_densenet("densenet40_12")
-densenet100_12 = _cifar_densenet("densenet100_12")
-densenet_bc22_16 = _cifar_densenet("densenet_bc22_16")
-densenet_bc22_24 = _cifar_densenet("densenet_bc22_24")
-densenet_bc40_12 = _cifar_densenet("densenet_bc40_12")
-densenet_bc100_12 = _cifar_densenet("densenet_bc100_12")
-densenet_bc250_24 = _cifar_densenet("densenet_bc250_24")
-densenet_bc190_40 = _cifar_densenet("densenet_bc190_40")
-densenet_bc28_6_digits = _digits_densenet("densenet_bc28_6_digits")
-
-BUILDERS = {name: globals()[name] for name in (*DENSENETS, *CIFAR_DENSENETS, *DIGITS_DENSENETS)}
+BUILDERS = {
+    **catalogue(densenet, DENSENETS, "DenseNet for 224x224 images, 1000 classes."),
+    **catalogue(cifar_densenet, CIFAR_DENSENETS, "for 32x32 images, 10 classes."),
+    **catalogue(
+        cifar_densenet, DIGITS_DENSENETS, "for scikit-learn's digits, 8x8x1, 10 classes.", PREPROCESSING["digits"]
+    ),
+}
+globals().update(BUILDERS)  # densenets.pyi lists them for type checkers

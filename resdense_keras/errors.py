@@ -15,11 +15,11 @@ class ResdenseError(Exception):
         'the disk is full (hint: free some space)'
     """
 
-    def __init__(self, message, hint=None):
+    def __init__(self, message: str, hint: str | None = None) -> None:
         super().__init__(message)
         self.message, self.hint = message, hint
 
-    def __str__(self):
+    def __str__(self) -> str:
         return f"{self.message} (hint: {self.hint})" if self.hint else self.message
 
 

@@ -5,6 +5,7 @@ keras.applications calls three of them "caffe", "torch" and "tf" mode; here they
 """
 
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 
@@ -35,7 +36,7 @@ class Preprocessing:
                 f"mean={self.mean}, std={self.std} were given; both need one number a channel, and std above 0"
             )
 
-    def __call__(self, pixels):
+    def __call__(self, pixels: Any) -> np.ndarray:
         """Applies the record to a NumPy array of (..., C) pixels in [0, 255]; returns float32."""
         pixels = np.asarray(pixels, "float32")
         if pixels.shape[-1] != len(self.mean):
@@ -44,7 +45,7 @@ class Preprocessing:
             pixels = pixels[..., ::-1]
         return (pixels - np.asarray(self.mean, "float32")) / np.asarray(self.std, "float32")
 
-    def apply(self, x):
+    def apply(self, x: Any) -> Any:
         """The same as layers of a Functional model: a flip where the order is BGR, then one Rescaling."""
         from keras import layers, ops
 
@@ -54,7 +55,7 @@ class Preprocessing:
         offset = [-mean / std for mean, std in zip(self.mean, self.std, strict=True)]
         return layers.Rescaling(scale, offset, name="preprocessing")(x)
 
-    def as_dict(self):
+    def as_dict(self) -> dict[str, Any]:
         """JSON form, as a bundle's model.json and a run's config.yaml keep it."""
         return asdict(self)
 

@@ -7,6 +7,7 @@ follows its base.
 
 import math
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import keras
 
@@ -54,12 +55,12 @@ class Profile:
     layers: tuple[LayerProfile, ...]
     uncounted: tuple[str, ...] = ()
 
-    def as_dict(self):
+    def as_dict(self) -> dict[str, Any]:
         """JSON form, the layers as a list of dicts."""
         rows = [asdict(row) | {"output_shape": list(row.output_shape)} for row in self.layers]
         return asdict(self) | {"layers": rows, "uncounted": list(self.uncounted)}
 
-    def __str__(self):
+    def __str__(self) -> str:
         table = [("layer", "type", "output", "parameters", "MACs", "kept bytes", "alive bytes")]
         for row in self.layers:
             numbers = (row.parameters, row.macs, row.kept_bytes, row.alive_bytes)
@@ -80,7 +81,7 @@ class Profile:
             yield f"MACs leave out: {', '.join(self.uncounted)}"
 
 
-def profile(model, input_shape=None):
+def profile(model: keras.Model, input_shape: tuple[int, ...] | None = None) -> Profile:
     """Counts what one image costs in any Functional model, nested and multi-input ones included.
 
     macs: convolutions (depthwise, separable, transposed and grouped ones too) and dense layers; bias, batch norm and

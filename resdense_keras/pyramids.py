@@ -9,7 +9,7 @@ from .builder import _deep_recursion
 from .errors import RequestError
 
 
-def pyramid(model):
+def pyramid(model: keras.Model) -> keras.Model:
     """A model from the same input to the last features at each stride: {"stride4": (N, H/4, W/4, C), ...}.
 
     Nets with the ImageNet stem have strides 4, 8, 16 and 32, CIFAR nets 1, 2 and 4. All features end in a ReLU:

@@ -4,26 +4,30 @@ He et al. 2015, arXiv:1512.03385 (v1), and He et al. 2016, arXiv:1603.05027 (v2,
 `RESNETS`; how its blocks are laid out is one row of `VARIANTS`.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, TypedDict
 
 import keras
 
 from . import blocks as parts
 from .builder import (
+    Activation,
+    Shape,
+    Weights,
+    catalogue,
     check_blocks,
     check_choice,
     check_integer,
     check_name,
     check_number,
     classifier,
+    derived,
     image_input,
     load_path,
     normalization,
-    variant,
 )
 from .errors import RequestError
-from .preprocessing import PREPROCESSING
+from .preprocessing import PREPROCESSING, Preprocessing
 
 
 @dataclass(frozen=True)
@@ -52,52 +56,29 @@ VARIANTS = {
 DEFAULT_VARIANT = "v1.5"
 
 
-class ResNetOptions(TypedDict, total=False):
-    """Arguments that every ResNet of the catalogue takes, for type checkers."""
-
-    include_top: bool
-    weights: str | None
-    input_tensor: keras.KerasTensor | None
-    input_shape: tuple[int | None, int | None, int] | None
-    pooling: str | None
-    classes: int
-    classifier_activation: Any
-    name: str | None
-    include_preprocessing: Any
-    variant: str | None
-    shortcut: str | None
-    conv_bias: bool | None
-    zero_gamma: bool
-    dropout: float
-    width: int
-    stem: str | None
-    bn_momentum: float
-    bn_epsilon: float
-
-
 def resnet(
     *,
-    blocks=(3, 4, 6, 3),
-    block="bottleneck",
-    include_top=True,
-    weights=None,
-    input_tensor=None,
-    input_shape=None,
-    pooling=None,
-    classes=1000,
-    classifier_activation="softmax",
-    name=None,
-    include_preprocessing=False,
-    variant=None,
-    shortcut="B",
-    conv_bias=None,
-    zero_gamma=False,
-    dropout=0.0,
-    width=64,
-    stem=None,
-    bn_momentum=0.9,
-    bn_epsilon=1e-5,
-):
+    blocks: Sequence[int] = (3, 4, 6, 3),
+    block: str = "bottleneck",
+    include_top: bool = True,
+    weights: Weights = None,
+    input_tensor: keras.KerasTensor | None = None,
+    input_shape: Shape | None = None,
+    pooling: str | None = None,
+    classes: int = 1000,
+    classifier_activation: Activation = "softmax",
+    name: str | None = None,
+    include_preprocessing: bool | Preprocessing = False,
+    variant: str | None = None,
+    shortcut: str | None = "B",
+    conv_bias: bool | None = None,
+    zero_gamma: bool = False,
+    dropout: float = 0.0,
+    width: int = 64,
+    stem: str | None = None,
+    bn_momentum: float = 0.9,
+    bn_epsilon: float = 1e-5,
+) -> keras.Model:
     """Builds a ResNet of any depth; the defaults are ResNet-50.
 
     Args:
@@ -232,29 +213,8 @@ def _block(x, filters, layout, *, zero_gamma, strided, **options):
     )
 
 
-def cifar_resnet(
-    *,
-    depth=20,
-    block="basic",
-    include_top=True,
-    weights=None,
-    input_tensor=None,
-    input_shape=None,
-    pooling=None,
-    classes=10,
-    classifier_activation="softmax",
-    name=None,
-    include_preprocessing=False,
-    variant=None,
-    shortcut="A",
-    conv_bias=None,
-    zero_gamma=False,
-    dropout=0.0,
-    width=16,
-    stem="cifar",
-    bn_momentum=0.9,
-    bn_epsilon=1e-5,
-):
+@derived(resnet, without=("blocks",), depth=20, block="basic", classes=10, shortcut="A", width=16, stem="cifar")
+def cifar_resnet(*, depth: int, block, name, **options):
     """Builds a ResNet for 32x32 images: three stages of 16, 32 and 64 channels; the defaults are ResNet-20.
 
     Args:
@@ -267,7 +227,6 @@ def cifar_resnet(
         >>> resdense_keras.cifar_resnet(depth=8).count_params()
         75770
     """
-    options = dict(locals())  # all arguments, so that none is lost on its way to `resnet`
     check_choice("block", block, tuple(parts.KERNELS))
     per_block = 3 * len(parts.KERNELS[block])
     depth = check_integer("depth", depth, per_block + 2)
@@ -276,9 +235,8 @@ def cifar_resnet(
         raise RequestError(
             f'depth={depth} was given; with block="{block}" it must be {per_block}n + 2', f"depth={nearest} is near"
         )
-    del options["depth"]
-    options |= {"blocks": ((depth - 2) // per_block,) * 3, "name": "cifar_resnet" if name is None else name}
-    return resnet(**options)
+    name = "cifar_resnet" if name is None else name
+    return resnet(blocks=((depth - 2) // per_block,) * 3, block=block, name=name, **options)
 
 
 _IMAGENET = {
@@ -308,67 +266,9 @@ DIGITS_RESNETS = {  # as many trainable parameters as densenet_bc28_6_digits, wi
 }
 
 
-def _imagenet_resnet(name):
-    return variant(
-        resnet,
-        name,
-        structure=("blocks", "block"),
-        doc=f"{name}: ResNet for 224x224 images, 1000 classes.",
-        **RESNETS[name],
-    )
-
-
-def _cifar_resnet(name):
-    return variant(
-        cifar_resnet,
-        name,
-        structure=("depth", "block"),
-        doc=f"{name}: for 32x32 images, 10 classes.",
-        **CIFAR_RESNETS[name],
-    )
-
-
-def _digits_resnet(name):
-    return variant(
-        cifar_resnet,
-        name,
-        structure=("depth", "block"),
-        doc=f"{name}: for scikit-learn's digits, 8x8x1, 10 classes.",
-        preprocessing=PREPROCESSING["digits"],
-        **DIGITS_RESNETS[name],
-    )
-
-
-resnet18 = _imagenet_resnet("resnet18")
-resnet34 = _imagenet_resnet("resnet34")
-resnet50 = _imagenet_resnet("resnet50")
-resnet101 = _imagenet_resnet("resnet101")
-resnet152 = _imagenet_resnet("resnet152")
-resnet200 = _imagenet_resnet("resnet200")
-resnet18_v2 = _imagenet_resnet("resnet18_v2")
-resnet34_v2 = _imagenet_resnet("resnet34_v2")
-resnet50_v2 = _imagenet_resnet("resnet50_v2")
-resnet101_v2 = _imagenet_resnet("resnet101_v2")
-resnet152_v2 = _imagenet_resnet("resnet152_v2")
-resnet200_v2 = _imagenet_resnet("resnet200_v2")
-resnet18_vd = _imagenet_resnet("resnet18_vd")
-resnet34_vd = _imagenet_resnet("resnet34_vd")
-resnet50_vd = _imagenet_resnet("resnet50_vd")
-resnet101_vd = _imagenet_resnet("resnet101_vd")
-resnet152_vd = _imagenet_resnet("resnet152_vd")
-resnet200_vd = _imagenet_resnet("resnet200_vd")
-resnet20 = _cifar_resnet("resnet20")
-resnet32 = _cifar_resnet("resnet32")
-resnet44 = _cifar_resnet("resnet44")
-resnet56 = _cifar_resnet("resnet56")
-resnet110 = _cifar_resnet("resnet110")
-resnet1202 = _cifar_resnet("resnet1202")
-resnet110_v2 = _cifar_resnet("resnet110_v2")
-resnet164_v2 = _cifar_resnet("resnet164_v2")
-resnet1001_v2 = _cifar_resnet("resnet1001_v2")
-plain20 = _cifar_resnet("plain20")
-plain56 = _cifar_resnet("plain56")
-resnet20_digits = _digits_resnet("resnet20_digits")
-plain20_digits = _digits_resnet("plain20_digits")
-
-BUILDERS = {name: globals()[name] for name in (*RESNETS, *CIFAR_RESNETS, *DIGITS_RESNETS)}
+BUILDERS = {
+    **catalogue(resnet, RESNETS, "ResNet for 224x224 images, 1000 classes."),
+    **catalogue(cifar_resnet, CIFAR_RESNETS, "for 32x32 images, 10 classes."),
+    **catalogue(cifar_resnet, DIGITS_RESNETS, "for scikit-learn's digits, 8x8x1, 10 classes.", PREPROCESSING["digits"]),
+}
+globals().update(BUILDERS)  # resnets.pyi lists them for type checkers

@@ -4,12 +4,17 @@ Data walks one way: spec -> tf.data -> model -> trained weights -> float .tflite
 measurements -> report.
 """
 
+from __future__ import annotations
+
 import datetime
 import sys
 import time
+from collections.abc import Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from resdense_keras import files
 from resdense_keras.data import resizing
@@ -27,28 +32,33 @@ from .schemes import SCHEMES, standard_schemes
 from .sources import Net, preprocessing_inside
 from .tflite.timing import machine, measure
 
+if TYPE_CHECKING:
+    import keras
+
+    from resdense_keras.data import Dataset
+
 DEFAULT_MODELS = ("resnet20", "densenet_bc22_24", "plain20")  # the same parameters within 10 %
 
 
 def export(
-    model,
-    out,
-    schemes=None,
+    model: keras.Model,
+    out: str | Path,
+    schemes: Sequence[str] | None = None,
     *,
-    name=None,
-    dataset=None,
-    class_names=None,
-    preprocessing="unknown",
-    input_type="float32",
-    budget=None,
-    max_drop=Limits.max_drop,
-    min_agreement=Limits.min_agreement,
-    baseline=False,
-    overwrite=False,
-    rounds=ROUNDS,
-    threads=1,
-    steps=None,
-):
+    name: str | None = None,
+    dataset: Dataset | None = None,
+    class_names: Sequence[str] | None = None,
+    preprocessing: Any = "unknown",
+    input_type: str = "float32",
+    budget: float | None = None,
+    max_drop: float = Limits.max_drop,
+    min_agreement: float = Limits.min_agreement,
+    baseline: bool = False,
+    overwrite: bool = False,
+    rounds: int = ROUNDS,
+    threads: int = 1,
+    steps: Any = None,
+) -> dict[str, Any]:
     """Turns a Keras model into a bundle of checked and measured .tflite files with a report.
 
     Args:
@@ -124,22 +134,22 @@ def export_net(net, request, dataset=None, steps=None):
 
 
 def compare(
-    models=None,
-    out="resdense-report",
+    models: Sequence[str] | None = None,
+    out: str | Path = "resdense-report",
     *,
-    data="digits",
-    epochs=None,
-    augment=None,
-    seeds=3,
-    seed=0,
-    options=None,
-    image_size=None,
-    on_bad_image="fail",
-    resize=None,
-    deterministic=False,
-    overwrite=False,
-    steps=None,
-):
+    data: str | Path = "digits",
+    epochs: int | None = None,
+    augment: Sequence[str] | None = None,
+    seeds: int = 3,
+    seed: int = 0,
+    options: Mapping[str, Any] | None = None,
+    image_size: int | tuple[int, int] | None = None,
+    on_bad_image: str = "fail",
+    resize: str | None = None,
+    deterministic: bool = False,
+    overwrite: bool = False,
+    steps: Any = None,
+) -> dict[str, Any]:
     """Trains nets on the same data, exports, checks and measures them, and writes one report: the main job.
 
     Args:

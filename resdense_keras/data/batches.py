@@ -5,32 +5,39 @@ So a run that stops anywhere and starts again sees the batches that it would hav
 augmentation in every epoch.
 """
 
+from __future__ import annotations
+
 import atexit
 import contextlib
 import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 import tensorflow as tf
 
 from resdense_keras.errors import WorkError
+
+if TYPE_CHECKING:
+    from resdense_keras.data.dataset import Split
 
 _FAULTS = []  # of files, for `naming_bad_files`: of an error in a pipeline TensorFlow keeps only the text
 _ALGORITHM = "philox"  # named, for "auto_select" differs from device to device
 
 
 def pipeline(
-    split,
-    batch_size,
+    split: Split,
+    batch_size: int,
     *,
-    seed=0,
-    epochs=1,
-    first_step=0,
-    shuffle=True,
-    crop=None,
-    augment=None,
-    mix=None,
-    part=(0, 1),
-    whole=False,
-):
+    seed: int = 0,
+    epochs: int = 1,
+    first_step: int = 0,
+    shuffle: bool = True,
+    crop: Callable[..., Any] | None = None,
+    augment: Callable[..., Any] | None = None,
+    mix: Callable[..., Any] | None = None,
+    part: tuple[int, int] = (0, 1),
+    whole: bool = False,
+) -> tf.data.Dataset:
     """Batches of `split`, epoch after epoch; the last batch of an epoch may be smaller.
 
     Args:
@@ -94,7 +101,7 @@ def naming_bad_files():
         raise
 
 
-def shift_and_mirror(pad=4, mirror=True, reflect=False):
+def shift_and_mirror(pad: int | tuple[int, int] = 4, mirror: bool = True, reflect: bool = False) -> Callable[..., Any]:
     """The augmentation of the CIFAR papers, for `pipeline`: a shift of up to `pad` pixels, every second image mirrored.
 
     `pad` is one number, or (down, right). What a shift leaves open is black, or with `reflect` the image beside it

@@ -1,8 +1,10 @@
 """What a data spec becomes: three disjoint splits, and the images that calibrate a quantized model."""
 
 import functools
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -37,10 +39,10 @@ class Split:
     paths: tuple | None = None
     resize: str = resizing.DEFAULT
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.labels)
 
-    def array(self, indices=None, parts=None):
+    def array(self, indices: Any = None, parts: Any = None) -> np.ndarray:
         """The images at `indices` (0 to N - 1, all when None), (n, height, width, channels) uint8.
 
         `parts`: Of each image in its file, the part to show, see `images.decode`; None for all that fits.
@@ -58,15 +60,15 @@ class Split:
         return images
 
     @property
-    def in_memory(self):
+    def in_memory(self) -> bool:
         """Whether the pixels are held, so that `array` costs nothing."""
         return self.images is not None
 
-    def held(self):
+    def held(self) -> Any:
         """All images as they are held: an array in memory, or ImagesOnDisk."""
         return self.images if self.in_memory else ImagesOnDisk(self)
 
-    def blocks(self, indices=None, count=None):
+    def blocks(self, indices: Any = None, count: int | None = None) -> Iterator[np.ndarray]:
         """The images at `indices`, `count` at a time (as many as BLOCK_BYTES hold when None): arrays as of `array`."""
         indices = np.arange(len(self)) if indices is None else indices
         count = count or max(1, BLOCK_BYTES // int(np.prod(self.image_shape)))
@@ -86,7 +88,7 @@ class ImagesOnDisk:
     def __init__(self, split):
         self._split, self.shape = split, (len(split), *split.image_shape)
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self._split)
 
     def __getitem__(self, positions):
@@ -111,7 +113,7 @@ class ImagesOnDisk:
         return min(low for low, _ in ends), max(high for _, high in ends)
 
 
-def in_blocks(images):
+def in_blocks(images: Any) -> Iterator[np.ndarray]:
     """The blocks of ImagesOnDisk; an array as the one block that it is."""
     return images.blocks() if isinstance(images, ImagesOnDisk) else [images]
 
@@ -141,46 +143,46 @@ class Dataset:
     found: Found | None = None
 
     @property
-    def splits(self):
+    def splits(self) -> dict[str, Split]:
         return {"train": self.train, "validation": self.validation, "test": self.test}
 
     @property
-    def name(self):
+    def name(self) -> str:
         """The last part of the spec, as text."""
         return description.as_text(Path(self.spec).name)
 
     @property
-    def val_judges(self):
+    def val_judges(self) -> bool:
         """Whether the validation split, which chose the epoch, is the test split too."""
         return self.test is self.validation
 
     @property
-    def resize(self):
+    def resize(self) -> str:
         """How files are brought to `image_shape`, of resizing.RULES."""
         return self.train.resize
 
-    def val_note(self):
+    def val_note(self) -> str | None:
         """A sentence for reports and cards where val/ judges twice, or None."""
         return description.val_note(self)
 
-    def describe(self):
+    def describe(self) -> str:
         """What was understood of the data, in one line: splits, classes, sizes."""
         return description.line(self)
 
     @property
-    def classes(self):
+    def classes(self) -> int:
         """Outputs that a model of these data needs at least."""
         highest = max(split.labels.max() for split in self.splits.values())
         return int(highest) + 1 if self.class_names is None else len(self.class_names)
 
-    def check_outputs(self, outputs):
+    def check_outputs(self, outputs: int) -> None:
         """Refuses a model with fewer outputs than there are classes; more are fine."""
         if self.classes > outputs:
             message = f"{self.spec} has labels up to {self.classes - 1}; a model of {outputs} outputs knows 0 to"
             raise RequestError(f"{message} {outputs - 1}", f"take a model with {self.classes} outputs or more")
 
 
-def calibration(dataset, count=200, seed=0):
+def calibration(dataset: Dataset, count: int = 200, seed: int = 0) -> np.ndarray:
     """Training images that set the ranges of an int8 model, the classes in their proportions.
 
     Returns:
@@ -191,6 +193,6 @@ def calibration(dataset, count=200, seed=0):
     return dataset.train.indices[chosen], dataset.train.array(chosen)
 
 
-def representative(split, count, seed=0):
+def representative(split: Split, count: int, seed: int = 0) -> np.ndarray:
     """Up to `count` positions in a split (0 to N - 1), rising, the classes in their proportions."""
     return np.sort(spread(split.labels, seed)[:count])

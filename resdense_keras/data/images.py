@@ -49,7 +49,14 @@ warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
 
 
-def decode(path_or_bytes, *, channels=3, size=None, resize=resizing.DEFAULT, part=None):
+def decode(
+    path_or_bytes: str | Path | bytes,
+    *,
+    channels: int = 3,
+    size: tuple[int, int] | None = None,
+    resize: str = resizing.DEFAULT,
+    part: tuple[float, float, float, float] | None = None,
+) -> np.ndarray:
     """Decodes one image file to (H, W, C) uint8 pixels.
 
     EXIF orientation is applied, alpha laid over white, 16 bits scaled to 8 (grey rounded; of colour Pillow takes the

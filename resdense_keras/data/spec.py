@@ -25,17 +25,17 @@ DIGITS = ("digits", "mnist", "svhn")  # files and folders of these names hold di
 
 
 def load(
-    spec,
+    spec: str | Path,
     *,
-    seed=0,
-    image_size=None,
-    channels=None,
-    resize=resizing.DEFAULT,
-    on_bad_image="fail",
-    scan=False,
-    held_out=VALIDATION_SHARE,
-    val_judges=True,
-):
+    seed: int = 0,
+    image_size: int | tuple[int, int] | None = None,
+    channels: int | None = None,
+    resize: str = resizing.DEFAULT,
+    on_bad_image: str = "fail",
+    scan: bool = False,
+    held_out: float = VALIDATION_SHARE,
+    val_judges: bool = True,
+) -> Dataset:
     """Loads the data that `spec` names, as train, validation and test.
 
     Splits are disjoint and stratified, and depend on the data and `seed` only. A test split that the data bring is used
@@ -93,7 +93,7 @@ def load(
     )
 
 
-def is_folder(spec):
+def is_folder(spec: str | Path) -> bool:
     """Whether `spec` names a folder of images; a name of NAMED never does, whatever lies beside the work."""
     return spec not in NAMED and Path(spec).expanduser().is_dir()
 

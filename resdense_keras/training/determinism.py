@@ -18,7 +18,7 @@ from ..errors import RequestError
 THREADS_VARIABLE = "TF_NUM_INTEROP_THREADS"  # TensorFlow's own, read where a program sets no number
 
 
-def be_deterministic():
+def be_deterministic() -> None:
     """Makes TensorFlow's operations repeat to the bit for the rest of this process; training gets a little slower.
 
     Raises:

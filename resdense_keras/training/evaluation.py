@@ -1,17 +1,29 @@
 """What a trained net is worth on images that it has not seen: the only reader of the test split here."""
 
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
 import numpy as np
 
 from ..data import naming_bad_files, pipeline
 from ..errors import WorkError
 from .exhaustion import halving
 
+if TYPE_CHECKING:
+    import keras
+
+    from resdense_keras.data import Split
+
 BATCH = 32  # Keras' own
 TOP = 5
 BINS = 15  # Guo et al. 2017, arXiv:1706.04599, section 5
 
 
-def evaluate(model, split, class_names=None, batch_size=BATCH):
+def evaluate(
+    model: keras.Model, split: Split, class_names: Sequence[str] | None = None, batch_size: int = BATCH
+) -> dict[str, Any]:
     """Figures of `model` on a split.
 
     Args:

@@ -1,8 +1,12 @@
 """Trains a net step by step: a loop that can begin and end after any step, and stops when the loss is not a number."""
 
+from __future__ import annotations
+
 import contextlib
 import math
 import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 import keras
 import numpy as np
@@ -17,6 +21,10 @@ from .devices import OneDevice, check_batch
 from .exhaustion import halving
 from .losses import loss_and_accuracy
 from .schedules import optimizer
+
+if TYPE_CHECKING:
+    from resdense_keras.data import Dataset
+    from resdense_keras.training.recipes import Recipe
 
 
 def steps_per_epoch(images, batch_size, whole=False):
@@ -40,7 +48,16 @@ class Training:
         rules: How the recipe's augmentation is read, see augmentation.RULES.
     """
 
-    def __init__(self, model, dataset, recipe, *, jit=False, devices=None, rules=RULES):
+    def __init__(
+        self,
+        model: keras.Model,
+        dataset: Dataset,
+        recipe: Recipe,
+        *,
+        jit: bool = False,
+        devices: Any = None,
+        rules: int = RULES,
+    ) -> None:
         self.devices, self.rules = devices or OneDevice(), rules
         check_batch(self.devices, recipe.batch_size)
         self.columns = max(2, model.output_shape[-1])  # classes that a label may be of
@@ -250,7 +267,14 @@ def _nothing(*arguments):
     pass
 
 
-def fit(model, dataset, recipe, *, seed=0, on_epoch=None):
+def fit(
+    model: keras.Model,
+    dataset: Dataset,
+    recipe: Recipe,
+    *,
+    seed: int = 0,
+    on_epoch: Callable[[dict[str, Any]], object] | None = None,
+) -> list[dict[str, Any]]:
     """Trains `model` once: `Training(model, dataset, recipe).run(seed, on_epoch)`.
 
     Where the recipe averages (`ema`), the model ends with the average.

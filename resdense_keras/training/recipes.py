@@ -2,6 +2,7 @@
 
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
+from typing import Any
 
 from ..errors import RequestError, unknown
 from .augmentation import AUGMENTATIONS
@@ -205,7 +206,7 @@ RECIPES = {name: Recipe(**{field: value for field, (value, _) in row.items()}) f
 FIELDS = tuple(field.name for field in fields(Recipe))
 
 
-def recipe(name, model=None, **changes):
+def recipe(name: str | Path, model: str | None = None, **changes: Any) -> Recipe:
     """A recipe by name or from a YAML file, with `changes` to its fields; a change to None leaves the field as it is.
 
     Args:

@@ -121,7 +121,7 @@ class TrainingRequest:
 FIELDS = tuple(field.name for field in fields(TrainingRequest))
 
 
-def read_config(path):
+def read_config(path: str | Path) -> TrainingRequest:
     """The content of a run's config.yaml: what `train` was asked for.
 
     Raises:

@@ -13,7 +13,9 @@ import json
 import shlex
 import time
 import warnings
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -37,29 +39,29 @@ BYTES_OF_A_PARAMETER = 24  # weights, momentum, two bests and model.keras are fi
 
 
 def train(
-    model,
-    data,
-    out,
-    recipe="fast",
+    model: str,
+    data: str | Path,
+    out: str | Path,
+    recipe: str = "fast",
     *,
-    options=None,
-    weights=None,
-    freeze=None,
-    seed=0,
-    resume=False,
-    deterministic=False,
-    precision="float32",
-    jit="auto",
-    image_size=None,
-    on_bad_image="fail",
-    resize=resizing.DEFAULT,
-    scan=False,
-    held_out=VALIDATION_SHARE,
-    save_seconds=SAVE_SECONDS,
-    devices=None,
-    tensorboard=False,
-    tell=None,
-):
+    options: Mapping[str, Any] | None = None,
+    weights: str | Path | None = None,
+    freeze: str | None = None,
+    seed: int = 0,
+    resume: bool = False,
+    deterministic: bool = False,
+    precision: str = "float32",
+    jit: str | bool = "auto",
+    image_size: int | tuple[int, int] | None = None,
+    on_bad_image: str = "fail",
+    resize: str = resizing.DEFAULT,
+    scan: bool = False,
+    held_out: float = VALIDATION_SHARE,
+    save_seconds: float = SAVE_SECONDS,
+    devices: Any = None,
+    tensorboard: bool = False,
+    tell: Callable[[str], object] | None = None,
+) -> list[dict[str, Any]]:
     """Trains a net of the catalogue by a recipe into the folder `out`.
 
     Args:
@@ -94,7 +96,16 @@ def train(
     return run(request, out, resume=resume, scan=scan, save_seconds=save_seconds, devices=devices, tell=tell)
 
 
-def run(request, out, *, resume=False, scan=False, save_seconds=SAVE_SECONDS, devices=None, tell=None):
+def run(
+    request: TrainingRequest,
+    out: str | Path,
+    *,
+    resume: bool = False,
+    scan: bool = False,
+    save_seconds: float = SAVE_SECONDS,
+    devices: Any = None,
+    tell: Callable[[str], object] | None = None,
+) -> list[dict[str, Any]]:
     """Trains what a TrainingRequest says into the folder `out`.
 
     Args:
@@ -414,7 +425,7 @@ class _Run:
         self.tell(f"best on held-out training images: epoch {self.best['epoch']}, {self.best['val_accuracy']:.4f}")
 
 
-def load_data(request, scan=False):
+def load_data(request: TrainingRequest, scan: bool = False) -> data.Dataset:
     """The data of a TrainingRequest; a folder in the size and the channels that its net takes."""
     size, channels = request.image_size, None
     if data.is_folder(request.data):

@@ -1,10 +1,14 @@
 """How a training starts: the net built for the data, from other weights where they are given, partly frozen."""
 
+from __future__ import annotations
+
 import json
 import re
 import warnings
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import keras
 import numpy as np
@@ -15,11 +19,24 @@ from ..errors import RequestError, unknown
 from .devices import OneDevice
 from .loop import Training
 
+if TYPE_CHECKING:
+    from resdense_keras.data import Dataset
+
+    from .request import TrainingRequest
+
 MOST_JSON_BYTES = 50_000_000  # of a net's description in a .keras file; resnet1202 has 4 million
 MEASURED_IMAGES = 2_000  # of those in files; the mean of so many is known to a grey level
 
 
-def start(request, dataset, devices=None, *, net=None, fresh=True, again=None):
+def start(
+    request: TrainingRequest,
+    dataset: Dataset,
+    devices: Any = None,
+    *,
+    net: Mapping[str, Any] | None = None,
+    fresh: bool = True,
+    again: Training | None = None,
+) -> Training:
     """The loop.Training of a TrainingRequest on its data, before the first step; `train` and `compare` start here.
 
     XLA is off; `jit` of the result turns it on.
@@ -61,7 +78,9 @@ def new_net(request, net, fresh=False):
     return freeze(model, request.freeze) if request.freeze else model
 
 
-def build(name, dataset, options=None, source=None):
+def build(
+    name: str, dataset: Dataset, options: Mapping[str, Any] | None = None, source: str | Path | None = None
+) -> keras.Model:
     """The net of that name with the normalisation inside, [0, 255] pixels -> probabilities of the data's classes.
 
     Args:
@@ -197,7 +216,7 @@ def _load(model, path):
         return model
 
 
-def freeze(model, through):
+def freeze(model: keras.Model, through: str):
     """Freezes all layers up to and including those of one stage, "stem" or "stage3"; their batch norms keep their
     moving statistics and use them.
 

@@ -1,6 +1,7 @@
 """What goes into a net with named weights, and what comes out of it: pixels as they expect them, classes by name."""
 
 import json
+from typing import Any
 
 import numpy as np
 
@@ -23,7 +24,7 @@ def record(which):
     return PREPROCESSING[which]
 
 
-def preprocess_input(x, weights):
+def preprocess_input(x: Any, weights: str | Preprocessing) -> np.ndarray:
     """Pixels as the weights expect them.
 
     Args:
@@ -40,7 +41,7 @@ def preprocess_input(x, weights):
     return record(weights)(x)
 
 
-def decode_predictions(predictions, top=5):
+def decode_predictions(predictions: Any, top: int = 5) -> list[list[tuple[str, str, float]]]:
     """The `top` most probable ImageNet classes of each row of (N, 1000) probabilities.
 
     Returns:

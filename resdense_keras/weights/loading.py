@@ -1,6 +1,9 @@
 """`load_weights`: a file's tensors into a model, all of them or none."""
 
+from __future__ import annotations
+
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -8,13 +11,16 @@ from ..errors import RequestError
 from . import mapping, reader
 from .headers import refusal, shortened
 
+if TYPE_CHECKING:
+    import keras
+
 HEAD = "predictions/"
 HEAD_RANK = 2  # of a dense kernel, the largest tensor of a head
 FLOATS = ("float32", "float16", "bfloat16", "float64")
 LISTED = 4  # entries of each kind in an error; the rest is counted
 
 
-def load_weights(model, source, *, head=None):
+def load_weights(model: keras.Model, source: str | Path, *, head: str | None = None) -> keras.Model:
     """Loads the weights of `source` into `model`; on any error the model keeps the ones it has.
 
     Reads Keras' .weights.h5 and .keras (of which only the weights are looked at), keras.applications' .h5, and

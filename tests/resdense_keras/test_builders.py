@@ -10,8 +10,8 @@ import pytest
 
 import resdense_keras as rk
 from resdense_keras import catalog
-from resdense_keras.densenets import CIFAR_DENSENETS, DENSENETS, DIGITS_DENSENETS, DenseNetOptions
-from resdense_keras.resnets import CIFAR_RESNETS, DIGITS_RESNETS, RESNETS, ResNetOptions
+from resdense_keras.densenets import CIFAR_DENSENETS, DENSENETS, DIGITS_DENSENETS
+from resdense_keras.resnets import CIFAR_RESNETS, DIGITS_RESNETS, RESNETS
 
 ROWS = {**RESNETS, **CIFAR_RESNETS, **DIGITS_RESNETS, **DENSENETS, **CIFAR_DENSENETS, **DIGITS_DENSENETS}
 
@@ -137,9 +137,15 @@ def test_the_signature_is_the_base_builders_with_the_rows_defaults(base, name):
     }
 
 
-@pytest.mark.parametrize("base, options", [(rk.resnet, ResNetOptions), (rk.densenet, DenseNetOptions)])
-def test_the_typed_dict_lists_every_argument(base, options):
-    assert set(options.__annotations__) == set(inspect.signature(base).parameters) - {"blocks", "block"}
+@pytest.mark.parametrize("base, cifar", [(rk.resnet, rk.cifar_resnet), (rk.densenet, rk.cifar_densenet)])
+def test_a_cifar_builder_has_the_arguments_of_its_base_and_depth_for_blocks(base, cifar):
+    spelled, shown = (inspect.signature(builder).parameters for builder in (base, cifar))
+    assert list(shown) == ["depth", *(name for name in spelled if name != "blocks")]
+    assert all(shown[name].annotation == spelled[name].annotation for name in spelled if name != "blocks")
+    assert (shown["classes"].default, shown["stem"].default) == (10, "cifar")
+    with pytest.raises(rk.RequestError, match=f"{cifar.__name__}\\(\\) has no argument 'dept'") as error:
+        cifar(dept=40)
+    assert error.value.hint == "did you mean `depth`?"
 
 
 @pytest.mark.parametrize("net", SMALL)

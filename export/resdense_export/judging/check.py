@@ -7,6 +7,7 @@ kills the child is a finding.
 
 import contextlib
 import re
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -100,23 +101,23 @@ class Check:
 
 
 def check(
-    file,
-    model=None,
-    images=None,
-    labels=None,
+    file: str | Path,
+    model: Any = None,
+    images: Any = None,
+    labels: Any = None,
     *,
-    scheme=None,
-    max_drop=Limits.max_drop,
-    min_agreement=Limits.min_agreement,
-    strict=Limits.strict,
-    real=True,
-    classes=True,
-    float_layers=(),
-    range_images=None,
-    partitions=None,
-    child=None,
-    progress=None,
-):
+    scheme: str | None = None,
+    max_drop: float = Limits.max_drop,
+    min_agreement: float = Limits.min_agreement,
+    strict: bool = Limits.strict,
+    real: bool = True,
+    classes: bool = True,
+    float_layers: Sequence[str] = (),
+    range_images: Any = None,
+    partitions: int | None = None,
+    child: Any = None,
+    progress: Callable[[int, int], object] | None = None,
+) -> Check:
     """Puts a .tflite file through every gate that the arguments allow.
 
     Args:

@@ -5,7 +5,10 @@ model under a mixed precision policy silently becomes a file that only a desktop
 because the converter writes the model to the disk and reads its variables back one by one.
 """
 
+from __future__ import annotations
+
 import re
+from typing import TYPE_CHECKING
 
 from resdense_keras.errors import RequestError
 
@@ -15,8 +18,11 @@ from ..sources import image_shape
 from ..tflite import flatbuffer
 from ..tflite.signature import INPUT, name_tensors, sign
 
+if TYPE_CHECKING:
+    import keras
 
-def convert(model, image_size=None):
+
+def convert(model: keras.Model, image_size: int | tuple[int, int] | None = None) -> bytes:
     """Float .tflite file of a classifier: float32 (1, H, W, C) `image` -> float32 (1, classes) `output`.
 
     Args:

@@ -9,6 +9,8 @@ import copy
 import io
 import re
 import warnings
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -21,7 +23,15 @@ from ..tflite import flatbuffer, half
 from ..tflite.signature import INPUT, SIGNATURE
 
 
-def quantize(float_tflite, scheme, calibration=None, *, ranges=None, float_layers=(), half_arithmetic=True):
+def quantize(
+    float_tflite: bytes,
+    scheme: str,
+    calibration: np.ndarray | None = None,
+    *,
+    ranges: Any = None,
+    float_layers: Sequence[str] = (),
+    half_arithmetic: bool = True,
+) -> bytes:
     """The .tflite file of `scheme`, made from the float one.
 
     Args:
@@ -31,8 +41,8 @@ def quantize(float_tflite, scheme, calibration=None, *, ranges=None, float_layer
             their activations set the ranges.
         ranges: Instead of `calibration`: what `calibrate` gave, for many files from the same images.
         float_layers: Layers that stay float all the same, by the names of their output tensors in `float_tflite`.
-        half_arithmetic: For fp16: whether the file asks for float16 arithmetic. Not where the net's numbers may leave
-            float16's range, which the gate half_range tells.
+        half_arithmetic: For fp16 and pruned: whether the file asks for float16 arithmetic. Not where the net's numbers
+            may leave float16's range, which the gate half_range tells.
     Returns:
         The file's bytes; the same arguments give the same bytes.
     Raises:

@@ -8,8 +8,10 @@ import contextlib
 import hashlib
 import os
 import platform
+from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -26,7 +28,13 @@ KERNEL_FLAGS = (
 )
 
 
-def measure(files, rounds=50, threads=1, child=None, progress=None):
+def measure(
+    files: Sequence[str | Path],
+    rounds: int = 50,
+    threads: int = 1,
+    child: Any = None,
+    progress: Callable[[int, int], object] | None = None,
+) -> list[dict[str, Any]]:
     """Times .tflite files against each other: every round runs each of them once (see running.time_rounds).
 
     Compare files of one call only: another call, another minute, and the machine is not the same.
@@ -88,7 +96,7 @@ def device():
     return {"id": name, "kind": "computer", "name": cpu, "os": system}
 
 
-def machine():
+def machine() -> dict[str, Any]:
     """{"cpu", "flags", "cores"}: flags are those that decide which kernels run, cores those that we may use.
 
     Example:

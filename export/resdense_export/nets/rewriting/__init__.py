@@ -5,6 +5,10 @@ dynamic files are made, and int8's, which has its own pooling. Schemes that trai
 rows, which tf_keras's tools do not know.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from resdense_keras.errors import unknown
 
 from ..emitting import emit
@@ -22,6 +26,9 @@ from .pool_as_depthwise import pool_as_depthwise
 from .pool_first import pool_first
 from .rectifiers import plain_rectifiers
 from .strides import delegate_strides
+
+if TYPE_CHECKING:
+    import keras
 
 _COMMON = (
     drop_identities,
@@ -42,7 +49,7 @@ GRAPHS = {
 }
 
 
-def rewrite(model, graph="float"):
+def rewrite(model: keras.Model, graph: str = "float") -> keras.Model:
     """An equal model that phones run faster.
 
     Args:
