@@ -1,6 +1,6 @@
 """Not a test: trains a net at full width for a few steps with `deterministic` and prints what it ended in.
 
-    python repeated_run.py NET BATCH STEPS      # a sha256 of weights and optimizer, and the loss
+    python repeated_run.py NET BATCH STEPS [TIMES]    # a line each: a sha256 of weights and optimizer, and the loss
 
 On Keras' backend; on JAX as one host of one. A process of its own, as people's are.
 """
@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 
-def main(net, batch, steps):
+def main(net, batch, steps, times=1):
     if os.environ.get("KERAS_BACKEND") == "jax":
         from resdense_keras.training import hosts
 
@@ -22,13 +22,16 @@ def main(net, batch, steps):
     from resdense_keras.training import devices, recipe, state, train
 
     with tempfile.TemporaryDirectory() as folder:
-        data, run = Path(folder) / "data.npz", Path(folder) / "run"
+        data = Path(folder) / "data.npz"
         write_images(data, batch * steps, size=64 if net == "resnet18" else 32)
         chosen = devices.choose(coordinator=os.environ.get("KERAS_BACKEND") == "jax")
         asked = recipe("fast", epochs=1, batch_size=batch)
-        history = train(net, data, run, asked, deterministic=True, jit="off", devices=chosen, held_out=0.1)
-        arrays, _ = state.load(run / "checkpoints" / "state.safetensors")
-    print(hashlib.sha256(b"".join(arrays[name].tobytes() for name in sorted(arrays))).hexdigest(), history[0]["loss"])
+        for time in range(times):
+            run = Path(folder) / str(time)
+            history = train(net, data, run, asked, deterministic=True, jit="off", devices=chosen, held_out=0.1)
+            arrays, _ = state.load(run / "checkpoints" / "state.safetensors")
+            digest = hashlib.sha256(b"".join(arrays[name].tobytes() for name in sorted(arrays))).hexdigest()
+            print(digest, history[0]["loss"])
 
 
 def write_images(path, count, size):
@@ -49,4 +52,4 @@ def free_port():
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]))
+    main(sys.argv[1], *map(int, sys.argv[2:]))

@@ -60,7 +60,7 @@ def test_another_version_and_another_kind_of_file_are_named(saved, monkeypatch):
     from safetensors.numpy import save_file
 
     save_file({"weight": ARRAYS["weight"]}, saved)
-    with pytest.raises(RequestError, match="no state of this version"):
+    with pytest.raises(RequestError, match="not a state of this version"):
         state.load(saved)
 
 
