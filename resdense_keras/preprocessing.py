@@ -4,13 +4,18 @@ Every record takes float32 RGB pixels in [0, 255] to what the net was trained on
 keras.applications calls three of them "caffe", "torch" and "tf" mode; here they are rows of one table.
 """
 
+import json
+import zipfile
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from .errors import RequestError
 
+DIGITS = 4  # behind the point, of a measured record
+MOST_JSON_BYTES = 50_000_000  # of a net's description in a .keras file; resnet1202 has 4 million
 BLOCK_PIXELS = 1 << 22  # numbers that `measured` looks at at once; their squares take four times as many bytes
 
 
@@ -97,8 +102,48 @@ def measured(images):
     # The variance is (n * squares - total^2) / n^2; a constant channel must not divide by zero.
     spread = [(count * int(square) - int(sum_) ** 2) / count**2 for square, sum_ in zip(squares, total, strict=True)]
     std = [max(variance**0.5, 1.0) for variance in spread]
-    channels = {1: "L", 3: "RGB", 4: "RGBA"}.get(len(mean), "other")
-    return Preprocessing(tuple(round(m, 4) for m in mean), tuple(round(s, 4) for s in std), channels)
+    rounded = (tuple(round(number, DIGITS) for number in part) for part in (mean, std))
+    return Preprocessing(*rounded, _letters(len(mean)))
+
+
+def from_affine(scale, offset, flipped=False):
+    """The record that `pixels * scale + offset` is, numbers of DIGITS digits as they were before `apply` divided.
+
+    Args:
+        scale, offset: (channels,) float64.
+        flipped: Whether the channels are turned round first: RGB in, BGR behind.
+    """
+    scale, offset = np.asarray(scale, "float64"), np.asarray(offset, "float64")
+    letters = "BGR" if flipped else _letters(scale.size)
+    exact = Preprocessing(tuple((-offset / scale).tolist()), tuple((1 / scale).tolist()), letters)
+    parts = (tuple(round(number, DIGITS) for number in part) for part in (exact.mean, exact.std))
+    mean, std = map(np.array, parts)
+    if (1 / std == scale).all() and (-mean / std == offset).all():
+        return Preprocessing(tuple(mean.tolist()), tuple(std.tolist()), letters)
+    return exact
+
+
+def of_file(path):
+    """The record inside a .keras file of this package, or None; its JSON is read, no model is built."""
+    path = Path(path).expanduser()
+    if path.suffix.lower() != ".keras" or not path.is_file():
+        return None
+    try:
+        with zipfile.ZipFile(path) as archive, archive.open("config.json") as file:
+            layers = json.loads(file.read(MOST_JSON_BYTES))["config"]["layers"]
+        place = [layer["name"] for layer in layers].index("preprocessing")
+        before = [layer["class_name"] for layer in layers[:place]]
+        config = layers[place]["config"]
+        scale, offset = (np.array(config[key], "float64").ravel() for key in ("scale", "offset"))
+        if before not in (["InputLayer"], ["InputLayer", "Flip"]) or not (scale > 0).all():
+            return None  # of another's net
+        return from_affine(scale, offset, flipped="Flip" in before)
+    except (OSError, zipfile.BadZipFile, ValueError, KeyError, TypeError, AttributeError):
+        return None  # what is wrong with the file is said by the reader of its weights
+
+
+def _letters(channels):
+    return {1: "L", 3: "RGB", 4: "RGBA"}.get(channels, "other")
 
 
 def _blocks(images):

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import re
 import warnings
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import keras
-import numpy as np
 
 from .. import create, preprocessing, weights
 from ..data import representative
@@ -24,7 +21,6 @@ if TYPE_CHECKING:
 
     from .request import TrainingRequest
 
-MOST_JSON_BYTES = 50_000_000  # of a net's description in a .keras file; resnet1202 has 4 million
 MEASURED_IMAGES = 2_000  # of those in files; the mean of so many is known to a grey level
 
 
@@ -123,29 +119,11 @@ def _pixels(dataset, source, of_run):
     """The normalisation for `build` without weights by name."""
     if source is None:
         return pixels(dataset)
-    found = _of_run(source) if of_run else None
+    found = preprocessing.of_file(source) if of_run else None
     if found is not None and len(found.mean) == dataset.image_shape[-1]:
         return found
     # True: what the family's published nets were trained on
     return True if dataset.image_shape[-1] == 3 else pixels(dataset)
-
-
-def _of_run(path):
-    """The Preprocessing inside a .keras file of this package, or None; the file's JSON is read, nothing is built."""
-    path = Path(path).expanduser()
-    if path.suffix.lower() != ".keras" or not path.is_file():
-        return None
-    try:
-        with zipfile.ZipFile(path) as archive, archive.open("config.json") as file:
-            net = json.loads(file.read(MOST_JSON_BYTES))["config"]
-        (layer,) = (layer for layer in net["layers"] if layer["name"] == "preprocessing")
-        scale, offset = (np.array(layer["config"][key], "float64").ravel() for key in ("scale", "offset"))
-        flipped = any(layer["class_name"] == "Flip" for layer in net["layers"])
-        mean, std = np.round(-offset / scale, 4), np.round(1 / scale, 4)
-        channels = "BGR" if flipped else {1: "L", 3: "RGB", 4: "RGBA"}.get(len(mean), "other")
-        return preprocessing.Preprocessing(tuple(mean.tolist()), tuple(std.tolist()), channels)
-    except (OSError, zipfile.BadZipFile, ValueError, KeyError, TypeError):
-        return None  # what is wrong with the file is said by the reader of its weights
 
 
 def _check_agree(name, source, trained, options):

@@ -1,10 +1,11 @@
 """The net that a training starts with."""
 
+import keras
 import numpy as np
 import pytest
 from PIL import Image
 
-from resdense_keras import RequestError, data
+from resdense_keras import RequestError, cifar_resnet, data, preprocessing
 from resdense_keras.data import folder
 from resdense_keras.training import starts
 
@@ -57,4 +58,24 @@ def test_a_file_that_is_no_run_of_ours_gives_no_normalisation(tmp_path, content)
     path = tmp_path / "model.keras"
     if content is not None:
         path.write_bytes(content)
-    assert starts._of_run(path) is None
+    assert preprocessing.of_file(path) is None
+
+
+@pytest.mark.parametrize("name", ["imagenet-caffe", "cifar10", "digits"])
+def test_the_normalisation_in_a_run_of_ours_is_read_to_the_bit(tmp_path, name):
+    record = preprocessing.PREPROCESSING[name]
+    shape = (8, 8, len(record.mean))
+    cifar_resnet(depth=8, width=2, input_shape=shape, include_preprocessing=record).save(tmp_path / "model.keras")
+    found = preprocessing.of_file(tmp_path / "model.keras")
+    if name == "digits":  # of four digits, as measured records are
+        assert found == record
+    assert found.channels == record.channels
+    pixels = np.arange(256 * len(record.mean), dtype="float32").reshape(-1, len(record.mean)) % 256
+    np.testing.assert_array_equal(found(pixels), record(pixels))
+
+
+def test_a_rescaling_inside_another_s_net_is_not_taken_for_its_normalisation(tmp_path):
+    image = keras.Input((8, 8, 3))
+    x = keras.layers.Rescaling(2.0, name="preprocessing")(keras.layers.Rescaling(1 / 255)(image))
+    keras.Model(image, x).save(tmp_path / "other.keras")
+    assert preprocessing.of_file(tmp_path / "other.keras") is None

@@ -4,13 +4,13 @@ import hashlib
 import re
 from pathlib import Path
 
+from resdense_keras import preprocessing
 from resdense_keras.errors import RequestError, ResdenseError
 
 from . import fitness, opening
 from .pixels import front
 
 _APPLICATIONS = re.compile(r"(.*/)?(conv\d_block\d+_\w+|conv1[_/](conv|bn))/.*")
-_DIGITS = 4  # that our measured records are rounded to
 
 
 def pixels(name, weights):
@@ -44,27 +44,14 @@ def _published(path):
 
 
 def _inside(path):
-    """What stands at the front of the model in a file."""
+    """What stands at the front of the model in a file: read off its JSON where the file is ours, else off the model."""
+    if (found := preprocessing.of_file(path)) is not None:
+        return found
     try:
         found = front(fitness.fitted(opening.open_model(path)))
     except ResdenseError:  # only weights, or a model that this Keras cannot build: its tensors may still load
         return None
-    return _record(found) if found.takes_pixels else None
-
-
-def _record(found):
-    """A Front as a Preprocessing, which has mean and deviation instead of scale and offset."""
-    from resdense_keras.preprocessing import Preprocessing
-
-    channels = "BGR" if found.flipped else {1: "L", 3: "RGB", 4: "RGBA"}.get(found.scale.size, "other")
-    exact = Preprocessing(tuple((-found.offset / found.scale).tolist()), tuple((1 / found.scale).tolist()), channels)
-    rounded = Preprocessing(
-        *(tuple(round(float(v), _DIGITS) for v in part) for part in (exact.mean, exact.std)), channels
-    )
-    same = [1 / std for std in rounded.std] == found.scale.tolist() and [
-        -mean / std for mean, std in zip(rounded.mean, rounded.std, strict=True)
-    ] == found.offset.tolist()
-    return rounded if same else exact
+    return preprocessing.from_affine(found.scale, found.offset, found.flipped) if found.takes_pixels else None
 
 
 def _check_names(name, path):

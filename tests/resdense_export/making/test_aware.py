@@ -33,6 +33,12 @@ def nodes_of(name, graph="trained-int8"):
     return apply(read(model), GRAPHS[graph])
 
 
+@pytest.mark.parametrize("graph", ["trained-int8", "trained"])
+@pytest.mark.parametrize("name", NETS)
+def test_training_on_knows_every_kind_of_node_of_both_families(name, graph):
+    aware.check_known(nodes_of(name, graph))
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", NETS)
 def test_trained_nodes_differ_in_their_weights_alone(name, digits):
