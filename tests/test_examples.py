@@ -32,9 +32,10 @@ def examples(package, name):
 
 
 def identified(packages):
+    marks = {name: [pytest.mark.slow] for name in SLOW} | {name: [pytest.mark.long] for name in LONG}
     return [
-        pytest.param(*pair, id=f"{pair[0].__name__}.{pair[1]}", marks=[pytest.mark.slow] if pair[1] in SLOW else [])
-        for pair in packages
+        pytest.param(package, name, id=f"{package.__name__}.{name}", marks=marks.get(name, []))
+        for package, name in packages
     ]
 
 
