@@ -14,13 +14,9 @@ import resdense_keras
 from resdense_keras import catalog, data
 
 # Seconds each: nets of many layers, trainings.
-SLOW = {
-    "compare",
-    "export",
-    "check",
-    "quantize",
-    *(name for name, row in catalog.sizes().items() if row["parameters"] > 6e5),
-}
+LARGE = {name for name, row in catalog.sizes().items() if row["parameters"] > 6e5}
+SLOW = LARGE | {"export", "check", "quantize"}
+LONG = {"compare", "resnet1202", "resnet1001_v2"}  # a minute and more
 NAMES = [(package, name) for package in (resdense_keras, resdense_export) for name in package.__all__]
 
 
