@@ -14,13 +14,9 @@ import resdense_keras
 from resdense_keras import catalog, data
 
 # Seconds each: nets of many layers, trainings.
-SLOW = {
-    "compare",
-    "export",
-    "check",
-    "quantize",
-    *(name for name, row in catalog.sizes().items() if row["parameters"] > 6e5),
-}
+LARGE = {name for name, row in catalog.sizes().items() if row["parameters"] > 6e5}
+SLOW = LARGE | {"export", "check", "quantize"}
+LONG = {"compare", "resnet1202", "resnet1001_v2"}  # a minute and more
 NAMES = [(package, name) for package in (resdense_keras, resdense_export) for name in package.__all__]
 
 
@@ -32,9 +28,10 @@ def examples(package, name):
 
 
 def identified(packages):
+    marks = {name: [pytest.mark.slow] for name in SLOW} | {name: [pytest.mark.long] for name in LONG}
     return [
-        pytest.param(*pair, id=f"{pair[0].__name__}.{pair[1]}", marks=[pytest.mark.slow] if pair[1] in SLOW else [])
-        for pair in packages
+        pytest.param(package, name, id=f"{package.__name__}.{name}", marks=marks.get(name, []))
+        for package, name in packages
     ]
 
 

@@ -172,6 +172,13 @@ def test_the_stored_notebook_is_complete(script):
     assert pictures and all(picture.metadata["image/png"]["alt"] for picture in pictures)
 
 
+@each_lesson
+def test_a_notebook_alone_says_what_to_install_and_installs_nothing_unasked(script):
+    first, *others = [cell.source for cell in stored_cells(script)]
+    assert "\n# %pip install resdense-keras\n" in first
+    assert not re.search(r"^%", "\n".join([first, *others]), re.MULTILINE)
+
+
 # Running
 
 

@@ -3,6 +3,7 @@
     python tutorials/make_notebooks.py            run every lesson and write its notebook
     python tutorials/make_notebooks.py 01 04      only lessons 1 and 4
     python tutorials/make_notebooks.py --check    exit 1 where a notebook is not made from its script; runs nothing
+    python tutorials/make_notebooks.py --head     write the lines on installing again; runs nothing
 
 A lesson runs in an empty folder. Where a cell fails or the kernel dies its notebook stays as it was, and the exit code
 is 1.
@@ -27,6 +28,13 @@ except ImportError as missing:
 from resdense_keras.files import write_text
 
 HERE = Path(__file__).parent
+# Comments, so that nothing is installed unless it is asked for. They stand in the notebooks only: a script runs where
+# the package is.
+INSTALL = """\
+# Alone in Jupyter or Colab? Take the # off the next line; a wheel's path does as well.
+# %pip install resdense-keras
+
+"""
 SECONDS_PER_CELL = 600
 # What TensorFlow writes while it is imported, before anyone can turn its log down
 START_UP_LOG = re.compile(r"(WARNING: All log messages before absl::InitializeLog|[IWE]\d{4} )")
@@ -45,12 +53,25 @@ def read(script):
     for number, cell in enumerate(notebook.cells, start=1):
         cell.id = f"cell-{number:02}"
         cell.metadata = {}
+    first_code(notebook).source = INSTALL + first_code(notebook).source
     notebook.metadata = {
         "kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"},
         "language_info": {"name": "python"},
     }
     notebook.nbformat, notebook.nbformat_minor = 4, 5
     return notebook
+
+
+def first_code(notebook):
+    return next(cell for cell in notebook.cells if cell.cell_type == "code")
+
+
+def write_head(script):
+    """Gives the stored notebook of a script the lines on installing; outputs stay."""
+    path = script.with_suffix(".ipynb")
+    notebook = nbformat.read(path, as_version=4)
+    first_code(notebook).source = first_code(read(script)).source
+    write_text(path, nbformat.writes(notebook) + "\n")
 
 
 def sources(notebook):
@@ -120,6 +141,9 @@ def main(arguments=None, folder=HERE):
     )
     parser.add_argument("lessons", nargs="*", help="beginnings of names, e.g. 01; default: all")
     parser.add_argument("--check", action="store_true", help="compare sources, run nothing")
+    parser.add_argument(
+        "--head", action="store_true", help="write the lines on installing, run nothing"
+    )
     given = parser.parse_args(arguments)
     if given.check:
         found = problems(folder)
@@ -137,6 +161,10 @@ def main(arguments=None, folder=HERE):
             file=sys.stderr,
         )
         return 2
+    if given.head:
+        for script in chosen:
+            write_head(script)
+        return 0
     made = [make(script) for script in chosen]
     return 0 if all(made) else 1
 

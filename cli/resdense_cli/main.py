@@ -15,13 +15,12 @@ import typer
 
 from resdense_keras.errors import RequestError, ResdenseError
 
-from . import commands
+from . import commands, completion
 
 app = typer.Typer(
     name="resdense",
     help="ResNet and DenseNet in Keras: build, train, export to TFLite, compare.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
 )
 
@@ -44,7 +43,7 @@ def main(arguments=None):
     try:
         with warnings.catch_warnings():
             warnings.showwarning = _warn
-            code = app(_with_address(arguments), standalone_mode=False) or 0
+            code = app(_with_address(arguments), prog_name="resdense", standalone_mode=False) or 0
         if code == 130:  # typer catches Ctrl-C and says nothing
             _complain("stopped", _after_stop(arguments))
     except (KeyboardInterrupt, Terminated) as stop:
@@ -73,7 +72,7 @@ def _with_address(arguments):
         except ValueError:
             return False
 
-    following = [*arguments[1:], ""]
+    following = [*arguments, ""][1:]
     return [
         "--lan=pick" if argument == "--lan" and not is_address(after) else argument
         for argument, after in zip(arguments, following, strict=True)
@@ -89,6 +88,8 @@ def _explain(error, arguments):
     if isinstance(error, ResdenseError):
         _complain(error.message, error.hint or HELP)
         return 2 if isinstance(error, RequestError) else 1
+    if type(error).__name__ == "NoArgsIsHelpError":  # the help is printed
+        return 2
     if hasattr(error, "format_message"):  # what typer says of wrong usage
         _complain(error.format_message(), HELP)
         return 2
@@ -135,4 +136,4 @@ def _found():
 
 COMMANDS = _found()
 for _name, _module in COMMANDS.items():
-    app.command(_name)(_module.command)
+    app.command(_name)(completion.attach(_module.command))
