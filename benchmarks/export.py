@@ -3,6 +3,7 @@
     python benchmarks/export.py --part files --count "$ARM/instructions"    # bytes, operators, instructions: no noise
     python benchmarks/export.py --part times --pairs 60                     # latencies and conversions: an idle machine
     python benchmarks/export.py --accuracy                                  # checkpoints over all of CIFAR-10
+    python benchmarks/export.py --distance                                  # of int8's probabilities, ours and stock's
     python benchmarks/export.py --table                                     # the table of docs/rewriting.md
 
 Stock is `TFLiteConverter.from_keras_model` of the same model with float32 ends. Floor is our graph with its remaining
@@ -29,9 +30,10 @@ import numpy as np
 import rewriting_document
 from checkpoints import CHECKPOINTS, load
 from convert import keras_export, randomize_batch_norms, timed, turn
-from rewriting_document import millions
+from rewriting_document import answers, millions
 
 import resdense_keras
+from resdense_export.bundle.evidence import CALIBRATION
 from resdense_export.making.conversion import convert
 from resdense_export.making.float_files import float_files
 from resdense_export.making.quantization import quantize
@@ -50,6 +52,7 @@ RESULTS = Path(__file__).parent / "results"
 MARKS = ("<!-- table: python benchmarks/export.py --table -->\n", "<!-- end of table -->\n")
 ACCURACY_MARKS = ("<!-- table: python benchmarks/export.py --accuracy -->\n", "<!-- end of accuracy -->\n")
 IMAGES = 100
+DISTANCE_IMAGES = 2000
 CONVERSIONS = 3
 NETS = {
     "densenet121": {},
@@ -250,6 +253,24 @@ def accuracy(limit):
     return found
 
 
+def distances(images, dataset):
+    """{net: {"images", "ours", "stock"}}: how far int8 files lie from Keras, calibrated on the same images.
+
+    The mean over the images of the largest difference of a probability, as the gate `parity` has it.
+    """
+    _, calibration = data.calibration(dataset, CALIBRATION, 0)
+    judged, found = dataset.test.array(np.arange(images)), {}
+    for name in CHECKPOINTS:
+        model = load(name)
+        expected = model.predict(judged, batch_size=100, verbose=0)
+        made = {"ours": our_files, "stock": stock_files}
+        files_made = {kind: make(model, calibration, ["int8"])["int8"] for kind, make in made.items()}
+        far = {kind: np.abs(answers(file, judged) - expected).max(axis=1) for kind, file in files_made.items()}
+        found[name] = {"images": images, **{kind: round(float(each.mean()), 5) for kind, each in far.items()}}
+        print(name, found[name], flush=True)
+    return found
+
+
 def write(name, parts):
     """Puts the parts into the net's record, each with its date and machine; others that it has stay."""
     path, today = RESULTS / f"export-{name}.json", datetime.date.today().isoformat()
@@ -275,12 +296,16 @@ def table():
     return [line + "\n" for line in lines]
 
 
-def accuracy_table(nets):
-    """Lines of the table of accuracies in docs/rewriting.md, from what `accuracy` found."""
+def accuracy_table():
+    """Lines of the table of accuracies in docs/rewriting.md, from what `accuracy` and `distances` stored."""
+    stored = json.loads((RESULTS / "export-accuracy.json").read_text())
     schemes = ("fp32", "dynamic", "int8")
-    lines = ["| checkpoint | Keras | " + " | ".join(schemes) + " |", "|---|" + "--:|" * (1 + len(schemes))]
-    for name, row in nets.items():
+    heads = ("checkpoint", "Keras", *schemes, "int8: distance from Keras, ours / stock")
+    lines = ["| " + " | ".join(heads) + " |", "|---|" + "--:|" * (len(heads) - 1)]
+    for name in CHECKPOINTS:
+        row, far = stored["nets"][name], stored.get("distance", {}).get(name)
         cells = [f"{100 * row[each]['accuracy']:.2f} % ({100 * row[each]['same']:.2f} %)" for each in schemes]
+        cells.append(f"{far['ours']:.4f} / {far['stock']:.4f} ({far['images']:,} images)" if far else "–")
         lines.append(f"| {name} | {100 * row['float']:.2f} % | " + " | ".join(cells) + " |")
     return [line + "\n" for line in lines]
 
@@ -350,15 +375,16 @@ def main():
     parser.add_argument("--count", help="program that prints `FILE MILLIONS`")
     parser.add_argument("--folder", type=Path, help="keeps the files; the stock converter's are taken again from it")
     parser.add_argument("--accuracy", action="store_true")
-    parser.add_argument("--images", type=int, help="of the accuracy; default: all")
+    parser.add_argument("--distance", action="store_true")
+    parser.add_argument("--images", type=int, help="of the accuracy, default: all; of the distance, default: 2000")
     parser.add_argument("--table", action="store_true")
     arguments = parser.parse_args()
     if arguments.accuracy:
-        nets = accuracy(arguments.images)
-        write("accuracy", {"nets": nets})
-        if arguments.images is None:
-            rewriting_document.put(ACCURACY_MARKS, accuracy_table(nets))
-    elif not arguments.table:
+        write("accuracy", {"nets": accuracy(arguments.images)})
+    if arguments.distance:
+        dataset = data.load(os.environ["RESDENSE_CIFAR10"])
+        write("accuracy", {"distance": distances(arguments.images or DISTANCE_IMAGES, dataset)})
+    if not (arguments.table or arguments.accuracy or arguments.distance):
         for name in arguments.net or NETS:
             with tempfile.TemporaryDirectory() as temporary:
                 folder = arguments.folder or Path(temporary)
@@ -368,6 +394,7 @@ def main():
                 print(f"{name}: {label}: {found['median']:.3f} ({found['text']})", flush=True)
             keras.utils.clear_session()
     rewriting_document.put(MARKS, table())
+    rewriting_document.put(ACCURACY_MARKS, accuracy_table())
 
 
 if __name__ == "__main__":

@@ -117,6 +117,11 @@ def export_net(net, request, dataset=None, steps=None):
         if (classes := answers.classes(net.answers, net.model.output_shape[-1])) is not None:
             dataset.check_outputs(classes)
             net = replace(net, class_names=net.class_names or dataset.class_names)
+        elif request.budget is not None:
+            message = (
+                f"a budget of {request.budget:g} points was given; the model's numbers are no classes to get right"
+            )
+            raise RequestError(message, "leave --budget out")
     with _new_folder(request.out, request.overwrite) as folder:
         if dataset is None:
             evidence = without_data(net.image_shape)

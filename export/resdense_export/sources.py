@@ -269,14 +269,22 @@ def class_names(net, dataset, file=None):
             message = f"--labels {file} has {len(names)} names, the model {count} {net.outputs_are}"
             raise RequestError(message, "give one name per line, in the order of the outputs")
         return names
-    given = dataset.class_names if dataset else None
-    if net.class_names and given and net.class_names[: len(given)] != tuple(given):
-        number = next((i for i, pair in enumerate(zip(net.class_names, given, strict=False)) if pair[0] != pair[1]), 0)
+    return agreed(net.class_names, dataset.class_names if dataset else None, dataset and dataset.spec)
+
+
+def agreed(own, given, spec):
+    """The names of the classes, the model's `own` or those that the data `spec` give.
+
+    Raises:
+        RequestError: the data number their classes otherwise than the model.
+    """
+    if own and given and own[: len(given)] != tuple(given):
+        number = next((i for i, pair in enumerate(zip(own, given, strict=False)) if pair[0] != pair[1]), 0)
         raise RequestError(
-            f"class {number} is {net.class_names[number]!r} for the model and {given[number]!r} in {dataset.spec}",
+            f"class {number} is {own[number]!r} for the model and {given[number]!r} in {spec}",
             "give data with the model's classes in its order, or say with --labels what the outputs mean",
         )
-    return net.class_names or given
+    return own or given
 
 
 def dataset(spec, net, image_size=None, on_bad_image="fail", resize=None):
@@ -297,6 +305,7 @@ def dataset(spec, net, image_size=None, on_bad_image="fail", resize=None):
         channels=image_shape[-1] if folder else None,
         resize=(resize or net.resize or resizing.DEFAULT) if folder else (resize or resizing.DEFAULT),
         on_bad_image=on_bad_image,
+        labelled=answers.has_classes(net.answers),
     )
     _warn_of_resizing(net, loaded, resize)
     if any(side not in (None, given) for side, given in zip(image_shape, loaded.image_shape, strict=True)):

@@ -143,8 +143,9 @@ def _checked_images(name, images):
             f"{name} is {images.dtype}, pixels must be uint8", "scale to 0..255, then `.astype('uint8')`"
         )
     images = images[..., None] if images.ndim == 3 else images
-    if images.ndim != 4 or images.shape[-1] not in (1, 3):
-        message = f"{name} has the shape {images.shape}; allowed are (N, height, width) and (N, height, width, 1 or 3)"
+    if images.ndim != 4 or images.shape[-1] not in (1, 3, 4):
+        allowed = "(N, height, width) and (N, height, width, 1, 3 or 4)"
+        message = f"{name} has the shape {images.shape}; allowed are {allowed}"
         raise RequestError(message, "transpose or reshape the images before you save them")
     if 0 in images.shape:
         raise RequestError(f"{name} has the shape {images.shape}: it is empty", "give it at least one image")

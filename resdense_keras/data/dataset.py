@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +67,16 @@ class Split:
     def held(self) -> Any:
         """All images as they are held: an array in memory, or ImagesOnDisk."""
         return self.images if self.in_memory else ImagesOnDisk(self)
+
+    def part(self, positions):
+        """The Split of the images at `positions`, 0 to N - 1 and rising."""
+        return replace(
+            self,
+            labels=self.labels[positions],
+            indices=self.indices[positions],
+            images=None if self.images is None else self.images[positions],
+            paths=None if self.paths is None else tuple(self.paths[position] for position in positions),
+        )
 
     def blocks(self, indices: Any = None, count: int | None = None) -> Iterator[np.ndarray]:
         """The images at `indices`, `count` at a time (as many as BLOCK_BYTES hold when None): arrays as of `array`."""

@@ -29,7 +29,15 @@ class _File:
 
 
 def read_folder(
-    root, *, image_size=None, channels=3, resize=resizing.DEFAULT, on_bad_image="fail", scan=False, val_judges=True
+    root,
+    *,
+    image_size=None,
+    channels=3,
+    resize=resizing.DEFAULT,
+    on_bad_image="fail",
+    scan=False,
+    val_judges=True,
+    labelled=True,
 ):
     """Reads FOLDER/class/image, or FOLDER/split/class/image, see `layout.find`.
 
@@ -49,6 +57,8 @@ def read_folder(
         scan: Decode all files, however many.
         val_judges: False for what version 0.1 did without test/: val/ is the test split only, and a share of train
             judges the epochs.
+        labelled: False for images of which nobody asks the class: where the folder has no class folders, all images
+            in it are taken as of one.
     Raises:
         RequestError: no images, splits that cannot be told apart, bad files (each of them named), or several sizes and
             no `image_size`.
@@ -56,7 +66,7 @@ def read_folder(
     if on_bad_image not in ON_BAD_IMAGE:
         raise unknown("way to treat a bad image", on_bad_image, ON_BAD_IMAGE)
     root, disk = Path(root), layout.Disk(_is_image)
-    found = layout.find(root, disk)
+    found = _found(root, disk, labelled)
     files = [file for part, classes in found.classes.items() for file in _list_images(part, classes, disk)]
     if found.loose:
         warnings.warn(f"{root}: {found.loose} images lie beside the class folders and are left out", stacklevel=2)
@@ -79,6 +89,16 @@ def read_folder(
         images = np.delete(images, list(damaged), axis=0)
     kept = [file for position, file in enumerate(files) if position not in bad]
     return _source(kept, images, Found(names=found.names, left_out=found.left_out, sizes=counted), val_judges, **how)
+
+
+def _found(root, disk, labelled):
+    """What `layout.find` finds; of a folder without class folders, itself as the only one where that is allowed."""
+    try:
+        return layout.find(root, disk)
+    except RequestError:
+        if labelled or not disk.below(root).images:
+            raise
+    return layout.Layout(classes={"train": {"images": root}}, names={}, left_out={}, loose=0)
 
 
 def readable(names):

@@ -35,6 +35,7 @@ def load(
     scan: bool = False,
     held_out: float = VALIDATION_SHARE,
     val_judges: bool = True,
+    labelled: bool = True,
 ) -> Dataset:
     """Loads the data that `spec` names, as train, validation and test.
 
@@ -52,6 +53,7 @@ def load(
             `read_folder`.
         held_out: Share of the training images of each class that becomes the validation split, above 0 and below 1.
         val_judges: False for what version 0.1 made of a folder with val/ and without test/, see `read_folder`.
+        labelled: False where nobody asks for classes: one is enough then, and a folder may hold its images as they are.
     Raises:
         RequestError: no such data, or data that do not fit, with the reason.
         WorkError: a download failed.
@@ -73,11 +75,12 @@ def load(
             on_bad_image=on_bad_image,
             scan=scan,
             val_judges=val_judges,
+            labelled=labelled,
         )
     else:
         source = _of_size(spec, _read(spec), size, resizing.check(resize))
     parts = _positions(source, seed, held_out)
-    _check_classes(spec, source, parts)
+    _check_classes(spec, source, parts, labelled)
     splits = {name: _take(source, positions) for name, positions in parts.items()}
     if parts["test"] is parts["validation"]:
         splits["test"] = splits["validation"]
@@ -143,10 +146,12 @@ def _positions(source, seed, held_out):
     return {"train": train, "validation": validation, "test": test}
 
 
-def _check_classes(spec, source, parts):
+def _check_classes(spec, source, parts, labelled):
     for name, positions in parts.items():
         if not len(positions):
             raise RequestError(f"{spec}: the {name} split is empty", "give more images: 3 or more of each class")
+    if not labelled:
+        return
     trained = set(source.labels[parts["train"]])
     if len(trained) < 2:
         only = ", ".join(_names(source, trained))

@@ -166,3 +166,22 @@ def test_without_a_network_imagenet_has_no_names_and_says_so(monkeypatch, tmp_pa
     monkeypatch.setenv("RESDENSE_WEIGHTS_URL", "http://127.0.0.1:9")
     assert sources.names_of_weights("imagenet", 1000) is None
     assert "warning: no class names: cannot download" in capsys.readouterr().err
+
+
+def test_a_net_that_knows_no_classes_calibrates_on_a_folder_of_images_as_they_are(tmp_path, monkeypatch):
+    from PIL import Image
+
+    random = np.random.default_rng(0)
+    for number in range(40):
+        pixels = random.integers(0, 255, (10, 12, 3)).astype("uint8")
+        Image.fromarray(pixels).save(tmp_path / f"{number}.png")
+    image = keras.Input((8, 8, 3))
+    features = keras.layers.GlobalAveragePooling2D()(keras.layers.Conv2D(4, 3)(image))
+    nets = [
+        sources.Net("net", keras.Model(image, end), "unknown", resize="stretch")
+        for end in (features, keras.layers.Dense(3, activation="softmax")(features))
+    ]
+    found = sources.dataset(str(tmp_path), nets[0])
+    assert sum(map(len, found.splits.values())) == 40 and found.image_shape == (8, 8, 3)
+    with pytest.raises(RequestError, match="no images in class folders"):
+        sources.dataset(str(tmp_path), nets[1])

@@ -62,8 +62,8 @@ def inspect(paths, data=None, against=None, image_size=None):
         against: Float .tflite file to judge it against; default: the fp32 file of the bundle. Without either the
             accuracy is reported and nothing is judged.
     Returns:
-        [{"path", "problems": [sentence], "notes": [sentence], "gates", "accuracy"}], folders with `gates`
-        null; `accuracy` a fraction, null without data.
+        [{"path", "problems": [sentence], "unproved": sentence or None, "notes": [sentence], "gates", "accuracy"}],
+        folders with `gates` null; `accuracy` a fraction, null without data.
     Raises:
         RequestError: a path that does not exist, or a folder without a .tflite file.
     """
@@ -83,6 +83,7 @@ def _inspect(path, data, against, image_size):
         yield {
             "path": str(folder),
             "problems": files.verify_manifest(folder),
+            "unproved": None,
             "notes": [],
             "gates": None,
             "accuracy": None,
@@ -93,6 +94,7 @@ def _inspect(path, data, against, image_size):
 
 def _judged(path, data, against, image_size):
     from resdense_export.judging.check import check
+    from resdense_export.judging.proof import unproved
 
     # A child process of its own: a hostile file could skew the next one's result.
     images = _on_images(path, data, against, image_size) if data else {}
@@ -101,6 +103,7 @@ def _judged(path, data, against, image_size):
     return {
         "path": str(path),
         "problems": problems,
+        "unproved": unproved(found.record()),
         "notes": list(found.notes),
         "gates": found.gates,
         "accuracy": found.accuracy,
@@ -113,8 +116,8 @@ def _on_images(path, data, against, image_size):
 
     twin = against or judged.float_twin(path)
     dataset, expected = judged.answered(twin or path, data, image_size)
-    images, labels = dataset.test.array(), dataset.test.labels
-    return {"images": images, "labels": labels, **({"model": expected} if twin else {})}
+    found = {"images": dataset.test.array(), "classes": judged.has_classes(path), "model": expected if twin else None}
+    return found | ({"labels": dataset.test.labels} if found["classes"] else {})
 
 
 def _partitions(path):
@@ -144,6 +147,8 @@ def table(rows):
     table = columns("path", "result", *([">accuracy"] if with_data else []), "")
     for row in rows:
         share = [] if not with_data else ["" if row["accuracy"] is None else f"{row['accuracy']:.2%}"]
-        lines = [*row["problems"], *(f"note: {note}" for note in row["notes"])]
-        table.add_row(row["path"], "failed" if row["problems"] else "passed", *share, "\n".join(lines))
+        open_question = [row["unproved"]] if row["unproved"] else []
+        lines = [*row["problems"], *open_question, *(f"note: {note}" for note in row["notes"])]
+        result = "failed" if row["problems"] else "not proved" if open_question else "passed"
+        table.add_row(row["path"], result, *share, "\n".join(lines))
     return table

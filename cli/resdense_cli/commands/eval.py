@@ -55,7 +55,7 @@ def command(
         for flag, given in (("--weights", weights), ("--set", settings)):
             if given:
                 raise RequestError(f"{flag} was given with the file {model}; it belongs to a catalogue name")
-        result = judged.evaluate_file(Path(model), data, image_size, on_bad_image)
+        result = judged.evaluate_file(Path(model), data, image_size, on_bad_image, resize)
         _show(result, plot, as_json)
         return
     net = sources.model(model, weights, builder_options(settings), image_size)

@@ -2,6 +2,7 @@
 
 import yaml
 
+from ..judging.proof import unproved, verdict
 from ..limits import WEAK_BELOW, WEAK_CALIBRATION
 from ..models.answers import has_classes
 
@@ -21,8 +22,8 @@ def model_card(bundle, description):
         "",
         *_ends(description),
         "",
-        "| file | bytes | accuracy | agreement | median here |",
-        "|---|--:|--:|--:|--:|",
+        "| file | bytes | accuracy | agreement | median here | gates |",
+        "|---|--:|--:|--:|--:|---|",
         *[_row(export) for export in bundle.exports],
         "",
         *_judged(bundle),
@@ -81,7 +82,7 @@ def _row(export):
     timed = "".join(f"{row['median_ms']:.3g} ms" for row in export["measurements"][:1]) or "–"
     return (
         f"| {export['file'].replace('|', chr(92) + '|')} | {export['bytes']:,} | {_share(export['accuracy'])} "
-        f"| {_share(export['agreement'])} | {timed} |"
+        f"| {_share(export['agreement'])} | {timed} | {verdict(export)} |"
     )
 
 
@@ -94,11 +95,9 @@ def _judged(bundle):
     weak = f" Fewer than {WEAK_BELOW} images: a point of accuracy is within the noise." if images < WEAK_BELOW else ""
     lines = [f"Accuracy and agreement with the float Keras model over {images} held-out images.{weak}"]
     lines += [
-        f"{gate[0].upper()}{gate[1:]} of `{export['file']}` is not proved: {found['detail']}."
+        f"`{export['file']}` is {open_question} (95 %)."
         for export in bundle.exports
-        if export["converter"] == "rewritten"
-        for gate, found in export["gates"].items()
-        if found and found["passed"] and found.get("proved") is False
+        if export["converter"] == "rewritten" and (open_question := unproved(export))
     ]
     if bundle.evidence.dataset and (note := bundle.evidence.dataset.val_note()):
         lines.append(f"{note[0].upper()}{note[1:]}.")
@@ -106,11 +105,18 @@ def _judged(bundle):
         count = len(bundle.evidence.calibration)
         lines.append(f"int8 was calibrated on {count} images, which is weak: take {WEAK_CALIBRATION} or more.")
     if bundle.budget and "int8" not in bundle.rejected:
-        lines.append(
-            f"Of the int8 file {len(bundle.float_layers)} layers stay float, so that it loses at most "
-            f"{bundle.budget['points']:g} points; on the test images it loses {bundle.budget['lost_points']:.2f}."
-        )
+        lines.append(_budget(bundle.budget, len(bundle.float_layers), images))
     return lines
+
+
+def _budget(budget, layers, images):
+    """The sentence on `--budget`, which says what the accuracy gate says."""
+    asked = f"{budget['points']:g} points"
+    kept = f"Of the int8 file {layers} layers stay float, chosen so that it loses at most {asked}"
+    if budget["lost_points"] is None:
+        return f"{kept}; no image told what it loses."
+    loses = f"on {images} test images that had no part in the choice it loses {budget['lost_points']:.2f}"
+    return f"{kept}: {loses}{'.' if budget['proved'] else '; more images would tell whether it is kept.'}"
 
 
 def _in_float32(bundle):

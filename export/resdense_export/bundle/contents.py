@@ -14,6 +14,7 @@ from pathlib import Path
 from resdense_keras import files
 
 from ..judging.judge import Judge
+from ..judging.reference import predictions
 from ..making import aware
 from ..making import budget as budgets
 from ..making.float_files import float_files, float_nodes
@@ -164,25 +165,38 @@ class _Maker:
         return lambda nodes: aware.train_aware(nodes, row.training, self.evidence.dataset, **how)
 
     def _within_budget(self, scheme, floating):
-        """The int8 file that `--budget` asks for: more float layers until the test images lose no more points."""
+        """The int8 file that `--budget` asks for: more float layers until the images that choose lose no more points.
+
+        Its gates, and `lost_points`, are those of the images that judge, which had no part in the choice.
+        """
         evidence, points, rounds = self.evidence, self.request.budget, []
         told = {"points": points, "layers": len(budgets.layers(floating)), "rounds": rounds}
-        told |= {"lost_points": None, "kept": False}
+        told |= {"lost_points": None, "kept": False, "proved": False}
         child, tell = self.judge.child, self.steps.detail
+        choosing = evidence.choosing
+        expected = None if choosing is None else predictions(self.net.model, choosing.held())
         try:
             for choice in budgets.choices(floating, evidence.calibration, evidence.sensitivity, points, child, tell):
-                judged = self._judged(scheme, choice.content, float_layers=choice.float_layers, max_drop=points)
-                accuracy = judged.check.accuracy
-                lost = None if accuracy is None else round(100 * (self.judge.accuracy - accuracy), 4)
+                lost = None if choosing is None else budgets.lost(choice.content, expected, choosing, child)
                 rounds.append(
-                    {"float_layers": len(choice.float_layers), "changed": choice.changed, "lost_points": lost}
+                    {
+                        "float_layers": len(choice.float_layers),
+                        "changed": choice.changed,
+                        "lost_points": None if lost is None else round(lost, 4),
+                    }
                 )
-                told |= {"lost_points": lost, "kept": lost is not None and lost <= points}
-                if told["kept"]:
+                if lost is None or lost <= points + 1e-9:
                     break
         except Fault as fault:  # of a file that the search ran before any gate had seen it
-            self._path(scheme).unlink(missing_ok=True)
             return _Made(scheme, failures={"opens": str(fault)}, budget=told)
+        judged = self._judged(scheme, choice.content, float_layers=choice.float_layers, max_drop=points)
+        if (gate := judged.check.gates["accuracy"]) is not None:
+            lost = round(100 * (self.judge.accuracy - judged.check.accuracy), 4)
+            told |= {
+                "lost_points": lost,
+                "kept": gate["passed"],
+                "proved": gate["proved"] or self.request.limits.strict,
+            }
         return self._kept(scheme, judged, float_layers=choice.float_layers, budget=told)
 
     def _judged(self, scheme, content, converter="rewritten", **options):
@@ -198,7 +212,7 @@ class _Maker:
             judged.path.unlink()
             return _Made(scheme, failures=judged.check.failures, **budget)
         int8 = judged.check.gates["int8"]
-        if converter == "rewritten" and int8 and "float between" in int8["detail"]:
+        if converter == "rewritten" and int8 and int8["islands"]:
             print(f"warning: {judged.path.name}: {int8['detail']}", file=sys.stderr)
         record = {
             "converter": converter,

@@ -40,6 +40,7 @@ def model_json(bundle):
         "recommended": recommended(bundle.exports, bundle.float_layers),
         "calibration_indices": _list(bundle.evidence.calibration_indices),
         "sensitivity_indices": _list(bundle.evidence.sensitivity_indices),
+        "choosing_indices": _list(bundle.evidence.choosing and bundle.evidence.choosing.indices),
         "evaluation_indices": _list(bundle.evidence.indices),
         "budget": bundle.budget,
         "versions": environment.versions(),
@@ -73,19 +74,45 @@ def _list(indices):
 def recommended(exports, float_layers=()):
     """{target: {"file", "reason"}}, the file to begin with on each kind of processor, with the reason.
 
-    What was measured here is said beside it, and which schemes would be better but are not in the bundle.
+    What was measured here is said beside it, and which schemes would be better but are not in the bundle. A file that
+    computes partly in float between 8-bit operators goes back and forth, and then the time that it took here decides.
     """
     ours = {export["scheme"]: export for export in exports if export["converter"] == "rewritten"}
+    chosen = recommendations(ours)
+    if (faster := _faster_than_islands(ours, chosen.get("cpu"))) is not None:
+        chosen["cpu"] = faster
     return {
         target: {
             "file": ours[scheme]["file"],
             "reason": reason
             + (_timed_here(ours[scheme]) if target == "cpu" else "")
-            + (_kept_in_float(scheme, float_layers) if target == "npu" else "")
+            + (_kept_in_float(scheme, float_layers) + _left_to_the_cpu(ours[scheme]) if target == "npu" else "")
             + (f"; better, but not here: {', '.join(missing)}" if missing else ""),
         }
-        for target, (scheme, reason, missing) in recommendations(ours).items()
+        for target, (scheme, reason, missing) in chosen.items()
     }
+
+
+def _islands(export):
+    """`2 ELU, 1 GELU` of a file that computes these in float between 8-bit operators; empty of any other."""
+    gate = export.get("gates", {}).get("int8") or {}
+    return ", ".join(f"{count} {name}" for name, count in gate.get("islands", {}).items())
+
+
+def _faster_than_islands(ours, chosen):
+    """(scheme, reason, []) of the file that was faster here than a chosen one with islands; None where none was."""
+    if chosen is None or not _islands(ours[chosen[0]]) or not ours[chosen[0]]["measurements"]:
+        return None
+    times = {name: export["measurements"][0]["median_ms"] for name, export in ours.items() if export["measurements"]}
+    fastest = min(times, key=times.get)
+    if times[fastest] >= times[chosen[0]]:
+        return None
+    slow = f"{chosen[0]} computes {_islands(ours[chosen[0]])} in float between 8-bit operators"
+    return fastest, f"the fastest here: {slow} and took {times[chosen[0]]:.3g} ms", []
+
+
+def _left_to_the_cpu(export):
+    return f"; {islands} compute in float, on the CPU as a rule" if (islands := _islands(export)) else ""
 
 
 def _timed_here(export):

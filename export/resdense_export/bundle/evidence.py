@@ -24,8 +24,10 @@ class Evidence:
         images, labels, indices: What the gates judge on, disjoint from `calibration`; `images` is an array, or images
             on disk. Without data they are generated, and labels and indices are None.
         calibration, calibration_indices: Training images, or None.
-        sensitivity, sensitivity_indices: Images that float layers are chosen with, disjoint from the other two; or
+        sensitivity, sensitivity_indices: Images that float layers are ranked with, disjoint from the other two; or
             None where none are.
+        choosing: The data.Split of test images, disjoint from all of these, that tell how many layers stay float; or
+            None. What a file that they chose loses, others tell.
         dataset: The data.Dataset, for schemes that train on, or None.
     """
 
@@ -36,6 +38,7 @@ class Evidence:
     calibration_indices: np.ndarray | None = None
     sensitivity: np.ndarray | None = None
     sensitivity_indices: np.ndarray | None = None
+    choosing: Any = None
     dataset: Any = None
 
     @property
@@ -50,21 +53,32 @@ class Evidence:
 
 
 def from_dataset(dataset, seed=0, *, with_sensitivity=False):
-    """Evidence that calibrates on training images and judges on all test images of a data.Dataset."""
+    """Evidence that calibrates on training images and judges on test images of a data.Dataset: all, but for those that
+    choose float layers `with_sensitivity`.
+    """
     from resdense_keras.data import calibration
 
     chosen, images = calibration(dataset, CALIBRATION, seed)
     positions, sensitive = held_out(dataset, chosen, seed) if with_sensitivity else (None, None)
+    choosing, judging = _choosing_first(dataset.test, seed) if with_sensitivity else (None, dataset.test)
     return Evidence(
-        images=dataset.test.held(),
-        labels=dataset.test.labels,
-        indices=dataset.test.indices,
+        images=judging.held(),
+        labels=judging.labels,
+        indices=judging.indices,
         calibration=images,
         calibration_indices=chosen,
         sensitivity=sensitive,
         sensitivity_indices=positions,
+        choosing=choosing,
         dataset=dataset,
     )
+
+
+def _choosing_first(test, seed):
+    """(a part of the test images that chooses, the rest, that judges), the classes in their proportions in both."""
+    count = min(budget.IMAGES, len(test) // 2)
+    order = spread(test.labels, seed)
+    return (test.part(np.sort(order[:count])) if count else None), test.part(np.sort(order[count:]))
 
 
 def without_data(image_shape):

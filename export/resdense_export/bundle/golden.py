@@ -17,19 +17,25 @@ from .evidence import GOLDEN
 # Of one probability, and as many times more for logits as their span is wider. `half` is for files in float16 and for
 # any file on a GPU, which computes in float16; half and int8 also need the same top-1.
 TOLERANCE = {"float": 1e-3, "half": 0.03, "int8": 0.1}
-LARGEST, DIGITS = 1_000_000, 14  # bytes of golden.json, and of one number in it: of many features fewer images
+# Bytes of golden.json, and of one number on its line in it: of many features there are fewer images, and of what is
+# too long for one image its beginning alone.
+LARGEST, DIGITS = 950_000, 26
 _CHANNELS = (1, 3, 4)  # that a PNG can hold
 
 
 def write(bundle):
-    """Writes the images and golden.json: label, and the probabilities of each of our files."""
+    """Writes the images and golden.json: label, and the probabilities of each of our files.
+
+    Of outputs that are no classes golden.json may have the first `numbers` alone.
+    """
     from PIL import Image
 
     chosen = positions(bundle.evidence.labels, len(bundle.evidence.images))
     files_made = sum(export["converter"] == "rewritten" for export in bundle.exports)
-    numbers = files_made * math.prod(bundle.net.model.output_shape[1:])
+    numbers = math.prod(bundle.net.model.output_shape[1:])
     if not has_classes(bundle.answers):
-        chosen = chosen[: max(1, LARGEST // (DIGITS * max(1, numbers)))]
+        fitting = LARGEST // (DIGITS * max(1, files_made))  # numbers of each file, over all images
+        chosen, numbers = chosen[: max(1, fitting // numbers)], min(numbers, fitting)
     images = bundle.evidence.images[chosen]
     if images.shape[-1] not in _CHANNELS:
         return
@@ -48,13 +54,16 @@ def write(bundle):
                 "image": name,
                 "label": None if bundle.evidence.labels is None else int(bundle.evidence.labels[position]),
                 "probabilities": {
-                    file: [round(float(p), 6) for p in probabilities[number]] for file, probabilities in answers.items()
+                    file: [round(float(p), 6) for p in probabilities[number][:numbers]]
+                    for file, probabilities in answers.items()
                 },
             }
         )
     width = max(map(span, answers.values()), default=1.0)
     tolerance = {kind: limit * width for kind, limit in TOLERANCE.items()}
-    files.write_json(bundle.folder / "golden" / "golden.json", {"tolerance": tolerance, "images": rows})
+    whole = all(numbers == each.shape[1] for each in answers.values())
+    about = {"tolerance": tolerance, **({} if whole else {"numbers": numbers})}
+    files.write_json(bundle.folder / "golden" / "golden.json", {**about, "images": rows})
 
 
 def positions(labels, count):

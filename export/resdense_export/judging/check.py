@@ -62,7 +62,8 @@ class Check:
         max_difference: Largest difference of one output, a probability as a rule, from Keras'.
         weak: Fewer than limits.WEAK_BELOW images.
         gates: {gate: {"passed": bool, "detail": str} or None}, one for each of GATES; those that judge a share of the
-            images also say whether it is `proved`: whether the whole 95 % interval is within the limit.
+            images also say whether it is `proved`: whether the whole 95 % `interval` is within the limit, which no one
+            asks where the figure itself is judged (`strict`).
         operators: {"CONV_2D": 120}.
         delegated: What XNNPACK takes of it: {"nodes", "partitions", "left"}.
         half: Whether the file asks for float16 arithmetic.
@@ -284,7 +285,7 @@ def _agreement(same, images, limits, which=""):
     proved = low >= least
     detail = f"{share:.4f}{which} (95 %: {low:.4f} to {high:.4f}), {least:g} needed{_size(images)}"
     passed = (share if limits.strict else high) >= least
-    return gate(passed, detail + _unproved(passed, proved, images), proved=proved)
+    return _share_gate(passed, detail, proved, (low, high), images, limits)
 
 
 def _accuracy(right, expected_right, limits):
@@ -297,12 +298,15 @@ def _accuracy(right, expected_right, limits):
     )
     proved = high <= limits.max_drop + 1e-9
     passed = (drop if limits.strict else low) <= limits.max_drop + 1e-9
-    return gate(passed, detail + _unproved(passed, proved, images), proved=proved)
+    return _share_gate(passed, detail, proved, (low, high), images, limits)
 
 
-def _unproved(passed, proved, images):
-    """Three answers: within the limit, beyond it, or neither, which so many images cannot tell."""
-    return f"; not proved by {images} images" if passed and not proved else ""
+def _share_gate(passed, detail, proved, interval, images, limits):
+    """Three answers: within the limit, beyond it, or neither, which so many images cannot tell; two where strict."""
+    open_ = passed and not proved and not limits.strict
+    detail += f"; not proved by {images} images" if open_ else ""
+    more = {"strict": True} if limits.strict else {}
+    return gate(passed, detail, proved=bool(proved), interval=[round(float(end), 6) for end in interval], **more)
 
 
 def _size(images):

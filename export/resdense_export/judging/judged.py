@@ -4,28 +4,37 @@ import json
 from pathlib import Path
 from types import SimpleNamespace
 
+from resdense_keras.data import resizing
 from resdense_keras.errors import RequestError, WorkError
 
 from .. import sources
+from ..models import answers
 from ..tflite.child import Child, Fault
 
 
-def evaluate_file(path, spec, image_size=None, on_bad_image="fail"):
+def evaluate_file(path, spec, image_size=None, on_bad_image="fail", resize=None):
     """Figures of a .tflite file on the test images, as training.evaluate gives them of a model.
 
     Raises:
-        RequestError: no such file; images of another shape, or of more classes, than the file knows.
+        RequestError: no such file; its numbers are not classes; images of another shape, or of more or other classes,
+            than the file knows.
         WorkError: the file does not open or run, or answers with something that is not a number.
     """
     from resdense_keras.training.evaluation import as_probabilities, figures
 
-    dataset, outputs = answered(path, spec, image_size, on_bad_image)
+    if not has_classes(path):
+        raise RequestError(f"{Path(path).name}: its numbers are no classes, says model.json", "evaluate a classifier")
+    dataset, outputs = answered(path, spec, image_size, on_bad_image, resize)
     dataset.check_outputs(max(2, outputs.shape[1]))
-    return figures(as_probabilities(outputs, Path(path).name), dataset.test.labels, dataset.class_names)
+    names = sources.agreed(_labels(path, max(2, outputs.shape[1])), dataset.class_names, dataset.spec)
+    return figures(as_probabilities(outputs, Path(path).name), dataset.test.labels, names)
 
 
-def answered(path, spec, image_size=None, on_bad_image="fail"):
-    """(the Dataset of `spec` in the file's size, the file's outputs (N, numbers) for its test images)."""
+def answered(path, spec, image_size=None, on_bad_image="fail", resize=None):
+    """(the Dataset of `spec` in the file's size, the file's outputs (N, numbers) for its test images).
+
+    Photos are resized by `resize`, else as the bundle's model.json says, else by the default.
+    """
     if not Path(path).is_file():
         raise RequestError(f"there is no file {str(path)!r}", "give a .tflite file")
     with Child() as child:
@@ -33,20 +42,52 @@ def answered(path, spec, image_size=None, on_bad_image="fail"):
             shape = child.open(path)["input"]
             if len(shape) != 4:
                 raise RequestError(f"{Path(path).name} takes {shape}, not one image (1, height, width, channels)")
-            net = SimpleNamespace(name=Path(path).name, image_shape=tuple(shape[1:]), resize=None)
-            dataset = sources.dataset(spec, net, image_size, on_bad_image)
+            kind = answers.PROBABILITIES if has_classes(path) else answers.FEATURES
+            net = SimpleNamespace(name=Path(path).name, image_shape=tuple(shape[1:]), resize=_rule(path), answers=kind)
+            dataset = sources.dataset(spec, net, image_size, on_bad_image, resize)
             return dataset, child.run(path, dataset.test.array())
         except Fault as fault:
             raise WorkError(f"{Path(path).name}: {fault}", f"`resdense check {path}` says more") from None
 
 
+def has_classes(path):
+    """Whether a file's numbers are about classes: False only where the model.json beside it says so."""
+    output = _told(path, "output")
+    return "classes" not in output or output["classes"] is not None
+
+
 def float_twin(path):
     """The fp32 file of the bundle that a .tflite file lies in; None outside a bundle, and for that file itself."""
     path = Path(path)
-    try:
-        files = json.loads((path.parent / "model.json").read_bytes())["files"]
-        names = [name for name, row in files.items() if (row["scheme"], row["converter"]) == ("fp32", "rewritten")]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        return None
+    rows = {name: row for name, row in _told(path, "files").items() if isinstance(row, dict)}
+    names = [name for name, row in rows.items() if (row.get("scheme"), row.get("converter")) == ("fp32", "rewritten")]
     found = [path.with_name(name) for name in names if name == Path(name).name and name != path.name]
     return found[0] if found and found[0].is_file() else None
+
+
+def _told(path, key):
+    """An object of the model.json beside a file that the bundle knows; {} where there is none."""
+    path = Path(path)
+    try:
+        told = json.loads((path.parent / "model.json").read_bytes())
+        found = told[key] if path.name in told["files"] else {}
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _rule(path):
+    """The rule of data.resizing.RULES whose words model.json has; None of none."""
+    told = _told(path, "input").get("resize")
+    return next((rule for rule in resizing.RULES if resizing.words(rule) == told), None)
+
+
+def _labels(path, count):
+    """The names in the bundle's labels.txt where it has one for each class, else None."""
+    if (
+        _told(path, "output").get("labels") != "labels.txt"
+        or not (beside := Path(path).with_name("labels.txt")).is_file()
+    ):
+        return None
+    names = sources.labels(beside)
+    return names if len(names) == count else None

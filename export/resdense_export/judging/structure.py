@@ -73,9 +73,10 @@ def _computes_in_int8(graphs, float_layers):
     detail = f"{len(floating)} of {total} stayed float, such as {floating[0]}" if floating else f"all {total} operators"
     detail += f"; {len(meant)} more are float on purpose" if meant else ""
     alone = [name for name in islands(graphs, meant) if name not in INT8_OPERATORS]
-    counted = ", ".join(f"{count} {name}" for name, count in sorted(Counter(alone).items()))
+    counts = dict(sorted(Counter(alone).items()))
+    counted = ", ".join(f"{count} {name}" for name, count in counts.items())
     detail += f"; float between 8-bit operators, which costs time: {counted}" if alone else ""
-    return gate(total and not floating, detail if total else "no operator that int8 serves")
+    return gate(total and not floating, detail if total else "no operator that int8 serves", islands=counts)
 
 
 def islands(graphs, meant=frozenset()):
@@ -135,4 +136,5 @@ def _quantized_input(graph):
 
 
 def gate(passed, detail, **more):
-    return {"passed": bool(passed), "detail": detail, **{key: bool(value) for key, value in more.items()}}
+    """A gate's record; `more` is what a program reads beside the sentence."""
+    return {"passed": bool(passed), "detail": detail, **more}

@@ -1,8 +1,9 @@
 """`--budget`: which layers an int8 file keeps in float so that it loses no more than so many points.
 
 Layers are ranked by what the file gains when only that one stays float; then as few as needed stay float, the most
-sensitive first. Both are measured on images that neither calibrate nor judge; the test images tell whether the points
-are kept, and each time that they are not, twice as many layers stay float.
+sensitive first. Both are measured on training images that do not calibrate. A net may know those by heart, so a part of
+the test images tells whether the points are kept, and each time that they are not, twice as many layers stay float. The
+rest of the test images judges: images that have chosen a file say too much good of it.
 """
 
 import functools
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ..models import answers
 from ..tflite import flatbuffer
 from .quantization import calibrate, quantize
 
@@ -37,8 +39,8 @@ class Choice:
 def choices(floating, calibration, held_out, points, child, tell=lambda text: None):
     """int8 files with more and more float layers, the most sensitive first.
 
-    The first has the fewest float layers with which the top-1 changes on at most `points` of 100 held-out images; a net
-    knows the images it was trained on, so the test images may ask for more: each next one has twice as many.
+    The first has the fewest float layers with which the top-1 changes on at most `points` of 100 held-out images; each
+    next one has twice as many.
 
     Args:
         floating: Bytes of the float file.
@@ -57,6 +59,15 @@ def choices(floating, calibration, held_out, points, child, tell=lambda text: No
     while kept < len(search.names):
         kept = min(max(1, 2 * kept), len(search.names))
         yield search.choose(kept)
+
+
+def lost(content, expected, split, child):
+    """Points of top-1 that a file loses on a data.Split against `expected`, (N, outputs) of the float model.
+
+    Raises Fault.
+    """
+    found, wanted = (answers.top(outputs) == split.labels for outputs in (_run(content, split.held(), child), expected))
+    return 100 * float(wanted.mean() - found.mean())
 
 
 def layers(floating):
@@ -99,7 +110,7 @@ class _Search:
         kept = self.ranked[:count] if count else []
         self.tell(f"{count} of {len(self.names)} layers in float")
         content = quantize(self.floating, "int8", ranges=self.ranges, float_layers=kept)
-        changed = self._run(content, self.held_out).argmax(axis=1) != self.expected.argmax(axis=1)
+        changed = answers.top(self._run(content, self.held_out)) != answers.top(self.expected)
         return Choice(content, tuple(kept), float(changed.mean()))
 
     @functools.cached_property
@@ -113,7 +124,12 @@ class _Search:
         return [self.names[number] for number in np.argsort(errors, kind="stable")]
 
     def _run(self, content, images):
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / "net.tflite"
-            path.write_bytes(content)
-            return self.child.run(path, images)
+        return _run(content, images, self.child)
+
+
+def _run(content, images, child):
+    """(N, outputs) of a file given as bytes."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "net.tflite"
+        path.write_bytes(content)
+        return child.run(path, images)

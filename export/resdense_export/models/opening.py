@@ -18,6 +18,7 @@ from resdense_keras.errors import RequestError, WorkError
 KERAS, HDF5, ZIP = "config.json", b"\x89HDF\r\n\x1a\n", b"PK\x03\x04"
 MODELS = {kind: f"keras.src.models.{kind.lower()}" for kind in ("Functional", "Sequential")}
 MODELS["Model"] = MODELS["Functional"]
+OPERATION = "Operation"  # behind the name of a class of keras.ops
 NEEDED = "give a catalogue name, or a .keras or .h5 file that Keras saved"
 KERAS_2_WAY = (
     "save it anew with the Keras that made it: `pip install tf_keras`, then in Python `import tf_keras`, "
@@ -86,7 +87,10 @@ def _from_hdf5(path):
     if found is None:
         raise _weights(path)
     old = str(found["keras_version"]).startswith(("1.", "2."))
-    with hdf5_model(path, _calls_from_zero if old else lambda config: config) as (copy, config):
+    with hdf5_model(path, lambda config: _name_operations(_calls_from_zero(config) if old else config)) as (
+        copy,
+        config,
+    ):
         _check_lambdas(path, config)
         try:
             return _loaded(path, copy, None)
@@ -103,7 +107,7 @@ def _loaded(path, file, config):
 
     print(f"note: {path.name} is loaded in Keras' safe mode; only open models that you trust", file=sys.stderr)
     try:
-        return keras.saving.load_model(file, compile=False, safe_mode=True)
+        return keras.saving.load_model(file, custom_objects=_operations(), compile=False, safe_mode=True)
     except Exception as error:  # Keras raises many kinds for a file that it cannot read
         for name, kind in _foreign_layers(config):
             raise RequestError(
@@ -114,6 +118,32 @@ def _loaded(path, file, config):
         raise WorkError(
             f"Keras cannot load {path.name}: {reason}", "is it a .keras file of built-in layers?"
         ) from error
+
+
+def _operations():
+    """{name: class} of keras.ops' operations, which an HDF5 file names without saying where they come from."""
+    from keras.src.ops.operation import Operation
+
+    found, waiting = {}, [Operation]
+    while waiting:
+        kind = waiting.pop()
+        waiting.extend(kind.__subclasses__())
+        if kind.__module__.startswith("keras.src.ops."):
+            found[kind.__name__ + OPERATION] = kind
+    return found
+
+
+def _name_operations(entry):
+    """A configuration from HDF5 in which an operation, such as x + 1, is told from the layer of its name.
+
+    Both stand among a model's layers; what every layer's configuration has and no operation's is `trainable`.
+    """
+    known = set(_operations())
+    for part in (part for part in _entries(entry) if "inbound_nodes" in part):
+        name, config = part["class_name"], part.get("config")
+        if isinstance(name, str) and isinstance(config, dict) and "trainable" not in config:
+            part["class_name"] = name + OPERATION if name + OPERATION in known else name
+    return entry
 
 
 @contextlib.contextmanager

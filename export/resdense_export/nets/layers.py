@@ -33,7 +33,10 @@ class Kind:
 
 
 def known(call):
-    """[(kind, attributes, weights)] of a call that the passes know, else None."""
+    """[(kind, attributes, weights)] of a call that the passes know, else None.
+
+    A part in the middle of a layer has a fourth entry, the shape of what it gives.
+    """
     import keras
 
     operation = call.operation
@@ -68,7 +71,7 @@ def _with_activation(layer, kind, attributes, weights):
 
 
 def _convolution(layer, call):
-    if layer.groups != 1 or layer.padding not in ("same", "valid"):
+    if layer.padding not in ("same", "valid"):
         return None
     attributes = {
         "filters": layer.filters,
@@ -77,7 +80,30 @@ def _convolution(layer, call):
         "padding": layer.padding,
         "dilation_rate": tuple(layer.dilation_rate),
     }
+    attributes |= {} if layer.groups == 1 else {"groups": layer.groups}
     return _with_activation(layer, "Conv2D", attributes, _arrays(kernel=layer.kernel, bias=layer.bias))
+
+
+def _separable(layer, call):
+    """The two convolutions that it is, for what stands around them folds into them."""
+    spatial = {
+        "kernel_size": tuple(layer.kernel_size),
+        "strides": tuple(layer.strides),
+        "padding": layer.padding,
+        "dilation_rate": tuple(layer.dilation_rate),
+        "depth_multiplier": layer.depth_multiplier,
+    }
+    across = {
+        "filters": layer.filters,
+        "kernel_size": (1, 1),
+        "strides": (1, 1),
+        "padding": "valid",
+        "dilation_rate": (1, 1),
+    }
+    shape = (*call.outputs[0].shape[1:-1], layer.pointwise_kernel.shape[2])
+    first = ("DepthwiseConv2D", spatial, _arrays(kernel=layer.depthwise_kernel), shape)
+    second = _with_activation(layer, "Conv2D", across, _arrays(kernel=layer.pointwise_kernel, bias=layer.bias))
+    return second and [first, *second]
 
 
 def _depthwise(layer, call):
@@ -112,6 +138,58 @@ def _rescaling(layer, call):
     # As the layer rounds them: a list of Python numbers passes through float32.
     numbers = (layer.backend.cast(value, layer.compute_dtype) for value in (layer.scale, layer.offset))
     return _affine(*(np.asarray(value, np.float64) for value in numbers), call)
+
+
+def _normalization(layer, call):
+    """With numbers that it has learnt or was given, one for all or one a channel."""
+    import keras
+
+    if layer.mean is None or layer.variance is None:
+        return None
+    mean, variance = (_constant(value, call.outputs[0].shape) for value in (layer.mean, layer.variance))
+    if mean is None or variance is None:
+        return None
+    deviation = np.maximum(np.sqrt(variance), keras.backend.epsilon())
+    scale, shift = (deviation, mean) if layer.invert else (1 / deviation, -mean / deviation)
+    return _affine(scale, shift, call)
+
+
+def _arithmetic(turn):
+    """Reads a tensor and a constant: `turn` gives (scale, shift) of the constant, the tensor first or second."""
+
+    def read_arithmetic(operation, call):
+        arguments = [*call.arguments.args, *call.arguments.kwargs.values()]
+        tensors = call.arguments.keras_tensors
+        same = len(tensors) == 1 and tensors[0].shape == call.outputs[0].shape and len(tensors[0].shape) >= 2
+        if not same or len(arguments) != 2:
+            return None
+        first = arguments[0] is tensors[0]
+        number = _constant(arguments[1 if first else 0], tensors[0].shape)
+        turned = None if number is None else turn(number, first)
+        if turned is None or not all(np.isfinite(part).all() for part in turned):
+            return None
+        return _affine(*turned, call)
+
+    return read_arithmetic
+
+
+def _constant(value, shape):
+    """A number, or one a channel of tensors of this shape, in float64; None of anything else."""
+    try:
+        number = np.asarray(value, np.float64)
+    except (TypeError, ValueError):
+        return None
+    along = number.size == 1 or (number.shape[-1] == number.size and number.shape[-1] == shape[-1])
+    return number.ravel() if along and number.ndim <= len(shape) else None
+
+
+def _difference(number, first):
+    return (np.ones(1), -number) if first else (-np.ones(1), number)
+
+
+def _quotient(number, first):
+    with np.errstate(divide="ignore"):
+        return (1 / number, np.zeros(1)) if first else None
 
 
 def _affine(scale, shift, call, statistics=None):
@@ -174,8 +252,13 @@ def _softmax(operation, call):
 
 def _add(operation, call):
     tensors = call.arguments.keras_tensors
+    if len(tensors) == 1:
+        return _sum_with_constant(operation, call)
     same = len(tensors) >= 2 and all(tensor.shape == call.outputs[0].shape for tensor in tensors)
     return [("Add", {}, {})] if same else None
+
+
+_sum_with_constant = _arithmetic(lambda number, first: (np.ones(1), number))
 
 
 def _concatenate(operation, call):
@@ -238,9 +321,11 @@ def _pad(operation, call):
 READERS = {
     "Conv2D": _convolution,
     "DepthwiseConv2D": _depthwise,
+    "SeparableConv2D": _separable,
     "Dense": _dense,
     "BatchNormalization": _batch_norm,
     "Rescaling": _rescaling,
+    "Normalization": _normalization,
     "ReLU": _relu,
     "Relu": _relu_operation,
     "Relu6": _relu6_operation,
@@ -251,6 +336,9 @@ READERS = {
     "Activation": _activation_layer,
     "Softmax": _softmax,
     "Add": _add,
+    "Subtract": _arithmetic(_difference),
+    "Multiply": _arithmetic(lambda number, first: (number, np.zeros(1))),
+    **dict.fromkeys(("Divide", "TrueDivide"), _arithmetic(_quotient)),
     "Concatenate": _concatenate,
     "ZeroPadding2D": _zero_padding,
     "MaxPooling2D": _pooling("MaxPooling2D"),
@@ -288,8 +376,10 @@ def _settings(kind):
 
 
 def _as_rescaling(node, layers):
-    scale, shift = (np.array(node.weights[key]) for key in ("scale", "shift"))  # arrays keep all digits, lists do not
-    return layers.Rescaling(scale if (scale != 1).any() else 1.0, offset=shift, **_common(node))
+    """One number where all channels share it: for a vector of few numbers XNNPACK starts anew at each pixel."""
+    both = (np.array(node.weights[key]) for key in ("scale", "shift"))  # arrays keep all digits, lists do not
+    scale, shift = (numbers[0] if (numbers == numbers[0]).all() else numbers for numbers in both)
+    return layers.Rescaling(scale, offset=shift, **_common(node))
 
 
 def _lowest_padding(node, layers):

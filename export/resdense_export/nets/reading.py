@@ -96,7 +96,7 @@ class _Reader:
         inputs = tuple(self.names[id(tensor)] for tensor in tensors)
         name = self.unique(call.operation.name)
         parts = known(call) if len(call.outputs) == 1 else None
-        if parts is not None:
+        if parts is not None and not self.wraps(call, parts, inputs):
             policy = _policy(call)
             pairs = zip(inputs, tensors, strict=True)
             inputs = tuple(self.floating(source, tensor, policy) for source, tensor in pairs)
@@ -115,6 +115,13 @@ class _Reader:
             if name in self.integers:
                 self.integers.add(pick)
 
+    def wraps(self, call, parts, inputs):
+        """Whether it computes with integers, as no layer does: 200 + 100 is 44 there."""
+        import keras
+
+        arithmetic = parts[0][0] == "Affine" and not isinstance(call.operation, keras.layers.Layer)
+        return arithmetic and bool(self.integers.intersection(inputs))
+
     def floating(self, source, tensor, dtype):
         """The name of a node that gives the numbers of `source` as floats: itself, or a Cast.
 
@@ -128,9 +135,10 @@ class _Reader:
 
     def chain(self, tensor, name, inputs, dtype, parts):
         """Adds the nodes that one known layer is made of, such as a convolution and its activation."""
-        for number, (kind, attributes, weights) in enumerate(parts):
+        for number, (kind, attributes, weights, *shape) in enumerate(parts):
             part = name if number == 0 else self.unique(f"{name}_{kind.lower()}")
-            self.nodes.append(Node(part, kind, inputs, _shape(tensor), dtype, attributes, weights))
+            shape = shape[0] if shape else _shape(tensor)
+            self.nodes.append(Node(part, kind, inputs, shape, dtype, attributes, weights))
             inputs = (part,)
         self.names[id(tensor)] = inputs[0]
 

@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 from statistics import fmean
 
+from ..judging.proof import unproved
 from ..limits import WEAK_BELOW, WEAK_CALIBRATION
 from ..schemes import SCHEMES
 from . import devices, units, view, words
@@ -43,6 +44,11 @@ MEANINGS = (
     ),
     ("delegated", "Operators that XNNPACK's fast kernels run, and in how many pieces; the rest takes the slow way."),
     ("gates", "Checks that a file of ours passes or is not written: it opens, is finite, keeps its accuracy ..."),
+    (
+        "not proved",
+        "The figure keeps its limit, or chance alone may have put it beyond: the 95 % interval has the limit inside. "
+        "More test images would tell.",
+    ),
     ("kB, MB", "1,000 and 1,000,000 bytes."),
 )
 
@@ -204,10 +210,11 @@ def _time(measurement, here):
 
 
 def _gates(export):
-    """How many gates the file passed, and which it did not."""
+    """How many gates the file passed, which it did not, and what its images do not prove."""
     judged = {name: gate for name, gate in export["gates"].items() if gate}
-    failed = [(name, gate.get("detail", "")) for name, gate in judged.items() if not gate["passed"]]
-    return {"passed": len(judged) - len(failed), "failed": failed, "in_float32": view.in_float32(export)}
+    failed = [(name, judged[name].get("detail", "")) for name in view.failed(export)]
+    notes = [note for note in (unproved(export), view.in_float32(export)) if note]
+    return {"passed": len(judged) - len(failed), "failed": failed, "notes": notes}
 
 
 def _weakly_calibrated(report):

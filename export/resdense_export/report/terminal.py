@@ -1,10 +1,14 @@
 """The table that a command prints at its end."""
 
+from ..judging.proof import unproved, verdict
 from . import units, view
 
 
 def terminal_table(report):
-    """A rich table with one row per file: bytes, accuracy, agreement, latency under the first condition, gates."""
+    """A rich table with one row per file: bytes, accuracy, agreement, latency under the first condition, gates.
+
+    Below it stands what the images do not prove.
+    """
     from rich.table import Table
     from rich.text import Text
 
@@ -23,20 +27,38 @@ def terminal_table(report):
             name = model["name"] if number == 0 else ""
             # Text, for a name may look like rich's markup.
             table.add_row(*(Text(cell) for cell in (name, *_cells(export, conditions))))
+    table.caption = Text("\n".join(_open_questions(report)), style="") or None
+    table.caption_justify = "left"
     return table
+
+
+def _open_questions(report):
+    """A line for the files of a net of which the same is not proved."""
+    for model in report["models"]:
+        files = {}
+        for export in view.ordered(model):
+            if (text := unproved(export)) and not view.failed(export):
+                files.setdefault(text, []).append(_label(export))
+        yield from (f"{model['name']} {units.listing(names)}: {text}" for text, names in files.items())
+
+
+def _label(export):
+    return export["scheme"] + (" (stock)" if export["converter"] == "stock" else "")
 
 
 def _cells(export, conditions):
     measurement = view.measured(export, conditions[0]) if conditions else None
     median = measurement and measurement["median_ms"]
     edges = [measurement[key] for key in ("p10_ms", "p90_ms")] if measurement else [None]
-    failed = [name for name, gate in export["gates"].items() if gate and not gate["passed"]]
+    failed = view.failed(export)
     return (
-        export["scheme"] + (" (stock)" if export["converter"] == "stock" else ""),
+        _label(export),
         units.size(export["bytes"]),
         units.percent(export["accuracy"], export["images"]),
         units.percent(export["agreement"], export["images"]),
         units.NOTHING if median is None else units.significant(median),
         units.NOTHING if None in edges else "–".join(map(units.significant, edges)),
-        f"failed: {', '.join(failed)}" if failed else "passed" + (", in float32" if view.in_float32(export) else ""),
+        f"failed: {', '.join(failed)}"
+        if failed
+        else verdict(export) + (", in float32" if view.in_float32(export) else ""),
     )

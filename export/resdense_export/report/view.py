@@ -98,6 +98,11 @@ def measured(export, condition):
     return found[-1] if found and found[-1]["median_ms"] is not None else None
 
 
+def failed(export):
+    """Names of the gates that a file failed."""
+    return [name for name, gate in export["gates"].items() if gate and not gate["passed"]]
+
+
 def in_float32(export):
     """Why a file of ours that could be computed in float16 is computed in float32; None of any other."""
     found = export["gates"].get("half_range")

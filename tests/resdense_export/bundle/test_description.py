@@ -83,6 +83,16 @@ def test_each_target_gets_a_file_and_a_reason():
     assert "1.5 ms (a machine)" in found["cpu"]["reason"] and all(row["reason"] for row in found.values())
 
 
+@pytest.mark.parametrize(("int8", "best"), [(3.0, "dynamic"), (1.0, "int8")])
+def test_of_a_file_that_goes_back_to_float_on_its_way_the_measured_time_decides(int8, best):
+    made = [export("fp32", 4.0), export("dynamic", 2.0), export("int8", int8)]
+    made[-1]["gates"] = {"int8": {"passed": True, "islands": {"ELU": 3}}}
+    found = recommended(made)
+    assert found["cpu"]["file"] == f"net-{best}.tflite"
+    assert ("3 ELU in float" in found["cpu"]["reason"]) == (best != "int8")
+    assert "3 ELU compute in float" in found["npu"]["reason"]
+
+
 def test_only_files_that_are_there_are_recommended_and_never_the_stock_twins():
     found = recommended([export("fp32"), export("int8", converter="stock")])
     assert {target: row["file"] for target, row in found.items()} == dict.fromkeys(

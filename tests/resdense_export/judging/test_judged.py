@@ -1,5 +1,8 @@
 """Laws of files on data: `eval` has a .tflite file's figures, `check --data` judges it against the float file."""
 
+import json
+import shutil
+
 import numpy as np
 import pytest
 
@@ -43,3 +46,51 @@ def test_a_file_is_judged_against_the_float_file_of_its_bundle_or_a_named_one(bu
     assert judged["accuracy"] == reported["accuracy"] == named["accuracy"]
     assert judged["gates"]["accuracy"] == named["gates"]["accuracy"] is not None
     assert reported["gates"]["accuracy"] is None and reported["gates"]["parity"] is None
+
+
+def told_otherwise(bundle, folder, **output):
+    """A copy of the bundle's fp32 file, beside a model.json that says something else of what it gives."""
+    told = json.loads((bundle / "model.json").read_text())
+    told["output"] |= output
+    shutil.copy(bundle / "dense-fp32.tflite", folder)
+    (folder / "model.json").write_text(json.dumps(told))
+    return folder / "dense-fp32.tflite"
+
+
+def test_numbers_that_model_json_calls_no_classes_are_never_taken_for_some(bundle, spec, tmp_path):
+    file = told_otherwise(bundle, tmp_path, classes=None, labels=None)
+    with pytest.raises(RequestError, match="no classes"):
+        evaluate_file(file, spec)
+    (found,) = inspect([file], spec, bundle / "dense-fp32.tflite")
+    assert found["accuracy"] is None and found["gates"]["agreement"] is None
+    assert found["problems"] == [] and found["gates"]["parity"]["passed"]
+
+
+def test_photos_are_resized_as_the_bundle_says_and_classes_of_another_order_are_refused(bundle, spec, tmp_path):
+    from resdense_export.judging import judged
+    from resdense_keras.data import resizing
+
+    told = json.loads((bundle / "model.json").read_text())
+    file = told_otherwise(bundle, tmp_path)
+    for rule in resizing.RULES:
+        told["input"]["resize"] = resizing.words(rule)
+        (tmp_path / "model.json").write_text(json.dumps(told))
+        assert judged._rule(file) == rule
+    (tmp_path / "labels.txt").write_text("\n".join("abcdef"))
+    assert evaluate_file(file, spec)["per_class"][0]["name"] == "a"
+
+
+@pytest.mark.parametrize("broken", ["[", "[]", '{"files": 3}', '{"files": {"dense-fp32.tflite": 1}, "output": 7}'])
+def test_a_broken_model_json_says_nothing(bundle, spec, tmp_path, broken):
+    file = told_otherwise(bundle, tmp_path)
+    (tmp_path / "model.json").write_text(broken)
+    assert float_twin(file) is None and evaluate_file(file, spec)["images"] == 600
+
+
+def test_check_says_what_so_few_images_do_not_prove(bundle, spec):
+    from resdense_cli.commands.check import table
+
+    (found,) = inspect([bundle / "dense-int8.tflite"], spec)
+    (column,) = (column for column in table([found]).columns if column.header == "result")
+    proved = all(found["gates"][name]["proved"] for name in ("accuracy", "agreement"))
+    assert list(column.cells) == ["passed" if proved else "not proved"] and (found["unproved"] is None) == proved

@@ -84,17 +84,23 @@ def test_layers_are_named_in_full_so_that_only_they_are_left_out(float_files, tr
     assert sizes[0] < sizes[1] < sizes[2]
 
 
-def test_bundle_tells_the_layers_and_three_disjoint_lists_of_images(fragile, dataset, tmp_path):
+def test_bundle_tells_the_layers_and_four_disjoint_lists_of_images(fragile, dataset, tmp_path):
     folder = tmp_path / "out"
     pipeline.export(fragile, folder, ["int8"], dataset=dataset, budget=1.0, rounds=3)
     described = json.loads((folder / "model.json").read_text())
-    lists = [set(described[f"{name}_indices"]) for name in ("calibration", "sensitivity", "evaluation")]
-    assert [len(indices) for indices in lists] == [200, 1300, 600]
+    names = ("calibration", "sensitivity", "choosing", "evaluation")
+    lists = [set(described[f"{name}_indices"]) for name in names]
+    assert [len(indices) for indices in lists] == [200, 1300, 300, 300]
     assert len(set.union(*lists)) == sum(map(len, lists))
     (file,) = described["files"].values()
     assert len(file["float_layers"]) == 1
-    told = described["budget"]
-    assert told["points"] == 1.0 and told["kept"] and told["lost_points"] <= 1.0
+    told, report = described["budget"], json.loads((folder / "report.json").read_text())
+    gate = report["models"][0]["exports"][0]["gates"]["accuracy"]
+    assert (told["kept"], told["proved"]) == (gate["passed"], gate["proved"])
+    assert f"{told['lost_points']:.2f} points lost" in gate["detail"]
+    card = (folder / "MODEL_CARD.md").read_text()
+    assert ("more images would tell" in card) == ("not proved" in card) == (not gate["proved"])
+    assert told["points"] == 1.0 and told["kept"] and told["rounds"][-1]["lost_points"] <= 1.0
     assert told["layers"] == 5 + 3  # its convolutions and head, and three norms that became depthwise convolutions
     assert told["rounds"][-1]["float_layers"] == 1 and told["rounds"][0]["changed"] <= 0.01
     assert "1 of its layers stay float" in described["recommended"]["npu"]["reason"]

@@ -7,7 +7,7 @@ import keras
 import numpy as np
 import pytest
 
-from resdense_export.models import opening
+from resdense_export.models import opening, pixels
 from resdense_keras.errors import RequestError
 
 IMAGES = np.random.default_rng(0).uniform(0, 255, (2, 12, 12, 3)).astype("float32")
@@ -97,3 +97,18 @@ def test_calls_of_nested_models_are_counted_from_zero():
     config = {"class_name": "Functional", "config": {"layers": [inner, user], "output_layers": [["add", 0, 0]]}}
     found = opening._calls_from_zero(json.loads(json.dumps(config)))
     assert found["config"]["layers"][1]["inbound_nodes"] == [[["base", 0, 0, {}], ["base", 1, 0, {}]]]
+
+
+def test_operations_in_hdf5_are_told_from_the_layers_of_their_name(tmp_path):
+    """x / 255 and x + 1 stand in the file as TrueDivide and Add, which Keras looks for among its layers."""
+    image = keras.Input((4, 4, 3))
+    x = (image / 255.0 - np.array([0.485, 0.456, 0.406], "float32")) / np.array([0.229, 0.224, 0.225], "float32")
+    x = keras.layers.Add()([x, keras.ops.maximum(x, 0.0) + 1.0])
+    model = keras.Model(image, keras.layers.Flatten()(keras.layers.Subtract()([x, x * 0.5])))
+    model.save(tmp_path / "model.h5")
+    opened = opening.open_model(tmp_path / "model.h5")
+    images = np.random.default_rng(0).uniform(0, 255, (2, 4, 4, 3)).astype("float32")
+    np.testing.assert_array_equal(model.predict(images, verbose=0), opened.predict(images, verbose=0))
+    found = pixels.front(opened)
+    assert len(found.names) == 3 and found.takes_pixels
+    np.testing.assert_allclose(found.scale, 1 / 255 / np.array([0.229, 0.224, 0.225]), rtol=1e-6)

@@ -67,8 +67,13 @@ def train_aware(nodes, method, dataset, *, run=None, seed=0, tell=None, **change
 
 
 def check_known(nodes):
-    """Raises a RequestError for the first of the nodes that tf_keras does not have."""
+    """Raises a RequestError for the first of the nodes that tf_keras does not have, or cannot train on a CPU."""
     for node in nodes:
+        if node.attributes.get("groups", 1) > 1:
+            raise RequestError(
+                f"layer {node.name!r} has {node.attributes['groups']} groups: TensorFlow cannot train it on a CPU",
+                "leave qat and pruned out",
+            )
         if node.kind not in KNOWN:
             kind = type(node.attributes["operation"]).__name__ if node.kind == "Carried" else node.kind
             raise RequestError(

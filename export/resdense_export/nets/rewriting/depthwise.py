@@ -8,7 +8,7 @@ def as_depthwise(nodes):
 
     Why: the converter writes a MUL and an ADD, each a pass over memory; the convolution is one, and takes a ReLU that
     follows along. In DenseNet and pre-activation nets these are the batch norms behind a Concatenate or an Add.
-    Pattern: Affine on an image, its scale not all ones (a bare shift is a single ADD already).
+    Pattern: Affine on an image. A bare shift is a single ADD already, one factor for all numbers a single MUL.
     Kernel: XNNPACK's depthwise convolution with bias and fused clamp.
     """
     graph = Editor(nodes)
@@ -18,6 +18,8 @@ def as_depthwise(nodes):
             graph.kept(node, f"its output {node.shape} is not an image")
         elif (scale == 1).all():
             graph.kept(node, "it only adds")
+        elif (scale == scale[0]).all() and not shift.any():
+            graph.kept(node, "it only multiplies, by one number")
         else:
             graph.change(node, kind="DepthwiseConv2D", attributes=ONE_BY_ONE, weights=_kernel(scale, shift))
             graph.changed(node)

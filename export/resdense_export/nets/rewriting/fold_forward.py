@@ -74,9 +74,13 @@ def distances(node):
 
 def after(node, scale, shift):
     """Weights of `node` such that it computes on x what it computed on scale * x + shift."""
-    kernel = node.weights["kernel"]  # (..., C, outputs)
-    moved = kernel.reshape(-1, *kernel.shape[-2:]).sum(0).T @ shift
-    weights = {"kernel": kernel * scale[:, np.newaxis]}
+    kernel = node.weights["kernel"]  # (..., C / groups, outputs), the outputs of one group behind the other's
+    groups = node.attributes.get("groups", 1)
+    scales, shifts = (
+        numbers.reshape(groups, -1).repeat(kernel.shape[-1] // groups, axis=0).T for numbers in (scale, shift)
+    )  # (C / groups, outputs)
+    moved = (kernel.reshape(-1, *kernel.shape[-2:]).sum(0) * shifts).sum(0)
+    weights = {"kernel": kernel * scales}
     if "bias" in node.weights or moved.any():
         weights["bias"] = node.weights.get("bias", 0.0) + moved
     return weights

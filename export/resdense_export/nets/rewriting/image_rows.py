@@ -40,6 +40,8 @@ def _obstacle(graph, convolution, padding):
         return "the image size is open"
     if graph.sole_user(padding) is None:
         return f"something else reads {padding.name} before it"
+    if settings.get("groups", 1) > 1:
+        return "its groups read channels apart"
     if settings["padding"] != "valid" or step == 1 or settings["dilation_rate"] != (1, 1):
         return "it does not step over whole pixels"
     if _wide(columns, step) * step > EXTRA * columns:

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 from keras import layers, ops
 
-from resdense_export.nets.rewriting import rewrite
+from resdense_export.nets.reading import read
+from resdense_export.nets.rewriting import GRAPHS, apply, rewrite
 from resdense_keras.errors import RequestError
 
 from .conftest import EXACT, largest_difference, policy, randomize
@@ -86,6 +87,32 @@ def adapted():
     return keras.Model(inputs, layers.Flatten()(layers.Conv2D(4, 3)(normalization(inputs))))
 
 
+def by_constants():
+    """Arithmetic with a number or one a channel, as `preprocess_input` and hard sigmoids of other years write it."""
+    inputs = keras.Input((8, 8, 4))
+    x = layers.Conv2D(4, 3, padding="same")((inputs / 127.5 - 1) * np.array([1.0, 2.0, 3.0, 4.0]))
+    gate = ops.relu6(layers.Conv2D(4, 1)(x) + 3.0) * (1 / 6)
+    x = layers.Conv2D(3, 3)(1 - x * gate)
+    return keras.Model(inputs, layers.Flatten()(x + np.arange(6.0).reshape(6, 1, 1)))
+
+
+def separable():
+    inputs = keras.Input((9, 9, 3))
+    x = layers.SeparableConv2D(5, 3, strides=2, padding="same", depth_multiplier=2, use_bias=False)(inputs)
+    x = layers.ReLU()(layers.BatchNormalization()(x))
+    x = layers.SeparableConv2D(4, 3, dilation_rate=2, activation="relu")(x)
+    return keras.Model(inputs, layers.Flatten()(layers.BatchNormalization()(x)))
+
+
+def grouped():
+    """ResNeXt's convolution, with norms on both sides."""
+    inputs = keras.Input((9, 9, 6))
+    x = layers.BatchNormalization()(inputs)
+    x = layers.ReLU()(layers.BatchNormalization()(layers.Conv2D(9, 3, groups=3, use_bias=False)(x)))
+    x = layers.Conv2D(3, 1, groups=3)(layers.BatchNormalization()(x))
+    return keras.Model(inputs, layers.Flatten()(layers.AveragePooling2D(2)(x)))
+
+
 def called(name, tensor):
     """`tensor` of a keras.ops operation of this name, as one from a file may have it."""
     tensor._keras_history.operation.name = name
@@ -102,7 +129,10 @@ def softmaxes():
 
 BUILDS = {
     build.__name__: build
-    for build in (two_inputs, attention, custom, squeeze_excite, shared_and_nested, adapted, softmaxes)
+    for build in (
+        *(two_inputs, attention, custom, squeeze_excite, shared_and_nested, adapted, softmaxes),
+        *(by_constants, separable, grouped),
+    )
 }
 
 
@@ -115,6 +145,26 @@ def test_foreign_net_keeps_its_outputs(name):
     assert largest_difference(model, rewritten) <= limit
     names = [[layer.name for layer in net.layers if isinstance(layer, layers.InputLayer)] for net in (model, rewritten)]
     assert names[0] == names[1]
+
+
+@pytest.mark.parametrize(
+    ("name", "affines", "depthwise"),
+    [
+        ("separable", 0, 2 + 1),  # a norm behind a ReLU
+        ("grouped", 0, 1),  # the pooling
+        ("by_constants", 2, 0),  # the shift before a padding, and the gate's factor
+    ],
+)
+def test_what_stands_around_a_foreign_convolution_folds_into_it(name, affines, depthwise):
+    found = [node.kind for node in apply(read(randomize(BUILDS[name]())), GRAPHS["int8"])]
+    assert (found.count("Affine"), found.count("DepthwiseConv2D")) == (affines, depthwise)
+
+
+def test_integers_that_wrap_round_go_on_doing_so():
+    inputs = keras.Input((4, 4, 2), dtype="uint8")
+    model = keras.Model(inputs, layers.Flatten()(ops.cast(inputs + 200, "float32")))
+    images = np.full((1, 4, 4, 2), 100, "uint8")
+    assert np.asarray(rewrite(model)(images)).max() == np.asarray(model(images)).max() == 44
 
 
 def test_operations_of_one_name_in_two_nested_models_are_kept_apart():
