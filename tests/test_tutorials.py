@@ -1,6 +1,7 @@
 """Laws of the lessons: notebooks are made from scripts, claims can fail, a lesson runs anywhere."""
 
 import ast
+import base64
 import importlib.util
 import os
 import re
@@ -170,6 +171,17 @@ def test_the_stored_notebook_is_complete(script):
     assert [output.text for output in outputs if output.get("name") == "stderr"] == []
     pictures = [output for output in outputs if "image/png" in output.get("data", {})]
     assert pictures and all(picture.metadata["image/png"]["alt"] for picture in pictures)
+
+
+@each_lesson
+def test_every_picture_fits_a_phone_and_says_its_numbers_where_alternative_texts_are_not_shown(script):
+    outputs = [output for cell in stored_cells(script) for output in cell.outputs]
+    for output in outputs:
+        if "image/png" in output.get("data", {}):
+            header = base64.b64decode(output.data["image/png"])[:24]
+            assert int.from_bytes(header[16:20], "big") == 6 * 120  # inches, pixels an inch
+            assert output.data["text/plain"] == output.metadata["image/png"]["alt"]
+            assert re.search(r"\d", output.data["text/plain"])
 
 
 # Running

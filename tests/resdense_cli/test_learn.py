@@ -149,3 +149,24 @@ def test_missing_scripts_are_an_error_and_not_an_empty_list(monkeypatch, tmp_pat
     with pytest.raises(RequestError):
         monkeypatch.undo()
         learn.find("00")
+
+
+# The summary
+
+
+def test_the_summary_is_the_page_and_as_json_its_rows(capsys):
+    learn.command(summary=True)
+    assert capsys.readouterr().out == (ROOT / "docs" / "difference.md").read_text()
+    learn.command(summary=True, as_json=True)
+    rows = json.loads(capsys.readouterr().out)
+    assert len(rows) == 8 and all(set(row) == {"said", "verdict", "measured", "lessons"} for row in rows)
+    assert rows[0]["lessons"] == [1] and set().union(*(row["lessons"] for row in rows)) <= set(NUMBERS)
+
+
+def test_the_summary_is_in_the_wheel(installed):
+    assert (installed / "resdense_keras" / "tutorials" / "difference.md").exists()
+
+
+def test_the_summary_of_one_lesson_is_refused():
+    with pytest.raises(RequestError, match="--summary was given together with lesson '1'"):
+        learn.command(lesson="1", summary=True)
