@@ -1,4 +1,4 @@
-"""Draws docs/figures/difference.svg, the README's one picture: what ResNet adds, DenseNet appends.
+"""Draws the README's pictures: docs/figures/difference.svg, what ResNet adds and DenseNet appends, and both blocks.
 
     python docs/draw_difference.py
 
@@ -9,11 +9,15 @@ a dark and on a white background, and its unit is a pixel of a phone 360 pixels 
 from pathlib import Path
 from xml.sax.saxutils import escape
 
+import keras
+
+from resdense_keras.drawings import draw
 from resdense_keras.experiments.connections import GROWTH_RATE, WIDTH, bands, chain, holdings
 from resdense_keras.experiments.lesson import COLORS, SOURCE_COLORS
 from resdense_keras.files import write_text
 
 TARGET = Path(__file__).parent / "figures" / "difference.svg"
+BLOCK_TARGETS = {name: TARGET.with_name(f"{name}-block.svg") for name in ("residual", "dense")}
 BLOCKS = 3
 
 PAGE = (360, 430)
@@ -111,6 +115,17 @@ def _text(x, y, text, size, fill, weight="normal", anchor="start", family=None):
     )
 
 
+def block(connection):
+    """The inside of one block as SVG text, as `resdense_keras.draw` has it."""
+    inside = chain(connection, 1, width=WIDTH, growth_rate=GROWTH_RATE)
+    titled = keras.Model(
+        inside.input, inside.output, name={"residual": "ResNet block", "dense": "DenseNet layer"}[connection]
+    )
+    return str(draw(titled))
+
+
 if __name__ == "__main__":
     write_text(TARGET, picture())
-    print(TARGET)
+    for connection, target in BLOCK_TARGETS.items():
+        write_text(target, block(connection))
+    print(TARGET, *BLOCK_TARGETS.values())

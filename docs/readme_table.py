@@ -29,6 +29,7 @@ def table(report):
         "MACs of one image": [f"{net['macs'] / 1e6:.1f} M" for net in nets],
         "activations kept for the gradient": [f"{net['activation_bytes'] / 1024:.0f} KiB" for net in nets],
         "peak memory of a training step": [_mib(net["peak_training_bytes"]) for net in nets],
+        "activations alive at once in inference": [f"{net['inference_peak_bytes'] / 1024:.0f} KiB" for net in nets],
         f"test accuracy, {len(nets[0]['accuracy_by_seed'])} seeds": [_spread(net["accuracy_by_seed"]) for net in nets],
     }
     for scheme in ("fp32", "int8"):

@@ -17,6 +17,7 @@ from .densenets import (
     densenet_bc190_40,
     densenet_bc250_24,
 )
+from .drawings import draw
 from .errors import RequestError, ResdenseError, WorkError
 from .preprocessing import Preprocessing
 from .profiles import Profile, profile
@@ -84,6 +85,7 @@ __all__ = [
     "densenet_bc100_12",
     "densenet_bc190_40",
     "densenet_bc250_24",
+    "draw",
     "list_models",
     "load_weights",
     "plain20",

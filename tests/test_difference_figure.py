@@ -34,3 +34,10 @@ def test_every_strip_is_as_long_as_the_channels_written_below_it(script):
 
 def test_the_picture_is_described_for_those_who_do_not_see_it(script):
     assert "from 24 to 60" in re.search(r"<desc[^>]*>(.*)</desc>", script.picture()).group(1)
+
+
+@pytest.mark.parametrize("connection", ["residual", "dense"])
+def test_the_stored_blocks_are_the_ones_that_the_script_draws(script, connection):
+    assert script.BLOCK_TARGETS[connection].read_text() == script.block(connection), (
+        "run: python docs/draw_difference.py"
+    )

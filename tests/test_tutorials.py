@@ -1,6 +1,7 @@
 """Laws of the lessons: notebooks are made from scripts, claims can fail, a lesson runs anywhere."""
 
 import ast
+import base64
 import importlib.util
 import os
 import re
@@ -177,6 +178,17 @@ def test_a_notebook_alone_says_what_to_install_and_installs_nothing_unasked(scri
     first, *others = [cell.source for cell in stored_cells(script)]
     assert "\n# %pip install resdense-keras\n" in first
     assert not re.search(r"^%", "\n".join([first, *others]), re.MULTILINE)
+
+
+@each_lesson
+def test_every_picture_fits_a_phone_and_says_its_numbers_where_alternative_texts_are_not_shown(script):
+    outputs = [output for cell in stored_cells(script) for output in cell.outputs]
+    for output in outputs:
+        if "image/png" in output.get("data", {}):
+            header = base64.b64decode(output.data["image/png"])[:24]
+            assert int.from_bytes(header[16:20], "big") == 6 * 120  # inches, pixels an inch
+            assert output.data["text/plain"] == output.metadata["image/png"]["alt"]
+            assert re.search(r"\d", output.data["text/plain"])
 
 
 # Running

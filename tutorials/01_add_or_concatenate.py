@@ -1,41 +1,49 @@
 # %% [markdown]
 # # 1. Add or concatenate?
 #
-# ResNet **adds** what a block computes to what it was given. DenseNet **appends** it. Is that one word all the
-# difference, and what follows from it?
+# ResNet **adds** what a block computes to what it was given, DenseNet **appends** it. What follows from that one word?
+# **1a** shows it (20 minutes of yours), **1b** proves and measures it.
 #
 # After this lesson you can
 #
-# - write both blocks from memory, with the shape and the parameters of every layer;
-# - prove that adding is concatenating with tied weights, and say exactly what the tie throws away;
-# - say which of the two pays with parameters, which with memory, and when;
-# - explain *growth rate*, *transition*, *compression* and the letters *BC* in a sentence each.
+# - draw both blocks from memory, with the channels of every layer, and say why anyone wanted them;
+# - prove that adding is concatenating with tied weights, and appending is adding with padding;
+# - say what changes when a net's additions become appending.
 #
-# **Time:** at most 1 minute on 2 CPU cores; the last cell prints what this run took.
-# **Needs:** this package (`python -m pip install .` in its folder). No network, no data, no training.
+# **Time:** at most 3 minutes on 2 CPU cores; the last cell prints what this run took.
+# **Needs:** this package (`python -m pip install .` in its folder). The images are scikit-learn's digits: no network.
 #
-# Where it says **Predict**, write your answer down before you read on. A guess that turns out wrong is what you will
-# remember.
+# Where it says **Predict**, write your answer down before you read on.
 
 # %%
 from resdense_keras.experiments import lesson
 
-lesson.begin()  # says what is missing, before anything that could miss it
+lesson.begin(
+    "tensorflow", "sklearn", threads=1
+)  # says what is missing, before anything that could miss it
 
 import keras
 import numpy as np
 from keras import layers, ops
 
-from resdense_keras.experiments import connections
+import resdense_keras
+from resdense_keras.experiments import connections, control
 
 # %% [markdown]
-# ## 1. Two equations, two blocks
+# # 1a. Pictures and words
+#
+# ## 1. Why shortcuts?
+#
+# A deeper net should never be worse: its further layers could simply hand on what they get. Yet plain deep nets fit
+# even their *training* images worse than shallow ones. That is called **degradation**; lesson 2 measures it. Both nets
+# below make handing on easy, because what came in goes *around* the block and is still there behind it:
 #
 #     ResNet      y =  x + F(x)        as many channels as before
 #     DenseNet    y = [x , F(x)]       k channels more; k is called the growth rate
 #
-# `F` is the part that learns: convolutions, each with a batch norm and a ReLU. Here are both, whole. Shapes are
-# (images, height, width, channels).
+# `F` is the part that learns: convolutions, each with a **batch norm** (it brings every channel to mean 0 and variance
+# 1, then scales and shifts it by two trained numbers) and a ReLU. Here are both blocks whole; shapes are (images,
+# height, width, channels).
 
 
 # %%
@@ -61,11 +69,25 @@ def dense_layer(x, growth_rate=12):  # (N, H, W, C)
     return layers.Concatenate()([x, y])  # (N, H, W, C + k)
 
 
+# %%
+x = keras.Input((32, 32, 24))
+for name, block in (("residual", residual_block), ("dense", dense_layer)):
+    picture = resdense_keras.draw(keras.Model(x, block(x), name=f"{name}_block"))
+    text = " -> ".join(map(str, (24, block(x).shape[-1])))
+    lesson.show_drawing(
+        picture,
+        f"01-{name}-block",
+        alt=f"A {name} block, {text} channels; the input goes around the convolutions",
+    )
+
 # %% [markdown]
-# A DenseNet puts batch norm and ReLU *before* the convolution. That is a second difference, but not the one that
-# makes a DenseNet: ResNets of 2016 do the same and still add.
+# Other things differ too: a DenseNet puts batch norm and ReLU first, and its layer has one convolution where the
+# residual block has two. Part 6 takes these apart.
 #
-# Are these few lines the real thing? Give them and the library's blocks the same random weights, and compare.
+# In two numbers: x = 3 and F = 5. The sum is 8, and from 8 nobody gets 3 and 5 back. The list is [3, 5], and whoever
+# wants the sum can still form it: [1 1] [3, 5] = 8.
+#
+# Are these the library's blocks? We give both the same random weights and compare.
 
 
 # %%
@@ -112,19 +134,31 @@ claim_one_keeps_its_width_and_one_grows()
 lesson.show(
     lambda figure: connections.draw_strips(figure, chains),
     "01-channels",
-    alt="Channels to scale: residual stays 24 wide and mixes all, dense grows to 72",
+    alt="Channels to scale: residual stays 24 wide and mixes all, dense grows from 24 to 72",
+    size=(6, 7),
 )
 
 # %% [markdown]
-# Left, every channel is a mixture: block 3 gets the *sum* of the input, F1 and F2 (with a ReLU after each sum) and
-# cannot ask for F1 alone. Right, everything keeps channels of its own, and each later layer reads it unmixed. That is
-# all that "feature reuse" means. Not that the layers *use* it: that is a question for a later lesson.
+# Above, the stripes lie on top of each other: every channel is the sum of all colours. Block 3 gets one
+# sum (with a ReLU behind it); F1 cannot be taken out of it again. Below, F1 still has channels of its own. People call
+# this *feature reuse*: F1 **can** be read later. Whether it **is** read, lesson 5 measures.
+#
+# **In your own words.** Explain to a friend in three sentences what both connections do, why they exist and what each
+# costs. Then compare:
+#
+# <details><summary>One answer</summary>
+# Deep plain nets got worse with depth, even on their training images, so both nets let what came in pass a block
+# unchanged. ResNet adds the result to it and keeps its width, but the two cannot be told apart afterwards. DenseNet
+# appends the result: few new channels a layer, more memory.
+# </details>
+#
+# # 1b. Proofs and prices
 #
 # > **Predict.** Which has more parameters, a residual block of 24 channels or the *fourth* dense layer, which reads
 # > everything that the three before it made?
 #
 # The arithmetic: a 3x3 convolution has 9 x (channels read) x (channels made) weights, a batch norm two trained numbers
-# a channel.
+# a channel (and two more that it stores).
 
 
 # %%
@@ -143,19 +177,17 @@ for name, rows in blocks.items():
         print(f"{name:8} {number}: reads {reads}, writes {writes}, {parameters:6,} parameters")
 
 # %% [markdown]
-# The dense layer reads more and still costs less, because it *makes* so little. That is DenseNet's bet: nothing that
-# earlier layers found has to be repeated, so a small growth rate is enough.
+# The dense layer reads more and still costs less, because it *makes* so little.
 #
 # ## 3. Adding is concatenating with tied weights
 #
-# Let a convolution read x and y. If it reads them concatenated, it has separate weights for each; if it reads their
-# sum, both get the same:
+# A convolution that reads x and y concatenated has separate weights for each; one that reads their sum has the same:
 #
 #     W [x , y] = W1 x + W2 y
 #     A (x + y) =  A x +  A y          so W1 = W2 = A
 #
-# > **Predict.** We take a convolution `A` on the sum, and copy its weights twice into one that reads the concatenation.
-# > How far apart are the outputs? And if a ReLU stands between joining and convolution, as it does in both nets?
+# > **Predict.** Copy the weights `A` twice into a convolution that reads the concatenation. How far apart are the
+# > outputs? And if a ReLU stands between joining and convolution, as it does in both nets?
 
 
 # %%
@@ -190,9 +222,9 @@ print(f"not tied             outputs differ by {reading_gap(tied=False):.1g}")
 print(f"tied, behind a ReLU  outputs differ by {reading_gap(relu=True):.1g}")
 
 # %% [markdown]
-# Equal, to the rounding of float32: whatever a linear layer can read off a sum, it can read off the concatenation.
-# Behind a ReLU the *next* layer no longer suffices, but one more does: the addition itself is the 1x1 convolution
-# [I I] on the concatenation. Nothing that a ResNet computes is out of reach for concatenation. The converse?
+# Equal, to the rounding of float32: with the same kernel for x and for y (*tied* weights) a convolution
+# reads the sum off the list. Behind a ReLU the *next* layer no longer suffices, but one more does: the sum itself is
+# the 1x1 convolution [I I]. The converse, at the same width?
 #
 # > **Predict.** Now W1 and W2 are two different random matrices. Choose A as well as you can. How much of W1 x + W2 y
 # > does A (x + y) explain: all, half, nothing?
@@ -225,12 +257,40 @@ print(f"the best A misses {lost:.0%} of the variance")
 # Half. The best A is (W1 + W2) / 2, and what it misses is (W1 - W2)(x - y) / 2: a sum keeps x + y and **throws
 # x - y away**. Concatenation keeps both, for twice the weights in every layer that reads it.
 #
-# ## 4. What it costs
+# ## 4. Appending is adding with padding
 #
-# A layer that reads everything needs weights for everything, and training must remember everything it read.
+# That holds at a fixed width. With channels to spare an addition can append:
 #
-# > **Predict.** We go from 8 blocks to 16. By what factor does the memory grow that training needs for activations,
-# > with residual blocks and with dense layers?
+#     [x , F] = pad(x) + pad(F)        zeros behind x, zeros before F
+
+# %%
+
+
+def pad(maps, before, after):
+    """Channels of zeros on both sides."""
+    return ops.pad(maps, ((0, 0), (0, 0), (0, 0), (before, after)))
+
+
+def claim_appending_is_adding_with_padding(first=24):
+    random = np.random.default_rng(0)
+    x, f = random.normal(size=(2, 8, 8, 24)), random.normal(size=(2, 8, 8, 12))
+    appended = ops.concatenate([x, f], axis=-1)  # (2, 8, 8, 36)
+    added = pad(x, 0, 12) + pad(
+        f, first, 24 - first
+    )  # the maps of f land from channel `first` on
+    apart = float(ops.max(ops.abs(appended - added)))
+    assert apart == 0, f"they differ by up to {apart:.2g}"
+
+
+claim_appending_is_adding_with_padding()
+
+# %% [markdown]
+# Exactly equal: a wide enough ResNet contains every DenseNet. They differ in what they start from and what they cost.
+#
+# ## 5. What it costs
+#
+# > **Predict.** We go from 8 blocks to 16. The memory that training needs for activations grows by a factor: residual
+# > 2; dense (a) 2, (b) between 2 and 4, (c) 4?
 
 # %%
 DEPTHS = (2, 4, 8, 16)
@@ -270,24 +330,90 @@ claim_dense_memory_grows_faster_than_depth()
 lesson.show(
     lambda figure: connections.draw_costs(figure, chains_of_16, memory, DEPTHS),
     "01-costs",
-    alt="Parameters and memory: residual flat and straight, dense rising and curved",
-    size=(9, 4),
+    alt="Parameters of each block and memory of all. At 16 blocks: "
+    + ", ".join(f"{kind} {mib[-1]:.1f} MiB" for kind, mib in memory.items()),
+    size=(6, 9),
 )
 
 # %% [markdown]
-# Left: a dense layer starts cheap and gets dearer with all that it reads. Right: the sum of growing inputs is a
-# parabola, where residual blocks give a line. But the third curve is *also* a DenseNet, with the same weights and the
-# same outputs: it forgets the concatenations and computes them again when the gradient needs them. "DenseNets are
-# memory hungry" is true of the plain implementation.
+# A dense layer starts cheap and gets dearer with all that it reads; the sum is a parabola, where residual blocks give a
+# line (not yet a factor of 4, for its linear part is still large). The third curve is *also* a DenseNet, with the same
+# weights and outputs: it forgets the concatenations and computes them again.
 #
-# ## 5. Four words that keep the growth in check
+# ## 6. The control: add into append, and nothing else
 #
-# - **Growth rate** k: what each dense layer adds. Small, because all of it is read by all that follow.
-# - **Transition**: maps of two sizes can be neither added nor concatenated. A ResNet changes size inside a block, with
-#   a strided 1x1 convolution (or zeros) on the shortcut; a DenseNet between its *dense blocks*: 1x1 convolution, 2x2
-#   average pooling.
-# - **Compression**: the share of the channels that this 1x1 convolution keeps. The **C** in BC.
-# - **Bottleneck**: a 1x1 convolution to 4k maps before each 3x3, so that the 3x3 never reads hundreds. The **B**.
+# We build one net and change one thing. Its layers are batch norm, ReLU, one 3x3 convolution to 4 maps; the maps are
+# padded to the net's 48 channels and *added*:
+#
+#     append        the maps of layer i land on channels of their own, still empty:  [x, F]
+#     add           the same places, but the stem has filled all 48 channels:        x + F
+#     add, narrow   the stem fills 16 channels, and all layers add onto these
+#
+# > **Predict.** 8 layers, trained as in lesson 2. Which fits its training images best, and is one better on test
+# > images?
+
+# %%
+CONTROL_SEEDS = lesson.pick((0, 1, 2, 3, 4), little=(0, 1, 2))
+
+
+def claim_only_the_place_differs(join="append"):
+    other, same = control.parameters("add, narrow"), control.parameters("append")
+    assert same == other, f"{same:,} and {other:,} parameters"
+    apart = control.distance_to_the_library(join)
+    assert apart < 1e-4, f"{join} is {apart:.2g} away from the library's dense block"
+
+
+def claim_appending_fits_better(better="append", worse="add", seeds=(0, 1, 2)):
+    losses = control.differences(better, worse, seeds, "loss")
+    assert losses.max() < 0, f"{better} has up to {losses.max():.3f} nats more"
+    assert control.differences(better, worse, seeds).mean() > 0, (
+        f"{better} is behind on test images"
+    )
+
+
+claim_only_the_place_differs()
+claim_appending_fits_better(seeds=CONTROL_SEEDS)
+claim_appending_fits_better(worse="add, narrow", seeds=CONTROL_SEEDS)
+runs = {name: [control.trained(name, s) for s in CONTROL_SEEDS] for name in control.JOINS}
+for name, found in runs.items():
+    losses, accuracies = (
+        np.array([getattr(r, what) for r in found]) for what in ("loss", "accuracy")
+    )
+    print(
+        f"{name:12} {control.parameters(name):,} parameters, training loss {losses.mean():.3f} "
+        f"nats, test accuracy {accuracies.mean():.1%} ± {accuracies.std(ddof=1):.1%}"
+    )
+for worse in control.JOINS[1:]:
+    points = 100 * control.differences("append", worse, CONTROL_SEEDS)
+    print(
+        f"append - {worse}: {points.mean():+.1f} points ± {points.std(ddof=1):.1f} on test "
+        f"images, ahead in {np.sum(points > 0)} of {len(points)} seeds"
+    )
+
+# %%
+lesson.show(
+    lambda figure: control.draw_results(figure, runs),
+    "01-control",
+    alt="Training loss and test accuracy by seed: "
+    + ", ".join(
+        f"{name} {np.mean([r.loss for r in found]):.2f} nats and "
+        f"{np.mean([r.accuracy for r in found]):.1%}"
+        for name, found in runs.items()
+    ),
+    size=(6, 7),
+)
+
+# %% [markdown]
+# With the same branch, order, width and weights, appending fits the training images better in every seed, and is a few
+# points ahead on test images. That is small beside either connection against none (lesson 2).
+#
+# ## 7. Four words that keep the growth in check
+#
+# - **Growth rate** k: what each dense layer adds.
+# - **Transition**: maps of two sizes can be neither added nor concatenated, so a DenseNet halves them between its
+#   *dense blocks*: 1x1 convolution, 2x2 average pooling. (A ResNet does it inside a block.)
+# - **Compression**: the share of the channels that this 1x1 keeps. The **C** in BC.
+# - **Bottleneck**: a 1x1 convolution to 4k maps before each 3x3. The **B**.
 #
 # > **Predict.** The bottleneck is one *more* convolution a layer. Does it cost parameters or save them?
 
@@ -314,17 +440,15 @@ for name in ("", "B", "C", "BC"):
     print(f"DenseNet {name:16} {' -> '.join(map(str, size.channels)):24} {size.parameters:10,}")
 
 # %% [markdown]
-# It saves, once a layer reads enough; the figure above shows where the curves cross, and exercise 3 asks for the point.
+# It saves, once a layer reads enough.
 #
 # ## What this does not show
 #
-# > - **Not which net is better.** Nothing was trained. More freedom is not more accuracy: tied weights can be the
-# >   right prior. Lessons on depth, gradients and cost measure that.
-# > - **Not that a DenseNet contains each ResNet layer by layer.** The identity is about linear readers; batch norm and
-# >   ReLU stand in between, and it takes the extra 1x1 convolution.
-# > - **Half** holds for independent random x and y. Maps of a trained net are correlated, and W1 and W2 too.
-# > - **Memory** is counted from the graph in float32, not measured on a device, at equal depth rather than at equal
-# >   accuracy; time was not looked at.
+# > - **Not which net is better.** The control is 8 narrow layers, 132 steps, digits. Kim et al. (2024) come to the same
+# >   side at scale.
+# > - **Half** holds for independent random x and y.
+# > - **Memory** is counted from the graph in float32, at an equal number of blocks: 16 residual blocks are 32
+# >   convolutions, 16 dense layers 16. Time was not looked at.
 #
 # ## Exercises
 #
@@ -382,8 +506,6 @@ connections.check_dense_block(dense_block)
 
 # %% [markdown]
 # ## Can these claims fail?
-#
-# A claim that cannot fail shows nothing. This table takes away, for each claim above, what should make it true.
 
 # %%
 BREAK = {
@@ -393,6 +515,9 @@ BREAK = {
     claim_adding_is_concatenating_with_tied_weights: {"tied": False},
     claim_a_relu_in_between_ends_it: {"relu": False},
     claim_the_converse_fails: {"tied": True},
+    claim_appending_is_adding_with_padding: {"first": 12},
+    claim_only_the_place_differs: {"join": "add, narrow"},
+    claim_appending_fits_better: {"better": "add", "worse": "append"},
     claim_dense_memory_grows_faster_than_depth: {"recompute": True},
     claim_two_sizes_do_not_join: {"size": 8},
     claim_a_bottleneck_saves_parameters: {"reads": 24},
@@ -403,14 +528,12 @@ for claim, change in BREAK.items():
 # %% [markdown]
 # ## Sources
 #
-# - He, Zhang, Ren, Sun: *Deep Residual Learning for Image Recognition*, arXiv:1512.03385. Figure 2 is the equation,
-#   figure 5 the two kinds of block, section 3.3 the shortcuts where the size changes.
-# - He, Zhang, Ren, Sun: *Identity Mappings in Deep Residual Networks*, arXiv:1603.05027. Figure 1: batch norm and ReLU
-#   first.
-# - Huang, Liu, van der Maaten, Weinberger: *Densely Connected Convolutional Networks*, arXiv:1608.06993. Figure 1 is a
-#   dense block, figure 2 the transitions, section 3 growth rate, bottleneck and compression.
-# - Wang, Li, Lu, Yang: *Mixed Link Networks*, arXiv:1802.01808. Figure 1: both nets as one topology, with addition or
-#   concatenation at its nodes.
+# - He et al.: *Deep Residual Learning for Image Recognition*, arXiv:1512.03385. Figure 2 is the equation, figure 5 the
+#   blocks, section 3.3 the shortcuts where the size changes.
+# - Huang et al.: *Densely Connected Convolutional Networks*, arXiv:1608.06993. Figure 1 is a dense block, figure 2 the
+#   transitions, section 3 growth rate, bottleneck and compression.
+# - Wang et al.: *Mixed Link Networks*, arXiv:1802.01808. Figure 1: both nets as one topology.
+# - Kim, Heo, Han: *DenseNets Reloaded*, arXiv:2403.19588: many random nets, concatenation against addition.
 # - Pleiss et al.: *Memory-Efficient Implementation of DenseNets*, arXiv:1707.06990. Recomputation.
 
 # %%

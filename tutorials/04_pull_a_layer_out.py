@@ -96,8 +96,13 @@ claim_nets_with_connections_survive(seeds=SEEDS)
 lesson.show(
     lambda figure: lesion_study.draw_lesions(figure, studies),
     "04-one-block",
-    alt="Accuracy after one lesion by place: plain near 10 %, others high but for early blocks",
-    size=(11, 3.2),
+    alt="Accuracy after one lesion by place. Median over the blocks: "
+    + ", ".join(
+        f"{name} {np.median([blocks for blocks, _ in runs]):.0%}"
+        for name, runs in studies.items()
+    )
+    + ". Early blocks hurt most",
+    size=(6, 10),
 )
 
 # %% [markdown]
@@ -123,12 +128,22 @@ def claim_the_first_blocks_matter_most(
         )
 
 
+def claim_one_early_block_can_halve_the_accuracy(connection="residual", seeds=(0, 1, 2)):
+    found = [lesion_study.one_by_one(connection, seed=seed) for seed in seeds]
+    worst = min(blocks.min() / whole for blocks, whole in found)
+    assert worst < 0.5, f"{connection} keeps {worst:.0%} without its most important block"
+
+
 claim_the_first_blocks_matter_most(seeds=SEEDS)
+claim_one_early_block_can_halve_the_accuracy(seeds=SEEDS)
 
 # %% [markdown]
-# Early: everything behind it has learnt to read what it writes, and it writes most of what there is. Late blocks
-# refine. That is one reason why a ResNet looks like an ensemble of shallow nets to Veit et al.: nine blocks make 2^9
-# = 512 paths from input to head, and cutting one block removes the half that goes through it.
+# Early. Perhaps because everything behind it has learnt to read what it writes; that was not measured here. It is not
+# what Veit et al. found: theirs were the blocks that halve the image, and ours has none.
+#
+# To them a ResNet looks like an ensemble of shallow nets: at each block a path goes around or through, so nine blocks
+# make 2^9 = 512 paths from input to head, and cutting one block removes the half that goes through it. (The sum over
+# paths is exact where every F is linear; with ReLUs it is a picture.)
 
 # %%
 blocks = len(lesion_study.one_by_one("residual")[0])
@@ -178,12 +193,18 @@ claim_it_is_a_slope()
 lesson.show(
     lambda figure: lesion_study.draw_together(figure, together, SHARES),
     "04-many-blocks",
-    alt="Accuracy over the share of blocks taken out: slopes, and guessing for the plain net",
+    alt="Median accuracy with a ninth, a third, two thirds of the blocks out: "
+    + "; ".join(
+        f"{name} " + ", ".join(f"{np.median(row):.0%}" for row in rows)
+        for name, rows in together.items()
+    ),
+    size=(6, 5),
 )
 
 # %% [markdown]
-# Marks are medians, bars hold the middle two thirds of draws and seeds. A slope: no single failure, a decline. It is
-# *not* that the blocks are superfluous; two thirds fewer and most is lost.
+# Marks are medians, bars hold the middle two thirds of draws and seeds. On average a slope; but the bars are wide,
+# because it depends on *which* blocks go: one early block alone can halve the accuracy (part 2). And it is *not* that
+# the blocks are superfluous; two thirds fewer and most is lost.
 #
 # ## 4. The large run
 
@@ -206,20 +227,36 @@ for name, by_depth in large.items():
             f"{name:14} {n:>2} layers: the median lesion keeps "
             f"{np.mean(kept):.0%} ± {np.std(kept, ddof=1):.0%} of the accuracy"
         )
-assert np.mean(large["residual"]["8"]) < np.mean(large["residual"]["32"]), large
+assert np.mean(large["residual"]["8"]) < 0.8, large
+assert min(np.mean(large["residual"][n]) for n in ("20", "32")) > 0.97, large
 
 # %% [markdown]
-# The deeper the residual net, the less one block matters; with three blocks each is a third of the net.
+# With three blocks each is a third of the net, and the median lesion costs much; with nine or fifteen it costs a
+# residual net one or two per cent of its accuracy.
 #
 # ## What this does not show
 #
-# > - **Not that ResNets are ensembles.** The paths share weights and were trained together. The lesion shows that
-# >   most of them are short enough to do without one block, no more.
+# > - **Not that ResNets are ensembles.** The paths share weights and were trained together, and how long the paths are
+# >   that carry the net was not measured.
 # > - **Not residual against dense.** A dense layer here adds 4 maps of 88, a residual block rewrites all 16: the cuts
 # >   differ in size. The picture over shares is fairer, and still no race.
 # > - **Not that the cut blocks can be left out for good.** No net was trained again; that is pruning.
 # > - **The plain net at its worst?** It was cut in the way that suits it best, and its own training suffers at this
 # >   depth (lesson 2).
+#
+# ## In your own words
+#
+# Explain to a friend in three sentences what happens when a block is taken out of a trained net, and what that shows.
+# Then compare:
+#
+# <details><summary>One answer</summary>
+# A plain net falls to guessing, for each block reads only the one before. With additions or concatenations the rest
+# still finds most of what it reads, and half of the blocks cost little. Early blocks can cost half of the accuracy,
+# and many blocks at once cost most of it.
+# </details>
+#
+# **Change this number, predict, run.** Take out `SHARES = (1 / 9, 1 / 2)`. Is half of the blocks nearer to a third or
+# to two thirds?
 #
 # ## Exercises
 #
@@ -267,6 +304,7 @@ BREAK = {
     claim_a_plain_net_does_not_survive: {"connection": "residual"},
     claim_nets_with_connections_survive: {"connections": ("plain",)},
     claim_the_first_blocks_matter_most: {"connections": ("plain",)},
+    claim_one_early_block_can_halve_the_accuracy: {"connection": "dense"},
     claim_it_is_a_slope: {"connections": ("plain",)},
 }
 for claim, change in BREAK.items():

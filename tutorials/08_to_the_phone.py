@@ -1,8 +1,8 @@
 # %% [markdown]
 # # 8. To the phone
 #
-# A trained net becomes a file of operators. Which rewriting makes it faster without changing an answer, which number
-# type is worth its loss, and why does a DenseNet gain more than a ResNet from both?
+# A trained net becomes a file of operators. Which rewriting makes it faster without changing an answer, why does a
+# DenseNet gain more from it than a ResNet, and which number type is worth its loss?
 #
 # After this lesson you can
 #
@@ -40,8 +40,8 @@ tensorflow.get_logger().setLevel("ERROR")  # it would report every conversion
 #
 # In inference a batch norm is one factor a and one offset b a channel, and so can be multiplied into its neighbour:
 #
-#     a (w x) + b  =  (a w) x + b                        behind a convolution: one operator less, nothing lost
-#     w relu(a x + b)                                    in front of one, with a ReLU between: no such identity
+#     a (w x) + b      =  (a w) x + b                    behind a convolution: one operator less, nothing lost
+#     w relu(a x + b)  =  (a w) max(x, -b / a) + w b     in front of one, with a ReLU between, for a > 0: one maximum
 #
 # The smallest block has 12 channels: a 1x1 convolution has 12 x 12 weights, the folded one 12 more for its bias, and
 # the 24 numbers of the norm are gone.
@@ -63,8 +63,25 @@ print(f"norm and ReLU in front: the same fold would be wrong by {wrong:.0%}")
 
 # %% [markdown]
 # A DenseNet's norm reads a *concatenation*: the parts come from many layers, and each later layer has its own norm for
-# them. What cannot fold is written as a depthwise 1x1 convolution with a bias and its ReLU inside: one operator that
-# runtimes have a fast kernel for, in place of a multiplication and an addition over all channels.
+# them. It cannot be folded backwards. But norm, ReLU and convolution in a row can be written otherwise: one maximum
+# with a constant remains of the norm, in place of a multiplication and an addition over all channels, and the factor
+# goes into the convolution behind it.
+
+# %%
+
+
+def claim_norm_and_relu_are_one_maximum(a=2.0):
+    x, b = np.linspace(-3, 3, 101), 0.5
+    apart = np.abs(np.maximum(a * x + b, 0) - (a * np.maximum(x, -b / a) + b)).max()
+    assert apart < 1e-12, f"they differ by up to {apart:.2g}"
+
+
+claim_norm_and_relu_are_one_maximum()
+
+# %% [markdown]
+# A negative factor turns the maximum around; how that and the padding at the border are handled is in
+# docs/rewriting.md.
+#
 #
 # ## 2. The same answers
 #
@@ -152,8 +169,13 @@ for row in plain_files:
 lesson.show(
     lambda figure: phone_files.draw_operators(figure, plain_files),
     "08-operators",
-    alt="Operators by kind: the dense net loses its MUL and ADD, the residual net hardly any",
-    size=(9, 3.5),
+    alt="Operators in each file: "
+    + ", ".join(
+        f"{row.family} {'rewritten' if row.rewritten else 'as it is'} "
+        f"{sum(row.operators.values())}"
+        for row in plain_files
+    ),
+    size=(6, 6),
 )
 
 
@@ -177,7 +199,14 @@ def claim_the_dense_net_gains_more(more="dense", less="residual"):
     )
 
 
+def claim_a_maximum_remains_of_each_norm(rewritten=True):
+    operators = judged("dense", "fp32", rewritten).operators
+    left = operators.get("MUL", 0)
+    assert operators.get("MAXIMUM", 0) > 10 and not left, f"{left} multiplications are left"
+
+
 claim_the_dense_net_gains_more()
+claim_a_maximum_remains_of_each_norm()
 
 # %% [markdown]
 # That is why a DenseNet gains more: what the stock converter folds anyway is all that a v1 ResNet has, while a DenseNet
@@ -212,7 +241,7 @@ print(f"range 0 to 1: 6 is read as {cut[0]:g}")
 #
 # - **fp32**: the net itself. **fp16**: half the weights' bytes, computed in float.
 # - **dynamic**: int8 weights; activations are rounded while it runs. No calibration.
-# - **int8**: everything; needs calibration, runs on NPUs.
+# - **int8**: everything; needs calibration, runs on nearly every NPU.
 #
 # > **Predict.** Order the four by size, then by accuracy. Does int8 come to a quarter of fp32?
 
@@ -245,8 +274,14 @@ for row in files:
 lesson.show(
     lambda figure: phone_files.draw_files(figure, files),
     "08-files",
-    alt="Size, accuracy and latency by scheme: dynamic is smallest, int8 quickest here",
-    size=(11, 4),
+    alt="Size, accuracy and median latency: "
+    + "; ".join(
+        f"{row.family} {row.scheme} {row.bytes / 1000:.0f} kB {row.accuracy:.1%} "
+        f"{1000 * row.latency_ms[1]:.0f} µs"
+        for row in files
+        if row.rewritten
+    ),
+    size=(6, 11),
 )
 
 
@@ -264,12 +299,20 @@ def claim_int8_is_smaller_and_as_good(light=1.0):
         )
 
 
+def claim_dynamic_is_smaller_still(small="dynamic", large="int8"):
+    for family in NETS:
+        sizes = len(content(family, small)), len(content(family, large))
+        assert sizes[0] < sizes[1], (
+            f"{family}: {small} {sizes[0]:,} bytes, {large} {sizes[1]:,}"
+        )
+
+
 claim_int8_is_smaller_and_as_good()
+claim_dynamic_is_smaller_still()
 
 # %% [markdown]
-# Not a quarter: in nets this small, names, shapes and a scale for every channel weigh as much as the weights; the
-# rewritten dense file is even larger in int8 than the one that was left as it is, for its depthwise operators have
-# scales of their own. In nets of millions of weights that is lost in the sum.
+# Not a quarter: in nets this small, names, shapes and a scale for every channel weigh as much as the weights. Here
+# *dynamic* is the smallest. In nets of millions of weights the rest does not matter.
 #
 # And calibration? With images at an eighth of their brightness the file converts, runs, and is wrong:
 
@@ -287,8 +330,9 @@ for family in NETS:
 #
 # - **A phone's CPU: int8**, if its accuracy holds; phones since about 2018 multiply 8-bit numbers natively. On a PC
 #   without such instructions it ties with float.
-# - **GPU: fp16**, which is what GPU delegates compute in. **NPU: int8**; nothing else runs there.
-# - **Browser: fp32.** Its runtime unpacks fp16 weights again and again.
+# - **GPU: fp16**, which is what GPU delegates compute in. **NPU: int8**, which nearly every NPU takes; some take floats
+#   too (Qualcomm's delegate documents both, Core ML runs in float16).
+# - **Browser: fp16**: as fast as fp32 there, and half of the download (docs/rewriting.md).
 # - **No images to calibrate with: dynamic.**
 #
 # `resdense export` writes this, with the reasons and figures of your net, into the bundle's `model.json`. Then measure
@@ -298,9 +342,22 @@ for family in NETS:
 #
 # > - **Your phone.** Latencies are those of this computer, of nets of microseconds, where starting an operator counts
 # >   as much as its arithmetic. No claim above rests on them.
-# > - **Losses of large nets.** DenseNet-121 loses more in int8 than ResNet-50 does; digits hardly notice.
+# > - **Losses of large nets.** Digits hardly notice eight bits; other nets and images may.
 # > - **364 test images**: a point of accuracy is not more than four of them.
 # > - **Training with quantization**, which wins back what calibration loses.
+#
+# ## In your own words
+#
+# Explain to a friend in three sentences how a trained net becomes a small file that answers the same. Then compare:
+#
+# <details><summary>One answer</summary>
+# A batch norm behind a convolution is multiplied into it; one in front leaves a maximum. Eight-bit numbers need a
+# range for each tensor, which comes from calibration images. Whether the file still answers right, only labelled
+# images tell.
+# </details>
+#
+# **Change this number, predict, run.** Darken the calibration images to `light=0.5` instead of 0.125. Does the gate
+# pass?
 #
 # ## Exercises
 #
@@ -350,9 +407,12 @@ phone_files.check_choice_of_file(choose)
 BREAK = {
     claim_a_norm_behind_a_convolution_folds: {"norm_first": True},
     claim_rewriting_changes_no_answer: {"scheme": "int8"},
+    claim_norm_and_relu_are_one_maximum: {"a": -2.0},
     claim_the_dense_net_gains_more: {"more": "residual", "less": "dense"},
+    claim_a_maximum_remains_of_each_norm: {"rewritten": False},
     claim_the_error_is_half_a_step: {"high": 1.0},
     claim_int8_is_smaller_and_as_good: {"light": 0.125},
+    claim_dynamic_is_smaller_still: {"small": "int8", "large": "dynamic"},
 }
 for claim, change in BREAK.items():
     print(lesson.refutation(claim, change))

@@ -214,7 +214,7 @@ def draw_strips(figure, chains):
         figure: Empty matplotlib Figure.
         chains: {name: model of `chain`}, one panel each.
     """
-    panels = figure.subplots(1, len(chains), sharex=True, sharey=True)
+    panels = figure.subplots(len(chains), 1, sharex=True, sharey=True)
     for axes, (name, model) in zip(panels, chains.items(), strict=True):
         history = holdings(model)
         for row, held in enumerate(history):
@@ -222,13 +222,14 @@ def draw_strips(figure, chains):
                 height = 0.7 / count
                 across, up = (channels.start, len(channels)), (row - 0.35 + height * band, height)
                 axes.broken_barh([across], up, color=SOURCE_COLORS[source], edgecolor="white")
-        axes.set(title=name, xlabel="channels", yticks=range(len(history)))
+        axes.set(title=name, yticks=range(len(history)))
         axes.set_yticklabels(["input", *(f"after block {number}" for number in range(1, len(history)))])
         axes.grid(False)
+    panels[-1].set_xlabel("channels")
     panels[0].invert_yaxis()  # the panels share it
     labels = ["input", *(f"made by block {number}" for number in range(1, len(history)))]
     swatches = [panels[0].barh(0, 0, color=color) for color in SOURCE_COLORS[: len(labels)]]
-    figure.legend(swatches, labels, loc="outside lower center", ncols=len(labels), fontsize=9)
+    figure.legend(swatches, labels, loc="outside lower center", ncols=3, fontsize=10)
 
 
 _LOOKS = {
@@ -240,7 +241,7 @@ _LOOKS = {
 
 
 def draw_costs(figure, chains, memory, depths):
-    """Left the parameters of each block, right the activations of all blocks together.
+    """Above the parameters of each block, below the activations of all blocks together.
 
     Args:
         figure: Empty matplotlib Figure.
@@ -248,14 +249,14 @@ def draw_costs(figure, chains, memory, depths):
         memory: {name: MiB of activations, one number for each of `depths`}.
         depths: Numbers of blocks.
     """
-    left, right = figure.subplots(1, 2)
+    left, right = figure.subplots(2, 1)
     for name, model in chains.items():
         thousands = [block.parameters / 1000 for block in by_block(model)]
         left.plot(range(1, len(thousands) + 1), thousands, label=name, markersize=4, **_LOOKS[name])
     left.set(title="Weights of each block", xlabel="block number", ylabel="parameters (thousands)")
     for name, mib in memory.items():
         right.plot(depths, mib, label=name, **_LOOKS[name])
-    right.set(title="Memory of all blocks in training", xlabel="blocks", ylabel="activations of a 32x32 image (MiB)")
+    right.set(title="Memory of all blocks in training", xlabel="blocks", ylabel="MiB for a 32x32 image")
     for axes in (left, right):
         axes.set(xticks=depths, ylim=0)
         axes.legend()

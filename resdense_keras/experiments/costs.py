@@ -120,25 +120,41 @@ def memory_mib(kind, depth):
 
     Args:
         kind: "residual", "dense" or "recomputed": all that the backward pass keeps; "new": what the dense layers made
-            and nothing else, each feature map once; "inference": the most that is alive at once in the dense chain.
+            and nothing else, each feature map once; "inference" and "residual inference": the most that is alive at
+            once in the dense and in the residual chain.
         depth: Blocks or layers.
     """
-    check_choice("kind", kind, ("residual", "dense", "recomputed", "new", "inference"))
+    check_choice("kind", kind, ("residual", "dense", "recomputed", "new", "inference", "residual inference"))
     if kind == "new":
         return 32 * 32 * 4 * read_and_new(depth)[1] / 2**20
-    model = chain("residual" if kind == "residual" else "dense", depth, recompute=kind == "recomputed")
-    counted = profile(model)
-    return (counted.inference_peak_bytes if kind == "inference" else counted.activation_bytes) / 2**20
+    connection = "residual" if kind.startswith("residual") else "dense"
+    counted = profile(chain(connection, depth, recompute=kind == "recomputed"))
+    return (counted.inference_peak_bytes if kind.endswith("inference") else counted.activation_bytes) / 2**20
 
 
-def kept_by_type(model):
-    """{layer type: share of the bytes that the backward pass keeps, 0 to 1}, the largest first."""
+ORIGINS = ("made once", "concatenation", "its ReLU", "bottleneck")
+
+
+def kept_by_origin(model):
+    """{origin: share of the bytes that the backward pass of a DenseNet-BC keeps, 0 to 1}, in the order of `ORIGINS`.
+
+    "made once": the image and what the stem and the transitions made; "concatenation": every tensor that one layer
+    joined; "its ReLU": the copy of it behind each reader's batch norm; "bottleneck": what the 1x1 convolutions made and
+    the ReLU behind. The `k` maps of a layer are kept as parts of the concatenation only.
+    """
     counted = profile(model)
-    kept = {}
+    kept = dict.fromkeys(ORIGINS, 0)
     for row in counted.layers:
-        kept[row.type] = kept.get(row.type, 0) + row.kept_bytes
-    shares = {name: count / counted.activation_bytes for name, count in kept.items() if count}
-    return dict(sorted(shares.items(), key=lambda item: -item[1]))
+        if row.type == "Concatenate":
+            origin = "concatenation"
+        elif row.name.endswith(("_bn2", "_relu2")):
+            origin = "bottleneck"
+        elif row.type == "ReLU":
+            origin = "its ReLU"
+        else:
+            origin = "made once"
+        kept[origin] += row.kept_bytes
+    return {origin: count / counted.activation_bytes for origin, count in kept.items()}
 
 
 @functools.cache
@@ -210,7 +226,7 @@ def draw_accuracies(figure, points):
         figure: Empty matplotlib Figure.
         points: `Point`s of both families, with times.
     """
-    panels = figure.subplots(2, 2, sharey=True)
+    panels = figure.subplots(4, 1, sharey=True)
     for axes, (label, cost) in zip(panels.flat, _AXES.items(), strict=False):
         _accuracy_over(axes, points, label, cost)
     time_axes = panels.flat[-1]
@@ -220,9 +236,10 @@ def draw_accuracies(figure, points):
         low, median, high = point.step_ms
         spread = [[median - low], [high - median]]
         time_axes.errorbar(median, 100 * point.accuracy, xerr=spread, color=COLORS[point.family], capsize=2)
-    for axes in panels[:, 0]:
+    for axes in panels:
         axes.set_ylabel("test accuracy (%)")
-    panels[0, 0].legend(loc="lower right")
+    panels[0].legend(loc="lower right")
+    panels[0].set_title("Further left is cheaper (logarithmic scales)")
 
 
 def _accuracy_over(axes, points, label, cost, ticks=(1, 2, 5)):
@@ -256,30 +273,33 @@ _LOOKS = {
     "dense": ("dense layers, everything kept", {"color": COLORS["dense"], "marker": "s"}),
     "recomputed": ("dense layers, recomputed", {"color": COLORS["other"], "marker": "v", "linestyle": "--"}),
     "residual": ("residual blocks", {"color": COLORS["residual"], "marker": "o"}),
-    "inference": ("dense layers, inference only", {"color": "#8a6d00", "marker": "D", "linestyle": "-."}),
+    "inference": ("dense layers, inference", {"color": "#8a6d00", "marker": "D", "linestyle": "-."}),
+    "residual inference": ("residual blocks, inference", {"color": "#009e73", "marker": "x", "linestyle": "-."}),
     "new": ("what they made, each map once", {"color": COLORS["plain"], "marker": "^", "linestyle": ":"}),
 }
 
 
 def draw_memory(figure, memory, depths, shares):
-    """Left memory over depth, right what the dense net keeps, by layer type.
+    """Memory over depth, in training and in inference; and what the dense net keeps, by origin.
 
     Args:
         figure: Empty matplotlib Figure.
         memory: {kind of `memory_mib`: MiB, one number for each of `depths`}.
         depths: Numbers of blocks or layers.
-        shares: What `kept_by_type` returns.
+        shares: What `kept_by_origin` returns.
     """
-    left, right = figure.subplots(1, 2, width_ratios=(3, 2))
+    training, inference, bars = figure.subplots(3, 1, height_ratios=(4, 3, 2))
     for kind, mib in memory.items():
         label, look = _LOOKS[kind]
-        left.plot(depths, mib, label=label, **look)
-    left.set(xticks=depths, ylim=0, xlabel="blocks or layers", ylabel="memory for a 32x32 image (MiB)")
-    left.legend(fontsize=9)
-    shares = {name: share for name, share in shares.items() if share > 0.005}  # wider than a line
-    right.barh(list(shares), [100 * share for share in shares.values()], color=COLORS["dense"])
-    right.invert_yaxis()
-    right.set(title="What the dense net keeps", xlabel="share of the bytes (%)")
+        axes = inference if kind.endswith("inference") else training
+        axes.plot(depths, mib, label=label, **look)
+    for axes, title in ((training, "In training: kept for the gradient"), (inference, "In inference: alive at once")):
+        axes.set(title=title, xticks=depths, ylim=0, ylabel="MiB, 32x32 image")
+        axes.legend(fontsize=10)
+    inference.set_xlabel("blocks or layers")
+    bars.barh(list(shares), [100 * share for share in shares.values()], color=COLORS["dense"])
+    bars.invert_yaxis()
+    bars.set(title="What a dense net keeps", xlabel="share of the bytes (%)")
 
 
 # Exercises of lesson 6

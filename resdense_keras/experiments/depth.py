@@ -109,7 +109,7 @@ def draw_losses(figure, curves):
         look = small_nets.LOOKS[name] | {"linewidth": 2.5 if depth == deepest else 1, "markersize": 5}
         axes.plot(range(1, len(losses) + 1), losses, label=f"{name}, {depth} layers", **look)
     axes.set(xlabel="epoch", ylabel="loss on the training images (nats)", ylim=0)
-    axes.legend(fontsize=9, ncols=2)
+    axes.legend(fontsize=10, ncols=1)
 
 
 # Exercises of lesson 2

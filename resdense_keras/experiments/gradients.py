@@ -2,8 +2,10 @@
 
 import functools
 
+import keras
 import numpy as np
 import tensorflow as tf
+from keras import layers
 
 from ..builder import check_choice
 from . import small_nets
@@ -16,36 +18,49 @@ SPAN = (-2.0, 2.0)  # of the line that `along_a_line` walks
 
 
 @functools.cache
-def by_layer(connection, depth, *, batch_norm=True, steps=0, seed=0, learning_rate=0.01):
-    """Root mean square of the loss's gradient in each convolution, from the stem to the last.
+def by_layer(connection, depth, *, batch_norm=True, steps=0, seed=0, learning_rate=0.01, size=8):
+    """Root mean square of the loss's gradient in the maps that each convolution makes, from the stem to the last.
+
+    In the maps, not in the weights: without biases and norms the product of a layer's weights and their gradient is
+    the same for every layer (ReLUs are homogeneous), so gradients in the weights cannot show what vanishes.
 
     Args:
         connection, depth, batch_norm: As in `small_nets.net`.
         steps: Of plain gradient descent before the gradient is taken, on batches of 64 digits.
         seed: Of weights and batches.
+        size: Pixels of a side, a multiple of 8: each pixel of a digit is repeated. The maps are half as wide.
     Returns:
-        (gradients, loss): array of `depth - 1` numbers, and the loss in nats on the batch they belong to. Both may be
-        infinite or NaN, which is then what was found.
+        (gradients, loss): array of `depth - 1` numbers in nats per unit, and the loss in nats on the batch they belong
+        to. Both may be infinite or NaN, which is then what was found.
     """
-    model = small_nets.net(connection, depth, batch_norm=batch_norm)
+    model = small_nets.net(connection, depth, batch_norm=batch_norm, size=size)
     small_nets.draw(model, seed)
     data, _ = small_nets.digits()
     random = np.random.default_rng(seed)
     weights = [weight.value for weight in model.trainable_weights]
+    convolutions = [layer.output for layer in model.layers if isinstance(layer, layers.Conv2D)]
+    inside = keras.Model(model.input, [*convolutions, model.output])
     for step in range(steps + 1):
         chosen = random.choice(len(data.labels), small_nets.BATCH, replace=False)
+        images = data.images[chosen].repeat(size // 8, axis=1).repeat(size // 8, axis=2)
         with tf.GradientTape() as tape:
-            loss = small_nets.cross_entropy(data.labels[chosen], model(data.images[chosen], training=True))
-        found = tape.gradient(loss, weights)
+            *maps, logits = inside(images, training=True)
+            loss = small_nets.cross_entropy(data.labels[chosen], logits)
         if step < steps:
-            for weight, gradient in zip(weights, found, strict=True):
+            for weight, gradient in zip(weights, tape.gradient(loss, weights), strict=True):
                 weight.assign_sub(learning_rate * gradient)
-    sizes = [float(tf.sqrt(tf.reduce_mean(g**2))) for g in found if len(g.shape) == 4]
+    sizes = [float(tf.sqrt(tf.reduce_mean(gradient**2))) for gradient in tape.gradient(loss, maps)]
     return np.array(sizes), float(loss)
 
 
+def kept_at_the_border(size, kernel=3):
+    """Share of a convolution's taps that meet a pixel rather than padding, on maps of `size` x `size`, 0 to 1."""
+    inside = np.convolve(np.ones(size), np.ones(kernel), mode="same").sum() / (kernel * size)
+    return float(inside**2)
+
+
 def ratios(connection, depth, *, seeds=(0,), **options):
-    """Gradient of the first convolution over the last's, for each seed; arguments as in `by_layer`."""
+    """Gradient in the first convolution's maps over that in the last's, for each seed; arguments as in `by_layer`."""
     sizes = [by_layer(connection, depth, seed=seed, **options)[0] for seed in seeds]
     return np.array([found[0] / found[-1] for found in sizes])
 
@@ -108,6 +123,48 @@ def line(connection, depth, *, centred=True, seed=0, width=100, points=256):
     return found
 
 
+NORMS = ("none", "scaled", "centred", "both")
+
+
+@functools.cache
+def textbook_line(norm="none", *, depth=24, seed=0, width=200, points=256):
+    """(y, dy/dx) of the nets of notebook 11.1 of Prince's textbook at `points` values from -2 to 2, with a choice.
+
+    Fully connected, with ReLUs; weights *and biases* are normal with variance 1 / `width`. The book's have no norm.
+
+    Args:
+        norm: "none"; "scaled": each unit before its ReLU is divided by its root mean square over the points;
+            "centred": its mean is subtracted; "both": first the mean, then the division, as in a batch norm.
+        depth: Hidden layers.
+    """
+    check_choice("norm", norm, NORMS)
+    random = np.random.default_rng(seed)
+    h = np.arange(points)[:, None] * (SPAN[1] - SPAN[0]) / points + SPAN[0]
+    slope = np.ones_like(h)  # (points, units) each
+    for layer in range(depth + 1):
+        units = width if layer < depth else 1
+        weights = random.normal(scale=width**-0.5, size=(h.shape[1], units))
+        h, slope = h @ weights + random.normal(scale=width**-0.5, size=units), slope @ weights
+        if layer < depth:
+            middle = h.mean(axis=0) if norm in ("centred", "both") else 0.0
+            scale = np.sqrt(((h - middle) ** 2).mean(axis=0) + 1e-5) if norm in ("scaled", "both") else 1.0
+            h, slope = (h - middle) / scale, slope / scale
+            h, slope = np.maximum(h, 0), np.where(h > 0, slope, 0)
+    for values in (h, slope):
+        values.setflags(write=False)  # they are kept for the next call
+    return h[:, 0], slope[:, 0]
+
+
+def textbook_correlations(norm, lags, *, seeds=(0,), depth=24):
+    """`autocorrelation` of the slopes of `textbook_line` for each seed: (seeds, lags) array."""
+    return np.array([autocorrelation(textbook_line(norm, depth=depth, seed=seed)[1], lags) for seed in seeds])
+
+
+def pieces(slopes):
+    """Straight pieces of a line, told by a change of slope above a thousandth of the largest."""
+    return 1 + int(np.sum(np.abs(np.diff(slopes)) > 1e-3 * np.abs(slopes).max()))
+
+
 def correlations(connection, depth, lags, *, seeds=(0,), centred=True):
     """`autocorrelation` of `along_a_line` for each seed: (seeds, lags) array."""
     return np.array(
@@ -137,7 +194,7 @@ def draw_sizes(figure, panels):
         figure: Empty matplotlib Figure.
         panels: {title: {connection: [gradients of one seed, ...]}}.
     """
-    axes = figure.subplots(1, len(panels), sharey=True)
+    axes = figure.subplots(len(panels), 1, sharex=True, sharey=True)
     for place, (title, found) in zip(axes, panels.items(), strict=True):
         for name, runs in found.items():
             runs = np.array(runs)
@@ -145,19 +202,22 @@ def draw_sizes(figure, panels):
             look = small_nets.LOOKS[name] | {"markersize": 4, "markevery": max(1, len(layers) // 8)}
             place.plot(layers, np.exp(np.log(runs).mean(axis=0)), label=name, **look)
             place.fill_between(layers, runs.min(axis=0), runs.max(axis=0), color=look["color"], alpha=0.2, linewidth=0)
-        place.set(title=title, xlabel="convolution, counted from the input", yscale="log")
-    axes[0].set_ylabel("RMS of the gradient (nats per unit weight)")
+        place.set(title=title, yscale="log", ylabel="gradient (nats per unit)")
+    axes[-1].set_xlabel("convolution, counted from the input")
     axes[0].legend()
 
 
 def draw_slopes(figure, nets):
-    """The slope along the line for each of `nets`, {title: (connection, depth)}: one panel each."""
-    axes = figure.subplots(1, len(nets))
+    """The slope along the line for each of `nets`, {title: (connection, depth)}: a panel each, an axis of its own each.
+
+    The largest slope stands in the title, for the axes differ by orders of magnitude.
+    """
+    axes = figure.subplots(len(nets), 1, sharex=True)
     for place, (title, (connection, depth)) in zip(axes, nets.items(), strict=True):
         slopes = along_a_line(connection, depth)
         place.plot(np.linspace(*SPAN, len(slopes)), slopes, color=small_nets.LOOKS[connection]["color"], linewidth=1)
-        place.set(title=title, xlabel="input x")
-    axes[0].set_ylabel("slope dy/dx")
+        place.set(title=f"{title}: slopes up to {np.abs(slopes).max():.2g}", ylabel="dy/dx")
+    axes[-1].set_xlabel("input x (each panel has a scale of its own)")
 
 
 def draw_correlations(figure, panels, lags, points=256):
@@ -165,21 +225,19 @@ def draw_correlations(figure, panels, lags, points=256):
 
     Args:
         figure: Empty matplotlib Figure.
-        panels: {title: {(connection, depth): (seeds, lags) array}}; deeper nets are drawn thicker.
+        panels: {title: {label: ((seeds, lags) array, how it is drawn)}}.
         lags: Distances in places of `points` on the line.
     """
-    axes = figure.subplots(1, len(panels), sharey=True)
+    axes = figure.subplots(len(panels), 1, sharex=True, sharey=True)
     distance = np.array(lags) * (SPAN[1] - SPAN[0]) / (points - 1)
     for place, (title, found) in zip(axes, panels.items(), strict=True):
-        deepest = max(depth for _, depth in found)
-        for (name, depth), runs in found.items():
-            look = small_nets.LOOKS[name] | {"linewidth": 2.5 if depth == deepest else 1, "markersize": 5}
+        for label, (runs, look) in found.items():
             mean, spread = runs.mean(axis=0), runs.std(axis=0, ddof=1)
-            place.plot(distance, mean, label=f"{name}, {depth} layers", **look)
+            place.plot(distance, mean, label=label, **look)
             place.fill_between(distance, mean - spread, mean + spread, color=look["color"], alpha=0.2, linewidth=0)
-        place.set(title=title, xlabel="distance between two inputs")
-    axes[0].set(ylabel="correlation of their slopes", ylim=(-0.25, 1.05))
-    axes[-1].legend(fontsize=9)
+        place.set(title=title, ylabel="correlation", ylim=(-0.25, 1.05))
+        place.legend(fontsize=10, loc="upper right", bbox_to_anchor=(1, 0.95))
+    axes[-1].set_xlabel("distance between two inputs")
 
 
 # Exercises of lesson 3

@@ -79,15 +79,17 @@ def draw_lesions(figure, studies):
         studies: {connection: [(accuracies by block, accuracy of the whole net) of each seed]}; marks are means, bars
             one standard deviation over the seeds, the thin line is the whole net.
     """
-    axes = figure.subplots(1, len(studies), sharey=True)
+    axes = figure.subplots(len(studies), 1, sharey=True)
     for place, (name, runs) in zip(axes, studies.items(), strict=True):
         blocks = 100 * np.array([accuracies for accuracies, _ in runs])
         spread = blocks.std(axis=0, ddof=1) if len(runs) > 1 else None
         look = small_nets.LOOKS[name] | {"linestyle": "none", "markersize": 5, "capsize": 3}
         place.errorbar(range(1, blocks.shape[1] + 1), blocks.mean(axis=0), spread, **look)
         place.axhline(100 * np.mean([whole for _, whole in runs]), color=look["color"], linewidth=1)
-        place.set(title=name, xlabel="block taken out", ylim=(0, 104))
-    axes[0].set_ylabel("test accuracy (%)")
+        place.axhline(10, color="#595f69", linewidth=1, linestyle=":")
+        place.set(title=name, ylabel="accuracy (%)", ylim=(0, 104))
+    axes[0].annotate("guessing", (0.99, 12), xycoords=("axes fraction", "data"), ha="right", fontsize=10)
+    axes[-1].set_xlabel("block taken out, counted from the input")
 
 
 def draw_together(figure, found, shares):

@@ -5,6 +5,7 @@ A lesson never stops for something that is only looked at: where matplotlib is m
 it says so and goes on. Keras is not imported here before `begin` has said whether it will work.
 """
 
+import base64
 import datetime
 import functools
 import importlib.util
@@ -28,7 +29,7 @@ COLORS = {"residual": "#0067ad", "dense": "#c04a00", "plain": "#6a7079", "other"
 SOURCE_COLORS = ("#c3c8d0", "#e69f00", "#56b4e9", "#009e73", "#cc79a7", "#d55e00")  # the input, then block by block
 
 _STYLE = {
-    "font.size": 11,
+    "font.size": 12,  # 12 points on 6 inches: readable on a phone of 360 pixels
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.grid": True,
@@ -88,9 +89,7 @@ def large(name, measure):
         RequestError: no such run is stored.
     """
     if _is_full():
-        start = time.perf_counter()
-        run = {"name": name, "result": json.loads(json.dumps(measure())), **_provenance()}
-        run["minutes"] = round((time.perf_counter() - start) / 60, 1)
+        run = measured_run(name, measure)
         _write(f"{name}.json", lambda path: files.write_json(path, run), "result")
     else:
         stored = STORED_RUNS / f"{name}.json"
@@ -99,6 +98,13 @@ def large(name, measure):
         run = json.loads(stored.read_text())
     print(f"Large settings: {run['created'][:10]}, {run['machine']}, Keras {run['keras']}, {run['minutes']:g} minutes")
     return run["result"]
+
+
+def measured_run(name, measure):
+    """What a file of `stored_runs` holds: the result of `measure()`, when, where and with what it was measured."""
+    start = time.perf_counter()
+    run = {"name": name, "result": json.loads(json.dumps(measure())), **_provenance()}
+    return run | {"minutes": round((time.perf_counter() - start) / 60, 1)}
 
 
 def _provenance():
@@ -145,14 +151,15 @@ def _free_gib():
 # Pictures
 
 
-def show(draw, name, *, alt, size=(8, 3.5)):
+def show(draw, name, *, alt, size=(6, 4)):
     """Shows the picture in a notebook; in a script writes it to the folder `lesson-plots` (or $RESDENSE_PLOTS).
 
     Args:
         draw: Function of an empty matplotlib Figure.
         name: Name of the file, without its suffix.
-        alt: What the picture shows, for those who do not see it.
-        size: Width and height in inches.
+        alt: What the picture shows, with its numbers, for those who do not see it. In a notebook it is the output's
+            text too, which viewers show that know no alternative texts.
+        size: Width and height in inches; 6 wide fits a phone.
     """
     try:
         picture = render(draw, size)
@@ -160,13 +167,26 @@ def show(draw, name, *, alt, size=(8, 3.5)):
         print(f"No picture of {name}: matplotlib is missing; `python -m pip install matplotlib` brings it.")
         return
     if _in_notebook():
-        from IPython.display import Image, display
+        from IPython.display import display
 
-        display(Image(picture, alt=alt))
+        data = {"image/png": base64.b64encode(picture).decode(), "text/plain": alt}
+        display(data, metadata={"image/png": {"alt": alt}}, raw=True)
         return
     path = _write(f"{name}.png", lambda path: files.write_bytes(path, picture), "picture")
     if path:
         print(f"Picture: {path} ({alt})")
+
+
+def show_drawing(svg, name, *, alt):
+    """Shows what `resdense_keras.draw` gave in a notebook; in a script writes it beside the pictures."""
+    if _in_notebook():
+        from IPython.display import display
+
+        display({"image/svg+xml": str(svg), "text/plain": alt}, raw=True)
+        return
+    path = _write(f"{name}.svg", lambda path: files.write_text(path, str(svg)), "drawing")
+    if path:
+        print(f"Drawing: {path} ({alt})")
 
 
 def _write(name, write, kind):

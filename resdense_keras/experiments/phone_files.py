@@ -85,7 +85,7 @@ def draw_files(figure, files):
         figure: Empty matplotlib Figure.
         files: `File`s; those that were not rewritten are left out.
     """
-    panels = figure.subplots(1, 3)
+    panels = figure.subplots(3, 1)
     schemes = list(dict.fromkeys(file.scheme for file in files))
     for place, family in enumerate(("residual", "dense")):
         own = {file.scheme: file for file in files if file.family == family and file.rewritten}
@@ -106,10 +106,10 @@ def draw_files(figure, files):
         )
         p10, median, p90 = np.array([row.latency_ms for row in rows]).T
         panels[2].bar(across, 1000 * median, yerr=1000 * np.array([median - p10, p90 - median]), capsize=3, **look)
-    labels = ("file size (kB)", "test accuracy (%, 95 % interval)", "latency here, one thread (µs)")
+    labels = ("file size (kB)", "accuracy (%, 95 % interval)", "latency, one thread (µs)")
     for axes, label in zip(panels, labels, strict=True):
         axes.set(xticks=range(len(schemes)), ylabel=label)
-        axes.set_xticklabels(schemes, fontsize=9)
+        axes.set_xticklabels(schemes)
         axes.grid(False, axis="x")
     panels[0].legend()
 
@@ -138,7 +138,7 @@ def draw_operators(figure, files):
     axes.set_yticklabels(names)
     axes.invert_yaxis()
     axes.grid(False, axis="y")
-    figure.legend(fontsize=9, loc="outside lower center", ncols=6)
+    figure.legend(fontsize=10, loc="outside lower center", ncols=2)
 
 
 _STACK = ("#0067ad", "#e69f00", "#56b4e9", "#d55e00", "#87479c", "#c3c8d0")

@@ -226,7 +226,7 @@ def draw_transfer(figure, results):
         results: {(family, folder, transfer): accuracies}.
     """
     folders = list(dict.fromkeys(which for _, which, _ in results))
-    panels = np.atleast_1d(figure.subplots(1, len(folders), sharey=True))
+    panels = np.atleast_1d(figure.subplots(len(folders), 1, sharey=True))
     for axes, which in zip(panels, folders, strict=True):
         own = {(family, transfer): found for (family, place, transfer), found in results.items() if place == which}
         for place, ((family, transfer), found) in enumerate(own.items()):
@@ -237,9 +237,9 @@ def draw_transfer(figure, results):
             axes.annotate(f"{mean:.0f}", (place, 2), ha="center", fontweight="bold")
         names = [f"{family}\n{'shipped' if transfer else 'fresh'}" for family, transfer in own]
         axes.set(title=Path(which).name, xticks=range(len(names)), ylim=(0, 100))
-        axes.set_xticklabels(names, fontsize=9)
+        axes.set_xticklabels(names)
         axes.grid(False, axis="x")
-    panels[0].set_ylabel("test accuracy (%)")
+        axes.set_ylabel("test accuracy (%)")
 
 
 # Exercises of lesson 7

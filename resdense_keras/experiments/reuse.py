@@ -5,10 +5,15 @@ Maps are (readers, sources) arrays, NaN where a reader comes before its source.
 """
 
 import functools
+import itertools
+import re
 
+import keras
 import numpy as np
 from scipy.stats import spearmanr
 
+from ..builder import check_choice
+from ..catalog import create
 from . import small_nets
 from .lesson import NotYet, exercise
 
@@ -26,6 +31,55 @@ def weight_map(model):
     """
     found = _over_edges(model, lambda layer, channels: np.abs(layer.kernel.numpy()[..., channels, :]).mean())
     return found / np.nanmax(found[:-1])
+
+
+SHIPPED = {"digits": "densenet_bc28_6_digits", "cifar10": "densenet_bc22_16"}  # DenseNet-BCs with trained weights
+
+
+@functools.cache
+def shipped_map(weights, *, trained=True, gamma=True):
+    """Mean gamma x |w| with which each dense layer of a shipped net reads each source: (readers, sources).
+
+    The sources of a stage are what enters it (0) and its layers. Every reader has a batch norm of its own in front of
+    its convolution, whose factor gamma counts as much as the weight. Each row is divided by its mean: a flat row is 1.
+
+    Args:
+        weights: One of `SHIPPED`.
+        trained: False gives the untrained twin: the same net with fresh weights.
+        gamma: False leaves the factor out, as the paper's figure 5 does.
+    """
+    keras.utils.set_random_seed(0)  # of the twin
+    model = create(SHIPPED[check_choice("weights", weights, tuple(SHIPPED))], weights=weights if trained else None)
+    convs = [layer for layer in model.layers if re.fullmatch(r"stage\d+_block\d+_conv1", layer.name)]
+    rows = []
+    for conv in convs:
+        if "_block1_" in conv.name:  # a new stage: all that enters it is one source
+            edges = [0, conv.kernel.shape[2]]
+        scale = np.abs(model.get_layer(conv.name.replace("conv1", "bn1")).gamma.numpy()) if gamma else 1
+        read = np.abs(conv.kernel.numpy()).mean(axis=(0, 1, 3)) * scale  # (channels read,)
+        rows.append([read[low:high].mean() for low, high in itertools.pairwise(edges)])
+        edges.append(edges[-1] + model.get_layer(conv.name.replace("conv1", "conv2")).filters)
+    found = np.full((len(rows), max(map(len, rows))), np.nan)
+    for row, values in zip(found, rows, strict=True):
+        row[: len(values)] = np.array(values) / np.mean(values)
+    return found
+
+
+def shipped_spread(weights, **options):
+    """Standard deviation over mean of what one layer reads from its sources, over the layers with several; 0 is flat.
+
+    Arguments as in `shipped_map`.
+    """
+    rows = [row[~np.isnan(row)] for row in shipped_map(weights, **options)]
+    return float(np.mean([row.std() for row in rows if len(row) > 1]))  # their means are 1
+
+
+def newest_and_oldest(weights, **options):
+    """(what a layer reads from its newest source, from its oldest), 1 being the row's mean; over layers with three or
+    more sources. Arguments as in `shipped_map`."""
+    rows = [row[~np.isnan(row)] for row in shipped_map(weights, **options)]
+    rows = np.array([[row[-1], row[0]] for row in rows if len(row) > 2])
+    return tuple(map(float, rows.mean(axis=0)))
 
 
 def causal_map(model, data):
@@ -159,24 +213,45 @@ def share_that_matters(causal, nats=0.02):
 # Pictures
 
 
-def draw_maps(figure, found):
-    """Maps side by side, each with its own scale.
+def draw_shipped(figure, found):
+    """Maps of `shipped_map` in rows of two on one scale, on which 1 is a flat row.
 
     Args:
         figure: Empty matplotlib Figure.
-        found: {title: (map, label of its scale)}.
+        found: {title: map}.
     """
-    axes = figure.subplots(1, len(found), sharey=True)
-    for place, (title, (values, label)) in zip(axes, found.items(), strict=True):
-        image = place.imshow(values, cmap="cividis", vmin=0, vmax=np.nanmax(values[:-1]))
-        place.set(title=title, xlabel="source (0: stem)")
+    axes = figure.subplots(len(found) // 2, 2, squeeze=False)
+    for place, (title, values) in zip(axes.flat, found.items(), strict=True):
+        image = place.imshow(values, cmap="cividis", vmin=0.5, vmax=1.5, aspect="auto")
+        place.set(title=title, xlabel="source (0: what enters)", xticks=range(values.shape[1]), yticks=[])
         place.grid(False)
-        # Beside its map the label would read as the next map's axis.
-        figure.colorbar(image, ax=place, shrink=0.8, label=label, location="bottom")
+    for place in axes[:, 0]:
+        place.set_ylabel("readers,\nstage by stage")
+    figure.colorbar(
+        image, ax=axes, location="bottom", shrink=0.8, extend="both", label="gamma x |w|, mean of a row = 1"
+    )
+
+
+def draw_causes(figure, values, clipped=0.1, matters=0.02):
+    """The causal map, clipped so that more than the largest edge is seen; a dot marks each edge that matters.
+
+    Args:
+        figure: Empty matplotlib Figure.
+        values: (readers, sources) in nats.
+        clipped: Where the scale ends, in nats.
+        matters: Above it an edge gets its dot, in nats.
+    """
+    axes = figure.subplots()
+    image = axes.imshow(values, cmap="cividis", vmin=0, vmax=clipped)
+    readers, sources = np.nonzero(np.nan_to_num(values) > matters)
+    axes.scatter(sources, readers, s=14, color="white", edgecolor="black", linewidth=0.8)
     last = len(values) - 1
-    layers = range(0, last, 4)
-    axes[0].set(ylabel="reader (dense layer)", yticks=[*layers, last])
-    axes[0].set_yticklabels([*(str(layer + 1) for layer in layers), "head"])
+    ticks = range(0, last, 4)
+    axes.set(xlabel="source (0: stem)", ylabel="reader (dense layer)", xticks=ticks, yticks=[*ticks, last])
+    axes.set_yticklabels([*(str(layer + 1) for layer in ticks), "head"])
+    axes.grid(False)
+    label = f"rise of the loss (nats), cut off at {clipped:g}; dots: above {matters:g}"
+    figure.colorbar(image, ax=axes, shrink=0.9, label=label, location="bottom", extend="max")
 
 
 def draw_decodability(figure, panels):
@@ -186,17 +261,17 @@ def draw_decodability(figure, panels):
         figure: Empty matplotlib Figure.
         panels: {title: {connection: (seeds, blocks + 1) array}}.
     """
-    axes = figure.subplots(1, len(panels), sharey=True)
+    axes = figure.subplots(len(panels), 1, sharex=True, sharey=True)
     for place, (title, found) in zip(axes, panels.items(), strict=True):
         for name, runs in found.items():
             share = np.linspace(0, 100, runs.shape[1])
             spread = runs.std(axis=0, ddof=1) if len(runs) > 1 else None
             look = small_nets.LOOKS[name] | {"markersize": 5, "capsize": 3}
             place.errorbar(share, runs.mean(axis=0), spread, label=name, **look)
-        place.set(title=title, xlabel="way through the net (%)", ylim=(0, 1.04))
-    axes[0].set_ylabel("stem's features, read linearly (R²)")
+        place.set(title=title, ylabel="R²", ylim=(0, 1.04))
+    axes[-1].set_xlabel("way through the net (%)")
     # Below, for the curves leave no corner free
-    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=len(small_nets.CONNECTIONS))
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
 
 
 # Exercises of lesson 5

@@ -81,8 +81,8 @@ def digits():
 # Nets
 
 
-def net(connection, depth, *, width=WIDTH, growth_rate=GROWTH_RATE, batch_norm=True):
-    """A net of `depth` layers with weights: (N, 8, 8, 1) -> (N, 10) logits.
+def net(connection, depth, *, width=WIDTH, growth_rate=GROWTH_RATE, batch_norm=True, size=8):
+    """A net of `depth` layers with weights: (N, size, size, 1) -> (N, 10) logits.
 
     Args:
         connection: One of `CONNECTIONS`.
@@ -90,6 +90,7 @@ def net(connection, depth, *, width=WIDTH, growth_rate=GROWTH_RATE, batch_norm=T
         width: Channels of the stem; all but the dense net keep them.
         growth_rate: Channels that a dense layer adds.
         batch_norm: False leaves every batch norm out.
+        size: Pixels of a side; the stem halves it.
     Returns:
         Functional model; the layers of block i are named `stage1_block{i}_...`.
     """
@@ -97,8 +98,8 @@ def net(connection, depth, *, width=WIDTH, growth_rate=GROWTH_RATE, batch_norm=T
     if check_integer("depth", depth, 4) % 2:
         raise RequestError(f"depth={depth} was given; it must be even: stem, blocks of two layers, head")
     norm = normalization(**_BN) if batch_norm else _no_norm
-    x = inputs = keras.Input((8, 8, 1), name="image")
-    x = parts.conv(x, width, 3, stride=2, name="stem_conv")  # (N, 4, 4, width)
+    x = inputs = keras.Input((size, size, 1), name="image")
+    x = parts.conv(x, width, 3, stride=2, name="stem_conv")  # (N, size / 2, size / 2, width)
     if connection in ("plain", "residual"):
         x = parts.norm_relu(x, norm=norm, name="stem")
     if connection == "dense":

@@ -43,9 +43,9 @@ def installed_learn(installed, folder, *arguments):
 # The wheel
 
 
-def test_the_wheel_holds_every_lesson_and_nothing_else_of_their_folder(installed):
+def test_the_wheel_holds_every_lesson_with_the_summary_and_nothing_else_of_their_folder(installed):
     held = sorted(path.name for path in (installed / "resdense_keras" / "tutorials").glob("*.*"))
-    assert held == [script.name for script in SCRIPTS]
+    assert held == [*(script.name for script in SCRIPTS), "difference.md"]
 
 
 def test_the_installed_wheel_lists_its_own_lessons(installed, tmp_path):
@@ -59,14 +59,14 @@ def test_the_installed_wheel_lists_its_own_lessons(installed, tmp_path):
     assert all(row["title"] and 1 <= row["minutes"] <= 3 for row in rows)
 
 
-def test_the_installed_wheel_runs_lesson_1_in_an_empty_folder(installed, tmp_path):
-    run = installed_learn(installed, tmp_path, "1")
+def test_the_installed_wheel_runs_a_lesson_in_an_empty_folder(installed, tmp_path):
+    run = installed_learn(installed, tmp_path, "8")  # the quickest
     assert run.returncode == 0, run.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["lesson-plots"]
     pictures = [path.name for path in (tmp_path / "lesson-plots").iterdir()]
-    assert sorted(pictures) == ["01-channels.png", "01-costs.png"]
-    assert "Add or concatenate?" in run.stdout  # the text,
-    assert "claim_the_converse_fails()" in run.stdout  # the code
+    assert sorted(pictures) == ["08-files.png", "08-operators.png"]
+    assert "To the phone" in run.stdout  # the text,
+    assert "claim_the_dense_net_gains_more()" in run.stdout  # the code
     assert "This run: " in run.stdout  # and what it printed
 
 
@@ -149,3 +149,20 @@ def test_missing_scripts_are_an_error_and_not_an_empty_list(monkeypatch, tmp_pat
     with pytest.raises(RequestError):
         monkeypatch.undo()
         learn.find("00")
+
+
+# The summary
+
+
+def test_the_summary_is_the_page_and_as_json_its_rows(capsys):
+    learn.command(summary=True)
+    assert capsys.readouterr().out == (ROOT / "docs" / "difference.md").read_text()
+    learn.command(summary=True, as_json=True)
+    rows = json.loads(capsys.readouterr().out)
+    assert len(rows) == 8 and all(set(row) == {"said", "verdict", "measured", "lessons"} for row in rows)
+    assert rows[0]["lessons"] == [1] and set().union(*(row["lessons"] for row in rows)) <= set(NUMBERS)
+
+
+def test_the_summary_of_one_lesson_is_refused():
+    with pytest.raises(RequestError, match="--summary was given together with lesson '1'"):
+        learn.command(lesson="1", summary=True)

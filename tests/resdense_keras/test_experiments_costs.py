@@ -6,6 +6,7 @@ import pytest
 
 from resdense_keras import profile
 from resdense_keras.experiments import costs
+from resdense_keras.experiments.connections import chain
 
 
 def test_a_block_reads_what_the_formula_says():
@@ -31,10 +32,20 @@ def test_a_peak_that_the_system_does_not_tell_is_none(monkeypatch):
     assert costs.peak_mib("dense", 13) is None
 
 
-def test_what_is_kept_sums_to_one_with_the_largest_first():
-    shares = costs.kept_by_type(costs.net("dense", 4))
-    assert sum(shares.values()) == pytest.approx(1)
-    assert list(shares.values()) == sorted(shares.values(), reverse=True)
+def test_what_is_kept_is_told_by_origin_and_grows_with_the_square_only_in_the_copies():
+    shares = costs.kept_by_origin(costs.net("dense", 4))
+    assert tuple(shares) == costs.ORIGINS and sum(shares.values()) == pytest.approx(1)
+    short, long = (chain("dense", depth, bottleneck=True, size=8) for depth in (8, 16))
+    kept = [
+        {origin: share * profile(net).activation_bytes for origin, share in costs.kept_by_origin(net).items()}
+        for net in (short, long)
+    ]
+    assert kept[1]["bottleneck"] == 2 * kept[0]["bottleneck"]
+    assert kept[1]["concatenation"] > 3 * kept[0]["concatenation"]
+
+
+def test_in_inference_a_residual_chain_holds_the_same_at_any_depth():
+    assert costs.memory_mib("residual inference", 3) == costs.memory_mib("residual inference", 9)
 
 
 def test_a_point_has_the_nets_costs_and_an_accuracy_for_each_seed():

@@ -24,6 +24,16 @@ def test_a_ratio_is_first_over_last():
     assert gradients.ratios("dense", 6, seeds=(1,)) == pytest.approx([sizes[0] / sizes[-1]])
 
 
+def test_the_border_takes_a_third_of_the_taps_on_4x4_maps_and_hardly_any_on_large_ones():
+    assert gradients.kept_at_the_border(4) == pytest.approx((10 / 12) ** 2)
+    assert gradients.kept_at_the_border(56) > 0.97
+
+
+def test_on_larger_maps_less_of_the_gradient_is_lost():
+    small, large = (gradients.ratios("plain", 12, batch_norm=False, size=size)[0] for size in (8, 32))
+    assert small < large / 2
+
+
 # Slopes
 
 
@@ -43,6 +53,19 @@ def test_without_centring_the_only_kink_is_at_zero(connection):
     slopes = gradients.along_a_line(connection, 12, centred=False)
     np.testing.assert_allclose(slopes[:128], slopes[0], rtol=1e-6)
     np.testing.assert_allclose(slopes[128:], slopes[-1], rtol=1e-6)
+
+
+@pytest.mark.parametrize("norm", gradients.NORMS)
+def test_the_textbooks_slope_is_the_difference_quotient_within_a_straight_piece(norm):
+    values, slopes = gradients.textbook_line(norm, depth=2, width=20, points=2000)
+    quotients = np.diff(values) / ((gradients.SPAN[1] - gradients.SPAN[0]) / 2000)
+    inside = np.isclose(slopes[:-1], slopes[1:], rtol=1e-9, atol=1e-12)
+    assert inside.mean() > 0.5
+    np.testing.assert_allclose(quotients[inside], slopes[:-1][inside], rtol=1e-6, atol=1e-6)
+
+
+def test_pieces_are_counted_by_their_slopes():
+    assert gradients.pieces(np.array([1.0, 1, 1, -2, -2, 3])) == 3
 
 
 def test_autocorrelation_of_what_is_known():

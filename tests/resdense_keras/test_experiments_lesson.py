@@ -75,6 +75,13 @@ def test_a_picture_is_written_where_there_is_no_notebook(tmp_path, monkeypatch, 
     assert capsys.readouterr().out == "Picture: lesson-plots/01-line.png (a line)\n"
 
 
+def test_a_drawing_is_written_as_it_is(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    lesson.show_drawing("<svg/>", "01-block", alt="a block")
+    assert (tmp_path / "lesson-plots" / "01-block.svg").read_text() == "<svg/>"
+    assert capsys.readouterr().out == "Drawing: lesson-plots/01-block.svg (a block)\n"
+
+
 def test_the_folder_of_the_pictures_can_be_chosen(tmp_path, monkeypatch):
     monkeypatch.setenv("RESDENSE_PLOTS", str(tmp_path / "a b"))
     lesson.show(line, "01-line", alt="a line")

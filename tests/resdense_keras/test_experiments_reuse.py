@@ -56,6 +56,13 @@ def test_a_flat_map_has_no_spread_and_one_with_a_single_source_has_much():
     assert reuse.row_spread(edges * (np.arange(6) == 0)) > 1
 
 
+def test_a_shipped_map_has_a_row_a_layer_with_mean_1_and_starts_anew_in_each_stage():
+    found = reuse.shipped_map("digits", trained=False)
+    assert found.shape == (12, 4) and np.array_equal(np.sum(~np.isnan(found), axis=1), [1, 2, 3, 4] * 3)
+    np.testing.assert_allclose(np.nanmean(found, axis=1), 1)
+    np.testing.assert_array_equal(found, reuse.shipped_map("digits", trained=False, gamma=False))  # gamma starts at 1
+
+
 def test_only_what_exceeds_the_limit_matters():
     assert reuse.share_that_matters(np.array([[0.5, np.nan], [0.01, 0.03]]), nats=0.02) == pytest.approx(2 / 3)
 

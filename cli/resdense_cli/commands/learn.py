@@ -33,9 +33,20 @@ def command(
     script: Annotated[
         bool, typer.Option("--script", help="Print the lesson's script, for working on the exercises.")
     ] = False,
+    summary: Annotated[
+        bool, typer.Option("--summary", help="Print the popular answer row by row, with what was measured.")
+    ] = False,
     as_json: Json = False,
 ):
     """List the lessons, or run one here. Each takes at most three minutes on two cores."""
+    if summary:
+        if lesson is not None:
+            raise RequestError(
+                f"--summary was given together with lesson {lesson!r}; it is one page for all lessons",
+                "`resdense learn --summary`",
+            )
+        show_summary(as_json)
+        return
     if lesson is None:
         found = lessons()
         rows = [
@@ -81,6 +92,43 @@ def lessons():
         if scripts:
             return [_described(script) for script in scripts]
     raise WorkError("the lessons are missing from this installation", "python -m pip install --force-reinstall .")
+
+
+def show_summary(as_json):
+    """Prints docs/difference.md: as it is where the output is no terminal, its table as a list of rows for --json."""
+    from rich.console import Console
+    from rich.markdown import Markdown
+
+    text = summary_page().read_text(encoding="utf-8")
+    if as_json:
+        print_json(summary_rows(text))
+    elif sys.stdout.isatty():
+        Console(highlight=False).print(Markdown(re.sub(r"^!.*$", "", text, flags=re.MULTILINE)))
+    else:
+        print(text, end="")
+
+
+def summary_page():
+    """The page's path: beside the installed lessons, and in a checkout in docs/.
+
+    Raises:
+        WorkError: it is not where it should be.
+    """
+    package = Path(resdense_keras.__file__).parent
+    for path in (package / "tutorials" / "difference.md", package.parent / "docs" / "difference.md"):
+        if path.exists():
+            return path
+    raise WorkError("the summary is missing from this installation", "python -m pip install --force-reinstall .")
+
+
+def summary_rows(text):
+    """The page's table: a dict a row with the keys said, verdict, measured and lessons (numbers)."""
+    rows = []
+    for line in re.findall(r"^\| (.*) \|$", text, re.MULTILINE)[1:]:  # but for the header
+        said, verdict, measured, links = line.split(" | ")
+        numbers = [int(number) for number in re.findall(r"\[(\d+)\]", links)]
+        rows.append({"said": said, "verdict": verdict, "measured": measured, "lessons": numbers})
+    return rows
 
 
 def _described(script):

@@ -1,0 +1,31 @@
+"""Laws behind lesson 1's control: only the place of the maps differs."""
+
+import numpy as np
+import pytest
+
+from resdense_keras.experiments import control, small_nets
+
+
+def test_appending_by_padding_is_the_librarys_dense_block_and_adding_is_not():
+    assert control.distance_to_the_library("append") < 1e-5
+    assert control.distance_to_the_library("add, narrow") > 0.1
+
+
+def test_where_the_maps_land_costs_no_weight_and_a_wider_stem_only_its_own():
+    append, add, narrow = map(control.parameters, control.JOINS)
+    assert append == narrow
+    assert add - append == 9 * (control.WIDTH - control.STEM)
+
+
+@pytest.mark.parametrize("join, filled", [("append", control.WIDTH), ("add, narrow", control.STEM)])
+def test_appended_maps_fill_the_width_and_narrow_sums_only_the_stem(join, filled):
+    model = control.net(join)
+    small_nets.draw(model, 0)
+    last = small_nets.running_features(model, small_nets.digits()[1].images[:4])[-1]
+    assert last.shape[-1] == control.WIDTH
+    assert np.count_nonzero(np.abs(last).max(axis=(0, 1, 2))) == filled
+
+
+def test_an_unknown_join_is_named():
+    with pytest.raises(ValueError, match="join='mul' was given"):
+        control.net("mul")
