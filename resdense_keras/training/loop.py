@@ -20,6 +20,7 @@ from .averages import Average
 from .devices import OneDevice, check_batch
 from .exhaustion import halving
 from .losses import loss_and_accuracy
+from .objectives import with_objective
 from .schedules import optimizer
 
 if TYPE_CHECKING:
@@ -46,6 +47,7 @@ class Training:
         jit: Whether XLA compiles the step; may be changed between steps.
         devices: Where the steps run, see devices.py; `model` was built in their scope. Default: one device.
         rules: How the recipe's augmentation is read, see augmentation.RULES.
+        teacher: Net whose answers the recipe's `teacher` counts, built in the devices' scope; or None.
     """
 
     def __init__(
@@ -57,12 +59,13 @@ class Training:
         jit: bool = False,
         devices: Any = None,
         rules: int = RULES,
+        teacher: keras.Model | None = None,
     ) -> None:
         self.devices, self.rules = devices or OneDevice(), rules
         check_batch(self.devices, recipe.batch_size)
         self.columns = max(2, model.output_shape[-1])  # classes that a label may be of
         dataset.check_outputs(self.columns)
-        self.model, self.dataset, self.recipe = model, dataset, recipe
+        self.dataset, self.recipe = dataset, recipe
         self.whole = self.devices.count > 1  # a smaller batch cannot be shared evenly
         self.steps = steps_per_epoch(len(dataset.train), recipe.batch_size, self.whole)
         if not self.steps:
@@ -73,6 +76,7 @@ class Training:
         self.waited = self.worked = 0.0  # seconds spent on waiting for input, and on steps as a whole
         self.jit = jit
         with self.devices.scope():
+            self.model = with_objective(model, recipe, teacher)
             self._compile()
 
     def _compile(self):

@@ -19,8 +19,11 @@ JITS = ("auto", "on", "off")
 MOST_SEED = 2**32 - 1  # NumPy's
 
 # What a config.yaml of 0.1.0 lacks, and what its runs did: a run keeps the behaviour that it began with.
-BEFORE = {"resize": None, "rules": 1, "tensorboard": False}
-BEFORE_IN_RECIPE = {"optimizer": "sgd", "class_weights": None, "ema": 0.0, "patience": 0}
+BEFORE = {"resize": None, "rules": 1, "tensorboard": False, "slim": None}
+BEFORE_IN_RECIPE = {
+    "optimizer": "sgd", "class_weights": None, "ema": 0.0, "patience": 0, "teacher": 0.0, "temperature": 1.0,
+    "sparsity": 0.0,
+}  # fmt: skip
 NO_RESULT = ("tensorboard",)  # what changes nothing that is trained, so that a run may go on with another value
 
 
@@ -48,6 +51,8 @@ class TrainingRequest:
         tensorboard: Also write event files for TensorBoard.
         rules: How the recipe's augmentation is read, see augmentation.RULES.
         devices: Name of where the steps run, see `devices.OneDevice.name`.
+        slim: Of a run of `resdense slim`, what it was asked for; then the net is that of checkpoints/slim.keras in the
+            run folder, its teacher that of checkpoints/whole.keras, and `model` only a name. Else None.
     Raises:
         RequestError: a value that is not allowed.
     """
@@ -69,13 +74,15 @@ class TrainingRequest:
     tensorboard: bool = False
     rules: int = RULES
     devices: str = "one"
+    slim: dict | None = None
 
     def __post_init__(self):
         for name, known in (("precision", PRECISIONS), ("jit", JITS), ("model", catalog.BUILDERS)):
-            if getattr(self, name) not in known:
+            if getattr(self, name) not in known and not (name == "model" and self.slim):
                 raise unknown(name, getattr(self, name), known)
         self._set("recipe", find_recipe(self.recipe, self.model) if isinstance(self.recipe, str) else self.recipe)
         self._set("options", dict(self.options or {}))
+        self._set("slim", None if self.slim is None else dict(self.slim))
         if (shape := self.options.get("input_shape")) is not None:
             builder.check_image_shape(shape, smallest=1)
         builder.check_integer("seed", self.seed, 0)

@@ -34,7 +34,7 @@ from .trial import choose_jit
 
 SAVE_SECONDS = 60  # the most that a killed run repeats
 SAVE_SHARE = 0.01  # but saving takes no more of the time than this
-BEGUN = {"config.yaml", "labels.txt", "checkpoints"}  # what is there before the first state
+BEGUN = {"config.yaml", "labels.txt", "checkpoints", "slim.json"}  # what is there before the first state
 BYTES_OF_A_PARAMETER = 24  # weights, momentum, two bests and model.keras are five float32; and some air
 
 
@@ -126,6 +126,11 @@ def run(
         WorkError: a loss that is not finite, a file that cannot be read, a full disk. The last checkpoint is whole.
     """
     out, tell, devices = Path(out), tell or _silent, devices or OneDevice()
+    if request.recipe.teacher and not request.slim:
+        raise RequestError(
+            f"the recipe's teacher={request.recipe.teacher:g} is a share of another net's answers, and there is none",
+            "`resdense slim` trains beside the whole net; for `train` take another --recipe",
+        )
     if resume and _state_file(out).exists() and (out / "config.yaml").is_file():
         request = request.going_on(read_config(out / "config.yaml"))
     with contextlib.ExitStack() as stack:
@@ -276,6 +281,8 @@ class _Run:
     def _arguments(self, place):
         """What the net is built with: as the run began, for its start weights may be gone."""
         kept = (place or {}).get("net")
+        if self.request.slim:
+            return {"slim": self.out / starts.SLIM, "whole": self.out / starts.WHOLE}
         if kept is None:
             return starts.arguments_of(self.request, self.dataset)
         pixels = kept["include_preprocessing"]
@@ -287,7 +294,7 @@ class _Run:
         path = self.out / "config.yaml"
         if not path.is_file() or path.read_text() != text:
             files.write_text(path, text)
-        if names := self.dataset.class_names:
+        if names := self.dataset.class_names or (self.request.slim or {}).get("classes"):
             files.write_text(self.out / "labels.txt", "".join(f"{name}\n" for name in names))
 
     def _choose_jit(self):
@@ -380,8 +387,10 @@ class _Run:
         }
 
     def _arguments_as_json(self):
-        pixels = self.arguments["include_preprocessing"]
+        pixels = self.arguments.get("include_preprocessing")
         is_record = isinstance(pixels, Preprocessing)
+        if self.request.slim:
+            return {}  # both files lie in the run folder
         return self.arguments | {"include_preprocessing": pixels.as_dict() if is_record else pixels}
 
     def _restore(self, arrays, place):
@@ -429,7 +438,8 @@ def load_data(request: TrainingRequest, scan: bool = False) -> data.Dataset:
     """The data of a TrainingRequest; a folder in the size and the channels that its net takes."""
     size, channels = request.image_size, None
     if data.is_folder(request.data):
-        *own, channels = request.options.get("input_shape") or catalog.sizes()[request.model]["input_shape"]
+        known = (request.slim or {}).get("input_shape") or request.options.get("input_shape")
+        *own, channels = known or catalog.sizes()[request.model]["input_shape"]
         size = size or own
     return data.load(
         request.data,

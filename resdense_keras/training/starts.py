@@ -12,7 +12,7 @@ import keras
 
 from .. import create, preprocessing, weights
 from ..data import representative
-from ..errors import RequestError, unknown
+from ..errors import RequestError, WorkError, unknown
 from .devices import OneDevice
 from .loop import Training
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from .request import TrainingRequest
 
+SLIM, WHOLE = "checkpoints/slim.keras", "checkpoints/whole.keras"  # of a run of `resdense slim`: the net, its teacher
 MEASURED_IMAGES = 2_000  # of those in files; the mean of so many is known to a grey level
 
 
@@ -41,7 +42,8 @@ def start(
         request: A TrainingRequest.
         dataset: The data that it names, see `runs.load_data`.
         devices: Where the steps run, from devices.choose; default: one.
-        net: Arguments of the net's builder, as a run keeps them; default: those of `arguments_of`.
+        net: Arguments of the net's builder, as a run keeps them; default: those of `arguments_of`. Of a request with
+            `slim` the files of both nets, {"slim", "whole"}.
         fresh: False where a saved state follows: the weights to start from are then not read.
         again: What this returned for another seed, or None. It is begun anew, as tracing a net takes long.
     Raises:
@@ -53,10 +55,11 @@ def start(
     try:
         with devices.scope():
             model = devices.prepare(new_net(request, net or arguments_of(request, dataset), fresh))
+            teacher = load_net(net["whole"]) if request.slim else None
     finally:
         keras.config.set_dtype_policy("float32")
     if again is None:
-        return Training(model, dataset, request.recipe, devices=devices, rules=request.rules)
+        return Training(model, dataset, request.recipe, devices=devices, rules=request.rules, teacher=teacher)
     again.model.set_weights(model.get_weights())
     return again
 
@@ -68,10 +71,25 @@ def arguments_of(request, dataset):
 
 def new_net(request, net, fresh=False):
     """The request's net, built with the arguments `net` and frozen as it says; with its start weights where `fresh`."""
+    if request.slim:
+        return load_net(net["slim"])
     model = create(request.model, **net)
     if fresh:
         load(model, request.model, request.weights)
     return freeze(model, request.freeze) if request.freeze else model
+
+
+def load_net(path):
+    """The net in a .keras file of a run folder, without compile state.
+
+    Raises:
+        WorkError: it is not there any more, or damaged.
+    """
+    try:
+        return keras.saving.load_model(path, compile=False)
+    except Exception as error:  # Keras raises many kinds for a file that it cannot read
+        reason = next(iter(str(error).splitlines()), type(error).__name__)[:200]
+        raise WorkError(f"{path} cannot be read: {reason}", "begin again with another `--out`") from error
 
 
 def build(

@@ -26,6 +26,7 @@ OTHER = {
     "tensorboard": True,
     "rules": 1,
     "devices": "8 synchronized",
+    "slim": {"from": "resnet20", "macs": 0.5},
 }
 
 

@@ -287,10 +287,10 @@ def _identity(layer, call):
 
 
 def _slice(operation, call):
-    """x[:, ::s, ::s, :] with the same stride both ways, from the first pixel to the last."""
+    """x[:, ::s, ::s, :] with the same stride both ways, from the first pixel to the last; a file gives a list."""
     key = (*call.arguments.args, *call.arguments.kwargs.values())[-1]
     rank = len(call.outputs[0].shape)
-    if rank != 4 or not isinstance(key, tuple) or not all(isinstance(part, slice) for part in key):
+    if rank != 4 or not isinstance(key, tuple | list) or not all(isinstance(part, slice) for part in key):
         return None
     steps = [part.step or 1 for part in (*key, *[slice(None)] * (4 - len(key)))]
     whole = all(part.start in (None, 0) and part.stop is None for part in key)

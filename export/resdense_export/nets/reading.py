@@ -16,6 +16,13 @@ def read(model):
     Raises:
         RequestError: a model that is not a graph of layers (subclassed, not built).
     """
+    return read_with_calls(model)[0]
+
+
+def read_with_calls(model):
+    """(nodes, {name: {"operation", "arguments"}}): the nodes as `read` gives them, and the Keras operation behind each
+    node that begins one, with a Reference in its arguments where the output of an input goes.
+    """
     import keras
 
     reader = _Reader()
@@ -34,7 +41,7 @@ def read(model):
     for tensor in functional.outputs:
         source = reader.names[id(tensor)]
         reader.nodes.append(Node(reader.unique(f"{source}_output"), "Output", (source,), _shape(tensor), tensor.dtype))
-    return tuple(reader.nodes)
+    return tuple(reader.nodes), reader.calls
 
 
 def _functional(model):
@@ -63,11 +70,11 @@ class _Reader:
     """Collects nodes.
 
     `names` has the node that makes each Keras tensor, by the tensor's id. `integers` are the nodes that may give
-    integers; Keras does not help there: it calls the output of every layer float.
+    integers; Keras does not help there: it calls the output of every layer float. `calls`: see read_with_calls.
     """
 
     def __init__(self):
-        self.nodes, self.names, self.taken, self.integers = [], {}, set(), set()
+        self.nodes, self.names, self.taken, self.integers, self.calls = [], {}, set(), set(), {}
 
     def unique(self, name):
         """A name for a node, as `free_name` where a nested model has it too."""
@@ -95,6 +102,7 @@ class _Reader:
         tensors = call.arguments.keras_tensors
         inputs = tuple(self.names[id(tensor)] for tensor in tensors)
         name = self.unique(call.operation.name)
+        self.calls[name] = _carried(call)
         parts = known(call) if len(call.outputs) == 1 else None
         if parts is not None and not self.wraps(call, parts, inputs):
             policy = _policy(call)
@@ -104,7 +112,7 @@ class _Reader:
             return
         if self.integers.intersection(inputs):
             self.integers.add(name)
-        carried = Node(name, "Carried", inputs, _shape(call.outputs[0]), attributes=_carried(call))
+        carried = Node(name, "Carried", inputs, _shape(call.outputs[0]), attributes=self.calls[name])
         if len(call.outputs) == 1:
             self.add(call.outputs[0], carried)
             return

@@ -37,3 +37,16 @@ def test_layers_with_weights_have_a_rule_for_their_multiply_adds():
         arguments = {"Conv2D": (5, 3), "DepthwiseConv2D": (3,), "Dense": (5,)}[kind]
         found = profile(keras.Model(image, getattr(keras.layers, kind)(*arguments)(image)))
         assert found.macs > 0 and found.uncounted == ()
+
+
+def test_a_net_from_a_file_is_read_as_it_was_built(tmp_path):
+    """Keras gives the key of a slice back as a list: option A's shortcuts were carried then, and not rewritten."""
+    import keras
+
+    import resdense_keras
+    from resdense_export.nets.reading import read
+
+    built = resdense_keras.cifar_resnet(depth=8, width=4, input_shape=(8, 8, 3))
+    built.save(tmp_path / "net.keras")
+    kinds = [node.kind for node in read(keras.saving.load_model(tmp_path / "net.keras"))]
+    assert "Slice" in kinds and kinds == [node.kind for node in read(built)]

@@ -1,0 +1,177 @@
+"""`resdense slim`: a trained net with fewer channels, trained on beside the whole one."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from resdense_keras.errors import RequestError
+
+from ..options import Deterministic, OnBadImage, Resize, Settings, builder_options
+from ..output import columns, print_json, print_table, start_tensorflow
+
+ORDER = 25
+STOPPED = "the run is whole; the same command with `--resume` goes on with it"
+GENERATED = 64  # images of `--show` without --data
+MOST_SHOWN = 40  # layers of the table
+
+
+def command(
+    model: Annotated[
+        str, typer.Argument(metavar="MODEL_OR_FILE", help="A name from `resdense models`, or a .keras or .h5 file.")
+    ],
+    data: Annotated[str | None, typer.Option("--data", metavar="SPEC", help="What it was trained on.")] = None,
+    out: Annotated[Path | None, typer.Option("--out", metavar="RUN", help="Run folder.")] = None,
+    weights: Annotated[str | None, typer.Option("--weights", help="A set of weights by name, or a file.")] = None,
+    macs: Annotated[
+        float | None, typer.Option("--macs", metavar="SHARE", help="Share of the MACs that may be left, such as 0.5.")
+    ] = None,
+    target: Annotated[
+        str,
+        typer.Option(
+            "--for",
+            metavar="TARGET",
+            help="What is to get cheaper: phone-int8 (default; widths of 16), phone-float (of 8), macs.",
+        ),
+    ] = "phone-int8",
+    epochs: Annotated[
+        int | None, typer.Option("--epochs", min=1, help="Of training after the repair. Default: 8; 3 is a draft.")
+    ] = None,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Of the training and of the images that rank.")] = 0,
+    show: Annotated[bool, typer.Option("--show", help="Print the plan and stop; an untrained net is planned too.")] = (
+        False
+    ),
+    resume: Annotated[bool, typer.Option("--resume", help="Go on where the run in this folder stopped.")] = False,
+    deterministic: Deterministic = None,
+    save_seconds: Annotated[
+        float, typer.Option("--save-seconds", min=0, help="Seconds between checkpoints of the training.")
+    ] = 60,
+    devices: Annotated[
+        str | None, typer.Option("--devices", metavar="N|all", help="Share every batch among devices of this machine.")
+    ] = None,
+    image_size: Annotated[
+        int | None, typer.Option("--image-size", min=1, help="Side in pixels, where the model leaves it open.")
+    ] = None,
+    on_bad_image: OnBadImage = "fail",
+    resize: Resize = None,
+    preprocessing: Annotated[
+        str | None,
+        typer.Option(
+            "--preprocessing", help="Normalisation that the model expects: imagenet, MODEL/WEIGHTS, or none for pixels."
+        ),
+    ] = None,
+    settings: Settings = None,
+    as_json: Annotated[bool, typer.Option("--json", help="With --show: print the plan as JSON.")] = False,
+):
+    """Make a trained net smaller: remove channels and blocks, repair the rest, train on beside the whole net."""
+    _check_given(model, data, out, macs, show)
+    from resdense_export.making.slimming import costs, plan
+
+    plan.check_share(macs)
+    costs.target(target)
+    start_tensorflow()
+    if deterministic:
+        from resdense_keras import training
+
+        training.be_deterministic()
+    from resdense_export import sources
+    from resdense_export.making.slimming import process
+
+    net = sources.model(model, weights, builder_options(settings), image_size, preprocessing)
+    asked = process.SlimRequest(macs, target)
+    if show:
+        planned = _planned(net, data, asked, seed, image_size, on_bad_image, resize)
+        found = process.as_json(planned, net.name, asked)
+        print_json(found) if as_json else _print(found)
+        return
+    if weights is None and not _is_file(model):
+        raise RequestError(
+            f"{model} without --weights is untrained: what its channels are worth cannot be told",
+            "give the model.keras of a run, or --weights; --show plans an untrained net",
+        )
+    request = _request(net, data, asked, epochs, seed, deterministic, image_size, on_bad_image, resize, devices)
+    history = process.slim(
+        net, asked, request, out, resume=resume, save_seconds=save_seconds, devices=_devices(devices), tell=_tell
+    )
+    del history
+    print(out)
+
+
+def _check_given(model, data, out, macs, show):
+    if Path(model).suffix.lower() == ".tflite":
+        raise RequestError(
+            f"{Path(model).name} is an exported file, and slim comes before export and its schemes (int8, qat, pruned)",
+            "slim the model.keras that it was made from, then `resdense export` the slim net with --schemes qat",
+        )
+    if macs is None:
+        raise RequestError("nothing says how small the net is to be", "pass --macs 0.5 for half of the multiply-adds")
+    for flag, value in (("--data SPEC", data), ("--out RUN", out)):
+        if value is None and not show:
+            raise RequestError(f"{flag} is missing", "for example --data cifar10 --out runs/slim; --show needs neither")
+
+
+def _is_file(model):
+    from resdense_export.models import opening
+    from resdense_keras import list_models
+
+    return opening.is_path(model, list_models())
+
+
+def _planned(net, data, asked, seed, image_size, on_bad_image, resize):
+    from resdense_export import sources
+    from resdense_export.making.slimming import process
+
+    if data is None:
+        images = sources.generated_images(net.image_shape, GENERATED, seed)
+        return process.show(net, None, asked, seed, _tell, images)
+    return process.show(net, sources.dataset(data, net, image_size, on_bad_image, resize), asked, seed, _tell)
+
+
+def _request(net, data, asked, epochs, seed, deterministic, image_size, on_bad_image, resize, devices):
+    from resdense_export.making.slimming import process
+    from resdense_keras import training
+    from resdense_keras.data import resizing
+
+    return process.training_request(
+        net,
+        data,
+        asked,
+        recipe=training.recipe("slim", epochs=epochs),
+        seed=seed,
+        deterministic=bool(deterministic),
+        image_size=image_size,
+        on_bad_image=on_bad_image,
+        resize=resize or net.resize or resizing.DEFAULT,
+        devices=_devices(devices).name,
+    )
+
+
+def _devices(chosen):
+    from resdense_keras.training.devices import choose
+
+    return choose(chosen)
+
+
+def _print(found):
+    table = columns("layer", ">channels", ">left")
+    widths = list(found["widths"].items())
+    for name, (before, after) in widths[:MOST_SHOWN]:
+        table.add_row(name, str(before), str(after) if after else "goes")
+    if len(widths) > MOST_SHOWN:
+        table.add_row(f"and {len(widths) - MOST_SHOWN} more (--json has all)", "", "")
+    print_table(table)
+    table = columns("predicted", ">before", ">after", ">share")
+    predicted = found["predicted"]
+    rows = {"MACs": found["macs"], "parameters": predicted["parameters"]}
+    rows |= {f"bytes, {scheme}": pair for scheme, pair in predicted["bytes"].items()}
+    rows |= {f"Arm instructions, {scheme}": pair for scheme, pair in predicted["instructions"].items()}
+    for name, (before, after) in rows.items():
+        table.add_row(name, f"{before:,}", f"{after:,}", f"{after / before:.3f}")
+    print_table(table)
+    if found["removed_blocks"]:
+        print(f"blocks without their branch: {', '.join(found['removed_blocks'])}")
+
+
+def _tell(line):
+    print(line, file=sys.stderr, flush=True)

@@ -1,0 +1,177 @@
+"""A Net and the groups of channels that stay -> a Keras model of the same layers, with fewer channels."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from resdense_keras.errors import RequestError
+
+from ...nets.node import Reference
+from .channels import PRODUCERS
+from .shrinking import shape_of
+
+SETTINGS = {"Conv2D": "filters", "Dense": "units"}
+
+
+@dataclass(frozen=True, eq=False)
+class Built:
+    """A model that was built, and how to run it node by node.
+
+    Attributes:
+        layers: {node: Keras layer}, of the nodes that are layers.
+        tensors: {node: symbolic output}, of the nodes that run.
+        steps: {node: (names of the nodes that it reads, function of their outputs)}; None for the inputs.
+    """
+
+    model: Any
+    layers: dict = field(repr=False)
+    tensors: dict = field(repr=False)
+    steps: dict = field(repr=False)
+
+
+def build(net, keep=None, name="model", biased=()):
+    """The Built model of the groups that stay, with the weights of those channels.
+
+    An addition or a concatenation of which one input is left is left out itself. Trainable flags are not kept: the
+    net is to be trained on.
+
+    Args:
+        net: A channels.Net.
+        keep: (groups,) bool; all where None.
+        biased: Convolutions and dense layers that get a bias, at first zero, where they have none.
+    Raises:
+        RequestError: a choice that leaves a layer without input.
+    """
+    return _Building(net, net.everything if keep is None else keep, set(biased)).build(name)
+
+
+class _Building:
+    def __init__(self, net, keep, biased):
+        self.net, self.biased, self.shape = net, biased, shape_of(net, keep)
+        if self.shape.broken:
+            raise RequestError(f"{self.shape.broken!r} would have no input left", "remove fewer channels")
+        self.layers, self.tensors, self.steps, self.copies, self.settle = {}, {}, {}, {}, []
+
+    def build(self, name):
+        import keras
+
+        inputs, outputs = [], []
+        for node in self.net.nodes:
+            if node.name not in self.shape.widths:
+                continue
+            if node.kind == "Input":
+                self.tensors[node.name] = keras.Input(node.shape, dtype=node.dtype, name=node.name)
+                self.steps[node.name] = None
+                inputs.append(self.tensors[node.name])
+                continue
+            sources = tuple(source for source in node.inputs if source in self.shape.widths)
+            if node.kind == "Output":
+                outputs.append(self.tensors[sources[0]])
+                continue
+            function = self.function(node, sources)
+            self.steps[node.name] = (sources, function)
+            self.tensors[node.name] = function([self.tensors[source] for source in sources])
+        model = keras.Model(_alone(inputs), _alone(outputs), name=name)
+        for layer, arrays in self.settle:
+            layer.set_weights(arrays)
+            if hasattr(layer, "finalize_state"):
+                layer.finalize_state()
+        return Built(model, self.layers, self.tensors, self.steps)
+
+    def function(self, node, sources):
+        """Function of [outputs of the `sources`] -> the node's output."""
+        kind = self.net.kinds[node.name]
+        if kind in ("Add", "Concatenate") and len(sources) == 1 < len(node.inputs):
+            return _first  # what is left of a block without its branch
+        if kind == "Pick":
+            return lambda inputs: inputs[0][node.attributes["index"]]
+        if node.name not in self.net.calls:
+            return _first if kind == "Cast" else self.activation(node)
+        return self.operation(node, kind, len(sources) < len(node.inputs))
+
+    def activation(self, node):
+        """The activation of a layer that has it inside: nothing is left to do."""
+        return _first
+
+    def operation(self, node, kind, fewer):
+        import keras
+
+        call = self.net.calls[node.name]
+        made = self.copy(node, kind, call["operation"])
+        layer = isinstance(made, keras.layers.Layer)
+        if layer:
+            self.layers[node.name] = made
+        if kind in ("Add", "Concatenate"):
+            return (lambda inputs: made(list(inputs))) if layer or kind == "Concatenate" else (lambda x: made(*x))
+
+        def run(inputs):
+            args, kwargs = keras.tree.map_structure(
+                lambda value: inputs[value.position] if isinstance(value, Reference) else value, call["arguments"]
+            )
+            return made(*args, **kwargs)
+
+        return run
+
+    def copy(self, node, kind, operation):
+        """The operation anew, for the channels that are left."""
+        if id(operation) in self.copies:
+            return self.copies[id(operation)]
+        config = dict(operation.get_config())
+        out = self.shape.keep[self.net.groups[node.name]]
+        if kind in SETTINGS:
+            config[SETTINGS[kind]] = int(out.sum())
+            config["use_bias"] = config["use_bias"] or node.name in self.biased
+        elif kind == "Reshape":
+            config["target_shape"] = (*config["target_shape"][:-1], int(out.sum()))
+        elif kind == "ChannelPadding":
+            before, after = node.attributes["padding"]
+            ends = (int(out[:before].sum()), int(out[len(out) - after :].sum()))
+            config["pad_width"] = (*config["pad_width"][:-1], ends)
+        made = _from(operation, config, node.name)
+        self.copies[id(operation)] = made
+        if getattr(operation, "weights", None):
+            self.settle.append((made, self.arrays(node, kind, operation, out)))
+        return made
+
+    def arrays(self, node, kind, operation, out):
+        """The layer's weights of the channels that are left."""
+        arrays = operation.get_weights()
+        if node.name in self.net.uncut or not len(out):
+            return arrays
+        into = self.shape.keep[self.net.groups[node.inputs[0]]]
+        if kind == "Conv2D" or kind == "Dense":
+            kernel, *bias = arrays
+            kernel = kernel[..., into, :][..., out]
+            bias = [bias[0][out]] if bias else [out[out] * kernel.dtype.type(0)] if node.name in self.biased else []
+            return [kernel, *bias]
+        if kind == "DepthwiseConv2D":
+            return [arrays[0][:, :, into], *(bias[out] for bias in arrays[1:])]
+        if kind in ("Affine", "LeakyReLU"):  # batch norms; a slope a channel is the last axis of PReLU's
+            return [array[..., out] if array.shape and array.shape[-1] == len(out) else array for array in arrays]
+        return arrays
+
+
+def _from(operation, config, name):
+    try:
+        made = type(operation).from_config(config)
+    except (NotImplementedError, TypeError, ValueError) as error:
+        reason = str(error).strip().splitlines()[0][:200]
+        raise RequestError(
+            f"layer {operation.name!r} ({type(operation).__name__}) cannot be copied from its configuration: {reason}",
+            "give the layer a `get_config` that its constructor takes",
+        ) from error
+    made.name = name
+    return made
+
+
+def is_cut(net, shape, node):
+    """Whether a convolution or dense layer that runs lost some of its inputs."""
+    own = net.groups[node.inputs[0]]
+    return net.kinds[node.name] in PRODUCERS and node.name in shape.widths and not shape.keep[own].all()
+
+
+def _first(inputs):
+    return inputs[0]
+
+
+def _alone(tensors):
+    return tensors[0] if len(tensors) == 1 else tensors

@@ -1,0 +1,174 @@
+"""Which channels of a net go together, read off its nodes.
+
+Every node has a group number for each of its channels. A convolution and a dense layer begin new groups; what works
+channel by channel hands its input's on; an addition makes the groups of its inputs one; a concatenation sets them side
+by side; padding of channels (shortcut option A) begins groups of zeros, which the addition behind it ties to others. A
+group leaves everywhere or nowhere.
+"""
+
+from collections import Counter, defaultdict
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from ...nets.node import Node
+from ...nets.reading import read_with_calls
+
+PRODUCERS = ("Conv2D", "Dense")
+CHANNELWISE = (
+    "Affine", "Activation", "LeakyReLU", "DepthwiseConv2D", "Identity", "Cast", "ZeroPadding2D", "LowestPadding2D",
+    "MaxPooling2D", "AveragePooling2D", "GlobalAveragePooling2D", "GlobalMaxPooling2D", "Slice",
+)  # fmt: skip
+TIED = ("Add", "Multiply", "Maximum", "Minimum", "Average", "Subtract")  # the same channel of each input
+MIXING = ("softmax", "log_softmax", "glu", "sparsemax")  # activations that look at all channels at once
+
+
+@dataclass(frozen=True, eq=False)
+class Net:
+    """A model as nodes, with the group of each channel.
+
+    Attributes:
+        nodes: As nets.reading gives them, inputs before what reads them.
+        calls: {node: {"operation", "arguments"}} of Keras.
+        kinds: {node: kind}; an operation that the export carries has its Keras class here where slimming knows it.
+        groups: {node: (channels,) numbers of groups}.
+        count: Groups, numbered from 0.
+        fixed: (count,) bool: what may not leave.
+        born: {group: tuple of the producers that make it}.
+        uncut: {layer: why its channels stay}.
+    """
+
+    nodes: tuple[Node, ...] = field(repr=False)
+    calls: dict = field(repr=False)
+    kinds: dict = field(repr=False)
+    groups: dict = field(repr=False)
+    count: int
+    fixed: np.ndarray = field(repr=False)
+    born: dict = field(repr=False)
+    uncut: dict
+
+    @property
+    def by_name(self):
+        return {node.name: node for node in self.nodes}
+
+    @property
+    def everything(self):
+        """The choice that keeps all groups: (count,) bool."""
+        return np.ones(self.count, bool)
+
+    def users(self):
+        """{node: the nodes that read it}."""
+        found = {node.name: [] for node in self.nodes}
+        for node in self.nodes:
+            for source in node.inputs:
+                found[source].append(node)
+        return found
+
+
+def net_of(model):
+    """The Net of a Functional or Sequential model."""
+    nodes, calls = read_with_calls(model)
+    return _Grouping(nodes, calls).done()
+
+
+class _Grouping:
+    def __init__(self, nodes, calls):
+        self.nodes, self.calls = nodes, calls
+        self.parent, self.pinned, self.groups, self.kinds, self.uncut = [], [], {}, {}, {}
+        self.shapes = {node.name: node.shape for node in nodes}
+        times = Counter(id(call["operation"]) for call in calls.values())
+        self.shared = {name for name, call in calls.items() if times[id(call["operation"])] > 1}
+        for node in nodes:
+            self.kinds[node.name] = _kind(node, calls)
+            self.groups[node.name] = self.of(node)
+
+    def new(self, count):
+        first = len(self.parent)
+        self.parent.extend(range(first, first + count))
+        return np.arange(first, first + count)
+
+    def root(self, number):
+        while self.parent[number] != number:
+            self.parent[number] = self.parent[self.parent[number]]
+            number = self.parent[number]
+        return number
+
+    def tie(self, first, second):
+        for one, other in zip(first, second, strict=True):
+            self.parent[self.root(int(one))] = self.root(int(other))
+
+    def pin(self, node, why=None):
+        """Fixes all that `node` reads, and new groups for what it gives."""
+        for source in node.inputs:
+            self.pinned.extend(self.groups[source])
+        if why:
+            self.uncut[node.name] = why
+        given = self.new(node.shape[-1] if node.shape and node.shape[-1] else 0)
+        self.pinned.extend(given)
+        return given
+
+    def of(self, node):
+        """The groups of what `node` gives, its inputs' being known."""
+        kind, inputs = self.kinds[node.name], [self.groups[source] for source in node.inputs]
+        if kind in ("Input", "Output"):
+            return self.pin(node)
+        if node.name in self.shared:
+            return self.pin(node, "it is called more than once")
+        if kind in PRODUCERS:
+            return self.new(node.channels)
+        if kind == "Activation" and node.attributes["activation"] in MIXING:
+            return self.pin(node)
+        if kind == "Affine" and type(self.calls[node.name]["operation"]).__name__ != "BatchNormalization":
+            return self.pin(node)
+        if kind in CHANNELWISE or kind == "UpSampling2D":
+            return np.repeat(inputs[0], node.channels // len(inputs[0]))  # more than once: a depth multiplier
+        if kind == "ChannelPadding":
+            before, after = node.attributes["padding"]
+            return np.concatenate([self.new(before), inputs[0], self.new(after)])
+        if kind == "Concatenate":
+            return np.concatenate(inputs)
+        if kind in TIED and all(len(own) == node.channels for own in inputs):
+            for own in inputs[1:]:
+                self.tie(own, inputs[0])
+            return inputs[0]
+        if kind == "Reshape" and self.shapes[node.inputs[0]][-1] == node.channels:
+            return inputs[0]
+        if kind == "Flatten" and inputs[0].size and node.channels and node.channels % len(inputs[0]) == 0:
+            return np.tile(inputs[0], node.channels // len(inputs[0]))
+        return self.pin(node, f"{_class(node, self.calls)} is not a layer that slimming knows")
+
+    def done(self):
+        roots = np.array([self.root(number) for number in range(len(self.parent))], int)
+        _, numbers = np.unique(roots, return_inverse=True)
+        groups = {name: numbers[own] if len(own) else own.astype(int) for name, own in self.groups.items()}
+        count = int(numbers.max()) + 1 if len(numbers) else 0
+        fixed = np.zeros(count, bool)
+        fixed[numbers[np.array(self.pinned, int)]] = True
+        born = defaultdict(list)
+        for node in self.nodes:
+            if self.kinds[node.name] in PRODUCERS:
+                for group in groups[node.name]:
+                    born[int(group)].append(node.name)
+        free = np.zeros(count, bool)
+        free[list(born)] = True
+        fixed |= ~free
+        born = {group: tuple(dict.fromkeys(names)) for group, names in born.items()}
+        return Net(self.nodes, self.calls, self.kinds, groups, count, fixed, born, self.uncut)
+
+
+def _class(node, calls):
+    return type(calls[node.name]["operation"]).__name__ if node.name in calls else node.kind
+
+
+def _kind(node, calls):
+    """The node's kind; for what the export carries, the class of Keras' own layer."""
+    import keras
+
+    if node.kind != "Carried":
+        return node.kind
+    operation = calls[node.name]["operation"]
+    own = getattr(keras.layers, type(operation).__name__, None) is type(operation)
+    if not own or getattr(operation, "data_format", "channels_last") != "channels_last":
+        return "Carried"
+    known = (*TIED, "Reshape", "Flatten", "UpSampling2D")
+    return type(operation).__name__ if type(operation).__name__ in known else "Carried"

@@ -1,0 +1,304 @@
+"""A trained net and data -> a run folder with a slimmer net: scores, plan, repair, then the ordinary training.
+
+Files appear in the order in which a killed run needs them: config.yaml (what was asked for), checkpoints/whole.keras,
+slim.json (the plan), checkpoints/slim.keras (the repaired net), and then those of any training. What is there whole is
+not made again.
+"""
+
+import dataclasses
+import hashlib
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from resdense_keras import files
+from resdense_keras.errors import RequestError
+
+from ...models import answers
+from . import repair as repairing
+from .building import build
+from .channels import net_of
+from .costs import macs, target
+from .plan import check_share, described, plan
+from .scores import IMAGES, Scores
+from .shrinking import shape_of
+
+SCHEMA = "resdense-slim/1"
+LABELLED = 500  # images that tell whether a net was trained
+LEAST_IMAGES = 50  # that scores and repair stand on
+PLAN, CHOICE = "slim.json", "checkpoints/keep.json"
+
+
+@dataclass(frozen=True)
+class SlimRequest:
+    """What a slim net is asked to be.
+
+    Attributes:
+        macs: Share of the original's MACs that may be left, above 0 and below 1.
+        target: Of costs.TARGETS: what the ranking saves.
+    Raises:
+        RequestError: a value that is not allowed.
+    """
+
+    macs: float
+    target: str = "phone-int8"
+
+    def __post_init__(self):
+        check_share(self.macs)
+        target(self.target)
+
+    def as_dict(self):
+        return dataclasses.asdict(self)
+
+
+@dataclass(frozen=True, eq=False)
+class Planned:
+    """A plan with the net that it is of, and how many images scored it; 0 where it was read from a file."""
+
+    net: object
+    plan: object
+    images: int
+
+
+def show(net, dataset, asked, seed=0, tell=None, images=None):
+    """The Planned that `slim` would carry out.
+
+    Args:
+        net: A sources.Net.
+        dataset: A data.Dataset, or None with `images` (N, H, W, C).
+        asked: A SlimRequest.
+    """
+    return _planned(_float32(net.model), _scoring(dataset, seed) if images is None else images, asked, seed, tell)
+
+
+def slim(net, asked, request, out, *, resume=False, scan=False, save_seconds=60, devices=None, tell=None):
+    """Makes a slim net in the run folder `out` and trains it beside the whole one.
+
+    Args:
+        net: A sources.Net, the whole net.
+        asked: A SlimRequest.
+        request: TrainingRequest, from `training_request`.
+        resume, scan, save_seconds, devices, tell: As training.run takes them.
+    Returns:
+        The history of the training, as training.run's.
+    Raises:
+        RequestError: an untrained net, a target that cannot be reached, another run's folder, and as training.run.
+        WorkError: as training.run.
+    """
+    from resdense_keras import training
+    from resdense_keras.training.runs import SLIM
+
+    out, tell = Path(out), tell or _nothing
+    how = {"resume": resume, "scan": scan, "save_seconds": save_seconds, "devices": devices, "tell": tell}
+    _check_place(out, request, resume)
+    if not (resume and (out / SLIM).is_file()):
+        with files.lock(out):
+            request = _prepare(net, asked, request, out, resume, tell)
+    else:
+        request = dataclasses.replace(request, model=_name_there(out))
+    return training.run(request, out, **how)
+
+
+def training_request(net, data, asked, **given):
+    """The TrainingRequest of a slim run; its `model` is a name until the plan is known.
+
+    Args:
+        given: Other fields of the request.
+    """
+    from resdense_keras import training
+
+    what = {
+        "from": net.name,
+        "sha256": _fingerprint(net.model),
+        **asked.as_dict(),
+        "input_shape": [*net.image_shape],
+        "classes": list(net.class_names) if net.class_names else None,
+    }
+    return training.TrainingRequest(model=f"{net.name}_slim", data=data, slim=what, **given)
+
+
+def _prepare(net, asked, request, out, resume, tell):
+    """Plans and repairs; the request with the slim net's name."""
+    import yaml
+
+    from resdense_keras import training
+    from resdense_keras.training.runs import SLIM, WHOLE
+
+    whole = _float32(net.model)
+    dataset = training.load_data(request)
+    _check_data(dataset, net)
+    _check_trained(whole, dataset, net)
+    files.check_writable(out, 40 * whole.count_params())
+    (out / "checkpoints").mkdir(parents=True, exist_ok=True)
+    choice = _read_choice(out) if resume else None
+    images = _scoring(dataset, request.seed)
+    if choice is None:
+        planned = _planned(whole, images, asked, request.seed, tell)
+        request = dataclasses.replace(request, model=_named(net.name, planned.plan))
+        files.write_text(out / "config.yaml", yaml.safe_dump(request.as_config(), sort_keys=False))
+        with files.writing(out / WHOLE) as temporary:
+            whole.save(temporary)
+        files.write_json(out / PLAN, as_json(planned, net.name, asked))
+        files.write_json(out / CHOICE, {"keep": np.flatnonzero(planned.plan.keep).tolist()})
+    else:
+        tell("the plan in slim.json is gone on with")
+        graph = net_of(whole)
+        keep = np.zeros(graph.count, bool)
+        keep[choice] = True
+        planned = Planned(graph, described(graph, keep), 0)
+        request = dataclasses.replace(request, model=_named(net.name, planned.plan))
+    made = repaired(planned, images, request.model, tell)
+    with files.writing(out / SLIM) as temporary:
+        made.save(temporary)
+    return request
+
+
+def repaired(planned, images, name, tell=None):
+    """The slim model of a Planned, its layers solved again on `images`."""
+    net, keep = planned.net, planned.plan.keep
+    held = repairing.images_that_fit(net)
+    images, tell = images[:held], tell or _nothing
+    tell(f"repair: {len(planned.plan.shape.widths)} layers on {len(images)} training images")
+    whole, thin = build(net), build(net, keep, name=name, biased=repairing.unsupported(net, keep))
+    repairing.repair(net, whole, thin, keep, images)
+    return thin.model
+
+
+def as_json(planned, name, asked):
+    """slim.json's content."""
+    chosen = planned.plan
+    return {
+        "schema": SCHEMA,
+        "from": name,
+        "target": asked.as_dict(),
+        "images": planned.images,
+        "widths": {layer: list(pair) for layer, pair in chosen.widths.items()},
+        "removed_blocks": list(chosen.removed_blocks),
+        "macs": list(chosen.macs),
+        "predicted": {
+            "parameters": list(chosen.parameters),
+            "bytes": {"fp32": [4 * count for count in chosen.parameters], "int8": list(chosen.parameters)},
+            "instructions": {scheme: [round(n) for n in pair] for scheme, pair in chosen.instructions.items()},
+        },
+        "not_cut": dict(planned.net.uncut),
+    }
+
+
+def _planned(model, images, asked, seed, tell):
+    tell = tell or _nothing
+    graph = net_of(model)
+    for layer, why in graph.uncut.items():
+        tell(f"note: the channels at {layer!r} stay: {why}")
+    if graph.fixed.all():
+        raise RequestError("no channel of this net can leave", "all its layers are read by what slimming does not know")
+    whole = macs(graph, shape_of(graph, graph.everything))
+    tell(f"scores: {len(images)} training images, {whole / 1e6:,.1f} M MACs each")
+    scores = Scores(graph, images, seed)
+    chosen = plan(graph, scores, asked.macs, asked.target)
+    before, after = chosen.macs
+    tell(f"plan: {after / before:.1%} of the MACs, {len(chosen.widths)} layers get narrower or go")
+    return Planned(graph, chosen, scores.images)
+
+
+def _scoring(dataset, seed):
+    """Training images in random order, as many as anything here takes."""
+    from resdense_keras.data.dataset import representative
+
+    chosen = representative(dataset.train, IMAGES, seed)
+    if len(chosen) < LEAST_IMAGES:
+        raise RequestError(
+            f"{dataset.spec} has {len(chosen)} training images; slimming needs {LEAST_IMAGES} or more", "give more data"
+        )
+    return dataset.train.array(np.random.default_rng(seed).permutation(chosen))
+
+
+def _check_data(dataset, net):
+    if any(side not in (None, given) for side, given in zip(net.image_shape, dataset.image_shape, strict=True)):
+        message = f"{dataset.spec} has images of shape {dataset.image_shape}, the model takes {tuple(net.image_shape)}"
+        raise RequestError(message, "give the data that it was trained on")
+    dataset.check_outputs(max(2, net.model.output_shape[-1]))
+
+
+def _check_trained(model, dataset, net):
+    """Refuses a net that guesses: what its channels are worth cannot be told."""
+    if not answers.has_classes(net.answers) or net.answers == answers.LABELS:
+        raise RequestError(
+            f"the numbers of {net.name} are {answers.MEANINGS[net.answers]}",
+            "slimming trains nets that choose one class",
+        )
+    from resdense_keras.data.dataset import representative
+
+    chosen = representative(dataset.train, LABELLED)
+    labels = dataset.train.labels[chosen]
+    outputs = model.predict(dataset.train.array(chosen), batch_size=50, verbose=0)
+    hits = float(np.mean(answers.top(outputs) == labels))
+    guess = np.bincount(labels).max() / len(labels)  # of whoever always says the commonest class
+    if hits <= guess + 3 * np.sqrt(guess * (1 - guess) / len(labels)):
+        raise RequestError(
+            f"{net.name} answers {hits:.1%} of {len(labels)} training images of {dataset.spec} rightly, no more than "
+            "guessing would: it is untrained, or takes other pixels or classes",
+            "train it first (`resdense train`), or give the data that it was trained on",
+        )
+
+
+def _check_place(out, request, resume):
+    """Refuses a folder of another slim run before the long work; training.run refuses all others."""
+    from resdense_keras import training
+
+    path = out / "config.yaml"
+    if not path.is_file():
+        if out.is_dir() and any(not entry.name.startswith(".") for entry in out.iterdir()):
+            raise RequestError(f"{out} is not empty and holds no run", "choose another `--out`")
+        return
+    if not resume:
+        raise RequestError(f"{out} holds a run", "pass `--resume` to go on with it, or choose another `--out`")
+    config = training.read_config(path)
+    there = dataclasses.replace(request, model=config["model"]) if config.get("slim") else request
+    differing = there.differences(config)
+    differing.pop("data", None)  # training.run looks at the data themselves
+    if differing:
+        hint = "repeat the first command with `--resume`, or choose another `--out`"
+        raise RequestError(f"{out} holds another run: {'; '.join(differing.values())}", hint)
+
+
+def _name_there(out):
+    from resdense_keras import training
+
+    return training.read_config(out / "config.yaml")["model"]
+
+
+def _read_choice(out):
+    """The numbers of the groups that the plan in a run folder keeps, or None where it was not finished."""
+    from resdense_keras.training.runs import WHOLE
+
+    path = out / CHOICE
+    if not (path.is_file() and (out / WHOLE).is_file() and (out / "config.yaml").is_file()):
+        return None
+    return json.loads(path.read_text())["keep"]
+
+
+def _named(name, chosen):
+    """`resnet20_slim50` of a net with 50 % of the MACs; a slim net slimmed again keeps one such ending."""
+    before, after = chosen.macs
+    return f"{re.sub(r'_slim[0-9]+$', '', name)}_slim{round(100 * after / before)}"
+
+
+def _fingerprint(model):
+    """sha256 of a net's weights, which tells two files of one name apart."""
+    digest = hashlib.sha256()
+    for weight in model.get_weights():
+        digest.update(np.ascontiguousarray(weight).tobytes())
+    return digest.hexdigest()
+
+
+def _float32(model):
+    from ...nets.float32 import as_float32
+
+    return as_float32(model)
+
+
+def _nothing(*arguments):
+    pass

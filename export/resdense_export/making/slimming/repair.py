@@ -1,0 +1,249 @@
+"""The slim net's layers, solved again: ridge regression against the whole net's, on the slim net's own inputs.
+
+A layer that lost inputs can make up for much of them with those that are left. Both nets run side by side, layer by
+layer, so that each is solved on what the repaired layers before it give. Then the statistics of the batch norms are
+measured anew and their scales and shifts rewritten, so that they compute what they computed, and the first step of a
+training does not jump. Source: He, Zhang and Sun 2017, arXiv:1707.06168, section 3.2 (reconstruction by least squares).
+"""
+
+import numpy as np
+
+from .channels import PRODUCERS
+from .shrinking import shape_of
+
+IMAGES = 1_000  # the most; fewer where the memory would not hold what runs at once
+BYTES = 3 * 2**30  # of activations of both nets
+ROWS = 60_000  # positions that a layer is solved on
+RIDGE = 1e-3  # of the mean square of the inputs: how strongly weights stay where they were
+BATCH = 100
+SMALL_SCALE = 1e-2  # of a batch norm: a channel that it silences is not asked for more
+
+
+def images_that_fit(net, most=IMAGES):
+    """How many images both nets can hold at once, `most` at the most."""
+    users, alive, peak, now = net.users(), {}, 0, 0
+    left = {name: len(readers) for name, readers in users.items()}
+    for node in net.nodes:
+        alive[node.name] = 4 * int(np.prod([size or 1 for size in node.shape]))
+        now += alive[node.name]
+        peak = max(peak, now)
+        for source in node.inputs:
+            left[source] -= 1
+            if not left[source]:
+                now -= alive[source]
+    return int(np.clip(BYTES // (2 * max(peak, 1)), 1, most))
+
+
+def unsupported(net, keep):
+    """Layers that the repair shifts and that have nothing to hold it: no bias, and no batch norm behind them."""
+    shape, users = shape_of(net, keep), net.users()
+    return [
+        node.name
+        for node in net.nodes
+        if _is_solved(net, shape, node)
+        and not net.calls[node.name]["operation"].use_bias
+        and _norm_behind(net, users, node.name) is None
+    ]
+
+
+def repair(net, whole, slim, keep, images, progress=None):
+    """Solves the layers of the Built net `slim` that lost inputs against those of the Built `whole`; in place.
+
+    Args:
+        net: The channels.Net that both were built from; `slim` of the groups `keep`, with biases for `unsupported`.
+        images: (N, H, W, C) training images; labels are not needed.
+        progress: Function of (layers done, layers).
+    """
+    _Repair(net, whole, slim, keep, images, progress).run()
+
+
+class _Repair:
+    def __init__(self, net, whole, slim, keep, images, progress):
+        self.net, self.whole, self.slim, self.images = net, whole, slim, images
+        self.shape, self.users, self.progress = shape_of(net, keep), net.users(), progress
+        self.random = np.random.default_rng(0)
+        self.values = {True: {}, False: {}}  # of the whole net and of the slim one, {node: (N, ...) outputs}
+        self.unread = {name: len(readers) for name, readers in self.users.items()}
+        self.changed = set()  # nodes of the slim net that differ from the whole net's
+
+    def run(self):
+        for number, node in enumerate(self.net.nodes):
+            if node.kind != "Output":
+                self.node(node)
+            for source in node.inputs:
+                self.unread[source] -= 1
+                if not self.unread[source]:
+                    self.values[True].pop(source, None)
+                    self.values[False].pop(source, None)
+            if self.progress:
+                self.progress(number + 1, len(self.net.nodes))
+
+    def node(self, node):
+        name, runs = node.name, node.name in self.shape.widths
+        if node.kind == "Input":
+            self.values[True][name] = self.values[False][name] = self.images.astype(np.float32)
+            return
+        self.values[True][name] = self.outputs(self.whole, True, name)
+        if not runs:
+            return
+        if self.slim.layers.get(name) is not None and self.is_changed(node):
+            self.changed.add(name)
+            if self.net.kinds[name] in PRODUCERS and name not in self.net.uncut:
+                self.solve(node)
+            elif self.net.kinds[name] == "Affine":
+                self.measure(node)
+        elif self.is_changed(node):
+            self.changed.add(name)
+        # What has not changed is the very array of the whole net
+        self.values[False][name] = (
+            self.outputs(self.slim, False, name) if name in self.changed else self.values[True][name]
+        )
+
+    def is_changed(self, node):
+        lost = any(source not in self.shape.widths for source in node.inputs)
+        own = self.net.groups[node.name]
+        return lost or not self.shape.keep[own].all() or any(source in self.changed for source in node.inputs)
+
+    def outputs(self, built, whole, name):
+        """(N, ...) outputs of a node, batch by batch."""
+        sources, function = built.steps[name]
+        values = [self.values[whole][source] for source in sources]
+        return _batched(function, values)
+
+    def solve(self, node):
+        """Weights and bias of a layer by ridge regression around the present ones."""
+        layer = self.slim.layers[node.name]
+        norm = _norm_behind(self.net, self.users, node.name)
+        rows, goals = self.rows(node, norm)
+        kernel = layer.kernel.numpy().astype(np.float64)
+        prior = kernel.reshape(-1, kernel.shape[-1])
+        rows_mean, goals_mean = rows.mean(axis=0), goals.mean(axis=0)
+        rows, goals = rows - rows_mean, goals - goals_mean
+        gram = (rows.T @ rows).astype(np.float64)
+        ridge = RIDGE * max(np.mean(np.diag(gram)), 1e-30) * np.eye(len(gram))
+        solved = prior + np.linalg.solve(gram + ridge, rows.T @ goals - gram @ prior)
+        bias = goals_mean - rows_mean @ solved
+        if not np.isfinite(solved).all():
+            return
+        layer.kernel.assign(solved.reshape(kernel.shape))
+        if layer.use_bias:
+            layer.bias.assign(bias)
+        elif norm is not None:
+            behind = self.slim.layers[norm]
+            behind.moving_mean.assign(behind.moving_mean.numpy() - bias)
+
+    def rows(self, node, norm):
+        """(rows, inputs) and (rows, outputs) float32: what a layer reads at positions, and is to give there."""
+        sides = [size or 1 for size in node.shape[:-1]]
+        inputs = self.values[False][node.inputs[0]]
+        positions = int(np.prod(sides))
+        each = max(1, min(positions, ROWS // len(inputs)))
+        chosen = np.sort(self.random.choice(positions, each, replace=False))
+
+        def at(array):
+            return array.reshape(len(array), positions, array.shape[-1])[:, chosen]
+
+        out = self.shape.keep[self.net.groups[node.name]]
+        origin = self.whole.layers[node.name]
+        goals = at(self.linear(node, origin))[..., out]
+        for factor, source, whole, kept in self.drift(node, norm):
+            goals = goals + factor * at(self.values[whole][source])[..., kept]
+        rows = at(inputs) if self.net.kinds[node.name] == "Dense" else _patches(inputs, node, chosen)
+        return rows.reshape(-1, rows.shape[-1]), goals.reshape(-1, goals.shape[-1])
+
+    def linear(self, node, origin):
+        """What the whole net's layer gives before its activation."""
+        import keras
+
+        if origin.activation is keras.activations.linear:
+            return self.values[True][node.name]
+        kind = self.net.kinds[node.name]
+        return _batched(lambda inputs: _linear(origin, inputs[0], kind), [self.values[True][node.inputs[0]]])
+
+    def drift(self, node, norm):
+        """[(factor, node, whether of the whole net, channels)]: what to add to a layer's goal, so that it makes up for
+        the other inputs of the addition behind it: what a lost branch gave is missing from the sums.
+        """
+        tail = norm or node.name
+        add = self.users[tail][0] if len(self.users[tail]) == 1 else None
+        if add is None or self.net.kinds[add.name] != "Add" or add.name not in self.shape.widths:
+            return []
+        others = [source for source in add.inputs if source != tail]
+        if any(source not in self.values[True] for source in others):
+            return []  # computed later
+        factor = np.float32(1)
+        if norm is not None:
+            behind = self.slim.layers[norm]
+            scale = behind.gamma.numpy() / np.sqrt(behind.moving_variance.numpy() + behind.epsilon)
+            factor = np.where(np.abs(scale) > SMALL_SCALE, 1 / np.where(scale == 0, 1, scale), 0).astype(np.float32)
+        kept = self.shape.keep[self.net.groups[add.name]]
+        there = [source for source in others if source in self.values[False]]
+        whole = [(factor, source, True, kept) for source in others]
+        return whole + [(-factor, source, False, slice(None)) for source in there]
+
+    def measure(self, node):
+        """Gives a batch norm the statistics of its present input, and a scale and shift that keep what it computes."""
+        layer, inputs = self.slim.layers[node.name], self.values[False][node.inputs[0]]
+        axes = tuple(range(inputs.ndim - 1))
+        mean, variance = inputs.mean(axes, dtype=np.float64), inputs.var(axes, dtype=np.float64)
+        if layer.gamma is None or layer.beta is None or not (variance > 0).all():
+            return
+        old = np.sqrt(layer.moving_variance.numpy().astype(np.float64) + layer.epsilon)
+        scale = layer.gamma.numpy() / old
+        shift = layer.beta.numpy() - layer.moving_mean.numpy() * scale
+        layer.gamma.assign(scale * np.sqrt(variance + layer.epsilon))
+        layer.beta.assign(shift + mean * scale)
+        layer.moving_mean.assign(mean)
+        layer.moving_variance.assign(variance)
+
+
+def _is_solved(net, shape, node):
+    """Whether a layer is solved again: a convolution or dense layer that lost inputs, called once."""
+    if net.kinds[node.name] not in PRODUCERS or node.name not in shape.widths or node.name in net.uncut:
+        return False
+    return not shape.keep[net.groups[node.inputs[0]]].all()
+
+
+def _norm_behind(net, users, name):
+    """The batch norm that alone reads a layer, or None."""
+    behind = users[name]
+    if len(behind) != 1 or net.kinds[behind[0].name] != "Affine" or behind[0].name in net.uncut:
+        return None
+    return behind[0].name
+
+
+def _batched(function, values):
+    outputs = None
+    for first in range(0, len(values[0]), BATCH):
+        found = np.asarray(function([value[first : first + BATCH] for value in values]))
+        if outputs is None:
+            outputs = np.empty((len(values[0]), *found.shape[1:]), found.dtype)
+        outputs[first : first + len(found)] = found
+    return outputs
+
+
+def _patches(inputs, node, chosen):
+    """(N, positions, features): what each of the `chosen` output positions reads, features in the kernel's order."""
+    settings, (height, width) = node.attributes, inputs.shape[1:3]
+    down, across = np.unravel_index(chosen, node.shape[:2])
+    places = []
+    for start, size, axis in ((down, height, 0), (across, width, 1)):
+        kernel, stride, step = (settings[name][axis] for name in ("kernel_size", "strides", "dilation_rate"))
+        reach = (kernel - 1) * step + 1
+        before = max((-(-size // stride) - 1) * stride + reach - size, 0) // 2 if settings["padding"] == "same" else 0
+        places.append([start * stride + number * step - before for number in range(kernel)])
+    found = []
+    for rows in places[0]:
+        for columns in places[1]:
+            inside = (rows >= 0) & (rows < height) & (columns >= 0) & (columns < width)
+            part = inputs[:, np.clip(rows, 0, height - 1), np.clip(columns, 0, width - 1)]
+            found.append(part * inside[:, np.newaxis].astype(part.dtype))
+    return np.concatenate(found, axis=-1)
+
+
+def _linear(layer, inputs, kind):
+    """What a layer gives before its activation."""
+    import keras
+
+    found = keras.ops.matmul(inputs, layer.kernel) if kind == "Dense" else layer.convolution_op(inputs, layer.kernel)
+    return found + layer.bias if layer.use_bias else found

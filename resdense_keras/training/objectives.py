@@ -1,0 +1,89 @@
+"""What a net is trained for beside the labels: another net's answers (distillation), scales near zero (sparsity)."""
+
+import keras
+from keras import ops
+
+from .losses import gives_probabilities
+
+SMALLEST = 1e-20  # a probability of 0 has a logarithm then
+LARGEST = 1 - 1e-7  # of one sigmoid
+
+
+def with_objective(model, recipe, teacher=None):
+    """`model`, or a model of the same layers whose loss has the recipe's other parts.
+
+    Args:
+        model: Functional net that is trained.
+        recipe: A Recipe: `teacher`, `temperature` and `sparsity`.
+        teacher: Functional net of the same input and outputs, which is not trained; None where there is none.
+    """
+    if not recipe.sparsity and (teacher is None or not recipe.teacher):
+        return model
+    return _Objective(model, recipe, teacher)
+
+
+def logits_of(model):
+    """Function of a net's outputs -> its logits, up to a number that is the same for all classes of an image."""
+    if not gives_probabilities(model):
+        return lambda outputs: outputs
+    if model.output_shape[-1] == 1:
+        return lambda outputs: ops.log(ops.clip(outputs, SMALLEST, LARGEST)) - ops.log1p(-ops.minimum(outputs, LARGEST))
+    return lambda outputs: ops.log(ops.maximum(outputs, SMALLEST))
+
+
+class _Objective(keras.Model):
+    """A Functional model of another one's layers. Its loss in training:
+
+    (1 - share) * loss of the labels + share * T^2 * cross-entropy of the answers at temperature T
+    + sparsity * sum of the absolute scales of the batch norms.
+
+    T^2 keeps the gradients of both first parts of one size. The teacher answers the very images, augmented, that the
+    net sees. Sources: Hinton, Vinyals and Dean 2015, arXiv:1503.02531, section 2; Liu et al. 2017, arXiv:1708.06519,
+    equation 1.
+    """
+
+    def __init__(self, model, recipe, teacher):
+        super().__init__(inputs=model.inputs, outputs=model.outputs, name=model.name)
+        self._teacher = _Teacher(teacher, model, recipe) if teacher is not None and recipe.teacher else None
+        self._sparsity = recipe.sparsity
+        self._scales = tuple(scales(model)) if recipe.sparsity else ()
+
+    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+        loss = super().compute_loss(x=x, y=y, y_pred=y_pred, sample_weight=sample_weight, training=training)
+        if not training:
+            return loss
+        if self._teacher is not None:
+            share = self._teacher.share
+            loss = (1 - share) * loss + share * self._teacher.distance(x, y_pred, sample_weight)
+        for scale in self._scales:
+            loss = loss + self._sparsity * ops.sum(ops.abs(scale))
+        return loss
+
+
+class _Teacher:
+    """Not a layer, so that Keras neither trains nor saves it with the net."""
+
+    def __init__(self, teacher, model, recipe):
+        teacher.trainable = False
+        self.model, self.share, self.temperature = teacher, recipe.teacher, recipe.temperature
+        self.own, self.others = logits_of(model), logits_of(teacher)
+
+    def distance(self, images, outputs, weights):
+        """T^2 times the mean cross-entropy of the answers at temperature T."""
+        own = self.own(ops.cast(outputs, "float32")) / self.temperature
+        answers = ops.stop_gradient(self.model(images, training=False))
+        others = self.others(ops.cast(answers, "float32")) / self.temperature
+        if outputs.shape[-1] == 1:
+            found = ops.mean(ops.binary_crossentropy(ops.sigmoid(others), own, from_logits=True), axis=-1)
+        else:
+            found = ops.categorical_crossentropy(ops.softmax(others), own, from_logits=True)
+        return self.temperature**2 * ops.mean(found if weights is None else found * weights)
+
+
+def scales(model):
+    """The scales (gamma) of a Functional net's batch norms that are trained."""
+    for layer in model.layers:
+        if isinstance(layer, keras.Model):
+            yield from scales(layer)
+        elif isinstance(layer, keras.layers.BatchNormalization) and layer.gamma is not None and layer.trainable:
+            yield layer.gamma

@@ -1,0 +1,393 @@
+"""Slimming: which channels go together, that nothing else changes where they leave, and what the command refuses."""
+
+import itertools
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import resdense_keras
+from resdense_export.making.slimming import plan as planning
+from resdense_export.making.slimming import process, repair
+from resdense_export.making.slimming.building import build
+from resdense_export.making.slimming.channels import net_of
+from resdense_export.making.slimming.costs import TARGETS, instructions, macs, stairs
+from resdense_export.making.slimming.scores import Scores
+from resdense_export.making.slimming.shrinking import shape_of
+from resdense_keras.errors import RequestError
+
+SAME = 1e-5  # of probabilities, float32
+
+
+def _convolutions():
+    """What a stranger's net has: depthwise convolutions, a gate of squeeze and excitation, a nested model."""
+    inputs = keras.Input((8, 8, 3))
+    x = keras.layers.Conv2D(8, 3, padding="same", activation="relu")(inputs)
+    x = keras.layers.DepthwiseConv2D(3, padding="same", depth_multiplier=2)(x)
+    x = keras.layers.BatchNormalization()(x)
+    x = keras.layers.PReLU(shared_axes=(1, 2))(x)
+    gate = keras.layers.GlobalAveragePooling2D()(x)
+    gate = keras.layers.Reshape((1, 1, 16))(gate)
+    gate = keras.layers.Conv2D(4, 1, activation="swish")(gate)
+    gate = keras.layers.Conv2D(16, 1, activation="sigmoid")(gate)
+    x = keras.layers.Multiply()([x, gate])
+    inner = keras.Input((8, 8, 16))
+    x = keras.Model(inner, keras.layers.ReLU(6)(keras.layers.Conv2D(12, 3, strides=2)(inner)), name="inside")(x)
+    x = keras.layers.Flatten()(keras.layers.MaxPooling2D(3)(x))
+    return keras.Model(inputs, keras.layers.Dense(5, activation="softmax")(keras.layers.Dense(10)(x)))
+
+
+NETS = {
+    "resnet, option A": lambda: resdense_keras.cifar_resnet(depth=8, width=8, input_shape=(8, 8, 3)),
+    "resnet, option B": lambda: resdense_keras.cifar_resnet(depth=8, width=8, shortcut="B", input_shape=(8, 8, 3)),
+    "resnet v2": lambda: resdense_keras.cifar_resnet(
+        depth=11, width=4, variant="v2", block="bottleneck", input_shape=(8, 8, 3)
+    ),
+    "densenet": lambda: resdense_keras.cifar_densenet(depth=10, growth_rate=4, input_shape=(8, 8, 3)),
+    "densenet, plain": lambda: resdense_keras.cifar_densenet(
+        depth=7, growth_rate=4, bottleneck=False, compression=1.0, input_shape=(8, 8, 3)
+    ),
+    "a stranger's": _convolutions,
+    "MobileNetV2": lambda: keras.applications.MobileNetV2((32, 32, 3), alpha=0.35, weights=None, classes=10),
+}
+
+
+@pytest.fixture(scope="module")
+def nets():
+    """{name: (model with statistics of a trained one, its Net)}, made once."""
+    made = {}
+
+    def get(name):
+        if name not in made:
+            keras.utils.set_random_seed(0)
+            random, model = np.random.default_rng(0), NETS[name]()
+            for weight in model.weights:
+                low = weight.path.rpartition("/")[2]
+                if low in ("gamma", "moving_variance"):
+                    weight.assign(random.uniform(0.5, 1.5, weight.shape))
+                elif low in ("beta", "moving_mean", "bias", "alpha"):
+                    weight.assign(random.normal(0, 0.2, weight.shape))
+            made[name] = model, net_of(model)
+        return made[name]
+
+    return get
+
+
+def _images(model, count=4):
+    return np.random.default_rng(1).uniform(0, 1, (count, *model.input_shape[1:])).astype("float32")
+
+
+def _answers(model):
+    return np.asarray(model(_images(model), training=False))
+
+
+each_net = pytest.mark.parametrize("name", NETS)
+
+
+@each_net
+def test_nothing_removed_is_the_same_net(name, nets):
+    model, net = nets(name)
+    built = build(net)
+    assert np.abs(_answers(built.model) - _answers(model)).max() < SAME
+    assert built.model.count_params() == model.count_params()
+
+
+@each_net
+@settings(max_examples=2)
+@given(data=st.data())
+def test_channels_that_are_zero_leave_without_a_trace(name, nets, data):
+    _, net = nets(name)
+    shape = _some(net, data.draw(st.integers(0, 2**32 - 1)), data.draw(st.floats(0.05, 0.6)))
+    zeroed = _zeroed(net, shape)
+    assert np.abs(_answers(build(net, shape.keep).model) - zeroed).max() < SAME
+
+
+def _some(net, seed, share):
+    """The Shape of a random choice that can run."""
+    random = np.random.default_rng(seed)
+    free, keep = np.flatnonzero(~net.fixed), net.everything
+    for group in random.permutation(free)[: int(share * len(free))]:
+        trial = keep.copy()
+        trial[group] = False
+        if not shape_of(net, trial).broken:
+            keep = trial
+    return shape_of(net, keep)
+
+
+def _zeroed(net, shape):
+    """The answers of the whole net in which every channel that leaves is zero wherever it is made."""
+    whole = build(net)
+    for name, layer in whole.layers.items():
+        gone = ~shape.keep[net.groups[name]] if name in shape.widths else np.ones(len(net.groups[name]), bool)
+        if net.kinds[name] in ("Conv2D", "Dense"):
+            layer.set_weights([np.where(gone, 0, array) for array in layer.get_weights()])
+        elif net.kinds[name] == "DepthwiseConv2D":
+            layer.bias.assign(np.where(gone, 0, layer.bias)) if layer.use_bias else None
+        elif net.kinds[name] == "Affine" and hasattr(layer, "gamma"):
+            layer.gamma.assign(np.where(gone, 0, layer.gamma))
+            layer.beta.assign(np.where(gone, 0, layer.beta))
+    return _answers(whole.model)
+
+
+def test_channels_that_an_addition_couples_leave_together(nets):
+    _, net = nets("resnet, option A")
+    keep = net.everything
+    keep[net.groups["stage1_block1_conv2"][:3]] = False
+    widths = shape_of(net, keep).widths
+    assert widths["stem_conv"] == widths["stage1_block1_add"] == 5
+    assert widths["stage2_block1_conv2"] == widths["stage2_block1_add"] == 16 - 3  # option A carries them on
+    assert widths["stage2_block1_conv1"] == 16  # an inner layer is coupled to nothing
+
+
+def test_a_block_without_inner_channels_leaves_as_a_whole(nets):
+    _, net = nets("densenet")
+    keep = net.everything
+    keep[net.groups["stage1_block1_conv1"]] = False
+    built = build(net, keep)
+    assert not [layer for layer in built.model.layers if layer.name.startswith("stage1_block1")]
+    described = planning.described(net, keep)
+    assert described.widths["stage1_block1_conv2"] == (4, 0) and "stage1_block1_concat" in described.removed_blocks
+
+
+@each_net
+def test_a_slim_net_is_read_back_by_keras_alone_and_counts_as_predicted(name, nets, tmp_path):
+    _, net = nets(name)
+    shape = _some(net, 7, 0.3)
+    model = build(net, shape.keep, name="thin").model
+    model.save(tmp_path / "thin.keras")
+    again = keras.saving.load_model(tmp_path / "thin.keras")
+    assert np.abs(_answers(again) - _answers(model)).max() < SAME
+    described = planning.described(net, shape.keep)
+    assert described.macs[1] == resdense_keras.profile(model).macs
+    assert described.parameters == (nets(name)[0].count_params(), model.count_params())
+
+
+def test_a_slim_net_slims_again(nets):
+    _, net = nets("resnet, option A")
+    once = build(net, _some(net, 3, 0.3).keep).model
+    again = net_of(once)
+    twice = build(again, _some(again, 4, 0.3).keep).model
+    assert twice.count_params() < once.count_params() < nets("resnet, option A")[0].count_params()
+
+
+def test_a_plan_is_reproducible_and_reaches_its_target(nets):
+    model, net = nets("resnet, option B")
+    images = _images(model, 60) * 255
+    plans = [planning.plan(net, Scores(net, images), 0.6, "phone-float") for _ in range(2)]
+    assert (plans[0].keep == plans[1].keep).all()
+    assert plans[0].macs[1] <= 0.6 * plans[0].macs[0]
+    assert plans[0].macs[0] == resdense_keras.profile(model).macs
+
+
+def test_the_least_valuable_channels_leave(nets):
+    """Channels of no effect are worth nothing, by both measures."""
+    model, net = nets("resnet, option B")
+    dead = net.groups["stage2_block1_conv1"][:5]
+    norm = model.get_layer("stage2_block1_bn1")
+    before = norm.get_weights()
+    norm.gamma.assign(np.where(np.arange(16) < 5, 0, norm.gamma))
+    scores = Scores(net_of(model), _images(model, 60))
+    norm.set_weights(before)
+    assert scores.single[dead].max() < 1e-9 < scores.single[net.groups["stage2_block1_conv1"][5:]].min()
+    assert scores.of(dead) < 1e-9 < scores.of(net.groups["stage2_block1_conv1"])
+
+
+def test_the_repair_brings_the_answers_nearer(nets):
+    model, net = nets("resnet, option B")
+    images, keep = _images(model, 80), _some(net, 5, 0.25).keep
+    whole, thin = build(net), build(net, keep, biased=repair.unsupported(net, keep))
+    before = np.abs(_answers(thin.model) - _answers(model)).mean()
+    repair.repair(net, whole, thin, keep, images)
+    assert np.abs(_answers(thin.model) - _answers(model)).mean() < 0.7 * before
+
+
+def test_the_repair_leaves_a_whole_net_alone(nets):
+    model, net = nets("densenet")
+    whole, same = build(net), build(net)
+    repair.repair(net, whole, same, net.everything, _images(model, 20))
+    assert np.abs(_answers(same.model) - _answers(model)).max() == 0
+
+
+def test_batch_norms_after_the_repair_have_the_statistics_of_what_they_read(nets):
+    """So that the first training step, which uses the batch's statistics, does not jump."""
+    model, net = nets("resnet, option B")
+    images, keep = _images(model, 80), _some(net, 5, 0.25).keep
+    thin = build(net, keep)
+    repair.repair(net, build(net), thin, keep, images)
+    trained = np.asarray(thin.model(images, training=True))
+    assert np.abs(trained - np.asarray(thin.model(images, training=False))).max() < 1e-2
+
+
+@pytest.mark.parametrize("share", [0, 1, 1.5, -0.1, float("nan"), float("inf"), True, "half"])
+def test_a_share_that_cannot_be_is_refused(share):
+    with pytest.raises(RequestError, match="above 0 and below 1"):
+        process.SlimRequest(share)
+
+
+def test_a_target_out_of_reach_names_the_smallest_that_can(nets):
+    model, net = nets("a stranger's")
+    with pytest.raises(RequestError, match="the smallest that can be is 0"):
+        planning.plan(net, Scores(net, _images(model, 50)), 0.001, "macs")
+
+
+def test_an_unknown_target_names_the_known_ones():
+    with pytest.raises(RequestError, match="phone-int8"):
+        process.SlimRequest(0.5, "phone")
+
+
+def test_stairs_rise_and_go_on_beyond_the_table():
+    for scheme, stair in (("fp32", 8), ("int8", 16)):
+        steps = [stairs(scheme, "conv3 out", width) for width in range(stair, 200, stair)]
+        assert all(low < high for low, high in itertools.pairwise(steps)), scheme
+    assert TARGETS["phone-int8"].stair == 16 and TARGETS["phone-float"].stair == 8
+
+
+def test_a_smaller_net_takes_fewer_instructions(nets):
+    _, net = nets("densenet")
+    thin, whole = _some(net, 1, 0.5), shape_of(net, net.everything)
+    for scheme in ("fp32", "int8"):
+        assert instructions(net, thin, scheme) < instructions(net, whole, scheme)
+    assert macs(net, thin) < macs(net, whole)
+
+
+def test_a_layer_that_slimming_does_not_know_is_slimmed_around_and_named():
+    inputs = keras.Input((8, 8, 3))
+    x = keras.layers.Conv2D(8, 3)(inputs)
+    x = keras.layers.Conv2D(8, 3, groups=2, name="grouped")(x)
+    x = keras.layers.Conv2D(6, 3)(x)
+    model = keras.Model(inputs, keras.layers.Dense(4, activation="softmax")(keras.layers.GlobalAveragePooling2D()(x)))
+    net = net_of(model)
+    assert list(net.uncut) == ["grouped"] and (~net.fixed).sum() == 6
+
+
+def test_a_layer_that_is_called_twice_stays():
+    inputs = keras.Input((8, 8, 4))
+    twice = keras.layers.Conv2D(4, 3, padding="same", name="twice")
+    x = keras.layers.Add()([twice(twice(inputs)), inputs])
+    model = keras.Model(inputs, keras.layers.Dense(2)(keras.layers.GlobalAveragePooling2D()(x)))
+    net = net_of(model)
+    assert net.fixed.all() and "twice" in net.uncut
+
+
+# The command
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """(model.keras of a small trained net, .npz that it was trained on): two classes told apart by their colour."""
+    folder, random = tmp_path_factory.mktemp("trained"), np.random.default_rng(0)
+    labels = np.arange(240) % 2
+    images = (random.uniform(0, 90, (240, 8, 8, 3)) + 120 * (labels[:, None, None, None] == [0, 0, 1])).astype("uint8")
+    images[labels == 0] = images[labels == 0][..., ::-1]
+    np.savez(folder / "d.npz", x_train=images[:180], y_train=labels[:180], x_test=images[180:], y_test=labels[180:])
+    keras.utils.set_random_seed(0)
+    model = resdense_keras.cifar_resnet(
+        depth=8, width=8, shortcut="B", classes=2, input_shape=(8, 8, 3), include_preprocessing=True, name="tiny"
+    )
+    model.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
+    model.fit(images[:180], labels[:180], epochs=8, batch_size=30, verbose=0)
+    assert model.evaluate(images[180:], labels[180:], verbose=0)[1] > 0.9
+    model.save(folder / "tiny.keras")
+    return folder / "tiny.keras", folder / "d.npz"
+
+
+def test_slim_makes_a_run_that_goes_on_after_a_stop_in_the_repair_and_evaluates(trained, resdense, monkeypatch):
+    model, data = trained
+    command = ("slim", model, "--data", data, "--macs", "0.6", "--for", "macs", "--epochs", "1", "--out", "run")
+
+    def stopped(*arguments, **settings):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(process.repairing, "repair", stopped)
+        assert resdense(*command)[0] == 130
+    assert resdense(*command)[0] == 2  # without --resume
+    code, said, errors = resdense(*command, "--resume")
+    assert (code, said.strip()) == (0, "run") and "the plan in slim.json is gone on with" in errors
+    found = json.loads(Path("run/slim.json").read_text())
+    assert found["macs"][1] <= 0.6 * found["macs"][0] and found["from"] == "tiny"
+    slim = keras.saving.load_model("run/model.keras")
+    assert slim.name == f"tiny_slim{round(100 * found['macs'][1] / found['macs'][0])}"
+    assert resdense_keras.profile(slim).macs == found["macs"][1]
+    code, said, _ = resdense("eval", "run/model.keras", "--data", data, "--json")
+    assert code == 0 and json.loads(said)["accuracy"] > 0.9
+    assert "is finished" in resdense(*command, "--resume")[2]
+    code, _, errors = resdense("slim", model, "--data", data, "--macs", "0.7", "--out", "run", "--resume")
+    assert code == 2 and "slim is" in errors
+
+
+def test_show_plans_an_untrained_net_as_json_and_writes_nothing(resdense, tmp_path):
+    code, said, errors = resdense(
+        "slim", "resnet20", "--set", "width=4", "--set", "input_shape=[16,16,3]", "--macs", "0.6", "--for", "macs",
+        "--show", "--json",
+    )  # fmt: skip
+    assert code == 0, errors
+    found = json.loads(said)
+    assert found["macs"][1] <= 0.6 * found["macs"][0] and not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--data", "digits", "--out", "o"), "--macs 0.5"),
+        (("--macs", "0.5", "--out", "o"), "--data SPEC is missing"),
+        (("--macs", "0.5", "--data", "digits"), "--out RUN is missing"),
+        (("--macs", "1.5", "--data", "digits", "--out", "o"), "--macs 1.5 was given"),
+        (("--macs", "0", "--data", "digits", "--out", "o"), "--macs 0.0 was given"),
+        (("--macs", "nan", "--data", "digits", "--out", "o"), "--macs nan was given"),
+        (("--macs", "0.5", "--data", "digits", "--out", "o", "--for", "gpu"), "phone-int8"),
+        (("--macs", "0.5", "--data", "digits", "--out", "o"), "untrained"),
+    ],
+)
+def test_a_wrong_request_is_refused_before_any_work(arguments, message, resdense, tmp_path):
+    code, said, errors = resdense("slim", "resnet20", *arguments)
+    assert (code, said) == (2, "") and message in errors and "hint:" in errors
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_net_that_guesses_is_refused(trained, resdense, tmp_path):
+    model = keras.saving.load_model(trained[0])
+    for weight in model.weights:
+        if weight.path.endswith("kernel"):
+            weight.assign(np.zeros(weight.shape))
+    model.save(tmp_path / "fresh.keras")
+    code, _, errors = resdense("slim", "fresh.keras", "--data", trained[1], "--macs", "0.5", "--out", "o")
+    assert code == 2 and "untrained" in errors and not (tmp_path / "o").exists()
+
+
+def test_an_exported_file_is_refused_in_words(resdense, tmp_path):
+    (tmp_path / "net-qat.tflite").write_bytes(b"TFL3")
+    code, _, errors = resdense("slim", "net-qat.tflite", "--data", "digits", "--macs", "0.5", "--out", "o")
+    assert code == 2 and "slim comes before export" in errors
+
+
+@pytest.mark.slow
+def test_a_run_that_is_killed_in_the_repair_and_in_the_training_goes_on_to_the_same_net(trained, tmp_path):
+    """SIGKILL of the process, once in the repair and twice in the training, against a run that nobody stopped."""
+    model, data = trained
+    command = [sys.executable, "-m", "resdense_cli", "slim", str(model), "--data", str(data), "--macs", "0.6", "--for",
+               "macs", "--epochs", "40", "--deterministic", "--save-seconds", "0", "--resume", "--out"]  # fmt: skip
+
+    def killed(when):
+        with subprocess.Popen([*command, "killed"], cwd=tmp_path, stderr=subprocess.PIPE, text=True) as process:
+            for line in process.stderr:
+                if line.startswith(when):
+                    process.kill()
+                    return
+            raise AssertionError(f"the run ended before {when!r}")
+
+    for when in ("repair:", "epoch 2 of", "epoch 9 of"):
+        killed(when)
+        assert not (tmp_path / "killed" / "manifest.json").exists()
+    for out in ("killed", "whole"):
+        subprocess.run([*command, out], cwd=tmp_path, check=True, capture_output=True)
+    first, second = (keras.saving.load_model(tmp_path / out / "model.keras") for out in ("killed", "whole"))
+    for one, other in zip(first.get_weights(), second.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert (tmp_path / "killed/slim.json").read_text() == (tmp_path / "whole/slim.json").read_text()
