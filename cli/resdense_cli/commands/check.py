@@ -94,7 +94,7 @@ def _inspect(path, data, against, image_size):
 
 def _judged(path, data, against, image_size):
     from resdense_export.judging.check import check
-    from resdense_export.judging.proof import unproved
+    from resdense_export.verdicts import unproved
 
     # A child process of its own: a hostile file could skew the next one's result.
     images = _on_images(path, data, against, image_size) if data else {}

@@ -19,52 +19,90 @@ MOST_SHOWN = 40  # layers of the table
 
 def command(
     model: Annotated[
-        str, typer.Argument(metavar="MODEL_OR_FILE", help="A name from `resdense models`, or a .keras or .h5 file.")
+        str, typer.Argument(metavar="MODEL_OR_FILE", help="Name from `resdense models`, or a .keras or .h5 file.")
     ],
-    data: Annotated[str | None, typer.Option("--data", metavar="SPEC", help="What it was trained on.")] = None,
-    out: Annotated[Path | None, typer.Option("--out", metavar="RUN", help="Run folder.")] = None,
-    weights: Annotated[str | None, typer.Option("--weights", help="A set of weights by name, or a file.")] = None,
+    data: Annotated[
+        str | None,
+        typer.Option(
+            "--data", metavar="SPEC", help="Data that the net was trained on. Required unless --show is given."
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", metavar="RUN", help="Folder to write the run into. Required unless --show is given."),
+    ] = None,
+    weights: Annotated[
+        str | None,
+        typer.Option(
+            "--weights",
+            help="Weights: a name that `resdense models` lists, or a file. Default: those in MODEL_OR_FILE.",
+        ),
+    ] = None,
     macs: Annotated[
-        float | None, typer.Option("--macs", metavar="SHARE", help="Share of the MACs that may be left, such as 0.5.")
+        float | None,
+        typer.Option(
+            "--macs",
+            metavar="SHARE",
+            help="Share of the multiply-adds (MACs) to keep, such as 0.5. Required.",
+        ),
     ] = None,
     target: Annotated[
         str,
         typer.Option(
             "--for",
             metavar="TARGET",
-            help="What is to get cheaper: phone-int8 (default; widths of 16), phone-float (of 8), macs.",
+            help="What should get cheaper: phone-int8 (widths in steps of 16), phone-float (of 8) or macs.",
         ),
     ] = "phone-int8",
     epochs: Annotated[
-        int | None, typer.Option("--epochs", min=1, help="Of training after the repair. Default: 8; 3 is a draft.")
+        int | None,
+        typer.Option(
+            "--epochs",
+            min=1,
+            help="Number of passes over the training images after the repair; 3 make a draft. Default: 8.",
+        ),
     ] = None,
-    seed: Annotated[int, typer.Option("--seed", min=0, help="Of the training and of the images that rank.")] = 0,
-    show: Annotated[bool, typer.Option("--show", help="Print the plan and stop; an untrained net is planned too.")] = (
-        False
-    ),
-    resume: Annotated[bool, typer.Option("--resume", help="Go on where the run in this folder stopped.")] = False,
+    seed: Annotated[
+        int, typer.Option("--seed", min=0, help="Seed of the training, and of the images that rank the channels.")
+    ] = 0,
+    show: Annotated[
+        bool, typer.Option("--show", help="Print the plan and train nothing; works for untrained nets too.")
+    ] = (False),
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Continue the run in this folder from its last checkpoint.")
+    ] = False,
     deterministic: Deterministic = None,
     save_seconds: Annotated[
         float, typer.Option("--save-seconds", min=0, help="Seconds between checkpoints of the training.")
     ] = 60,
     devices: Annotated[
-        str | None, typer.Option("--devices", metavar="N|all", help="Share every batch among devices of this machine.")
+        str | None,
+        typer.Option(
+            "--devices", metavar="N|all", help="Number of this machine's devices that share each batch. Default: one."
+        ),
     ] = None,
     image_size: Annotated[
-        int | None, typer.Option("--image-size", min=1, help="Side in pixels, where the model leaves it open.")
+        int | None,
+        typer.Option(
+            "--image-size",
+            min=1,
+            help="Side of the images in pixels, where the model leaves it open. Default: from the model.",
+        ),
     ] = None,
     on_bad_image: OnBadImage = "fail",
     resize: Resize = None,
     preprocessing: Annotated[
         str | None,
         typer.Option(
-            "--preprocessing", help="Normalisation that the model expects: imagenet, MODEL/WEIGHTS, or none for pixels."
+            "--preprocessing",
+            help="Normalisation that the model expects: imagenet, MODEL/WEIGHTS, or none for pixels in [0, 255]. "
+            "Default: read from the model.",
         ),
     ] = None,
     settings: Settings = None,
     as_json: Annotated[bool, typer.Option("--json", help="With --show: print the plan as JSON.")] = False,
 ):
-    """Make a trained net smaller: remove channels and blocks, repair the rest, train on beside the whole net."""
+    """Make a trained net smaller: remove channels and blocks, repair the rest, train it beside the whole net."""
     _check_given(model, data, out, macs, show)
     from resdense_export.making.slimming import costs, plan
 
@@ -91,10 +129,9 @@ def command(
             "give the model.keras of a run, or --weights; --show plans an untrained net",
         )
     request = _request(net, data, asked, epochs, seed, deterministic, image_size, on_bad_image, resize, devices)
-    history = process.slim(
+    process.slim(
         net, asked, request, out, resume=resume, save_seconds=save_seconds, devices=_devices(devices), tell=_tell
     )
-    del history
     print(out)
 
 

@@ -2,9 +2,9 @@
 
 import yaml
 
-from ..judging.proof import unproved, verdict
 from ..limits import WEAK_BELOW, WEAK_CALIBRATION
 from ..models.answers import has_classes
+from ..verdicts import unproved, verdict
 
 
 def model_card(bundle, description):

@@ -4,9 +4,9 @@ import re
 from pathlib import Path
 from statistics import fmean
 
-from ..judging.proof import unproved
 from ..limits import WEAK_BELOW, WEAK_CALIBRATION
 from ..schemes import SCHEMES
+from ..verdicts import unproved
 from . import devices, units, view, words
 from .palette import COLOURS, light
 

@@ -1,6 +1,6 @@
 """The table that a command prints at its end."""
 
-from ..judging.proof import unproved, verdict
+from ..verdicts import unproved, verdict
 from . import units, view
 
 
