@@ -131,10 +131,18 @@ def traits(keys):
     if "stage1_block1_conv1/kernel" not in keys or any("_transition_" in key for key in keys):
         return {}
     bias = "stem_conv/bias" in keys or "stem_conv1/bias" in keys
+    deep = "stem_conv1/kernel" in keys
+    stem = ("deep",) if deep else ("imagenet", "cifar")
     if "stage1_block1_bn1/gamma" in keys and "head_bn/gamma" in keys:
-        return {"variant": ("v2-keras",) if bias else ("v2",)}
-    variant = ("vd",) if "stem_conv1/kernel" in keys else ("v1", "v1.5")  # these two differ only in strides
-    return {"variant": variant, "conv_bias": (bias,), "shortcut": ("B",) if _projects(keys) else ("A", None)}
+        return {"variant": ("v2-keras",) if bias else ("v2",), "stem": stem}
+    # v1 and v1.5 differ only in strides. A deep stem is nearly always that of vd (ResNet-D); with the shortcuts of v1.5
+    # (ResNet-C) the names are the same, because the pooling in vd's shortcuts has no weights.
+    return {
+        "variant": ("vd", "v1", "v1.5") if deep else ("v1", "v1.5"),
+        "stem": stem,
+        "conv_bias": (bias,),
+        "shortcut": ("B",) if _projects(keys) else ("A", None),
+    }
 
 
 def _projects(keys):

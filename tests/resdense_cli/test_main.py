@@ -317,20 +317,27 @@ def test_a_place_that_cannot_be_written_is_known_before_tensorflow_is_loaded(res
 
 
 def test_a_compare_stops_though_something_swallows_the_ctrl_c(resdense, tmp_path, monkeypatch):
-    """As TensorFlow does with one that comes while it traces a net: the training asks for it after each step."""
+    """As TensorFlow does with one that comes while it traces a net: the training asks for it after each step.
+
+    And it trains on what `eval` and `check --data` leave to training, whatever the seed.
+    """
+    from resdense_keras import data
     from resdense_keras.training import loop
 
-    step = loop.Training.step
+    step, judged = loop.Training.step, []
 
     def swallowing(training, batch):
         with contextlib.suppress(KeyboardInterrupt):
             signal.raise_signal(signal.SIGINT)
+        judged.append(training.dataset.test.indices)
         return step(training, batch)
 
     monkeypatch.setattr(loop.Training, "step", swallowing)
-    code, out, err = resdense("compare", "resnet20", "--set", "width=2", "--augment", "none", "--out", "out")
+    asked = ("compare", "resnet20", "--set", "width=2", "--augment", "none", "--seed", "5", "--out", "out")
+    code, out, err = resdense(*asked)
     assert (code, out) == (130, "") and "error: stopped\nhint: " in err and "augmentation: none" in err
-    assert "seed 1 of 3" in err and "seed 2" not in err
+    assert "seed 1 of 3" in err and "seed 2" not in err and len(judged) == 1
+    assert judged[0].tolist() == data.load("digits").test.indices.tolist()
     assert list(tmp_path.iterdir()) == []
 
 

@@ -3,11 +3,13 @@
 At full width and with the recipes' batches: smaller nets are not split among threads and repeat by themselves.
 """
 
+import json
 import os
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from resdense_keras import RequestError, training
@@ -50,6 +52,36 @@ def test_a_deterministic_training_repeats_to_the_bit():
 def test_a_deterministic_training_repeats_at_full_width_on_a_busy_machine(busy, net, backend):
     first, second = endings(net, 128, 3, backend)
     assert first == second and float(first.split()[1]) > 0
+
+
+@pytest.mark.slow
+def test_two_deterministic_comparisons_train_to_the_same_bits(tmp_path):
+    """Both families at full width, in two processes at once: histories, accuracies and float files are equal."""
+    random = np.random.default_rng(0)
+    labels = np.arange(420) % 3
+    pixels = random.integers(0, 200, (420, 32, 32, 3)) + 25 * labels[:, None, None, None]
+    x, y = pixels.astype(np.uint8), labels
+    np.savez(tmp_path / "data.npz", x_train=x[:360], y_train=y[:360], x_test=x[360:], y_test=y[360:])
+    asked = ["compare", "resnet20", "densenet_bc22_16", "--data", "data.npz", "--epochs", "1", "--seeds", "2"]
+    command = [sys.executable, "-m", "resdense_cli", *asked, "--deterministic", "--out"]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "cwd": tmp_path}
+    children = [subprocess.Popen([*command, name], **pipes) for name in ("one", "two")]
+    said = [child.communicate(timeout=900)[1] for child in children]
+    # After one epoch a file may fail a gate (exit 1); the report is there and says it.
+    assert all(child.returncode in (0, 1) for child in children), said
+    first, second = (trained(tmp_path / name) for name in ("one", "two"))
+    assert first == second and len(first) == 2
+
+
+def trained(out):
+    """{net: what its trainings ended in} of a folder of `compare`."""
+    models = json.loads((out / "report.json").read_text())["models"]
+    files = {
+        model["name"]: {export["file"]: export["sha256"] for export in model["exports"] if export["scheme"] == "fp32"}
+        for model in models
+    }
+    assert all(files.values())
+    return {row["name"]: (row["history"], row["accuracy_by_seed"], files[row["name"]]) for row in models}
 
 
 @pytest.mark.long

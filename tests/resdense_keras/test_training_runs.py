@@ -174,6 +174,42 @@ def test_data_that_moved_are_the_same_data_and_others_are_not(npz, begun, finish
     assert len(go_on(moved, finished[0], tell=lines.append)) == 2 and "is finished" in lines[-1]
 
 
+def test_data_are_known_by_each_thing_that_training_sees(tmp_path):
+    """One label, one pixel, a class's name, one held-out image; and of files their names and sizes."""
+    x, y = images(60, 0)
+    held = data.Split(labels=y[40:], indices=np.arange(40, 60), image_shape=(8, 8, 3), images=x[40:])
+    split = data.Split(labels=y[:40], indices=np.arange(40), image_shape=(8, 8, 3), images=x[:40])
+
+    def known(train=split, validation=held, names=("a", "b", "c"), spec="one"):
+        shape = train.image_shape
+        return runs._fingerprint(
+            data.Dataset(
+                spec=spec, class_names=names, image_shape=shape, train=train, validation=validation, test=validation
+            )
+        )
+
+    other_labels, other_pixels = y[:40].copy(), x[:40].copy()
+    other_labels[3] = (other_labels[3] + 1) % 3
+    other_pixels[3, 0, 0, 0] ^= 1
+    paths = [tmp_path / name for name in ("1.png", "2.png", "3.png")]
+    for path, size in zip(paths, (1, 1, 2), strict=True):
+        path.write_bytes(b"." * size)
+    one, two, three = (replace(split, images=None, paths=(path,) * 40) for path in paths)
+    found = [
+        known(),
+        known(replace(split, labels=other_labels)),
+        known(replace(split, images=other_pixels)),
+        known(validation=replace(held, images=x[20:40])),
+        known(names=("a", "b", "d")),
+        known(one),
+        known(two),
+        known(three),
+    ]
+    assert len(set(found)) == len(found) and known(spec="two") == found[0]
+    paths[0].write_bytes(b"..")
+    assert known(one) != found[5]
+
+
 def test_a_finished_run_that_is_asked_for_more_epochs_names_the_command_that_goes_on(npz, finished, tmp_path):
     out = finished[0]
     with pytest.raises(RequestError, match="is finished after 2 epochs") as refused:

@@ -324,7 +324,9 @@ def test_other_classes_are_an_error_that_offers_to_skip_the_head(source, tmp_pat
         ({}, {"variant": "v2"}, "variant='v1' or 'v1.5', conv_bias=False, shortcut='B'"),
         ({"conv_bias": True}, {}, "conv_bias=True"),
         ({"variant": "v2-keras"}, {"variant": "v2"}, "variant='v2-keras'"),
-        ({"variant": "vd", "stem": None}, {"stem": "imagenet"}, "variant='vd'"),
+        ({"variant": "vd", "stem": None}, {"stem": "imagenet"}, "variant='vd' or 'v1' or 'v1.5', stem='deep'"),
+        ({"stem": "deep"}, {"stem": "imagenet"}, "variant='vd' or 'v1' or 'v1.5', stem='deep'"),
+        ({"stem": "imagenet"}, {"stem": "deep"}, "variant='v1' or 'v1.5', stem='imagenet' or 'cifar'"),
         ({"shortcut": "A"}, {}, "shortcut='A' or None"),
     ],
 )
