@@ -55,7 +55,7 @@ def test_every_changed_bit_is_refused(saved):
 
 def test_another_version_and_another_kind_of_file_are_named(saved, monkeypatch):
     monkeypatch.setattr(state, "SCHEMA", "resdense-state/2")
-    with pytest.raises(RequestError, match=r"resdense-state/1, read here is resdense-state/2"):
+    with pytest.raises(RequestError, match=r"resdense-state/1 is in it, resdense-state/2 is read here"):
         state.load(saved)
     from safetensors.numpy import save_file
 
