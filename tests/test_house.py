@@ -1,6 +1,7 @@
 """The house's walls, its manners at import, and the README's commands."""
 
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -92,7 +93,7 @@ def test_the_public_names_of_the_stub_are_all_there():
 
 
 def test_the_project_names_no_machine_path():
-    tracked = run("git", "ls-files", "-z", cwd=ROOT).stdout.split("\0")
+    tracked = run("git", "ls-files", "-z", cwd=ROOT).stdout.split("\0") if shutil.which("git") else [""]
     if tracked == [""]:
         pytest.skip("not a git checkout")
     wrong = re.compile(r"/(work|home|root|tmp)/[a-z]+/")

@@ -1,6 +1,7 @@
 """Every link inside the project leads somewhere, and the README lists every lesson by its title."""
 
 import re
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -15,8 +16,10 @@ CODE = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
 
 def pages():
     """The Markdown pages that git knows, or all below the root where there is no git."""
-    listed = subprocess.run(["git", "ls-files", "*.md"], cwd=ROOT, capture_output=True, text=True)
-    return [ROOT / name for name in listed.stdout.split()] or list(ROOT.rglob("*.md"))
+    listed = ""
+    if shutil.which("git"):
+        listed = subprocess.run(["git", "ls-files", "*.md"], cwd=ROOT, capture_output=True, text=True).stdout
+    return [ROOT / name for name in listed.split()] or list(ROOT.rglob("*.md"))
 
 
 def anchors(page):

@@ -37,7 +37,11 @@ def pages():
 
 
 def _hub(entries):
-    about = "Every public name with its arguments, shapes, errors and an example that a test runs."
+    about = (
+        "Every public name with its arguments, shapes and errors. The examples are run by the tests; they begin with "
+        "`import numpy as np, resdense_keras, resdense_export`, `from resdense_keras import data` and "
+        "`from pathlib import Path`."
+    )
     return "\n".join(["# Python", "", about, "", "```{toctree}", *entries, "```", ""])
 
 

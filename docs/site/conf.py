@@ -28,8 +28,8 @@ myst_heading_anchors = 4  # as GitHub makes them
 myst_url_schemes = {"http": None, "https": None, "mailto": None, "static": "{{path}}"}
 
 default_role = "py:obj"  # `name` in a docstring: a link where there is such a page, else code
+add_function_parentheses = False
 autodoc_member_order = "bysource"
-autodoc_preserve_defaults = True
 autodoc_typehints = "none"
 napoleon_numpy_docstring = False
 napoleon_google_docstring = True

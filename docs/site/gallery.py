@@ -6,7 +6,7 @@ from itertools import groupby
 from resdense_keras import catalog, densenets, resnets, weights
 from resdense_keras.weights import table
 
-WIDTH, HEIGHT = 120, 28  # of a drawing, in pixels
+WIDTH, HEIGHT = 96, 28  # of a drawing, in pixels
 RESULTS, SHIPPED = "benchmarks/results", "resdense_keras/weights/shipped"
 GROUPS = {
     "ResNets for 224x224 images": resnets.RESNETS,
