@@ -307,8 +307,8 @@ ours = {
     )
     for name, n in (("plain", 2), *((name, LAYERS) for name in NAMES))
 }
-KINDS = zip(book.items(), small_nets.LOOKS.values(), strict=True)
-theirs = {BOOK[norm]: (found, look) for (norm, found), look in KINDS}
+kinds = zip(book.items(), small_nets.LOOKS.values(), strict=True)
+theirs = {BOOK[norm]: (found, look) for (norm, found), look in kinds}
 lesson.show(
     lambda figure: gradients.draw_correlations(
         figure, {"our nets, centred and scaled": ours, "the book's nets": theirs}, LAGS
