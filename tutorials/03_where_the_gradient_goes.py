@@ -79,7 +79,7 @@ for name in NAMES:
 #
 # The nets of 2015 that degraded had batch norm, and their makers looked: the difficulty is "unlikely to be caused by
 # vanishing gradients", and with batch norm the gradients "exhibit healthy norms" (He et al. 2015, section 4.1). Our
-# fresh, narrow nets explode; theirs were healthy. Neither vanish.
+# fresh, narrow nets explode; theirs were healthy. Neither vanishes.
 #
 # > **Predict.** Now without batch norm. Which of plain, residual and dense vanish, which explode?
 
@@ -140,7 +140,7 @@ assert round(1 - gradients.kept_at_the_border(4), 2) == 0.31
 
 # %% [markdown]
 # It does not. On 4x4 maps 31 % of the taps are lost in every layer; on large maps hardly any. What vanished was an
-# **artefact of tiny maps**. With He's initialisation and images of a usual size, a plain net's gradient is level even
+# **artefact of tiny maps**. With He's initialisation and maps of 32x32 pixels, a plain net's gradient is level even
 # without batch norm.
 
 # %%
@@ -307,8 +307,8 @@ ours = {
     )
     for name, n in (("plain", 2), *((name, LAYERS) for name in NAMES))
 }
-KINDS = zip(book.items(), small_nets.LOOKS.values(), strict=True)
-theirs = {BOOK[norm]: (found, look) for (norm, found), look in KINDS}
+kinds = zip(book.items(), small_nets.LOOKS.values(), strict=True)
+theirs = {BOOK[norm]: (found, look) for (norm, found), look in kinds}
 lesson.show(
     lambda figure: gradients.draw_correlations(
         figure, {"our nets, centred and scaled": ours, "the book's nets": theirs}, LAGS
