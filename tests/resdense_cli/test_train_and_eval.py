@@ -255,6 +255,7 @@ def test_flags_reach_what_a_recipe_may_ask_for(asked):
     chosen = found["recipe"]
     assert (chosen.optimizer, chosen.class_weights, chosen.ema, chosen.patience) == ("adamw", "balanced", 0.99, 4)
     assert found["tensorboard"]
+    assert (asked("--slimmable")["recipe"].sparsity, asked("--no-slimmable")["recipe"].sparsity) == (1e-5, 0.0)
 
 
 def test_a_config_of_one_device_or_of_several_hosts_is_no_number_of_devices(asked):

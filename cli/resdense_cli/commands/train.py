@@ -83,6 +83,14 @@ def command(
             "turns it off. Default: from the recipe.",
         ),
     ] = None,
+    slimmable: Annotated[
+        bool | None,
+        typer.Option(
+            "--slimmable/--no-slimmable",
+            help="Push scales of batch norms to zero while training, so that `resdense slim` finds more channels that "
+            "can leave (the recipe's field sparsity). Default: from the recipe.",
+        ),
+    ] = None,
     patience: Annotated[
         int | None,
         typer.Option(
@@ -209,6 +217,7 @@ def command(
             "class_weights": class_weights,
             "ema": ema,
             "patience": patience,
+            "sparsity": sparsity(slimmable),
         },
         data=data,
         settings=settings,
@@ -235,6 +244,13 @@ def command(
     chosen = chosen_devices(devices, coordinator, process, processes, sync_batch_norm, asked.devices)
     run(asked, out, resume=resume, scan=scan, save_seconds=save_seconds, devices=chosen)
     print(out)
+
+
+def sparsity(slimmable):
+    """The recipe's field, of the flag; None where it was not given."""
+    from resdense_keras.training import recipes
+
+    return None if slimmable is None else recipes.SPARSITY if slimmable else 0.0
 
 
 def requested(model, recipe, changes, *, settings, **given):
