@@ -13,7 +13,7 @@ import pytest
 from PIL import Image, ImageOps
 
 from resdense_export import report as reports
-from resdense_export.phone import reach
+from resdense_export.phone import reach, site
 from resdense_export.tflite import running
 from resdense_keras import files
 from resdense_keras.errors import RequestError
@@ -759,3 +759,8 @@ def test_without_token_or_runtime_the_page_says_what_to_do(browser, exported, ma
             assert page.evaluate("document.documentElement.scrollWidth") <= 360
             if pictures:
                 page.screenshot(path=f"{pictures}/{state}.png", full_page=True)
+
+
+def test_no_line_of_the_page_is_over_120_characters():
+    for path in [*site.PAGE.glob("*.js"), *site.SNIPPETS.glob("*.mjs")]:
+        assert [line for line in path.read_text().splitlines() if len(line) > 120] == [], path.name
