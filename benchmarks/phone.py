@@ -5,12 +5,19 @@
 FOLDER is where `npm ci` has put LiteRT.js. Goals: a page under 150 kB without the runtime, the first measurement within
 3 s of the runtime's loading, an idle server under 1 % of a core and 150 MB. The latencies of browser and LiteRT are of
 one machine, minutes apart: read them as ratios. Works on a copy of the report; writes to benchmarks/results/.
+
+    git show 69b446b~1:export/resdense_export/bundle/snippets/classify.mjs > before.mjs
+    python benchmarks/phone.py --crop before.mjs            # a minute
+
+times how a photo becomes a net's input, by that file and by today's in turns, and the largest canvas of each: the older
+one drew the whole photo, today's draws what the net sees, in pieces as large as the input.
 """
 
 import argparse
 import datetime
 import os
 import shutil
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -74,6 +81,64 @@ def measure_page(url, rounds):
     return (first - loaded) / 1000
 
 
+CROP = """async ([width, height, shape, rounds]) => {
+  const modules = [await import("/before.mjs"), await import("/after.mjs")];
+  const Own = self.OffscreenCanvas, canvas = new Own(width, height), context = canvas.getContext("2d");
+  for (let i = 0; i < 500; i++) {
+    context.fillStyle = `hsl(${i * 37} 80% 50%)`;
+    context.fillRect((i * 7919) % width, (i * 104729) % height, 90, 70);
+  }
+  const photo = await createImageBitmap(canvas), times = [[], []], largest = [0, 0];
+  let turn = 0;
+  self.OffscreenCanvas = class extends Own {
+    constructor(w, h) { super(w, h); largest[turn] = Math.max(largest[turn], w * h); }
+  };
+  const pixels = [];
+  for (let round = 0; round < rounds; round++) {
+    for (turn of round % 2 ? [1, 0] : [0, 1]) {
+      const start = performance.now();
+      pixels[turn] = modules[turn].toPixels(photo, shape, [{ step: "crop" }]);
+      times[turn].push(performance.now() - start);
+    }
+  }
+  return { times, largest, equal: pixels[0].every((value, i) => value === pixels[1][i]) };
+}"""
+PHOTOS = ((4000, 3000), (640, 480))
+INPUTS = ((1, 224, 224, 3), (1, 32, 32, 3))
+CROP_ROUNDS = 9
+
+
+def crops(before):
+    """A row for each photo and input: milliseconds before and now, their ratio, the largest canvases."""
+    from playwright.sync_api import sync_playwright
+
+    modules = {"before.mjs": before, "after.mjs": site.SNIPPETS / "classify.mjs"}
+
+    def serve(route):
+        path = modules.get(route.request.url.rpartition("/")[2])
+        kind = "text/javascript" if path else "text/html"
+        route.fulfill(body=path.read_text() if path else "<!doctype html>", content_type=kind)
+
+    rows = []
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        page = browser.new_page()
+        page.route("**/*", serve)
+        page.goto("http://localhost/")
+        for photo in PHOTOS:
+            for shape in INPUTS:
+                found = page.evaluate(CROP, [*photo, shape, CROP_ROUNDS])
+                old, new = found["times"]
+                row = {"photo": photo, "input": shape[1:3], "same_pixels": found["equal"]}
+                row |= {"before_ms": round(statistics.median(old), 2), "now_ms": round(statistics.median(new), 2)}
+                row["ratio"] = round(statistics.median(b / a for a, b in zip(old, new, strict=True)), 3)
+                row |= dict(zip(("before_canvas_pixels", "now_canvas_pixels"), found["largest"], strict=True))
+                rows.append(row)
+                print(row, flush=True)
+        browser.close()
+    return rows
+
+
 def side_by_side(folder):
     """One row per file: LiteRT's median on this machine as the report has it, the page's, and the ratio."""
     rows = []
@@ -89,12 +154,21 @@ def side_by_side(folder):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("folder", type=Path)
-    parser.add_argument(
-        "--runtime", default=os.environ.get("RESDENSE_LITERTJS"), required="RESDENSE_LITERTJS" not in os.environ
-    )
+    parser.add_argument("folder", type=Path, nargs="?", help="a report")
+    parser.add_argument("--runtime", default=os.environ.get("RESDENSE_LITERTJS"))
     parser.add_argument("--rounds", type=int, default=60)
+    parser.add_argument("--crop", type=Path, metavar="BEFORE.mjs", help="an older classify.mjs")
     given = parser.parse_args()
+    today = datetime.date.today().isoformat()
+    if given.crop:
+        found = {"benchmark": "phone-crop", "date": today, "machine": timing.machine(), "rounds": CROP_ROUNDS}
+        files.write_json(RESULTS / f"phone-crop-{today}.json", found | {"crops": crops(given.crop)})
+    if given.folder:
+        measure(given, today)
+
+
+def measure(given, today):
+    """What stands at the top: on a copy of the report, stored."""
     with tempfile.TemporaryDirectory() as place:
         copy = shutil.copytree(given.folder, Path(place) / "report")
         command = [sys.executable, "-m", "resdense_cli", "phone", str(copy), "--runtime", str(given.runtime)]
@@ -109,7 +183,7 @@ def main():
         rows = side_by_side(copy)
     result = {
         "benchmark": "phone",
-        "date": datetime.date.today().isoformat(),
+        "date": today,
         "machine": timing.machine(),
         "versions": {name: version(name) for name in ("starlette", "uvicorn", "ai-edge-litert")},
         "scheme": urlsplit(url).scheme,

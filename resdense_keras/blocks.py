@@ -194,7 +194,7 @@ def dense_convolutions(growth_rate, bottleneck):
     return ((BOTTLENECK_WIDTH * growth_rate, 1), (growth_rate, 3)) if bottleneck else ((growth_rate, 3),)
 
 
-def transition(x, compression, *, norm, name, dropout=0.0, recompute=False):
+def transition(x, compression, *, norm, name, dropout=0.0):
     """Narrows and halves between two dense blocks: (N, H, W, C) -> (N, H/2, W/2, floor(compression * C))."""
     filters = int(compression * x.shape[CHANNEL_AXIS])
     x = norm_relu(x, norm=norm, name=name)

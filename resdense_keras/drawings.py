@@ -8,6 +8,7 @@ from xml.sax.saxutils import escape
 import keras
 from keras import layers
 
+from . import compat
 from .errors import RequestError, unknown
 from .recompute import RecomputedDenseLayer
 
@@ -47,7 +48,7 @@ def draw(model: keras.Model, block: str | None = None) -> Drawing:
         >>> "adds: still 16" in drawing
         True
     """
-    graph = getattr(model, "_functional", None) or model  # a Sequential keeps its graph inside
+    graph = compat.graph(model)
     if not isinstance(graph, keras.Function):
         raise RequestError(
             f"draw() was given {type(model).__name__}; it needs a Functional model (or a Sequential that is built)",

@@ -63,3 +63,9 @@ def unknown(kind, given, known):
     counted = f"{len(known)} names" + (", `resdense models` lists them" if kind == "model" else "")
     short = listed if len(known) <= 12 else counted
     return RequestError(f"unknown {kind} {str(given)!r}; known: {short}", hint or f"choose one of: {listed}")
+
+
+def first_line(error):
+    """What another library's error says first, at most 200 characters; its class where it says nothing."""
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return lines[0][:200]

@@ -2,6 +2,8 @@
 
 import re
 
+from . import compat
+
 FARTHEST = 40  # operations between the two ends of a branch
 _OWN = re.compile(r"stage\d+_block\d+_\w+")
 # What none of the two families has: a net of others may add and concatenate too.
@@ -33,15 +35,13 @@ def recognised(model):
 
 
 def _calls(model):
-    for depth in getattr(model, "_nodes_by_depth", {}).values():
-        for node in depth:
-            if node.is_input:
-                continue
-            inner = getattr(node.operation, "_functional", None) or node.operation
-            if hasattr(inner, "_nodes_by_depth"):
+    for call in compat.calls(model):
+        if not call.is_input:
+            inner = compat.graph(call.operation)
+            if compat.is_graph(inner):
                 yield from _calls(inner)
             else:
-                yield node
+                yield call
 
 
 def _joins(call):
@@ -61,10 +61,10 @@ def _before(tensor):
     found, waiting = set(), [(tensor, 0)]
     while waiting:
         current, steps = waiting.pop()
-        operation, node, _ = current._keras_history
-        if steps > FARTHEST or operation is None or not operation._inbound_nodes:
+        operation, node, _ = compat.maker(current)
+        if steps > FARTHEST:
             continue
-        for source in operation._inbound_nodes[node].arguments.keras_tensors:
+        for source in compat.sources(operation, node):
             if id(source) not in found:
                 found.add(id(source))
                 waiting.append((source, steps + 1))

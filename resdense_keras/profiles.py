@@ -11,6 +11,7 @@ from typing import Any
 
 import keras
 
+from . import compat
 from .errors import RequestError
 from .recompute import RecomputedDenseLayer
 
@@ -160,7 +161,7 @@ class _Call:
 
 def _graph(model):
     """The keras.Function that computes `model`."""
-    graph = getattr(model, "_functional", None) or model  # a Sequential keeps its graph inside
+    graph = compat.graph(model)
     if not isinstance(graph, keras.Function):
         raise RequestError(
             f"profile() was given {type(model).__name__}; it needs a Functional model (or a Sequential that is built)",
@@ -205,7 +206,7 @@ def _walk(graph, inputs, calls):
     """
 
     def traced(operation):
-        inner = getattr(operation, "_functional", None) or operation
+        inner = compat.graph(operation)
         if isinstance(inner, keras.Function):
             return lambda x, **_: _walk(inner, x, calls)
 
@@ -216,7 +217,7 @@ def _walk(graph, inputs, calls):
 
         return call
 
-    return graph._run_through_graph(inputs, operation_fn=traced)
+    return compat.run_through(graph, inputs, traced)
 
 
 def _tensors(structure):

@@ -10,7 +10,6 @@ import datetime
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -122,7 +121,7 @@ def export_net(net, request, dataset=None, steps=None):
                 f"a budget of {request.budget:g} points was given; the model's numbers are no classes to get right"
             )
             raise RequestError(message, "leave --budget out")
-    with _new_folder(request.out, request.overwrite) as folder:
+    with files.lock(request.out), files.new_folder(request.out, overwrite=request.overwrite) as folder:
         if dataset is None:
             evidence = without_data(net.image_shape)
         else:
@@ -207,7 +206,7 @@ def compare(
     # The report speaks of figures: here the gates must hold as measured, without the benefit of the interval.
     request = ExportRequest(out, has_data=True, limits=Limits(strict=True), overwrite=overwrite, seed=seed)
     request.check_place()
-    with _new_folder(request.out, overwrite) as folder:
+    with files.lock(request.out), files.new_folder(request.out, overwrite=overwrite) as folder:
         steps.start(f"read {data}")
         dataset = training.load_data(asked[0])
         print(f"data: {dataset.describe()}", file=sys.stderr)
@@ -235,13 +234,6 @@ def compare(
 def count_steps(models, seeds):
     """Steps of a `compare`: one to read, a training a net and seed, a file a net and scheme, to measure, to report."""
     return 1 + models * (seeds + len(standard_schemes())) + 2
-
-
-@contextmanager
-def _new_folder(out, overwrite):
-    """The folder to fill, locked against a second run."""
-    with files.lock(out), files.new_folder(out, overwrite=overwrite) as folder:
-        yield folder
 
 
 def _check_seeds(seeds):

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from resdense_keras import compat
 from resdense_keras.data import resizing
 from resdense_keras.errors import RequestError, WorkError, unknown
 
@@ -346,8 +347,7 @@ def labels(path):
 def image_shape(model, image_size=None):
     """(H, W, C) of the file's input: the model's own, its open sizes filled from `image_size`."""
     inputs, outputs = (
-        [end._keras_history.operation.name for end in getattr(model, side, None) or ()]
-        for side in ("inputs", "outputs")
+        [compat.maker(end)[0].name for end in getattr(model, side, None) or ()] for side in ("inputs", "outputs")
     )
     if (len(inputs), len(outputs)) != (1, 1):
         named = f"; its inputs are {', '.join(inputs)}, its outputs {', '.join(outputs)}" if inputs else ""

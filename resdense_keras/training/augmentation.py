@@ -11,6 +11,8 @@ have seen.
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from .. import compat
+
 # How a recipe is read. 1, until 0.1.0: both sides are shifted by an eighth of the height, of all data only `digits` is
 # never mirrored, and every file of weights to start from expects ImageNet's normalisation. 2: each side by its own
 # eighth; images of one channel, which are mostly writing, are not mirrored; a run's model.keras brings the
@@ -237,10 +239,9 @@ def _keyed(layer):
             return tf.bitcast(tf.random.experimental.stateless_fold_in(self.key, self.draws), tf.uint32)
 
     generator = KeyedGenerator()
-    for part in (layer, *layer._flatten_layers(include_self=False)):
+    for part in compat.parts(layer):
         if hasattr(part, "generator"):
-            part.generator = generator
-            part._backend_generators = {"tensorflow": generator}  # taken in tf.data where Keras runs on JAX
+            compat.set_generator(part, generator)
 
     def apply(inputs, key):
         generator.key, generator.draws = key, 0

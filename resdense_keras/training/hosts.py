@@ -5,7 +5,7 @@ import os
 import socket
 import time
 
-from ..errors import RequestError, WorkError
+from ..errors import RequestError, WorkError, first_line
 
 CONNECT_SECONDS = 120  # to wait for the coordinator and the other hosts
 GLOO = ("jax_cpu_collectives_implementation", "gloo")  # JAX's CPUs have no other way to talk between processes
@@ -46,7 +46,7 @@ def connect(coordinator, process, processes, seconds=CONNECT_SECONDS):
     try:
         jax.distributed.initialize(coordinator, processes, process, initialization_timeout=seconds)
     except Exception as error:  # JAX raises its runtime's own, unexported class
-        reason = str(error).strip().splitlines()[0][:200]
+        reason = first_line(error)
         raise WorkError(
             f"the {processes} hosts did not meet at {coordinator} within {seconds} s: {reason}",
             "start all of them within that time; the coordinator's port must be open to the others",

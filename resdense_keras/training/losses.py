@@ -2,6 +2,8 @@
 
 import keras
 
+from .. import compat
+
 PROBABILITIES = ("softmax", "sigmoid")
 PASSING = ("Activation", "Cast", "Flatten", "Identity", "Reshape")  # of these, what neither is looks at its input
 
@@ -24,7 +26,7 @@ def gives_probabilities(model):
     """Whether the last operation of a Functional net is a softmax or a sigmoid, by itself or as an activation."""
     tensor = model.outputs[0]
     while True:
-        operation = tensor._keras_history.operation
+        operation, *_ = compat.maker(tensor)
         if isinstance(operation, keras.Model):
             tensor = operation.outputs[0]
             continue

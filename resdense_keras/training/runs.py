@@ -32,7 +32,7 @@ from .loop import is_over
 from .request import TrainingRequest, read_config
 from .trial import choose_jit
 
-SAVE_SECONDS = 60  # the most that a killed run repeats
+SAVE_SECONDS = 60  # between two saves: a killed run repeats about so much, the step that was under way included
 SAVE_SHARE = 0.01  # but saving takes no more of the time than this
 BEGUN = {"config.yaml", "labels.txt", "checkpoints", "slim.json"}  # what is there before the first state
 BYTES_OF_A_PARAMETER = 24  # weights, momentum, two bests and model.keras are five float32; and some air

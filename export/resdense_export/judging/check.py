@@ -9,6 +9,7 @@ import contextlib
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -41,11 +42,8 @@ GATES = (
     "accuracy",
     "agreement",
 )
-STATISTICS = {  # of a schemes.Parity
-    "largest": np.max,
-    "95th percentile": lambda differences: np.quantile(differences, 0.95),
-    "mean": np.mean,
-}
+# Of a schemes.Parity.
+STATISTICS = {"largest": np.max, "95th percentile": partial(np.quantile, q=0.95), "mean": np.mean}
 RANGE_IMAGES = 32  # on which a net's largest activation is looked for; half.MARGIN is for what others would add
 UNKNOWN = "dynamic"  # the scheme whose parity holds for a file whose own is not known
 

@@ -10,7 +10,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from resdense_keras.errors import RequestError
+from resdense_keras import compat
+from resdense_keras.errors import RequestError, first_line
 
 from ..native_stderr import native_stderr
 from ..nets.float32 import as_float32
@@ -70,20 +71,20 @@ def _convert_traced(model, shape):
         converter.experimental_lower_to_saved_model = False
         # Constants come behind the flatbuffer then, as they do in files over 2 GB, and the converter leaves out reading
         # the file in Python to find equal ones, which `flatbuffer.pack` does: a tenth of the time.
-        converter._experimental_use_buffer_offset = True
+        compat.keep_constants_outside(converter)
         return converter.convert()
     except Exception as error:  # the converter raises its own, unexported classes
         raise RequestError(
-            f"the model does not fit LiteRT's builtin operators ({_reason(str(error), traced.graph)})",
+            f"the model does not fit LiteRT's builtin operators ({_reason(error, traced.graph)})",
             "replace the layers that need these operators; phones run builtin operators only",
         ) from error
 
 
-def _reason(report, graph):
-    """What the converter lacks by its page of text, and the layers of `graph` that need it."""
-    missing = [line for line in report.splitlines() if line.startswith(("TF Select ops:", "Custom ops:"))]
+def _reason(error, graph):
+    """What the converter lacks by its page of an error, and the layers of `graph` that need it."""
+    missing = [line for line in str(error).splitlines() if line.startswith(("TF Select ops:", "Custom ops:"))]
     if not missing:
-        return report.strip().splitlines()[0][:200]
+        return first_line(error)
     kinds = {kind for line in missing for kind in re.findall(r"\w+", line.partition(":")[2])}
     layers = dict.fromkeys(node.name.partition("/")[2] for node in graph.get_operations() if node.type in kinds)
     return "; ".join([*missing, "in " + ", ".join(layers)] if layers else missing)

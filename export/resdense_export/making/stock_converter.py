@@ -5,6 +5,8 @@ import io
 
 import numpy as np
 
+from resdense_keras import compat
+
 from ..native_stderr import native_stderr
 from ..schemes import SCHEMES
 
@@ -31,7 +33,7 @@ def stock(model, scheme, calibration=None, accumulate=None):
         if "operators" in settings:
             converter.target_spec.supported_ops = [getattr(tf.lite.OpsSet, settings["operators"])]
         if accumulate:
-            converter.target_spec._experimental_supported_accumulation_type = getattr(tf, accumulate)
+            compat.accumulate_in(converter, getattr(tf, accumulate))
         return converter.convert()
 
 

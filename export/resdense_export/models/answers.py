@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from resdense_keras import compat
+
 PROBABILITIES, TWO, LABELS, SCORES, FEATURES = "probabilities", "two classes", "labels", "scores", "features"
 MEANINGS = {
     PROBABILITIES: "probabilities",
@@ -65,16 +67,16 @@ def _end(tensor):
     """(class of the last layer with numbers of its own, the activation behind it) of what makes a tensor."""
     activation = "linear"
     while True:
-        operation, node, number = tensor._keras_history
+        operation, node, number = compat.maker(tensor)
         kind = type(operation).__name__
-        inner = getattr(operation, "_functional", None) or operation
-        if hasattr(inner, "outputs") and hasattr(inner, "_nodes_by_depth"):
+        inner = compat.graph(operation)
+        if hasattr(inner, "outputs") and compat.is_graph(inner):
             tensor = inner.outputs[number]
             continue
         own = "softmax" if kind == "Softmax" else "sigmoid" if kind == "Sigmoid" else None
         own = own or getattr(getattr(operation, "activation", None), "__name__", "linear")
         activation = activation if own == "linear" else own
-        sources = operation._inbound_nodes[node].arguments.keras_tensors
+        sources = compat.sources(operation, node)
         if (
             kind in ("Activation", "Softmax", "Sigmoid", "Identity", "Dropout", "Cast")
             and activation == own

@@ -2,6 +2,7 @@
 
 import inspect
 
+from resdense_keras import compat
 from resdense_keras.errors import RequestError
 
 
@@ -15,7 +16,7 @@ def fitted(model):
 
     from resdense_keras.recompute import plain
 
-    if not hasattr(model, "_nodes_by_depth") and getattr(model, "_functional", None) is None:
+    if not compat.is_graph(compat.graph(model)):
         return model  # no graph of layers: those who need one say so
     model = plain(model)
     _check_inference(model)
@@ -29,12 +30,10 @@ def fitted(model):
 
 def calls(model):
     """Every call of an operation in a model, those in nested models included."""
-    inner = getattr(model, "_functional", None) or model
-    for depth in getattr(inner, "_nodes_by_depth", {}).values():
-        for node in depth:
-            if not node.is_input:
-                yield node
-                yield from calls(node.operation)
+    for call in compat.calls(compat.graph(model)):
+        if not call.is_input:
+            yield call
+            yield from calls(call.operation)
 
 
 def _check_inference(model):

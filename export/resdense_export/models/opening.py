@@ -13,10 +13,11 @@ import tempfile
 import zipfile
 from pathlib import Path
 
+from resdense_keras import compat
 from resdense_keras.errors import RequestError, WorkError
 
 KERAS, HDF5, ZIP = "config.json", b"\x89HDF\r\n\x1a\n", b"PK\x03\x04"
-MODELS = {kind: f"keras.src.models.{kind.lower()}" for kind in ("Functional", "Sequential")}
+MODELS = {kind: f"{compat.KERAS_MODELS}.{kind.lower()}" for kind in ("Functional", "Sequential")}
 MODELS["Model"] = MODELS["Functional"]
 OPERATION = "Operation"  # behind the name of a class of keras.ops
 NEEDED = "give a catalogue name, or a .keras or .h5 file that Keras saved"
@@ -122,13 +123,13 @@ def _loaded(path, file, config):
 
 def _operations():
     """{name: class} of keras.ops' operations, which an HDF5 file names without saying where they come from."""
-    from keras.src.ops.operation import Operation
+    import keras
 
-    found, waiting = {}, [Operation]
+    found, waiting = {}, [keras.Operation]
     while waiting:
         kind = waiting.pop()
         waiting.extend(kind.__subclasses__())
-        if kind.__module__.startswith("keras.src.ops."):
+        if compat.is_keras_operation(kind):
             found[kind.__name__ + OPERATION] = kind
     return found
 

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from resdense_keras import compat
+
 LARGEST_SCALE = 1.0  # of pixels in [0, 255]; a larger one is for a net that takes them in [0, 1]
 _SILENT = ("Dropout", "GaussianNoise", "GaussianDropout", "SpatialDropout2D", "ActivityRegularization", "Identity")
 
@@ -35,7 +37,7 @@ class Front:
 
 def front(model):
     """The Front of a model with one input; without names where the first operation is a layer of the net's own."""
-    model = getattr(model, "_functional", None) or model  # a Sequential's graph
+    model = compat.graph(model)
     tensor = model.inputs[0]
     channels = tensor.shape[-1] or 1
     found = Front((), np.ones(channels), np.zeros(channels), False)
@@ -45,15 +47,15 @@ def front(model):
 def _walk(model, tensor, found):
     """(the Front up to where the graph forks or becomes a net, the tensor there or None)."""
     while True:
-        calls = [node for depth in model._nodes_by_depth.values() for node in depth if _reads(node, tensor)]
+        calls = [call for call in compat.calls(model) if _reads(call, tensor)]
         if (turned := _reordered(model, calls)) and not found.flipped:
             found, tensor = Front((*found.names, turned.operation.name), *_backwards(found), True), turned.outputs[0]
             continue
         if len(calls) != 1 or len(calls[0].arguments.keras_tensors) != 1 or len(calls[0].outputs) != 1:
             return found, None
         call = calls[0]
-        inner = getattr(call.operation, "_functional", None) or call.operation
-        if hasattr(inner, "_nodes_by_depth"):
+        inner = compat.graph(call.operation)
+        if compat.is_graph(inner):
             found, end = _walk(inner, inner.inputs[0], found)
             if end is not inner.outputs[0]:
                 return found, None
@@ -88,24 +90,12 @@ def _step(call, found):
 
 def _augments(layer):
     """Whether a layer acts only in training: Keras' Random* layers and those that mix images."""
-    import keras
-
-    augmentation = getattr(keras.src.layers, "BaseImagePreprocessingLayer", None) or _base()
+    augmentation = compat.image_augmentation()
     known = augmentation is not None and isinstance(layer, augmentation)
     return (known or type(layer).__name__.startswith("Random")) and type(layer).__name__ not in (
         "CenterCrop",
         "Resizing",
     )
-
-
-def _base():
-    try:
-        from keras.src.layers.preprocessing.image_preprocessing.base_image_preprocessing_layer import (
-            BaseImagePreprocessingLayer,
-        )
-    except ImportError:  # another version of Keras keeps it elsewhere
-        return None
-    return BaseImagePreprocessingLayer
 
 
 def _of_layer(layer, kind):
@@ -174,7 +164,7 @@ def _reordered(model, calls):
     if len(picks) != 3 or {number for _, number in picks} != {0, 1, 2}:
         return None
     order = {id(call.outputs[0]): number for call, number in picks}
-    readers = [node for depth in model._nodes_by_depth.values() for node in depth if _reads(node, calls[0].outputs[0])]
+    readers = [call for call in compat.calls(model) if _reads(call, calls[0].outputs[0])]
     if len(readers) != 1 or type(readers[0].operation).__name__ != "Stack" or readers[0].operation.axis not in (-1, 3):
         return None
     numbers = [order.get(id(tensor)) for tensor in readers[0].arguments.keras_tensors]

@@ -1,6 +1,6 @@
 """Nodes -> a Keras model: `keras` itself, or any module that speaks its language, such as `tf_keras`."""
 
-from resdense_keras.errors import RequestError
+from resdense_keras.errors import RequestError, first_line
 
 from .layers import KINDS
 from .node import Reference
@@ -76,7 +76,7 @@ def _carry(node, inputs, copies, settle):
     try:
         made = type(operation).from_config(operation.get_config())
     except (NotImplementedError, TypeError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0][:200]
+        reason = first_line(error)
         raise RequestError(
             f"{_described(node)} cannot be copied from its configuration: {reason}",
             "give the layer a `get_config` that its constructor takes",

@@ -11,6 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from resdense_keras import compat
+
 
 @dataclass(frozen=True)
 class Kind:
@@ -40,9 +42,8 @@ def known(call):
     import keras
 
     operation = call.operation
-    family = keras.layers if isinstance(operation, keras.layers.Layer) else keras.src.ops
     kind = type(operation)
-    own = getattr(keras.layers, kind.__name__, None) is kind or kind.__module__.startswith(f"{family.__name__}.")
+    own = getattr(keras.layers, kind.__name__, None) is kind or compat.is_keras_operation(kind)
     reader = READERS.get(kind.__name__) if own else None
     if reader is None or getattr(operation, "data_format", "channels_last") != "channels_last":
         return None
@@ -447,12 +448,16 @@ def _strided(node, layers):
 
 def _named(node, output):
     """`output` of an operation that now has the node's name: keras.ops choose their own, which a layer may have."""
-    output._keras_history.operation.name = node.name
+    compat.maker(output)[0].name = node.name
     return output
 
 
 def _reshape(node, layers):
     return layers.Reshape(node.shape, **_common(node))
+
+
+def _larger(node, layers):
+    return layers.Maximum(**_common(node))
 
 
 def _linear(node, layers):
@@ -462,7 +467,7 @@ def _linear(node, layers):
 KINDS = {
     **{kind: Kind(_weighted(kind), ("kernel", "bias"), aware=True) for kind in ("Conv2D", "DepthwiseConv2D", "Dense")},
     **{kind: Kind(_settings(kind), aware=True, joins=True) for kind in ("Add", "Concatenate")},
-    "Larger": Kind(lambda node, layers: layers.Maximum(**_common(node)), joins=True),
+    "Larger": Kind(_larger, joins=True),
     "LeakyReLU": Kind(_leaky_relu),
     "GlobalMaxPooling2D": Kind(_settings("GlobalMaxPooling2D")),
     **{

@@ -4,6 +4,7 @@ Nested models are flattened on the way. A layer that layers.py knows becomes nod
 `attributes` and `weights`; everything else is carried through as it is, as kind "Carried".
 """
 
+from resdense_keras import compat
 from resdense_keras.errors import RequestError
 
 from .layers import known
@@ -33,7 +34,7 @@ def read_with_calls(model):
             "build it from keras.Input and layers: a subclassed model hides its graph in code",
         )
     for tensor in functional.inputs:
-        name = reader.unique(tensor._keras_history.operation.name)
+        name = reader.unique(compat.maker(tensor)[0].name)
         reader.add(tensor, Node(name, "Input", (), _shape(tensor), tensor.dtype))
         if not keras.backend.is_float_dtype(tensor.dtype):
             reader.integers.add(name)
@@ -49,9 +50,9 @@ def _functional(model):
     import keras
 
     if isinstance(model, keras.Sequential):
-        return model._functional if model.built else None
+        return compat.graph(model) if model.built else None
     # A subclass of Functional with a call of its own does something else than its graph.
-    plain = isinstance(model, keras.Model) and hasattr(model, "_nodes_by_depth")
+    plain = isinstance(model, keras.Model) and compat.is_graph(model)
     return model if plain and type(model).call is type(_plain_functional()).call else None
 
 
@@ -87,11 +88,9 @@ class _Reader:
 
     def walk(self, functional):
         """Adds all operations of a graph whose inputs are in `names`."""
-        depths = functional._nodes_by_depth
-        for depth in sorted(depths, reverse=True):
-            for node in depths[depth]:
-                if not node.is_input:
-                    self.call(node)
+        for call in compat.calls(functional):
+            if not call.is_input:
+                self.call(call)
 
     def call(self, call):
         """Adds one call of an operation: a layer, a keras.ops function, or a nested model."""

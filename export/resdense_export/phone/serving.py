@@ -1,7 +1,7 @@
 """uvicorn, for a network with strangers in it: who is slow is cut off, and a stop is a stop.
 
 A request that is not complete after SECONDS is closed (the usual servers wait for ever), and an answer that its
-reader does not take has STALLED.
+reader takes too slowly to empty the buffer has STALLED.
 """
 
 import asyncio
@@ -13,7 +13,7 @@ import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 SECONDS = 10.0  # from the first byte of a request, or the connection, to the request's end
-STALLED = 30.0  # without one byte of the answer taken
+STALLED = 30.0  # that the buffer of an answer may stay full
 GRACE = 2  # for answers that are under way when the server is told to stop
 HEAD_BYTES = 16 * 1024  # request line and headers
 

@@ -10,15 +10,15 @@ from ..verdicts import unproved
 from . import devices, units, view, words
 from .palette import COLOURS, light
 
-# A row of the table of nets: what it is called, how a model's entry is written.
+# A row of the table of nets: what it is called, how its value is written, its key in a model's entry.
 ROWS = (
-    ("parameters", lambda model: units.whole(model["parameters"])),
-    ("multiply-adds, one image", lambda model: units.short(model["macs"])),
-    ("activation memory, one training image", lambda model: units.size(model["activation_bytes"])),
-    ("peak memory, inference (counted)", lambda model: units.size(model["inference_peak_bytes"])),
-    ("peak memory, training step (measured)", lambda model: units.size(model["peak_training_bytes"])),
-    ("epochs", lambda model: units.whole(model["epochs"])),
-    ("training time", lambda model: units.seconds(model["train_seconds"])),
+    ("parameters", units.whole, "parameters"),
+    ("multiply-adds, one image", units.short, "macs"),
+    ("activation memory, one training image", units.size, "activation_bytes"),
+    ("peak memory, inference (counted)", units.size, "inference_peak_bytes"),
+    ("peak memory, training step (measured)", units.size, "peak_training_bytes"),
+    ("epochs", units.whole, "epochs"),
+    ("training time", units.seconds, "train_seconds"),
 )
 
 MEANINGS = (
@@ -120,7 +120,7 @@ def _nets(report):
 def _rows(report):
     """(what, [cell of each net]) of the table of nets; a cell is a list of lines."""
     images = view.test_images(report)
-    rows = [(what, [[write(model)] for model in report["models"]]) for what, write in ROWS]
+    rows = [(what, [[write(model[key])] for model in report["models"]]) for what, write, key in ROWS]
     rows.append(
         ("accuracy, exported weights", [[units.percent(model["accuracy"], images)] for model in report["models"]])
     )

@@ -10,6 +10,8 @@ from collections import Counter
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
+from resdense_keras import compat
+
 WARM_UP = 5  # inferences before the first that counts: caches, branch predictors, lazily packed weights
 
 
@@ -49,7 +51,7 @@ class Net:
         The runtime lists the file's operators and, behind them, one DELEGATE node a piece, with the tensors that go in
         and out of it; the piece holds all that stands between.
         """
-        operators = self.interpreter._get_ops_details()
+        operators = compat.operators(self.interpreter)
         pieces = [operator for operator in operators if operator["op_name"] == "DELEGATE"]
         own = [operator for operator in operators if operator["op_name"] != "DELEGATE"]
         taken = set().union(*(_between(own, piece) for piece in pieces)) if pieces else set()
@@ -86,7 +88,7 @@ def largest_activation(path, images, beat=_silent):
     (given,) = interpreter.get_input_details()
     details = {detail["index"]: detail for detail in interpreter.get_tensor_details()}
     moving, made = {given["index"]}, []
-    for operator in interpreter._get_ops_details():
+    for operator in compat.operators(interpreter):
         if moving & {*operator["inputs"]}:
             moving |= {*operator["outputs"]}
             made += [number for number in operator["outputs"] if details[number]["dtype"] is np.float32]

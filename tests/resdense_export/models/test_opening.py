@@ -54,7 +54,7 @@ def test_a_model_is_opened_whatever_its_file_is_called(name, renamed, folder, tm
         ("graph.pb", b"\x0a\x05graph", "TensorFlow without layers"),
         ("w.safetensors", b'\x10\0\0\0\0\0\0\0{"a":1}', "weights and no model"),
         ("net.onnx", b"\x08\x07", "ONNX"),
-        ("photo.png", b"\x89PNG\r\n\x1a\n", "no file of Keras"),
+        ("photo.png", b"\x89PNG\r\n\x1a\n", "is not a Keras file"),
     ],
 )
 def test_what_holds_no_model_is_named(name, content, words, tmp_path):

@@ -3,7 +3,6 @@
 import base64
 import contextlib
 import io
-import json
 import os
 import time
 from pathlib import Path
@@ -13,7 +12,7 @@ import pytest
 from PIL import Image, ImageOps
 
 from resdense_export import report as reports
-from resdense_export.phone import reach
+from resdense_export.phone import reach, site
 from resdense_export.tflite import running
 from resdense_keras import files
 from resdense_keras.errors import RequestError
@@ -500,22 +499,24 @@ def test_a_picture_of_the_camera_is_classified_by_two_files(browser, server):
         assert page.complaints == []
 
 
-def test_two_different_files_are_tried_where_there_are_two(browser, server):
-    def families(*names):
-        return [{"model": {"family": name}} for name in names]
+STARTS = """(nets) => import('/try.js').then(({ starts }) => starts(nets.flatMap(([family, files]) => {
+  const model = { family };
+  return Array.from({ length: files }, () => ({ model }));
+})))"""
 
-    one = "model = {family: 'resnet'}, [{model}, {model}, {model}]"  # three files of one net
+
+def test_two_different_files_are_tried_where_there_are_two(browser, server):
     with opened(browser, server.url) as page:
         page.wait_for_selector("#side-1 option", state="attached")
         assert page.input_value("#side-0") != page.input_value("#side-1")
-        starts = "(files) => import('/try.js').then(({ starts }) => starts(eval(files)))"
-        assert page.evaluate(starts, one) == [0, 1]
-        for given, expected in (
-            (families("densenet", "plain"), [0, 1]),
-            (families("plain", "densenet", "resnet"), [2, 1]),
-            (families("other"), [0, 0]),
+        for nets, expected in (
+            ([("resnet", 3)], [0, 1]),
+            ([("densenet", 2)], [0, 1]),
+            ([("densenet", 2), ("plain", 2)], [0, 2]),
+            ([("plain", 1), ("densenet", 1), ("resnet", 1)], [2, 1]),
+            ([("other", 1)], [0, 0]),
         ):
-            assert page.evaluate(starts % json.dumps(given)) == expected
+            assert page.evaluate(STARTS, nets) == expected
 
 
 def test_the_camera_goes_out_with_the_tab(browser, server):
@@ -759,3 +760,8 @@ def test_without_token_or_runtime_the_page_says_what_to_do(browser, exported, ma
             assert page.evaluate("document.documentElement.scrollWidth") <= 360
             if pictures:
                 page.screenshot(path=f"{pictures}/{state}.png", full_page=True)
+
+
+def test_no_line_of_the_page_is_over_120_characters():
+    for path in [*site.PAGE.glob("*.js"), *site.SNIPPETS.glob("*.mjs")]:
+        assert [line for line in path.read_text().splitlines() if len(line) > 120] == [], path.name

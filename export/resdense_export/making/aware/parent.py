@@ -131,8 +131,10 @@ def _run(folder, tell):
         try:
             for line in child.stdout:
                 tell(line.rstrip())
+        except BaseException:
+            child.kill()
+            raise
         finally:
-            child.kill() if sys.exc_info()[0] else child.wait()
             child.wait()
         if child.returncode:
             complaints.seek(0)

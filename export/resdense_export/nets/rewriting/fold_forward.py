@@ -13,7 +13,7 @@ FARTHEST = 10
 
 
 def fold_forward(nodes):
-    """Folds scale and shift into every convolution or dense layer that reads them.
+    """Folds scale and shift into the Conv2D and Dense layers that read them; a depthwise convolution takes none.
 
     Why: the convolution multiplies and adds anyway.
     Pattern: Affine -> [zero padding] -> Conv2D or Dense, and nothing else reads the Affine. Without padding both fold.

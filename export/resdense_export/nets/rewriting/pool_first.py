@@ -11,8 +11,7 @@ def pool_first(nodes):
     Why: both are linear, one over channels and one over pixels, so they commute (the bias too: a mean of equal
     numbers); the convolution then runs on a quarter of the pixels. In DenseNet-121's transitions: 231 of its 2,834 M
     multiply-adds.
-    Pattern: Conv2D 1x1, stride 1 -> AveragePooling2D or GlobalAveragePooling2D with keepdims, nothing else reading the
-    convolution.
+    Pattern: Conv2D 1x1, stride 1 -> AveragePooling2D, nothing else reading the convolution.
     """
     graph = Editor(nodes)
     for pool in graph.kinds("AveragePooling2D"):

@@ -1,4 +1,5 @@
-// What is asked of the computer that serves this page. The token stands in the address behind #, which no browser sends.
+// What is asked of the computer that serves this page. The token stands in the address behind #, which no browser
+// sends.
 
 const token = () => location.hash.slice(1);
 const PATIENCE = 6; // times that a result is sent again where the computer is busy

@@ -13,12 +13,21 @@ export async function showCompare() {
 }
 
 function net(model, here) {
-  return make("section", { class: model.family }, make("h2", {}, model.name), ...model.files.map((file) => times(file, here)));
+  return make(
+    "section",
+    { class: model.family },
+    make("h2", {}, model.name),
+    ...model.files.map((file) => times(file, here)),
+  );
 }
 
 function times(file, here) {
   const rows = latest(file.measurements);
-  const name = make("h3", { class: "quiet" }, `${file.scheme}${file.converter === "stock" ? " (stock)" : ""}, ${bytes(file.bytes)}`);
+  const name = make(
+    "h3",
+    { class: "quiet" },
+    `${file.scheme}${file.converter === "stock" ? " (stock)" : ""}, ${bytes(file.bytes)}`,
+  );
   if (!rows.length) return make("div", {}, name, make("p", { class: "quiet" }, "not measured yet"));
   const longest = Math.max(...rows.map((row) => row.median_ms));
   const computer = rows.find((row) => row.secure_context === undefined)?.median_ms; // LiteRT itself, not a browser
@@ -29,7 +38,8 @@ function times(file, here) {
 function latest(measurements) {
   const found = new Map();
   for (const row of measurements) {
-    if (row.median_ms !== null) found.set([row.device.id, row.runtime, row.accelerator, row.precision, row.threads].join("\n"), row);
+    if (row.median_ms !== null)
+      found.set([row.device.id, row.runtime, row.accelerator, row.precision, row.threads].join("\n"), row);
   }
   return [...found.values()];
 }

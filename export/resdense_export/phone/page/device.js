@@ -26,14 +26,17 @@ export async function describe() {
   const browser = BROWSERS.find(([pattern]) => pattern.test(agent));
   // An iPad asks for desktop sites and says that it is a Mac; no Mac has a touch screen. Its Safari has its version.
   const iPad = /iPad/.test(agent) || (/Macintosh/.test(agent) && navigator.maxTouchPoints > 1);
-  const disguised = iPad && !/iPad/.test(agent) && ["iPadOS", ...(agent.match(/Version\/([\d.]+)/)?.slice(1) ?? [])].join(" ");
+  const disguised =
+    iPad && !/iPad/.test(agent) && ["iPadOS", ...(agent.match(/Version\/([\d.]+)/)?.slice(1) ?? [])].join(" ");
   const os = disguised || (system ? system[1](agent.match(system[0])) : "unknown system");
   const tablet = iPad || /Tablet/.test(agent) || (/Android/.test(agent) && !/Mobile/.test(agent));
   const kind = tablet ? "tablet" : hints?.mobile || /Mobi|iPhone/.test(agent) ? "phone" : "computer";
   const exact = hints?.platformVersion && /^Android/.test(os) ? `Android ${hints.platformVersion.split(".")[0]}` : os;
   return {
     id: identity(),
-    name: hints?.model || (iPad ? "my iPad" : { phone: "my phone", tablet: "my tablet", computer: "this computer's browser" }[kind]),
+    name:
+      hints?.model ||
+      (iPad ? "my iPad" : { phone: "my phone", tablet: "my tablet", computer: "this computer's browser" }[kind]),
     kind,
     os: exact,
     browser: browser ? `${browser[1]} ${agent.match(browser[0])[1]}` : "unknown browser",
@@ -101,7 +104,8 @@ export function explained(found, clock) {
       "Address",
       found.secure
         ? "Secure (https or localhost): the browser holds nothing back."
-        : "Plain http: the browser gives no threads, no WebGPU, no camera. Start with -\u2060-\u2060https or -\u2060-\u2060usb to have them.",
+        : "Plain http: the browser gives no threads, no WebGPU, no camera. " +
+          "Start with -\u2060-\u2060https or -\u2060-\u2060usb to have them.",
     ],
     [
       "Threads",
@@ -114,7 +118,8 @@ export function explained(found, clock) {
     [
       "WebGPU",
       found.gpu
-        ? `Available, in float32${found.half ? " and in float16" : ""}. Times include the way of the picture to the GPU and of the answer back.`
+        ? `Available, in float32${found.half ? " and in float16" : ""}. ` +
+          "Times include the way of the picture to the GPU and of the answer back."
         : "Not available here: all is measured on the processor.",
     ],
     ["Clock", `Steps of ${clock.toPrecision(2)} ms. Where one image is too quick for it, a round times several.`],

@@ -26,7 +26,9 @@ export async function golden(model) {
 
 function madeUp(shape) {
   const length = shape[1] * shape[2] * shape[3];
-  return Array.from({ length: MADE_UP }, (_, image) => Float32Array.from({ length }, (_, i) => (i * 37 + image * 101) % 256));
+  return Array.from({ length: MADE_UP }, (_, image) =>
+    Float32Array.from({ length }, (_, i) => (i * 37 + image * 101) % 256),
+  );
 }
 
 /** The place of the greatest value. */

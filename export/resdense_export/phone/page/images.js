@@ -9,7 +9,7 @@ export function decode(blob) {
 
 const CROP = [{ step: "crop" }]; // what a bundle without steps means
 
-/** Float32 pixels [0, 255] of an ImageBitmap for an input of shape [1, height, width, channels], by model.json's steps. */
+/** Float32 pixels [0, 255] of an ImageBitmap for an input [1, height, width, channels], by model.json's steps. */
 export function pixelsFor(bitmap, shape, steps) {
   return Float32Array.from(toPixels(bitmap, shape, steps ?? CROP));
 }

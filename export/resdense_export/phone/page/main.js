@@ -13,11 +13,19 @@ async function begin() {
   chooseTabs();
   // What fails where nobody waits for it, such as a worker of the runtime.
   addEventListener("error", ({ message }) => problem(`Something on this page has failed: ${message}. Reload it.`));
-  addEventListener("unhandledrejection", ({ reason }) => problem(`Something on this page has failed: ${reason?.message ?? reason}. Reload it.`));
+  addEventListener("unhandledrejection", ({ reason }) =>
+    problem(`Something on this page has failed: ${reason?.message ?? reason}. Reload it.`),
+  );
   try {
-    if (location.hash.length < 2) throw new api.Failed(401, "Open this page from the QR code or the whole printed address: the part behind # is missing.");
+    if (location.hash.length < 2)
+      throw new api.Failed(
+        401,
+        "Open this page from the QR code or the whole printed address: the part behind # is missing.",
+      );
     const catalog = await ready(await api.catalog());
-    byId("state").textContent = `${count(catalog.models.length, "net")}, ${count(catalog.models.flatMap((model) => model.files).length, "file")}, LiteRT.js ${catalog.runtime.version}`;
+    const files = catalog.models.flatMap((model) => model.files);
+    byId("state").textContent =
+      `${count(catalog.models.length, "net")}, ${count(files.length, "file")}, LiteRT.js ${catalog.runtime.version}`;
     show(byId("app"));
     await showMeasure(catalog);
     showTry(catalog);
@@ -40,7 +48,12 @@ async function ready(catalog) {
   const folder = "npm ci --omit=dev\nresdense phone DIR --runtime .";
   byId("problem").append(
     make("p", {}, `The LiteRT.js runtime is missing on the computer: ${catalog.runtime.why}.`),
-    make("p", {}, "It is Google's package @litertjs/core and does not come with this one. With a connection and Node.js, start `resdense phone` again; or, in a copy of the page's folder (resdense_export/phone/page):"),
+    make(
+      "p",
+      {},
+      "It is Google's package @litertjs/core and does not come with this one. With a connection and Node.js, start " +
+        "`resdense phone` again; or, in a copy of the page's folder (resdense_export/phone/page):",
+    ),
     make("pre", {}, folder),
     make("p", {}, "After that no network is needed."),
   );

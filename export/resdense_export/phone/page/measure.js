@@ -25,7 +25,13 @@ export async function showMeasure(catalog) {
   });
   byId("stop").addEventListener("click", () => running?.abort(new Error("stopped")));
   byId("again").addEventListener("click", () => {
-    for (const [id, shown] of [["choice", true], ["after", false], ["results", false], ["warnings", false]]) show(byId(id), shown);
+    for (const [id, shown] of [
+      ["choice", true],
+      ["after", false],
+      ["results", false],
+      ["warnings", false],
+    ])
+      show(byId(id), shown);
     byId("sent").textContent = "";
     byId("start").focus();
   });
@@ -47,7 +53,9 @@ function files(model, number) {
   const rows = model.files.map((file, place) => {
     const id = `file-${number}-${place}`;
     const zipped = file.zipped_bytes ? `${bytes(file.zipped_bytes)} zipped` : null;
-    const facts = [bytes(file.bytes), zipped, file.accuracy === null ? null : percent(file.accuracy)].filter(Boolean).join(", ");
+    const facts = [bytes(file.bytes), zipped, file.accuracy === null ? null : percent(file.accuracy)]
+      .filter(Boolean)
+      .join(", ");
     return make(
       "div",
       { class: "file" },
@@ -62,7 +70,9 @@ function files(model, number) {
 
 function places(found) {
   const threads = Array.from({ length: found.threads }, (_, i) => i + 1);
-  const options = threads.map((n) => make("option", { value: `wasm/${n}` }, `Processor, ${n} thread${n > 1 ? "s" : ""}`));
+  const options = threads.map((n) =>
+    make("option", { value: `wasm/${n}` }, `Processor, ${n} thread${n > 1 ? "s" : ""}`),
+  );
   // The runtime's own choice differs between GPUs, so the precision is always named; float32 has the plain value.
   if (found.gpu) options.push(make("option", { value: "webgpu/1" }, `GPU (WebGPU), ${FLOATS.fp32}`));
   if (found.half) options.push(make("option", { value: "webgpu/1/fp16" }, `GPU (WebGPU), ${FLOATS.fp16}`));
@@ -71,7 +81,9 @@ function places(found) {
 
 async function run(catalog, device, found) {
   const chosen = [...document.querySelectorAll("#files input:checked")].map((box) => {
-    const [model, file] = box.value.split("/").map((place, i, [number]) => (i ? catalog.models[number].files[place] : catalog.models[place]));
+    const [model, file] = box.value
+      .split("/")
+      .map((place, i, [number]) => (i ? catalog.models[number].files[place] : catalog.models[place]));
     return { model, file };
   });
   if (!chosen.length) return warn(["Choose at least one file."]);
@@ -100,7 +112,13 @@ function busy(yes) {
   show(byId("progress"), yes);
   show(byId("after"), !yes);
   if (!yes) return byId("again").focus();
-  for (const [id, shown] of [["choice", false], ["results", true], ["send", false], ["download", false]]) show(byId(id), shown);
+  for (const [id, shown] of [
+    ["choice", false],
+    ["results", true],
+    ["send", false],
+    ["download", false],
+  ])
+    show(byId(id), shown);
   warn([]);
   byId("sent").textContent = "";
   byId("announce").textContent = "Measuring.";
@@ -112,7 +130,11 @@ class Strips {
   constructor(chosen) {
     this.rows = chosen.map(({ model, file }) => new Strip(model, file));
     this.axis = make("div", { class: "axis", "aria-hidden": "true" });
-    const caption = make("p", { class: "quiet" }, "Milliseconds of one image: a dot a round, the bar from the 10th to the 90th percentile, the line the median.");
+    const caption = make(
+      "p",
+      { class: "quiet" },
+      "Milliseconds of one image: a dot a round, the bar from the 10th to the 90th percentile, the line the median.",
+    );
     byId("results").replaceChildren(make("h2", {}, "Latency"), caption, ...this.rows.map((row) => row.box), this.axis);
   }
 
@@ -136,14 +158,21 @@ class Strip {
     this.svg = make("svg", { class: "strip", "aria-hidden": "true" });
     this.facts = make("p", { class: "facts" }, "waiting");
     this.wrong = make("p", { class: "wrong", hidden: true });
-    const name = make("span", { class: "name" }, `${model.name} ${file.scheme}`, file.converter === "stock" ? " (stock)" : "");
+    const name = make(
+      "span",
+      { class: "name" },
+      `${model.name} ${file.scheme}`,
+      file.converter === "stock" ? " (stock)" : "",
+    );
     this.box = make("div", { class: `row ${model.family}` }, name, this.median, this.svg, this.wrong, this.facts);
   }
 
   draw(row, scale) {
     const { median_ms, p10_ms, p90_ms } = summary(row.times);
     this.median.textContent = milliseconds(median_ms);
-    this.facts.textContent = `${significant(p10_ms)} to ${milliseconds(p90_ms)}, loaded in ${milliseconds(row.load_ms)}, first run ${milliseconds(row.first_ms)}`;
+    this.facts.textContent =
+      `${significant(p10_ms)} to ${milliseconds(p90_ms)}, ` +
+      `loaded in ${milliseconds(row.load_ms)}, first run ${milliseconds(row.first_ms)}`;
     drawStrip(this.svg, row.times, scale);
   }
 
@@ -156,9 +185,14 @@ class Strip {
     if (golden && !row.account.wrong) more.push("answers as on the computer");
     if (!golden) more.push("no known answers to compare with");
     this.facts.textContent += more.map((text) => `; ${text}`).join("");
-    this.wrong.textContent = golden ? `Other answers than on the computer: ${golden.images - golden.same_top1} of ${golden.images} images, up to ${golden.max_difference === null ? "∞" : significant(golden.max_difference, 2)} apart.` : "";
+    this.wrong.textContent = golden
+      ? `Other answers than on the computer: ${golden.images - golden.same_top1} of ${golden.images} images, ` +
+        `up to ${golden.max_difference === null ? "∞" : significant(golden.max_difference, 2)} apart.`
+      : "";
     if (golden && row.account.first !== row.account.last) {
-      this.wrong.textContent += row.account.first ? " The first answer was right, the last one is wrong." : " The first answer was wrong, the last one is right.";
+      this.wrong.textContent += row.account.first
+        ? " The first answer was right, the last one is wrong."
+        : " The first answer was wrong, the last one is right.";
     }
     show(this.wrong, row.account.wrong);
   }
@@ -168,11 +202,23 @@ class Strip {
 function warnings({ rows, hidden }, { accelerator }, mostDrift) {
   const drift = Math.max(...rows.map(({ record }) => Math.max(record.drift, 1 / record.drift)));
   const found = [];
-  if (drift > mostDrift) found.push(`The first and the last rounds differ ${significant(drift, 2)} times: the device grew hot or had other work. Let it cool and measure again.`);
-  if (hidden) found.push("The tab was hidden for a while, and browsers slow what nobody looks at. Measure again with the page in view.");
+  if (drift > mostDrift)
+    found.push(
+      `The first and the last rounds differ ${significant(drift, 2)} times: the device grew hot or had other work. ` +
+        "Let it cool and measure again.",
+    );
+  if (hidden)
+    found.push(
+      "The tab was hidden for a while, and browsers slow what nobody looks at. Measure again with the page in view.",
+    );
   const fallen = rows.filter(({ record }) => record.accelerator !== accelerator);
-  if (fallen.length) found.push(`${fallen.length} of ${rows.length} files did not run wholly on the ${accelerator === "webgpu" ? "GPU" : accelerator} that was asked for; the record says which.`);
-  if (rows.some((row) => row.account.wrong)) found.push("Some answers differ from those on the computer: do not trust these files on this device.");
+  if (fallen.length)
+    found.push(
+      `${fallen.length} of ${rows.length} files did not run wholly on the ` +
+        `${accelerator === "webgpu" ? "GPU" : accelerator} that was asked for; the record says which.`,
+    );
+  if (rows.some((row) => row.account.wrong))
+    found.push("Some answers differ from those on the computer: do not trust these files on this device.");
   return found;
 }
 
@@ -198,7 +244,9 @@ function results({ rows, clock_ms, hidden }, condition, device, found, version) 
     clock_ms,
   };
   const records = rows.map((row) => row.record);
-  const parts = Array.from({ length: Math.ceil(records.length / FILES_A_RESULT) }, (_, i) => records.slice(i * FILES_A_RESULT, (i + 1) * FILES_A_RESULT));
+  const parts = Array.from({ length: Math.ceil(records.length / FILES_A_RESULT) }, (_, i) =>
+    records.slice(i * FILES_A_RESULT, (i + 1) * FILES_A_RESULT),
+  );
   return parts.map((files) => ({ ...common, id: randomId(), files }));
 }
 

@@ -154,7 +154,10 @@ async function breathe(signal) {
 
 /** Notes whether the tab was hidden: browsers slow what nobody looks at. */
 function watchTab() {
-  const watch = { hidden: document.visibilityState === "hidden", end: () => document.removeEventListener("visibilitychange", note) };
+  const watch = {
+    hidden: document.visibilityState === "hidden",
+    end: () => document.removeEventListener("visibilitychange", note),
+  };
   function note() {
     watch.hidden ||= document.visibilityState === "hidden";
   }

@@ -38,7 +38,7 @@ export class Net {
     return `${accelerator}-partial`;
   }
 
-  /** An input in the runtime's memory, of float32 pixels (height x width x channels), in the type that the file takes. */
+  /** An input in the runtime's memory, of float32 pixels (height x width x channels), in the type of the file. */
   tensor(pixels) {
     return new library.Tensor(this.dtype === "uint8" ? Uint8Array.from(pixels) : pixels, this.shape);
   }

@@ -32,9 +32,12 @@ export function drawStrip(svg, times, scale) {
   svg.setAttribute("preserveAspectRatio", "none");
   const grid = scale.ticks.map((tick) => line(scale.place(tick), 0, scale.place(tick), HEIGHT));
   const { median_ms, p10_ms, p90_ms } = summary(times);
-  const dots = times.slice(-DOTS).filter((time) => time > 0).map((time, i) =>
-    make("rect", { x: scale.place(time) - 1.5, y: 4 + ((i * 7) % 22), width: 3, height: 3, class: "dot" }),
-  );
+  const dots = times
+    .slice(-DOTS)
+    .filter((time) => time > 0)
+    .map((time, i) =>
+      make("rect", { x: scale.place(time) - 1.5, y: 4 + ((i * 7) % 22), width: 3, height: 3, class: "dot" }),
+    );
   svg.replaceChildren(
     ...grid,
     line(scale.place(p10_ms), HEIGHT / 2, scale.place(p90_ms), HEIGHT / 2, "span"),

@@ -61,14 +61,24 @@ async function openCamera() {
   if (byId("try").hidden) return closeCamera(); // the person went elsewhere before the browser's question was answered
   byId("video").srcObject = stream;
   await byId("video").play();
-  for (const [id, shown] of [["video", true], ["shoot", true], ["camera", false]]) show(byId(id), shown);
+  for (const [id, shown] of [
+    ["video", true],
+    ["shoot", true],
+    ["camera", false],
+  ])
+    show(byId(id), shown);
 }
 
 function closeCamera() {
   stream?.getTracks().forEach((track) => track.stop());
   stream = null;
   const available = Boolean(navigator.mediaDevices?.getUserMedia);
-  for (const [id, shown] of [["video", false], ["shoot", false], ["camera", available]]) show(byId(id), shown);
+  for (const [id, shown] of [
+    ["video", false],
+    ["shoot", false],
+    ["camera", available],
+  ])
+    show(byId(id), shown);
 }
 
 async function look(sides) {
@@ -107,14 +117,27 @@ class Side {
     });
     this.select = make("select", { id: `side-${side}` }, ...names);
     this.select.value = start;
-    this.seen = make("canvas", { class: "seen", role: "img", "aria-label": "The picture as this net takes it", hidden: true });
+    this.seen = make("canvas", {
+      class: "seen",
+      role: "img",
+      "aria-label": "The picture as this net takes it",
+      hidden: true,
+    });
     this.answer = make("div");
-    this.box = make("div", {}, make("label", { for: `side-${side}`, class: "quiet" }, side ? "Second file" : "First file"), this.select, this.seen, this.answer);
+    this.box = make(
+      "div",
+      {},
+      make("label", { for: `side-${side}`, class: "quiet" }, side ? "Second file" : "First file"),
+      this.select,
+      this.seen,
+      this.answer,
+    );
   }
 
   async classify(image) {
     const { model, file } = this.files[this.select.value];
-    const pixels = pixelsFor(image, model.input.shape, model.input.resize_steps); // before anything is awaited: another picture closes this one
+    // Before anything is awaited: another picture closes this one.
+    const pixels = pixelsFor(image, model.input.shape, model.input.resize_steps);
     this.show(pictureOf(pixels, model.input.shape));
     const net = await Net.compile(await api.bytes(file.url), "wasm", 1);
     let tensor = null;
@@ -150,7 +173,13 @@ class Side {
     this.answer.replaceChildren(
       make("p", {}, make("strong", {}, milliseconds(ms))),
       ...guesses.map(([name, share]) =>
-        make("div", { class: "guess" }, make("b", {}, name), make("span", {}, sure ? percent(share) : significant(share)), sure ? bar(share) : null),
+        make(
+          "div",
+          { class: "guess" },
+          make("b", {}, name),
+          make("span", {}, sure ? percent(share) : significant(share)),
+          sure ? bar(share) : null,
+        ),
       ),
     );
   }
