@@ -89,7 +89,7 @@ def slim(net, asked, request, out, *, resume=False, scan=False, save_seconds=60,
         WorkError: as training.run.
     """
     from resdense_keras import training
-    from resdense_keras.training.runs import SLIM
+    from resdense_keras.training.starts import SLIM
 
     out, tell = Path(out), tell or _nothing
     how = {"resume": resume, "scan": scan, "save_seconds": save_seconds, "devices": devices, "tell": tell}
@@ -125,7 +125,7 @@ def _prepare(net, asked, request, out, resume, tell):
     import yaml
 
     from resdense_keras import training
-    from resdense_keras.training.runs import SLIM, WHOLE
+    from resdense_keras.training.starts import SLIM, WHOLE
 
     whole = _float32(net.model)
     dataset = training.load_data(request)
@@ -272,7 +272,7 @@ def _name_there(out):
 
 def _read_choice(out):
     """The numbers of the groups that the plan in a run folder keeps, or None where it was not finished."""
-    from resdense_keras.training.runs import WHOLE
+    from resdense_keras.training.starts import WHOLE
 
     path = out / CHOICE
     if not (path.is_file() and (out / WHOLE).is_file() and (out / "config.yaml").is_file()):
