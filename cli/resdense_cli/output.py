@@ -20,7 +20,9 @@ def start_tensorflow():
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
     with native_stderr():  # some of it is written before that variable is read
+        import keras
         import tensorflow  # noqa: F401
+    keras.config.set_image_data_format("channels_last")  # a keras.json may say otherwise; phones and these nets do not
 
 
 def say_data(dataset):

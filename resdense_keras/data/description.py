@@ -65,7 +65,7 @@ def _classes(names, count):
         return f"{count} classes without names"
     listed = ", ".join(names[:MOST_NAMES])
     more = f" and {len(names) - MOST_NAMES:,} more" if len(names) > MOST_NAMES else ""
-    return f"{len(names):,} classes: {listed}{more}"
+    return f"{len(names):,} class{'es' * (len(names) != 1)}: {listed}{more}"
 
 
 def _sizes(dataset):

@@ -94,11 +94,11 @@ def _judged(bundle):
         return [f"Its numbers are not classes: compared with the float Keras model on {images} held-out images."]
     weak = f" Fewer than {WEAK_BELOW} images: a point of accuracy is within the noise." if images < WEAK_BELOW else ""
     lines = [f"Accuracy and agreement with the float Keras model over {images} held-out images.{weak}"]
-    lines += [
-        f"`{export['file']}` is {open_question} (95 %)."
-        for export in bundle.exports
-        if export["converter"] == "rewritten" and (open_question := unproved(export))
-    ]
+    open_questions = {}
+    for export in bundle.exports:
+        if export["converter"] == "rewritten" and (text := unproved(export)):
+            open_questions.setdefault(text, []).append(f"`{export['file']}`")
+    lines += [f"{', '.join(names)}: {text} (95 %)." for text, names in open_questions.items()]
     if bundle.evidence.dataset and (note := bundle.evidence.dataset.val_note()):
         lines.append(f"{note[0].upper()}{note[1:]}.")
     if bundle.evidence.weak_calibration and any(export["calibration_images"] for export in bundle.exports):

@@ -1,5 +1,7 @@
 """Nodes -> a Keras model: `keras` itself, or any module that speaks its language, such as `tf_keras`."""
 
+import contextlib
+
 from resdense_keras.errors import RequestError, first_line
 
 from .layers import KINDS
@@ -22,6 +24,24 @@ def emit(nodes, name="model", library=None):
     import keras
 
     library = library or keras
+    with _channels_last(library):
+        return _emit(nodes, name, library)
+
+
+@contextlib.contextmanager
+def _channels_last(library):
+    """New layers have the channels last, whatever keras.json says: nodes have."""
+    before = library.backend.image_data_format()
+    library.backend.set_image_data_format("channels_last")
+    try:
+        yield
+    finally:
+        library.backend.set_image_data_format(before)
+
+
+def _emit(nodes, name, library):
+    import keras
+
     tensors, outputs, copies, settle = {}, [], {}, []
     for node in nodes:
         inputs = [tensors[source] for source in node.inputs]

@@ -362,10 +362,16 @@ def _limit_of_images(report):
     if not images:
         return "no data were given: nothing here says how often a net is right."
     source = f"one data set ({spec})" if spec else "one data set"
+    if all(figure is None for model in report["models"] for figure in _accuracies(model)):
+        return f"the files were compared with the float net on {units.count(images, 'test image')} of {source} only."
     return (
         f"the accuracies come from {units.count(images, 'test image')} of {source}, where one image is "
         f"{units.ratio(100 / images)} points."
     )
+
+
+def _accuracies(model):
+    return [model["accuracy"], *(export["accuracy"] for export in model["exports"])]
 
 
 def _limits_of_guesses(report):

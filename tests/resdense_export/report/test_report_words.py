@@ -101,6 +101,13 @@ def test_the_same_accuracy_in_every_seed_is_a_tie_and_so_is_one_image(report):
     assert "tie in accuracy" not in text(with_accuracies(report, resnet=[350] * 3, densenet=[340] * 3))
 
 
+def test_images_of_which_nobody_knows_the_class_are_the_source_of_no_accuracy(bundle_report):
+    bundle_report["data"] |= {"test": 360, "spec": "photos"}
+    told = text(bundle_report)
+    assert "The files were compared with the float net on 360 test images of one data set" in told
+    assert "points" not in told
+
+
 def test_accuracies_without_images_are_not_judged(report):
     report["data"]["test"] = None
     for model in report["models"]:

@@ -160,6 +160,17 @@ def test_what_stands_around_a_foreign_convolution_folds_into_it(name, affines, d
     assert (found.count("Affine"), found.count("DepthwiseConv2D")) == (affines, depthwise)
 
 
+def test_a_keras_json_that_says_channels_first_changes_nothing():
+    model = randomize(squeeze_excite())
+    keras.config.set_image_data_format("channels_first")
+    try:
+        rewritten = rewrite(model, "int8")
+        assert keras.config.image_data_format() == "channels_first"
+    finally:
+        keras.config.set_image_data_format("channels_last")
+    assert largest_difference(model, rewritten) <= EXACT["float32"]
+
+
 def test_integers_that_wrap_round_go_on_doing_so():
     inputs = keras.Input((4, 4, 2), dtype="uint8")
     model = keras.Model(inputs, layers.Flatten()(ops.cast(inputs + 200, "float32")))
