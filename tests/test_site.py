@@ -183,6 +183,14 @@ def test_what_it_works_with_is_what_pyproject_asks_for():
     assert [extra for extra in extras if f"`[{extra}]`" not in page] == []
 
 
+def test_every_net_and_every_stored_measurement_stands_in_the_gallery():
+    from resdense_keras import list_models
+
+    (page,) = script(ROOT / "docs" / "site" / "gallery.py").pages(ROOT).values()
+    records = [path.name for path in (ROOT / "benchmarks" / "results").glob("*.json")]
+    assert [name for name in (*records, *list_models()) if name not in page] == []
+
+
 # The whole site
 
 

@@ -191,7 +191,8 @@ def _origin(record, link):
 
 def _when(record):
     """(date, machine) of a record, of its first part where it has several; "" where it does not say."""
-    parts = [record, *(part for part in record.values() if isinstance(part, dict))]
+    values = list(record.values()) if isinstance(record, dict) else record
+    parts = [part for part in (record, *values) if isinstance(part, dict)]
     date = next(
         (str(part.get("date") or part["created"])[:10] for part in parts if part.keys() & {"date", "created"}), ""
     )
