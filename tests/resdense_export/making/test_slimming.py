@@ -256,14 +256,26 @@ def test_a_smaller_net_takes_fewer_instructions(nets):
     assert macs(net, thin) < macs(net, whole)
 
 
-def test_a_layer_that_slimming_does_not_know_is_slimmed_around_and_named():
+@pytest.mark.parametrize(
+    "middle",
+    [
+        keras.layers.Conv2D(8, 3, groups=2, name="unknown"),
+        keras.layers.SeparableConv2D(12, 3, name="unknown"),  # two nodes of the export's graph
+        keras.layers.Conv2DTranspose(8, 3, name="unknown"),
+    ],
+    ids=lambda layer: type(layer).__name__,
+)
+def test_a_layer_that_slimming_does_not_know_is_slimmed_around_and_named(middle):
     inputs = keras.Input((8, 8, 3))
-    x = keras.layers.Conv2D(8, 3)(inputs)
-    x = keras.layers.Conv2D(8, 3, groups=2, name="grouped")(x)
-    x = keras.layers.Conv2D(6, 3)(x)
+    x = keras.layers.Conv2D(6, 3)(middle(keras.layers.Conv2D(8, 3)(inputs)))
     model = keras.Model(inputs, keras.layers.Dense(4, activation="softmax")(keras.layers.GlobalAveragePooling2D()(x)))
     net = net_of(model)
-    assert list(net.uncut) == ["grouped"] and (~net.fixed).sum() == 6
+    assert list(net.uncut) == ["unknown"] and (~net.fixed).sum() == 6
+    keep = net.everything
+    keep[np.flatnonzero(~net.fixed)[:2]] = False
+    thin, images = build(net, keep).model, _images(model)
+    np.testing.assert_allclose(build(net).model(images), model(images), atol=1e-6)
+    assert thin.get_layer("unknown").count_params() == middle.count_params() and thin(images).shape == (len(images), 4)
 
 
 def test_a_layer_that_is_called_twice_stays():

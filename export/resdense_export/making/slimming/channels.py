@@ -112,6 +112,8 @@ class _Grouping:
         kind, inputs = self.kinds[node.name], [self.groups[source] for source in node.inputs]
         if kind in ("Input", "Output"):
             return self.pin(node)
+        if node.name not in self.calls and kind == "Carried":
+            return self.pin(node)
         if node.name in self.shared:
             return self.pin(node, "it is called more than once")
         if kind in PRODUCERS:
@@ -164,6 +166,12 @@ def _kind(node, calls):
     """The node's kind; for what the export carries, the class of Keras' own layer."""
     import keras
 
+    if node.attributes.get("groups", 1) > 1:  # each group of its outputs reads channels of its own
+        return "Carried"
+    if node.name in calls and type(calls[node.name]["operation"]) is keras.layers.SeparableConv2D:
+        return "Carried"  # one layer is two nodes here: the depthwise half stands for it, the other follows
+    if node.name not in calls and node.kind in PRODUCERS:
+        return "Carried"
     if node.kind != "Carried":
         return node.kind
     operation = calls[node.name]["operation"]
