@@ -108,6 +108,7 @@ def code_of_the_page(stand_ins):
     return "\n".join(lines)
 
 
+@pytest.mark.slow
 def test_the_code_of_the_page_runs_and_old_and_new_agree(stand_ins):
     page = {}
     exec(code_of_the_page(stand_ins), page)

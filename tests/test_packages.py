@@ -61,7 +61,8 @@ def test_the_wheel_alone_runs_the_first_lesson(installed, tmp_path):
     )
     assert Path(where.strip()).is_relative_to(installed)
     said = run(sys.executable, "-m", "resdense_cli", "learn", "1", cwd=tmp_path, env=environment)
-    assert "Add or concatenate?" in said and "This run:" in said
+    assert "Add or concatenate?" in said and "This run:" in said  # its text, and what its code printed
+    assert [path.name for path in tmp_path.iterdir()] == ["lesson-plots"]
     assert (installed / "bin" / "resdense").exists()
 
 

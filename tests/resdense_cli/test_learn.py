@@ -59,17 +59,6 @@ def test_the_installed_wheel_lists_its_own_lessons(installed, tmp_path):
     assert all(row["title"] and 1 <= row["minutes"] <= 3 for row in rows)
 
 
-def test_the_installed_wheel_runs_a_lesson_in_an_empty_folder(installed, tmp_path):
-    run = installed_learn(installed, tmp_path, "8")  # the quickest
-    assert run.returncode == 0, run.stderr
-    assert [path.name for path in tmp_path.iterdir()] == ["lesson-plots"]
-    pictures = [path.name for path in (tmp_path / "lesson-plots").iterdir()]
-    assert sorted(pictures) == ["08-files.png", "08-operators.png"]
-    assert "To the phone" in run.stdout  # the text,
-    assert "claim_the_dense_net_gains_more()" in run.stdout  # the code
-    assert "This run: " in run.stdout  # and what it printed
-
-
 # In a checkout
 
 

@@ -48,6 +48,7 @@ def free_port():
         return server.getsockname()[1]
 
 
+@pytest.mark.slow
 def test_two_devices_with_synchronized_norms_train_as_one(alone, tmp_path):
     finish(start(tmp_path / "two.npz", "synchronized"))
     assert difference(alone, tmp_path / "two.npz") < TOLERANCE

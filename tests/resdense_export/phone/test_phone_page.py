@@ -396,6 +396,7 @@ def test_webgpu_runs_where_the_browser_has_it(browser, server, exported):
         assert row["golden"]["same_top1"] == 20
 
 
+@pytest.mark.slow
 def test_two_pages_that_measure_at_once_lose_nothing(browser, server, exported):
     with opened(browser, server.url) as one, opened(browser, server.url) as two:
         for page, name in ((one, "One of two"), (two, "Two of two")):
@@ -726,6 +727,7 @@ def test_plain_http_on_the_network_is_labelled(browser, server):
             page.screenshot(path=f"{pictures}/plain-http.png", full_page=True)
 
 
+@pytest.mark.slow
 def test_over_the_network_without_https_one_thread_is_measured_and_reported(browser, exported, litertjs, make):
     try:
         address = reach.lan_address()

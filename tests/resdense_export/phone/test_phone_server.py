@@ -341,6 +341,7 @@ def resident(process):
     return 1024 * int(line.split()[1])
 
 
+@pytest.mark.slow
 def test_300_slow_connections_hold_up_nobody_and_are_closed(server):
     before = resident(server.process)
     head = f"POST /results HTTP/1.1\r\nHost: {server.host}\r\nX-Resdense-Token: {server.token}\r\n"
