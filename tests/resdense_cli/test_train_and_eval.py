@@ -48,6 +48,7 @@ def fine_tuned(folder, tmp_path_factory):
     return work / "run", start
 
 
+@pytest.mark.slow
 def test_fine_tuning_leaves_the_frozen_stages_alone_batch_norms_included(fine_tuned):
     import keras
 
@@ -151,6 +152,7 @@ def test_a_wrong_request_is_one_error_and_nothing_is_left(resdense, tmp_path, ar
     assert [path for path in tmp_path.iterdir() if path.is_file() or any(path.iterdir())] == []
 
 
+@pytest.mark.slow
 def test_a_run_that_left_out_broken_images_is_repeated_by_its_config(resdense, folder, tmp_path):
     spoiled = tmp_path / "spoiled"
     shutil.copytree(folder, spoiled)

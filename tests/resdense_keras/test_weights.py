@@ -127,10 +127,10 @@ V2 = {"variant": "v2-keras", "bn_epsilon": 1.001e-5}
 DENSE = {"bn_epsilon": 1.001e-5}
 ORIGINALS = [
     ("ResNet50", "resnet50", V1),
-    ("DenseNet121", "densenet121", DENSE),
     *(
         pytest.param(*row, marks=pytest.mark.slow)
         for row in [
+            ("DenseNet121", "densenet121", DENSE),
             ("ResNet50V2", "resnet50", V2),
             ("ResNet101", "resnet101", V1),
             ("ResNet152", "resnet152", V1),

@@ -309,6 +309,7 @@ def trained(tmp_path_factory):
     return folder / "tiny.keras", folder / "d.npz"
 
 
+@pytest.mark.slow
 def test_slim_makes_a_run_that_goes_on_after_a_stop_in_the_repair_and_evaluates(trained, resdense, monkeypatch):
     model, data = trained
     command = ("slim", model, "--data", data, "--macs", "0.6", "--for", "macs", "--epochs", "1", "--out", "run")

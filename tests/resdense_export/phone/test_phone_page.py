@@ -408,6 +408,7 @@ def test_two_pages_that_measure_at_once_lose_nothing(browser, server, exported):
     assert len(found(exported, "One of two")) == len(found(exported, "Two of two")) == 6
 
 
+@pytest.mark.slow
 def test_with_https_the_page_is_isolated_and_threads_run(browser, exported, litertjs, make):
     with make.serving(exported, "--https", "--runtime", litertjs) as server:
         assert server.url.startswith("https://localhost:")

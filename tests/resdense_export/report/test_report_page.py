@@ -115,6 +115,7 @@ def test_drawing_leaves_matplotlibs_settings_alone(report):
     assert dict(matplotlib.rcParams) == before
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("error")
 def test_many_devices_and_names_of_any_script_are_drawn(phone_report):
     names = ["手机", "telefón ☎", "a name that is far too long for the width of a plot " * 4]
