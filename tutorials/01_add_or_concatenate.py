@@ -30,7 +30,7 @@ import resdense_keras
 from resdense_keras.experiments import connections, control
 
 # %% [markdown]
-# # 1a. Pictures and words
+# ## Part 1a: pictures and words
 #
 # ## 1. Why shortcuts?
 #
@@ -152,7 +152,7 @@ lesson.show(
 # appends the result: few new channels a layer, more memory.
 # </details>
 #
-# # 1b. Proofs and prices
+# ## Part 1b: proofs and prices
 #
 # > **Predict.** Which has more parameters, a residual block of 24 channels or the *fourth* dense layer, which reads
 # > everything that the three before it made?
