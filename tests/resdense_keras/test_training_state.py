@@ -89,10 +89,11 @@ while True:
 
 
 @pytest.mark.slow
-def test_forty_of_forty_kills_while_saving_lose_at_most_one_state(tmp_path):
+def test_of_forty_kills_and_more_while_saving_each_loses_at_most_one_state(tmp_path):
     path, moments = tmp_path / "state.safetensors", random.Random(0)
-    mid_write = 0
-    for _ in range(40):
+    kills = mid_write = 0
+    while kills < 40 or (mid_write < 10 and kills < 400):  # a busy machine writes less often
+        kills += 1
         child = subprocess.Popen([sys.executable, "-c", SAVER, path], stdout=subprocess.PIPE, text=True)
         told = int(child.stdout.readline())  # it has begun
         time.sleep(moments.uniform(0, 0.02))
@@ -103,7 +104,7 @@ def test_forty_of_forty_kills_while_saving_lose_at_most_one_state(tmp_path):
         arrays, place = state.load(path)
         assert place["count"] in (told, told + 1)
         assert all((array == place["count"]).all() for array in arrays.values())
-    assert mid_write >= 10  # else the kills fell between the writes, and the test shows nothing
+    assert mid_write >= 10, f"{kills} kills fell between the writes, and show nothing"
     state.save(path, ARRAYS, {})
     assert [entry.name for entry in tmp_path.iterdir()] == [path.name]
 
