@@ -42,8 +42,8 @@ Deterministic = Annotated[
     typer.Option(
         "--deterministic/--no-deterministic",
         show_default=False,
-        help="Make two runs of the same command equal to the bit. Slower: TensorFlow runs one "
-        "operation at a time. Default: off.",
+        help="Make two runs of the same command equal to the bit: TensorFlow then runs one operation at a "
+        "time. Default: off.",
     ),
 ]
 OnBadImage = Annotated[
