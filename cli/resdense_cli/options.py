@@ -21,6 +21,13 @@ Settings = Annotated[
         help="Option of the builder, such as growth_rate=24. Repeat the flag for several. Default: none.",
     ),
 ]
+Weights = Annotated[
+    str | None,
+    typer.Option(
+        "--weights",
+        help="Weights: a name that `resdense models` lists, or a file. Default: random, or those in MODEL_OR_FILE.",
+    ),
+]
 ImageSize = Annotated[
     int | None,
     typer.Option(

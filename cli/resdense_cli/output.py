@@ -1,4 +1,4 @@
-"""What commands have in common: the start of TensorFlow, tables and JSON on stdout."""
+"""What commands have in common: the start of TensorFlow, lines of progress, tables and JSON on stdout."""
 
 import contextlib
 import json
@@ -23,6 +23,11 @@ def start_tensorflow():
         import keras
         import tensorflow  # noqa: F401
     keras.config.set_image_data_format("channels_last")  # a keras.json may say otherwise; phones and these nets do not
+
+
+def tell(line):
+    """Prints a line of progress on stderr, at once."""
+    print(line, file=sys.stderr, flush=True)
 
 
 def say_data(dataset):

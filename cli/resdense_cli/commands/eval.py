@@ -8,7 +8,7 @@ import typer
 from resdense_keras import files
 from resdense_keras.errors import RequestError
 
-from ..options import ImageSize, Json, OnBadImage, Resize, Settings, builder_options
+from ..options import ImageSize, Json, OnBadImage, Resize, Settings, Weights, builder_options
 from ..output import columns, print_json, print_table, say_data, start_tensorflow
 
 ORDER = 30
@@ -22,13 +22,7 @@ def command(
         typer.Argument(metavar="MODEL_OR_FILE", help="Name from `resdense models`, or a .keras, .h5 or .tflite file."),
     ],
     data: Annotated[str, typer.Option("--data", metavar="SPEC", help="Images; the test split is used.")],
-    weights: Annotated[
-        str | None,
-        typer.Option(
-            "--weights",
-            help="Weights: a name that `resdense models` lists, or a file. Default: random, or those in MODEL_OR_FILE.",
-        ),
-    ] = None,
+    weights: Weights = None,
     plot: Annotated[
         Path | None,
         typer.Option("--plot", metavar="FILE", help="Draw the confusion matrix into this .png file. Default: no plot."),

@@ -12,7 +12,7 @@ from resdense_export.progress import steps
 from resdense_export.schemes import SCHEMES, standard_schemes
 from resdense_keras.data import resizing
 
-from ..options import ImageSize, Json, OnBadImage, Overwrite, Resize, Settings, builder_options
+from ..options import ImageSize, Json, OnBadImage, Overwrite, Resize, Settings, Weights, builder_options
 from ..output import report_of_failure, say_data, show_report, start_tensorflow
 
 ORDER = 40
@@ -24,13 +24,7 @@ def command(
         str, typer.Argument(metavar="MODEL_OR_FILE", help="Name from `resdense models`, or a .keras or .h5 file.")
     ],
     out: Annotated[Path, typer.Option("--out", help="Folder to write the bundle into.")],
-    weights: Annotated[
-        str | None,
-        typer.Option(
-            "--weights",
-            help="Weights: a name that `resdense models` lists, or a file. Default: random, or those in MODEL_OR_FILE.",
-        ),
-    ] = None,
+    weights: Weights = None,
     data: Annotated[
         str | None,
         typer.Option(

@@ -1,6 +1,5 @@
 """`resdense slim`: a trained net with fewer channels, trained on beside the whole one."""
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -9,7 +8,7 @@ import typer
 from resdense_keras.errors import RequestError
 
 from ..options import Deterministic, OnBadImage, Resize, Settings, builder_options
-from ..output import columns, print_json, print_table, start_tensorflow
+from ..output import columns, print_json, print_table, start_tensorflow, tell
 
 ORDER = 25
 STOPPED = "the run is whole; the same command with `--resume` goes on with it"
@@ -67,7 +66,7 @@ def command(
     ] = 0,
     show: Annotated[
         bool, typer.Option("--show", help="Print the plan and train nothing; works for untrained nets too.")
-    ] = (False),
+    ] = False,
     resume: Annotated[
         bool, typer.Option("--resume", help="Continue the run in this folder from its last checkpoint.")
     ] = False,
@@ -104,20 +103,18 @@ def command(
 ):
     """Make a trained net smaller: remove channels and blocks, repair the rest, train it beside the whole net."""
     _check_given(model, data, out, macs, show)
-    from resdense_export.making.slimming import costs, plan
+    from resdense_export.making.slimming import process
 
-    plan.check_share(macs)
-    costs.target(target)
+    asked = process.SlimRequest(macs, target)
     start_tensorflow()
     if deterministic:
         from resdense_keras import training
 
         training.be_deterministic()
     from resdense_export import sources
-    from resdense_export.making.slimming import process
+    from resdense_keras.training.devices import choose
 
     net = sources.model(model, weights, builder_options(settings), image_size, preprocessing)
-    asked = process.SlimRequest(macs, target)
     if show:
         planned = _planned(net, data, asked, seed, image_size, on_bad_image, resize)
         found = process.as_json(planned, net.name, asked)
@@ -128,10 +125,9 @@ def command(
             f"{model} without --weights is untrained: what its channels are worth cannot be told",
             "give the model.keras of a run, or --weights; --show plans an untrained net",
         )
-    request = _request(net, data, asked, epochs, seed, deterministic, image_size, on_bad_image, resize, devices)
-    process.slim(
-        net, asked, request, out, resume=resume, save_seconds=save_seconds, devices=_devices(devices), tell=_tell
-    )
+    chosen = choose(devices)
+    request = _request(net, data, asked, epochs, seed, deterministic, image_size, on_bad_image, resize, chosen)
+    process.slim(net, asked, request, out, resume=resume, save_seconds=save_seconds, devices=chosen, tell=tell)
     print(out)
 
 
@@ -161,8 +157,8 @@ def _planned(net, data, asked, seed, image_size, on_bad_image, resize):
 
     if data is None:
         images = sources.generated_images(net.image_shape, GENERATED, seed)
-        return process.show(net, None, asked, seed, _tell, images)
-    return process.show(net, sources.dataset(data, net, image_size, on_bad_image, resize), asked, seed, _tell)
+        return process.show(net, None, asked, seed, tell, images)
+    return process.show(net, sources.dataset(data, net, image_size, on_bad_image, resize), asked, seed, tell)
 
 
 def _request(net, data, asked, epochs, seed, deterministic, image_size, on_bad_image, resize, devices):
@@ -180,14 +176,8 @@ def _request(net, data, asked, epochs, seed, deterministic, image_size, on_bad_i
         image_size=image_size,
         on_bad_image=on_bad_image,
         resize=resize or net.resize or resizing.DEFAULT,
-        devices=_devices(devices).name,
+        devices=devices.name,
     )
-
-
-def _devices(chosen):
-    from resdense_keras.training.devices import choose
-
-    return choose(chosen)
 
 
 def _print(found):
@@ -208,7 +198,3 @@ def _print(found):
     print_table(table)
     if found["removed_blocks"]:
         print(f"blocks without their branch: {', '.join(found['removed_blocks'])}")
-
-
-def _tell(line):
-    print(line, file=sys.stderr, flush=True)

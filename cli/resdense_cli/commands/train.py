@@ -1,7 +1,6 @@
 """`resdense train`: a net by a recipe, from its name and flags or from the config.yaml of another run."""
 
 import dataclasses
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -11,7 +10,7 @@ from resdense_keras.errors import RequestError
 from resdense_keras.training.recipes import OFFERED
 
 from ..options import NONE, Augment, Deterministic, OnBadImage, Resize, Settings, builder_options, names
-from ..output import start_tensorflow
+from ..output import start_tensorflow, tell
 
 ORDER = 20
 STOPPED = "the run is whole; the same command with `--resume` goes on with it"
@@ -336,7 +335,7 @@ def run(request, out, *, resume, scan, save_seconds, devices):
 
     request = dataclasses.replace(request, devices=devices.name)
     how = {"resume": resume, "scan": scan, "save_seconds": save_seconds}
-    training.run(request, Path(out), **how, devices=devices, tell=_tell)
+    training.run(request, Path(out), **how, devices=devices, tell=tell)
 
 
 def _check_given(model, data, out):
@@ -360,7 +359,3 @@ def _is_config(model):
 
 def _recipe_name(recipe, model):
     return recipe or (model if _is_config(model) else "fast")
-
-
-def _tell(line):
-    print(line, file=sys.stderr, flush=True)
