@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from resdense_export import report as reports
 from resdense_export.phone import reach, site
+from resdense_export.report import read_report
 from resdense_export.tflite import running
 from resdense_keras import files
 from resdense_keras.errors import RequestError
@@ -101,7 +101,7 @@ def found(folder, name):
         export["file"]: row
         for place in sorted(folder.iterdir())
         if (place / "report.json").is_file()
-        for model in reports.read_report(place)["models"]
+        for model in read_report(place)["models"]
         for export in model["exports"]
         for row in export["measurements"]
         if row["device"]["name"] == name
