@@ -56,6 +56,14 @@ def print_json(value):
     print(json.dumps(value, indent=2, allow_nan=False))
 
 
+def print_result(result, table, as_json):
+    """Prints a command's result on stdout: as JSON, or as the table that `table(result)` makes."""
+    if as_json:
+        print_json(result)
+    else:
+        print_table(table(result))
+
+
 @contextlib.contextmanager
 def report_of_failure(out, as_json):
     """Shows the report of a work whose body failed a gate, before the error: what is there is shown."""

@@ -32,8 +32,8 @@ from .loop import is_over
 from .request import TrainingRequest, read_config
 from .xla_trial import choose_jit
 
-SAVE_SECONDS = 60  # between two saves: a killed run repeats about so much, the step that was under way included
-SAVE_SHARE = 0.01  # but saving takes no more of the time than this
+SAVE_SECONDS = 60  # between two saves, at least: a killed run repeats what it did since the last one
+SAVE_SHARE = 0.01  # of the time, at most, for saving: a save of 2 seconds comes every 200 seconds
 BEGUN = {"config.yaml", "labels.txt", "checkpoints", "slim.json"}  # what is there before the first state
 BYTES_OF_A_PARAMETER = 24  # weights, momentum, two bests and model.keras are five float32; and some air
 
@@ -114,8 +114,8 @@ def run(
         resume: Go on with the run in `out`; an absent or empty folder starts afresh.
         scan: Read every file of an image folder in full first, see data.load. It changes no result, so a run that
             goes on may leave it out.
-        save_seconds: Seconds between two saves of the state, which is also saved after each epoch; 0 saves after every
-            step.
+        save_seconds: Seconds between two saves of the state, or a hundred times as long as a save takes where that is
+            more. The state is also saved after each epoch. 0 saves after every step.
         devices: Where the steps run, from devices.choose; `request.devices` is its name. Of several hosts the first
             one writes `out`, which must lie on a disk that all share if the run is to be resumed.
         tell: Function of one line about the progress, or None.
@@ -252,7 +252,10 @@ class _Run:
             )
             self.devices.release()
             if self.devices.writes:
-                self._finish() if not self._stopped else self._save_once()
+                if self._stopped:
+                    self._save_once()
+                else:
+                    self._finish()
             if self._stopped and not interrupts:
                 epoch, step = self.place
                 raise WorkError(

@@ -8,7 +8,7 @@ import typer
 from resdense_export.report import units
 
 from ..options import Json
-from ..output import columns, print_json, print_table
+from ..output import columns, print_result
 
 ORDER = 60
 
@@ -24,7 +24,7 @@ def command(
 
     timed = timing.measure(paths, rounds, threads)
     rows = [{"file": str(path), **timing.describe(path), **row} for path, row in zip(paths, timed, strict=True)]
-    print_json(rows) if as_json else print_table(table(rows))
+    print_result(rows, table, as_json)
 
 
 def table(rows):

@@ -11,7 +11,7 @@ from resdense_keras import files
 from resdense_keras.errors import RequestError, WorkError
 
 from ..options import ImageSize, Json
-from ..output import columns, print_json, print_table
+from ..output import columns, print_result
 
 ORDER = 50
 
@@ -47,7 +47,7 @@ def command(
             f"there is no file {str(against)!r}", "--against takes the float .tflite file of the same net"
         )
     findings = inspect(paths, data, against, image_size)
-    print_json(findings) if as_json else print_table(table(findings))
+    print_result(findings, table, as_json)
     failed = [finding["path"] for finding in findings if finding["problems"]]
     if failed:
         raise WorkError(f"{len(failed)} of {len(findings)} failed: {', '.join(failed)}", "do not ship these files")

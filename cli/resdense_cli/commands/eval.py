@@ -9,7 +9,7 @@ from resdense_keras import files
 from resdense_keras.errors import RequestError
 
 from ..options import ImageSize, Json, OnBadImage, Resize, Settings, Weights, builder_options
-from ..output import columns, print_json, print_table, say_data, start_tensorflow
+from ..output import columns, print_result, say_data, start_tensorflow
 
 ORDER = 30
 MOST_ROWS = 20  # classes that a terminal shows; --json has all
@@ -69,7 +69,7 @@ def command(
 def _show(result, plot, as_json):
     if plot is not None:
         draw(plot, result)
-    print_json(result) if as_json else print_table(table(result))
+    print_result(result, table, as_json)
 
 
 def table(result):

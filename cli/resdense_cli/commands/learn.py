@@ -17,7 +17,7 @@ import resdense_keras
 from resdense_keras.errors import RequestError, WorkError
 
 from ..options import Json
-from ..output import columns, print_json, print_table, start_tensorflow
+from ..output import columns, print_json, print_result, start_tensorflow
 
 ORDER = 100
 CELL = re.compile(r"^# %%(?P<text> \[markdown\])?$", re.MULTILINE)
@@ -52,7 +52,7 @@ def command(
         rows = [
             {"lesson": row.number, "title": row.title, "minutes": row.minutes, "file": str(row.path)} for row in found
         ]
-        print_json(rows) if as_json else print_table(table(rows))
+        print_result(rows, table, as_json)
         return
     chosen = find(lesson)
     if script:

@@ -8,7 +8,7 @@ from resdense_export.report import units
 from resdense_keras.errors import unknown
 
 from ..options import Json, Settings, builder_options
-from ..output import columns, print_json, print_table, start_tensorflow
+from ..output import columns, print_result, start_tensorflow
 
 ORDER = 10
 
@@ -21,7 +21,7 @@ def command(
     """List the nets that can be built, with parameters, MACs and activation memory."""
     start_tensorflow()
     found = rows(pattern, builder_options(settings))
-    print_json(found) if as_json else print_table(table(found))
+    print_result(found, table, as_json)
 
 
 def rows(pattern, options):

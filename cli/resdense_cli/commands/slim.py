@@ -118,7 +118,10 @@ def command(
     if show:
         planned = _planned(net, data, asked, seed, image_size, on_bad_image, resize)
         found = process.as_json(planned, net.name, asked)
-        print_json(found) if as_json else _print(found)
+        if as_json:
+            print_json(found)
+        else:
+            _print(found)
         return
     if weights is None and not _is_file(model):
         raise RequestError(

@@ -144,7 +144,10 @@ def command(
         str | None,
         typer.Option("--jit", help="Compile with XLA: on, off, or auto (a timed trial decides). Default: auto."),
     ] = None,
-    save_seconds: Annotated[float, typer.Option("--save-seconds", min=0, help="Seconds between checkpoints.")] = 60,
+    save_seconds: Annotated[
+        float,
+        typer.Option("--save-seconds", min=0, help="Seconds between checkpoints, or more where saving takes long."),
+    ] = 60,
     devices: Annotated[
         str | None,
         typer.Option(

@@ -125,7 +125,7 @@ def check(
             once for many files with `predictions`. Without it nothing is compared.
         images: (N, H, W, C) as the file takes them, none of them calibrated on. Without them a `model` is compared on
             generated images, only by parity.
-        labels: N integers; with them accuracy and its drop are judged.
+        labels: N integers; with them accuracy is measured, and where there is a model too, its drop is judged.
         scheme: Name in SCHEMES; default: read from a name such as `net-int8.tflite`.
         max_drop, min_agreement, strict: See Limits.
         real: Whether `images` are somebody's data; on generated ones agreement means nothing, so only parity is judged.
@@ -139,7 +139,8 @@ def check(
     Returns:
         A Check.
     Raises:
-        RequestError: images, labels, model and file do not fit each other; no such file.
+        RequestError: no such file; images of another shape than the file takes; another number of labels or predictions
+            than of images.
     Example:
         >>> net = resdense_keras.resnet20_digits(weights="digits", include_preprocessing=True)
         >>> _ = Path("net-fp32.tflite").write_bytes(resdense_export.convert(net))

@@ -1,7 +1,8 @@
 """What a phone sends: checked against its schema, turned into measurements, and added to report.json.
 
-One result holds one measurement of several files. It is added whole or not at all, under the lock that keeps other runs
-out of the folder, and a killed server leaves the report as it was or with the result in it.
+One result holds one measurement of each of several files. It is added under the lock that keeps other runs out of the
+folder. Each report is replaced in one step, so a killed server leaves it as it was or with its part of the result; what
+the other reports lack is added when the phone sends the result again.
 """
 
 import datetime
@@ -52,7 +53,7 @@ def parse(result):
 
 
 def append(site, result):
-    """Adds a result to the reports of its files; False where it is there already (a phone that sends again).
+    """Adds a result to the reports of its files; False where all of it is there already (a phone that sends again).
 
     Raises:
         Wrong: a file that is not served here, or not with these bytes.
@@ -67,21 +68,22 @@ def append(site, result):
             for model in report["models"]
             for export in model["exports"]
         ]
-        if any(row.get("result") == result["id"] for _, export in exports for row in export["measurements"]):
-            return False
         known = {(export["file"], export["sha256"]): (folder, export) for folder, export in exports}
         grown = set()
         for row in result["files"]:
             if (row["file"], row["sha256"]) not in known:
                 raise Wrong(f"{row['file']!r} with these bytes is not served here")
             folder, export = known[row["file"], row["sha256"]]
+            if any(there.get("result") == result["id"] for there in export["measurements"]):
+                continue
             export["measurements"].append(measurement(result, row))
             grown.add(folder)
-        for folder in sorted(grown):
+        for folder in grown:
             if (folder / REPORT).stat().st_size > MAX_REPORT:
                 raise WorkError(f"{folder / REPORT} has more than {MAX_REPORT:,} bytes", "begin a new report")
+        for folder in sorted(grown):
             files.write_json(folder / REPORT, validate(reports[folder]))
-    return True
+    return bool(grown)
 
 
 def measurement(result, row):

@@ -154,7 +154,7 @@ def _from(operation, config, name):
     try:
         made = type(operation).from_config(config)
     except (NotImplementedError, TypeError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0][:200]
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
         raise RequestError(
             f"layer {operation.name!r} ({type(operation).__name__}) cannot be copied from its configuration: {reason}",
             "give the layer a `get_config` that its constructor takes",

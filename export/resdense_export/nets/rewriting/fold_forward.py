@@ -13,13 +13,14 @@ FARTHEST = 10
 
 
 def fold_forward(nodes):
-    """Folds scale and shift into the Conv2D and Dense layers that read them; a depthwise convolution takes none.
+    """Folds scale and shift into the Conv2D and Dense layers that read them.
 
     Why: the convolution multiplies and adds anyway.
-    Pattern: Affine -> [zero padding] -> Conv2D or Dense, and nothing else reads the Affine. Without padding both fold.
-    A convolution that pads with zeros takes the scale alone: the zeros stand behind the shift, so merging it would
-    change every pixel at the border. The shift stays as one ADD before the padding. Where that spoils 8-bit ranges,
-    the norm is left for `as_depthwise`.
+    Pattern: Affine -> [zero padding] -> Conv2D or Dense, and nothing else reads the Affine, no depthwise convolution
+    either. Without padding scale and shift both fold. A convolution that pads with zeros takes only the scale: the
+    zeros are added after the shift, so merging the shift would change every pixel at the border. The shift stays as one
+    ADD before the padding. Where that would spoil 8-bit ranges, the norm stays whole, for `as_maximum` or
+    `as_depthwise`.
     """
     graph = Editor(nodes)
     for node in graph.kinds("Affine"):
@@ -45,7 +46,7 @@ def fold_forward(nodes):
 
 
 def _readers(graph, node):
-    """(the convolutions and dense layers that read `node`, None), or ([], what else reads it)."""
+    """(the convolutions and dense layers that read `node`, why there are none); none where anything else reads it."""
     found = []
     for user in graph.users(node):
         steps = graph.users(user) if user.kind == "ZeroPadding2D" else [user]
