@@ -1,4 +1,5 @@
-"""The loss and the accuracy that fit a net's outputs: probabilities or logits, of many classes or one of two."""
+"""The loss and the accuracy that fit a net's outputs: probabilities or logits, for many classes or a single output for
+two."""
 
 import keras
 
@@ -9,7 +10,7 @@ PASSING = ("Activation", "Cast", "Flatten", "Identity", "Reshape")  # of these, 
 
 
 def loss_and_accuracy(model, label_smoothing):
-    """(loss, metric) of one-hot labels; where the net has one output, of the share of the second class, (N, 1)."""
+    """(loss, metric) for one-hot labels; where the net has one output, for the share of the second class, (N, 1)."""
     logits = not gives_probabilities(model)
     if model.output_shape[-1] == 1:
         return (

@@ -1,4 +1,4 @@
-"""Whether XLA pays here: a timed trial of the training's own step."""
+"""Decides by a timed trial of the training's own step whether XLA makes it faster."""
 
 import statistics
 import time
@@ -9,9 +9,9 @@ GAIN = 0.95  # XLA must need less than this of the time
 
 
 def choose_jit(training, steps):
-    """(jit, why in words) for a training of `steps` steps; the training's variables are afterwards as before.
+    """(jit, why in words) for a training of `steps` steps; the training's variables keep their values.
 
-    Compiling takes XLA a few times as long as TensorFlow takes to trace, which the first step without XLA shows.
+    XLA takes a few times as long to compile as TensorFlow takes to trace, which the first step without XLA shows.
     """
     kept = [variable.numpy() for variable in training.variables]
     try:
