@@ -306,8 +306,8 @@ def named_net(base, name, *, doc, preprocessing=None, **row):
         weights.load_named(model, chosen, head="skip" if new_head else None)
         if new_head:
             warnings.warn(
-                f"{name}: weights={chosen.name!r} know {chosen.classes} classes, {model.output_shape[-1]} were asked "
-                "for: the features are trained, the head is new and was never trained",
+                f"{name}: weights={chosen.name!r} have {chosen.classes} classes, {model.output_shape[-1]} were asked "
+                "for: the features are trained, the head is new and untrained",
                 stacklevel=2,
             )
         return model

@@ -38,7 +38,7 @@ class Preprocessing:
     def __post_init__(self):
         if len(self.mean) != len(self.std) or not all(value > 0 for value in self.std):
             raise RequestError(
-                f"mean={self.mean}, std={self.std} were given; both need one number a channel, and std above 0"
+                f"mean={self.mean}, std={self.std} were given; both need one number per channel, and std above 0"
             )
 
     def __call__(self, pixels: Any) -> np.ndarray:

@@ -76,7 +76,8 @@ class Profile:
         return "\n".join(line.rstrip() for line in [*lines, "", *self._totals()])
 
     def _totals(self):
-        yield f"{self.name}: {self.parameters:,} parameters ({self.trainable:,} trainable), {self.macs:,} MACs an image"
+        parameters = f"{self.parameters:,} parameters ({self.trainable:,} trainable)"
+        yield f"{self.name}: {parameters}, {self.macs:,} MACs per image"
         yield f"{self.activation_bytes / 2**20:,.1f} MiB of activations kept for the gradient of one image"
         yield f"{self.inference_peak_bytes / 2**20:,.1f} MiB alive at once in inference"
         if self.uncounted:

@@ -1,4 +1,4 @@
-"""What commands have in common: the start of TensorFlow, lines of progress, tables and JSON on stdout."""
+"""Shared by the commands: starting TensorFlow, lines of progress, tables and JSON on stdout."""
 
 import contextlib
 import json
@@ -11,7 +11,7 @@ PIPE_COLUMNS = 500
 
 
 def start_tensorflow():
-    """Export and training run on Keras' TensorFlow backend, without its start-up chatter."""
+    """Imports Keras on its TensorFlow backend, without TensorFlow's start-up messages."""
     import logging
 
     from resdense_export.native_stderr import native_stderr
@@ -31,12 +31,12 @@ def tell(line):
 
 
 def say_data(dataset):
-    """Prints what was understood of the data, before the work begins."""
+    """Prints how the data were understood, before the work begins."""
     print(f"data: {dataset.describe()}", file=sys.stderr, flush=True)
 
 
 def columns(*columns):
-    """Columns by name; a ">" in front aligns numbers to the right."""
+    """A table with columns of these names; a ">" in front aligns a column to the right."""
     from rich.table import Table
 
     table = Table(box=None, header_style="bold")
@@ -66,7 +66,7 @@ def print_result(result, table, as_json):
 
 @contextlib.contextmanager
 def report_of_failure(out, as_json):
-    """Shows the report of a work whose body failed a gate, before the error: what is there is shown."""
+    """Where the body raises an error with a report (a gate failed), shows the report before the error."""
     try:
         yield
     except WorkError as error:

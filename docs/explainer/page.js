@@ -97,8 +97,8 @@ function showChain() {
   fill(
     "key",
     `Strips are drawn to scale: the whole width is ${count(widest)} channels. Grey is the input, each block has a ` +
-    `colour of its own${connection === "add" ? "; bands that lie over the same channels have been summed up" : ""}. ` +
-    `“Keeps” is what the gradient needs later, “alive” what lies in memory while the block runs.`,
+    `colour of its own${connection === "add" ? "; bands over the same channels have been added together" : ""}. ` +
+    `“Keeps” is memory that the gradient needs later, “alive” is memory in use while the block runs.`,
   );
   showBlock(found.blocks[block]);
   showCosts();
@@ -154,8 +154,8 @@ function showEquation(block) {
       plain:
         "Nothing keeps a plain block from learning to hand on its input, and yet a deep plain net trains worse than " +
         "a shallow one. This degradation is what both connections were made against.",
-      add: "The gradient of a sum goes to both of its parts unchanged: each block has a way to the output that no " +
-        "other block stands in.",
+      add: "The gradient of a sum goes to both of its parts unchanged: each block has a path to the output that " +
+        "passes through no other block.",
       concat:
         "Addition is concatenation with tied weights: W(x + y) = [W W][x, y]. A layer behind a concatenation may " +
         "weigh each part on its own, and pays with a wider kernel.",
@@ -236,7 +236,7 @@ function showMemory() {
     "memoryStory",
     `From 6 to 12 blocks the sum needs ${add.toFixed(1)} times the memory, the concatenation ${concat.toFixed(1)} ` +
     `times: each layer keeps all channels before it once more, so it grows with the square of the depth. Computing ` +
-    `them again instead of keeping them (<code>recompute=True</code>) makes it a line.`,
+    `them again instead of keeping them (<code>recompute=True</code>) makes it grow linearly.`,
   );
 }
 

@@ -1,4 +1,4 @@
-"""What a file may lose, and when a figure says little: each limit once, for gates, report, card and page."""
+"""What a file may lose, and when a figure is weak: each limit is here once, for gates, report, card and page."""
 
 from dataclasses import dataclass
 
@@ -12,13 +12,13 @@ DRIFT = 1.2  # of the speed between the first and the last rounds of a measureme
 
 @dataclass(frozen=True)
 class Limits:
-    """What a file may lose against its Keras model.
+    """What a file may lose compared with its Keras model.
 
     Attributes:
-        max_drop: Points (hundredths) of top-1.
-        min_agreement: Share of images on which both must have the same top-1.
-        strict: Judge the measured figures themselves. Otherwise a file fails only where the 95 % interval lies wholly
-            beyond the limit, so that a small test set does not fail a good file by chance.
+        max_drop: Points (hundredths) of top-1 accuracy that a file may lose.
+        min_agreement: Smallest share of images on which both must have the same top-1.
+        strict: Judge the measured figures themselves. Otherwise a file fails only where the whole 95 % interval is
+            beyond the limit, so that a good file does not fail by chance on a small test set.
     """
 
     max_drop: float = 1.0

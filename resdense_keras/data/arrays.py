@@ -112,7 +112,7 @@ def _check_size(path, headers):
     declared, packed = sum(header.nbytes for header in headers.values()), path.stat().st_size
     if declared > ALWAYS_FINE_BYTES and declared > MOST_INFLATION * packed:
         message = f"{path} declares {declared / 1e6:,.0f} MB in a file of {packed / 1e6:,.1f} MB"
-        raise RequestError(message, "if the images are so uniform indeed, save them uncompressed with numpy.savez")
+        raise RequestError(message, "if the images really are that uniform, save them uncompressed with numpy.savez")
     if declared > most_pixel_bytes():
         message = f"{path} holds {declared / 1e9:.1f} GB, free memory allows {most_pixel_bytes() / 1e9:.1f} GB"
         raise RequestError(message, "save fewer images, or pass a folder of image files: they are read as needed")

@@ -16,7 +16,7 @@ from resdense_keras.errors import RequestError, WorkError
 
 # A run goes on only with the files that it began with.
 BLOCK_BYTES = 32 * 2**20  # of pixels that are looked at at once
-_HINT = "bring it back as it was and go on, or begin anew with `--on-bad-image skip`, which reads all files first"
+_HINT = "restore the file and go on, or begin again with `--on-bad-image skip`, which reads all files first"
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

@@ -92,5 +92,5 @@ def _order(names):
         return None
     return (
         f"classes in the order of text ({', '.join(names[:3])}), not of numbers ({', '.join(counted[:3])}): "
-        "heads of timm count in the latter"
+        "heads of timm use the order of numbers"
     )

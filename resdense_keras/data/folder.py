@@ -159,7 +159,7 @@ def _common_size(root, sizes):
     if len(sizes) > 1:
         (height, width), count = sizes.most_common(1)[0]
         message = f"{root} has images of {len(sizes)} sizes, most often {height} x {width} ({count} times)"
-        raise RequestError(message, "say with `--image-size` to which size all are brought, e.g. `--image-size 224`")
+        raise RequestError(message, "pass one size for all of them, e.g. `--image-size 224`")
     return next(iter(sizes))
 
 

@@ -32,8 +32,8 @@ def be_deterministic() -> None:
             threading.set_inter_op_parallelism_threads(1)
         except RuntimeError:
             raise RequestError(
-                "what repeats to the bit needs TensorFlow to run one operation at a time, and TensorFlow has already "
-                "started to run several",
+                "a run that repeats to the bit needs TensorFlow to run one operation at a time, but TensorFlow has "
+                "already started to run several",
                 "call resdense_keras.training.be_deterministic() before anything else uses TensorFlow, or set "
                 f"{THREADS_VARIABLE}=1 in the environment of the process",
             ) from None

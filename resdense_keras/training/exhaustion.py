@@ -21,6 +21,6 @@ def halving(work, batch_size):
             if not isinstance(error, tf.errors.ResourceExhaustedError) and _MARK not in str(error):
                 raise
             if batch_size == 1:
-                hint = "free the device, or take smaller images"
+                hint = "free memory on the device, or use smaller images"
                 raise WorkError("the memory of the device does not hold the net and one image", hint) from error
         batch_size = max(1, batch_size // 2)

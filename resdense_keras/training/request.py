@@ -139,7 +139,7 @@ def read_config(path: str | Path) -> TrainingRequest:
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise RequestError(f"{path} cannot be read: {error}", "it is the config.yaml of a run folder") from error
     if not isinstance(config, dict) or config.get("schema") != SCHEMA:
-        raise RequestError(f"{path} is not a {SCHEMA}", "it was changed, or another version of resdense wrote it")
+        raise RequestError(f"{path} is not a {SCHEMA}", "it was changed, or written by another version of resdense")
     return config
 
 

@@ -160,7 +160,7 @@ def _begins(out, request, resume, devices, stack):
     finally:
         found = devices.from_first(found)
     if found == _IS_REFUSED:
-        raise WorkError("the first of the hosts does not begin", "its own message says why")
+        raise WorkError("the first of the hosts refused to begin", "read its own message")
     return found == _BEGINS
 
 
@@ -187,7 +187,7 @@ def _check_folder(out, request, resume):
         return  # files may move; whether these are the same is seen when they are read
     if finished and differing.keys() <= {"epochs", "data"} and request.recipe.epochs > config["recipe"]["epochs"]:
         raise RequestError(
-            f"{out} is finished after {config['recipe']['epochs']} epochs, its learning rate has fallen to its end",
+            f"{out} is finished after {config['recipe']['epochs']} epochs, and its learning rate has ended its fall",
             f"go on from its weights: {_going_on_from(out, request, config)}",
         )
     if differing:
@@ -207,7 +207,7 @@ def _check_data(out, request, place, fingerprint):
     if place["data"] != fingerprint:
         raise RequestError(
             f"{request.data} is not what {out} was trained on: the data have changed since",
-            "bring the data back, or choose another `--out`",
+            "restore the data, or choose another `--out`",
         )
 
 
@@ -273,7 +273,7 @@ class _Run:
         if said := self.devices.describe(self.recipe.batch_size):
             self.tell(said)
         if "mirror" in augmentation.left_alone(self.recipe, self.dataset, self.request.rules):
-            self.tell("these images are not mirrored: they are digits, or have one channel as writing has")
+            self.tell("these images are not mirrored: they are digits, or have one channel, as writing does")
         if before:
             self._restore(*before)
         elif self.devices.writes:

@@ -166,7 +166,7 @@ def find(model, weights):
     known = names(model)
     if not known:
         raise RequestError(
-            f"weights={weights!r} was given; {model} has no published weights here",
+            f"weights={weights!r} was given; {model} has no published weights in this package",
             f"pass the path of a file ({', '.join(FORMATS)}), or None",
         )
     raise unknown(f"weights of {model}", weights, known)

@@ -28,7 +28,7 @@ def command(
 
 
 def table(rows):
-    """What `resdense bench` measured."""
+    """The table of `resdense bench`."""
     table = columns("file", ">bytes", ">median ms", ">p10", ">p90", ">drift")
     for row in rows:
         table.add_row(

@@ -73,7 +73,7 @@ def _show(result, plot, as_json):
 
 
 def table(result):
-    """The figures for a terminal: the whole, then the worst classes first where there are many."""
+    """The figures for a terminal: first overall, then by class; of many classes the worst ones."""
     found = columns("", ">")
     found.add_row("images", f"{result['images']:,}")
     found.add_row("top-1", f"{result['accuracy']:.2%}")
@@ -89,7 +89,7 @@ def table(result):
 
 
 def draw(path, result):
-    """Writes the confusion matrix, each row in shares of its class, as a picture."""
+    """Draws the confusion matrix; each row shows shares of its class."""
     import numpy as np
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure

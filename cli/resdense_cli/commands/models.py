@@ -25,10 +25,10 @@ def command(
 
 
 def rows(pattern, options):
-    """One dict a net of the catalogue that matches `pattern`, built with `options`.
+    """One dict per net of the catalogue that matches `pattern`, built with `options`.
 
-    Without options the numbers come from the table that ships (`catalog.sizes`), so that listing takes no minute; a net
-    that is new and not in it yet is counted.
+    Without options the numbers come from the table in the package (`catalog.sizes`), because counting takes minutes; a
+    net that is not in the table is counted.
     """
     from resdense_keras import catalog, list_models, weights
 
@@ -48,7 +48,7 @@ def rows(pattern, options):
 
 
 def table(rows):
-    """What `resdense models` lists."""
+    """The table of `resdense models`."""
     table = columns("name", ">parameters", ">MACs", ">activations", ">input", ">classes", "weights")
     for column in table.columns[:-1]:
         column.no_wrap = True  # a name is there to be copied; 80 characters hold all of them

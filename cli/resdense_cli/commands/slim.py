@@ -11,7 +11,7 @@ from ..options import Deterministic, OnBadImage, Resize, Settings, builder_optio
 from ..output import columns, print_json, print_table, start_tensorflow, tell
 
 ORDER = 25
-STOPPED = "the run is whole; the same command with `--resume` goes on with it"
+STOPPED = "nothing of the run is lost; the same command with `--resume` continues it"
 GENERATED = 64  # images of `--show` without --data
 MOST_SHOWN = 40  # layers of the table
 

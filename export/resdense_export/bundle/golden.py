@@ -1,6 +1,7 @@
-"""golden/: images as lossless PNGs of exactly the input's size, and what every file answers to them.
+"""golden/: images as lossless PNGs of exactly the input's size, and every file's outputs for them.
 
-Whoever ports the net to a phone replays them: another answer than these means other pixels, not another phone.
+Whoever ports the net to a phone runs them there: another output than these means that the app feeds other pixels, not
+that the phone differs.
 """
 
 import math
@@ -24,9 +25,9 @@ _CHANNELS = (1, 3, 4)  # that a PNG can hold
 
 
 def write(bundle):
-    """Writes the images and golden.json: label, and the probabilities of each of our files.
+    """Writes the images and golden.json: the label of each image, and the outputs of each of our files.
 
-    Of outputs that are no classes golden.json may have the first `numbers` alone.
+    Where the outputs are not classes, golden.json may hold only the first `numbers` of them.
     """
     from PIL import Image
 
@@ -67,7 +68,7 @@ def write(bundle):
 
 
 def positions(labels, count):
-    """Positions of up to GOLDEN images, the classes taking turns."""
+    """Positions of up to GOLDEN images; the classes take turns."""
     if labels is None:
         return np.arange(min(GOLDEN, count))
     rank = np.zeros(count, int)  # how many of its class come before an image

@@ -10,7 +10,7 @@ MEANINGS = {
     TWO: "probability of the second class in labels.txt; the first has the rest",
     LABELS: "probabilities, each class by itself: several may hold, or none",
     SCORES: "scores as the model gives them, not probabilities",
-    FEATURES: "numbers as the model gives them, no classes",
+    FEATURES: "numbers as the model gives them, not classes",
 }
 PROBABLE = (PROBABILITIES, TWO, LABELS)  # numbers from 0 to 1
 HALF = 0.5  # the least probability of the second of two classes that chooses it

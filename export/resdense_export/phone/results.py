@@ -1,4 +1,5 @@
-"""What a phone sends: checked against its schema, turned into measurements, and added to report.json.
+"""Results that a phone sends: checks them against their schema, turns them into measurements, and adds them to
+report.json.
 
 One result holds one measurement of each of several files. It is added under the lock that keeps other runs out of the
 folder. Each report is replaced in one step, so a killed server leaves it as it was or with its part of the result; what
@@ -24,7 +25,7 @@ PATIENCE = 5.0  # seconds that a result waits for another writer
 
 
 class Wrong(ValueError):
-    """A result that does not say what a result says."""
+    """A result that is not valid."""
 
 
 class Busy(RuntimeError):
@@ -32,7 +33,7 @@ class Busy(RuntimeError):
 
 
 def parse(result):
-    """The result, once it is one.
+    """`result`, checked to be valid.
 
     Raises:
         Wrong: names the place and the rule.
@@ -56,9 +57,9 @@ def append(site, result):
     """Adds a result to the reports of its files; False where all of it is there already (a phone that sends again).
 
     Raises:
-        Wrong: a file that is not served here, or not with these bytes.
+        Wrong: a file is not served here, or has other bytes here.
         Busy: another run holds the folder.
-        WorkError: the report is full, or the disk.
+        WorkError: the report or the disk is full.
     """
     with _locked(site.locked):
         reports = {folder: read_report(folder) for folder in site.reports}
@@ -107,9 +108,9 @@ def measurement(result, row):
 
 
 def device_id(device):
-    """What tells devices apart, so that each phone has and keeps its column: the id that the device drew.
+    """The id that the device drew, which tells devices apart, so that each phone keeps its own column.
 
-    A page of 0.1.0 sends none, and two phones of one name, system and number of cores are one there.
+    The page of 0.1.0 sent no id; two phones with the same name, system and number of cores then share a column.
     """
     if "id" in device:
         return device["id"]
@@ -118,7 +119,7 @@ def device_id(device):
 
 
 def _locked(folders):
-    """The locks of the folders, once whoever holds them has ended."""
+    """The locks of the folders; waits up to PATIENCE seconds for another holder."""
     until = time.monotonic() + PATIENCE
     while True:
         with ExitStack() as stack:
