@@ -1,4 +1,4 @@
-"""Taking every second pixel, as an operator that XNNPACK takes."""
+"""Takes every second pixel with an operator that XNNPACK runs."""
 
 import numpy as np
 
@@ -9,12 +9,12 @@ DENSE_LIMIT = 64 * 128  # weights of an identity kernel: above, a depthwise conv
 
 
 def delegate_strides(nodes):
-    """Makes strided slices and 1x1 poolings with a stride 1x1 convolutions with that stride.
+    """Turns strided slices, and 1x1 poolings with a stride, into 1x1 convolutions with that stride.
 
     Why: XNNPACK rejects strided slices and 1x1 poolings with stride 2, which splits the delegated graph in two.
-    Pattern: Slice, MaxPooling2D or AveragePooling2D of 1x1 windows, with a ChannelPadding behind it or not (option A
+    Pattern: Slice, MaxPooling2D or AveragePooling2D of 1x1 windows, with or without a ChannelPadding after it (option A
     shortcuts; the V2 nets of keras.applications).
-    Kernel: a convolution whose constant kernel is the identity, zero channels included, while that is small; else a
+    Kernel: a convolution whose constant kernel is the identity and adds the zero channels, while that is small; else a
     depthwise convolution of ones.
     """
     graph = Editor(nodes)

@@ -1,4 +1,4 @@
-"""A batch norm, or the input's normalisation, into the convolutions that read it."""
+"""Folds a batch norm, or the input's normalisation, into the convolutions that read it."""
 
 import numpy as np
 
@@ -68,13 +68,13 @@ def _pads(graph, reader):
 
 
 def distances(node):
-    """How far the mean of each channel of a batch norm stands above -shift / scale, in deviations of the channel."""
+    """Distance of the mean of each channel of a batch norm above -shift / scale, in deviations of the channel."""
     mean, deviation = node.weights["mean"], node.weights["deviation"]
     return (node.weights["shift"] / node.weights["scale"] + mean) / deviation
 
 
 def after(node, scale, shift):
-    """Weights of `node` such that it computes on x what it computed on scale * x + shift."""
+    """Weights with which `node` computes on x what it computed on scale * x + shift."""
     kernel = node.weights["kernel"]  # (..., C / groups, outputs), the outputs of one group behind the other's
     groups = node.attributes.get("groups", 1)
     scales, shifts = (

@@ -6,7 +6,7 @@ from .editing import Editor
 
 
 def pool_first(nodes):
-    """Puts average pooling before the 1x1 convolution that stands in front of it.
+    """Moves average pooling before the 1x1 convolution that precedes it.
 
     Why: both are linear, one over channels and one over pixels, so they commute (the bias too: a mean of equal
     numbers). The convolution then runs on the pixels that the pooling leaves: a quarter of them after 2x2 windows. In
