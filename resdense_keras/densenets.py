@@ -187,7 +187,7 @@ _PLAIN = {"bottleneck": False, "compression": 1.0}
 CIFAR_DENSENETS = {
     "densenet40_12": {"depth": 40, "growth_rate": 12, **_PLAIN},
     "densenet100_12": {"depth": 100, "growth_rate": 12, **_PLAIN},
-    "densenet_bc22_16": {"depth": 22, "growth_rate": 16},  # ours: trains in twice resnet20's time an epoch
+    "densenet_bc22_16": {"depth": 22, "growth_rate": 16},  # ours: an epoch takes twice as long as resnet20's
     "densenet_bc22_24": {"depth": 22, "growth_rate": 24},  # ours: as many parameters as resnet20, few wide layers
     "densenet_bc40_12": {"depth": 40, "growth_rate": 12},
     "densenet_bc100_12": {"depth": 100, "growth_rate": 12},

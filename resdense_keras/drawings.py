@@ -132,7 +132,7 @@ def _rows(blocks):
         stage = int(_BLOCK.match(name)[2])
         join = next((op for op in reversed(own) if isinstance(op, (layers.Add, layers.Concatenate))), None)
         recomputed = next((op for op in own if isinstance(op, RecomputedDenseLayer)), None)
-        if recomputed is not None:  # its input is the list of all before it, its output the new maps alone
+        if recomputed is not None:  # its input is the list of all earlier maps, its output only the new maps
             before = sum(_channels(tensor) for tensor in _inputs(recomputed))
             kind, after = ",", before + recomputed.growth_rate
         else:

@@ -4,9 +4,9 @@ import re
 
 from . import compat
 
-FARTHEST = 40  # operations between the two ends of a branch
+FARTHEST = 40  # largest number of operations in a branch
 _OWN = re.compile(r"stage\d+_block\d+_\w+")
-# What none of the two families has: a net of others may add and concatenate too.
+# Layers that neither family has; other nets may add and concatenate too.
 _FOREIGN = (
     "DepthwiseConv2D",
     "SeparableConv2D",

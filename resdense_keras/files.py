@@ -25,14 +25,10 @@ from pathlib import Path
 from resdense_keras.errors import RequestError, WorkError
 
 MANIFEST = "manifest.json"
-GROWING = (
-    "report.*",
-    "metrics.jsonl",
-    "checkpoints/*",
-    "tensorboard/*",
-)  # these change after the manifest and carry their own checks
+# These change after the manifest is written and have their own checks.
+GROWING = ("report.*", "metrics.jsonl", "checkpoints/*", "tensorboard/*")
 
-_NEW, _OLD = ".new-", ".old-"  # what will take a target's place, and a former folder that gave way
+_NEW, _OLD = ".new-", ".old-"  # kinds of temporary names: the new target, and the old folder that was moved away
 _COUNTER = itertools.count()
 
 _REASONS = {
@@ -50,7 +46,7 @@ _REASONS = {
 }
 
 
-# What a system call says that a file system does not know.
+# Errors of a system call that the file system does not support.
 _NOT_SUPPORTED = (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP)
 
 
@@ -167,7 +163,7 @@ def check_writable(path, need_bytes=0):
         probe.touch()
         probe.unlink()
         total, _, free = shutil.disk_usage(folder)
-    if total and free < need_bytes:  # a disk of no size is one that does not tell
+    if total and free < need_bytes:  # a disk of size 0 does not tell its size
         raise WorkError(
             f"cannot write {path}: about {need_bytes / 1e6:.0f} MB are needed and {free / 1e6:.0f} MB are free",
             _REASONS[errno.ENOSPC][1],
@@ -323,7 +319,7 @@ def _exchange(first, second):
     """Swaps two names in one step; False where the kernel or the file system cannot (NFS, some FUSE)."""
     if sys.platform != "linux":
         return False
-    import ctypes  # not everyone who writes a file overwrites a folder
+    import ctypes  # most writers never overwrite a folder
 
     rename = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
     if rename is None:
@@ -364,7 +360,7 @@ def _acquire(file, path):
             os.ftruncate(descriptor, 0)
             os.write(descriptor, str(os.getpid()).encode())
             return descriptor
-        os.close(descriptor)  # its holder ended, and removed the name, between our open and our lock
+        os.close(descriptor)  # its holder ended and removed the file between our open and our lock
 
 
 def _try_to_lock(descriptor, path):

@@ -14,9 +14,9 @@ import numpy as np
 
 from .errors import RequestError
 
-DIGITS = 4  # behind the point, of a measured record
-MOST_JSON_BYTES = 50_000_000  # of a net's description in a .keras file; resnet1202 has 4 million
-BLOCK_PIXELS = 1 << 22  # numbers that `measured` looks at at once; their squares take four times as many bytes
+DIGITS = 4  # digits after the point of a measured record
+MOST_JSON_BYTES = 50_000_000  # largest size of the JSON in a .keras file; that of resnet1202 has 4 million bytes
+BLOCK_PIXELS = 1 << 22  # numbers that `measured` reads at once; their squares take four times as many bytes
 
 
 @dataclass(frozen=True)
@@ -140,7 +140,7 @@ def of_file(path):
             return None  # of another's net
         return from_affine(scale, offset, flipped="Flip" in before)
     except (OSError, zipfile.BadZipFile, ValueError, KeyError, TypeError, AttributeError):
-        return None  # what is wrong with the file is said by the reader of its weights
+        return None  # the reader of the weights says what is wrong with the file
 
 
 def _letters(channels):

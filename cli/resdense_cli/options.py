@@ -7,7 +7,7 @@ import typer
 from resdense_keras.errors import RequestError
 from resdense_keras.training.augmentation import AUGMENTATIONS
 
-NONE = "none"  # takes back what a config.yaml or a recipe says
+NONE = "none"  # removes a value of a config.yaml or a recipe
 
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 Overwrite = Annotated[

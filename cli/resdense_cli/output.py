@@ -19,10 +19,11 @@ def start_tensorflow():
     os.environ["KERAS_BACKEND"] = "tensorflow"
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
-    with native_stderr():  # some of it is written before that variable is read
+    with native_stderr():  # some messages come before that variable is read
         import keras
         import tensorflow  # noqa: F401
-    keras.config.set_image_data_format("channels_last")  # a keras.json may say otherwise; phones and these nets do not
+    # A keras.json may say channels_first, but phones and these nets have the channels last.
+    keras.config.set_image_data_format("channels_last")
 
 
 def tell(line):
@@ -48,7 +49,7 @@ def columns(*columns):
 def print_table(table):
     from rich.console import Console
 
-    # Into a pipe or a file a line is as long as it is, so that names stay whole.
+    # Lines that go into a pipe or a file are not wrapped, so that names stay whole.
     Console(width=None if sys.stdout.isatty() else PIPE_COLUMNS).print(table)
 
 

@@ -4,10 +4,10 @@ from dataclasses import dataclass
 
 from resdense_keras.errors import RequestError
 
-WEAK_BELOW = 500  # images; with fewer, a point of accuracy is within the noise
-LEAST_CALIBRATION = 20  # training images, below which int8 is not made
-WEAK_CALIBRATION = 100  # below which it is marked weak: one image costs four points of accuracy, a hundred none
-DRIFT = 1.2  # of the speed between the first and the last rounds of a measurement, from which the report warns
+WEAK_BELOW = 500  # images; with fewer a point of accuracy is noise
+LEAST_CALIBRATION = 20  # training images; with fewer int8 is not made
+WEAK_CALIBRATION = 100  # training images; with fewer int8 is marked weak: with one it loses four points, with 100 none
+DRIFT = 1.2  # ratio of the speeds in the first and the last rounds from which the report warns
 
 
 @dataclass(frozen=True)

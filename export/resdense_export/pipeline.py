@@ -125,7 +125,7 @@ def export_net(net, request, dataset=None, steps=None):
         else:
             evidence = from_dataset(dataset, request.seed, with_sensitivity=request.budget is not None)
             _check_calibration(evidence, request)
-            if not answers.has_classes(net.answers):  # nothing that a label could be compared with
+            if not answers.has_classes(net.answers):  # nothing to compare a label with
                 evidence = replace(evidence, labels=None)
         (bundle,) = _with_measurements([contents.make(folder, net, evidence, request, steps)], request, steps)
         contents.describe(bundle)
@@ -203,7 +203,7 @@ def compare(
     replace(asked[0], seed=seed + seeds - 1)  # the last one
     if deterministic:
         training.be_deterministic()
-    # The report speaks of figures: here the gates must hold as measured, without the benefit of the interval.
+    # The report states figures, so the gates judge the measured figures and not their intervals.
     request = ExportRequest(out, has_data=True, limits=Limits(strict=True), overwrite=overwrite, seed=seed)
     request.check_place()
     with files.lock(request.out), files.new_folder(request.out, overwrite=overwrite) as folder:
@@ -318,7 +318,7 @@ def _tell(steps, epochs, row):
 def _with_measurements(made, request, steps):
     """The bundles with a measurement of each file that opens; all files are timed in the same interleaved rounds."""
     steps.start("measure latency")
-    # A stock twin is kept whatever its gates say, and one that does not open would end the measuring of all.
+    # A stock twin is kept even if gates fail, and one that does not open would end the measurement of all files.
     paths = [
         bundle.folder / export["file"]
         for bundle in made

@@ -14,8 +14,8 @@ from resdense_keras.data.source import Found
 from resdense_keras.data.splits import VALIDATION_SHARE, spread
 from resdense_keras.errors import RequestError, WorkError
 
-# A run goes on only with the files that it began with.
-BLOCK_BYTES = 32 * 2**20  # of pixels that are looked at at once
+# A run can only be resumed with the files that it began with.
+BLOCK_BYTES = 32 * 2**20  # of pixels that are read at once
 _HINT = "restore the file and go on, or begin again with `--on-bad-image skip`, which reads all files first"
 
 

@@ -16,9 +16,9 @@ from resdense_keras.data.source import Found, Source
 from resdense_keras.errors import RequestError, unknown
 
 ON_BAD_IMAGE = ("fail", "skip")
-SKIP_SHARE = 0.01  # more bad files than this are not an accident
-FULL_SCAN_FILES = 20_000  # fewer are decoded once before the work, as many are judged by their headers
-MOST_NAMED = 10  # files of one class that are bad for one reason
+SKIP_SHARE = 0.01  # share of bad files above which they are not an accident
+FULL_SCAN_FILES = 20_000  # with fewer files all are decoded before the work, with more only headers are read
+MOST_NAMED = 10  # listed files of one class that are bad for the same reason
 
 
 @dataclass(frozen=True)

@@ -25,13 +25,13 @@ SUFFIXES = (
     *(".ppm", ".pgm", ".pbm", ".pnm", ".avif", ".heic", ".heif", ".hif"),
 )
 MAX_PIXELS = Image.MAX_IMAGE_PIXELS  # 89.5 million: Pillow's own guard against small files of huge images
-LARGE_PIXELS = 25_000_000  # more are decoded one image at a time, and JPEGs at a reduced scale
+LARGE_PIXELS = 25_000_000  # larger images are decoded one at a time, and JPEGs at a reduced scale
 RESIZE_RULE = resizing.words(resizing.DEFAULT)
 
 _MODES = {1: "L", 3: "RGB"}
-_STRIP_PIXELS = 1 << 20  # what is converted at once, for conversions make several copies
+_STRIP_PIXELS = 1 << 20  # pixels converted at once, because conversions make several copies
 _ORIENTATION = 0x0112  # EXIF tag
-_UPRIGHT = {  # EXIF 2.32, tag 274: what is to be done to the stored pixels
+_UPRIGHT = {  # EXIF 2.32, tag 274: how to turn the stored pixels
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
     4: Image.Transpose.FLIP_TOP_BOTTOM,
@@ -246,7 +246,7 @@ def _orientation(image):
     """The EXIF orientation, or None where it is missing or cannot be read."""
     try:
         return image.getexif().get(_ORIENTATION)
-    except Exception:  # Pillow has a dozen kinds for an EXIF block that is none
+    except Exception:  # Pillow raises a dozen kinds of errors for a broken EXIF block
         return None
 
 
@@ -276,7 +276,7 @@ def _eight_bit(image):
         return image
     values = np.asarray(image, np.uint32)
     scaled = Image.fromarray(((values + 128) // 257).astype(np.uint8))
-    if "transparency" in image.info:  # the one grey of a PNG that is not there
+    if "transparency" in image.info:  # the grey value that a PNG declares transparent
         scaled.putalpha(Image.fromarray(np.where(values == image.info["transparency"], 0, 255).astype(np.uint8)))
     return scaled
 

@@ -20,7 +20,7 @@ WORDS = {
     "validation": ("val", "valid", "validation", "dev", "eval"),
     "test": ("test", "testing"),
 }
-JUNK = ("thumbs.db", "desktop.ini")  # that Windows leaves behind; what begins with a dot is left out anyway
+JUNK = ("thumbs.db", "desktop.ini")  # files that Windows leaves behind; names that begin with a dot are left out anyway
 _HINT = "put the images of each class into a folder of its own: FOLDER/cat/1.jpg, FOLDER/dog/1.jpg"
 
 
@@ -95,7 +95,7 @@ def _walked(path, disk):
         if disk.entries(below).images or not disk.inside(below):  # it is a class
             return path
         empty = [name for name in level.folders if name not in inside and part_of(name)]
-        if empty and part_of(inside[0]):  # a split beside one that has no images: `_splits` says so
+        if empty and part_of(inside[0]):  # a split beside one without images, which `_splits` refuses
             return path
         path = below
 

@@ -196,7 +196,7 @@ def _pad_part(image_width, image_height, width, height, *part):
 def _shown(begin, end, image, zoom, size):
     """Clips the interval from `begin` to `end` to 0 to `image`: (begin, end, its new length, its new place)."""
     low, high = max(0.0, begin), min(float(image), end)
-    if high <= low:  # the border alone: a pixel's width of the image, so that there is something to resize
+    if high <= low:  # only the border is left: take one pixel of the image, so that there is something to resize
         low, high = (0.0, min(1.0, image)) if end <= 0 else (max(0.0, image - 1.0), float(image))
     length = min(size, max(1, round((high - low) * zoom)))
     return low, high, length, min(size - length, max(0, round((low - begin) * zoom)))

@@ -6,7 +6,7 @@ import keras
 from .. import compat
 
 PROBABILITIES = ("softmax", "sigmoid")
-PASSING = ("Activation", "Cast", "Flatten", "Identity", "Reshape")  # of these, what neither is looks at its input
+PASSING = ("Activation", "Cast", "Flatten", "Identity", "Reshape")  # operations that are neither; their input decides
 
 
 def loss_and_accuracy(model, label_smoothing):

@@ -103,7 +103,7 @@ _ADAMW = "Loshchilov and Hutter 2019, arXiv:1711.05101"
 _CONVNEXT = "Liu et al. 2022, arXiv:2201.03545, table 5"
 _LI = "Li et al. 2020, arXiv:2002.11770, section 1: the usual choice"
 _NONE = "not used in the source"
-_OFF = {  # what people ask for, in no source above
+_OFF = {  # options that people ask for and none of the sources has
     "optimizer": ("sgd", "as in the sources"),
     "class_weights": (None, _NONE),
     "ema": (0.0, _NONE),

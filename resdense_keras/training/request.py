@@ -18,13 +18,13 @@ PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
 JITS = ("auto", "on", "off")
 MOST_SEED = 2**32 - 1  # NumPy's
 
-# What a config.yaml of 0.1.0 lacks, and what its runs did: a run keeps the behaviour that it began with.
+# Keys that a config.yaml of 0.1.0 lacks, with that version's behaviour: a run keeps the behaviour that it began with.
 BEFORE = {"resize": None, "rules": 1, "tensorboard": False, "slim": None}
 BEFORE_IN_RECIPE = {
     "optimizer": "sgd", "class_weights": None, "ema": 0.0, "patience": 0, "teacher": 0.0, "temperature": 1.0,
     "sparsity": 0.0,
 }  # fmt: skip
-NO_RESULT = ("tensorboard",)  # what changes nothing that is trained, so that a run may go on with another value
+NO_RESULT = ("tensorboard",)  # keys that do not change the training, so a run may be resumed with other values
 
 
 @dataclass(frozen=True)

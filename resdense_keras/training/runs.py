@@ -34,8 +34,8 @@ from .xla_trial import choose_jit
 
 SAVE_SECONDS = 60  # between two saves, at least: a killed run repeats what it did since the last one
 SAVE_SHARE = 0.01  # of the time, at most, for saving: a save of 2 seconds comes every 200 seconds
-BEGUN = {"config.yaml", "labels.txt", "checkpoints", "slim.json"}  # what is there before the first state
-BYTES_OF_A_PARAMETER = 24  # weights, momentum, two bests and model.keras are five float32; and some air
+BEGUN = {"config.yaml", "labels.txt", "checkpoints", "slim.json"}  # files that exist before the first state
+BYTES_OF_A_PARAMETER = 24  # five float32: weights, momentum, two bests and model.keras; and a reserve
 
 
 def train(
@@ -174,7 +174,7 @@ def _check_folder(out, request, resume):
     names = {path.name for path in out.iterdir() if not path.name.startswith(".")} if out.is_dir() else set()
     path = out / "config.yaml"
     if names <= BEGUN and (not names or path.is_file()) and not _state_file(out).exists():
-        return  # nothing was learnt there: it was killed, or failed, before its first step was saved
+        return  # nothing to lose: it was killed, or failed, before its first step was saved
     if not path.is_file():
         raise RequestError(f"{out} is not empty and holds no run", "choose another `--out`")
     if not resume:
@@ -184,7 +184,7 @@ def _check_folder(out, request, resume):
     if "data" in differing and _state_file(out).exists() and differing.keys() == {"data"}:
         if finished:
             _check_data(out, request, state.load(_state_file(out))[1], _fingerprint(load_data(request)))
-        return  # files may move; whether these are the same is seen when they are read
+        return  # files may have moved; reading them shows whether they are the same
     if finished and differing.keys() <= {"epochs", "data"} and request.recipe.epochs > config["recipe"]["epochs"]:
         raise RequestError(
             f"{out} is finished after {config['recipe']['epochs']} epochs, and its learning rate has ended its fall",
@@ -229,7 +229,7 @@ class _Run:
         self.fingerprint = _fingerprint(self.dataset)
         self.history, self.best, self.start, self._stopped = [], None, (0, 0), False
         self.place, self.saved_place, self.begun = None, None, False
-        self.seconds = 0.0  # of this epoch, in processes before this one
+        self.seconds = 0.0  # seconds of this epoch in earlier processes
 
     @property
     def state_file(self):
@@ -425,7 +425,7 @@ class _Run:
     def _finish(self):
         """Writes model.keras from the best epoch, without compile state, and last the manifest."""
         arrays, _ = state.load(self._best_file)
-        with warnings.catch_warnings(action="ignore"):  # what it says of the first weights was said
+        with warnings.catch_warnings(action="ignore"):  # its warnings about the first weights were shown already
             model = starts.new_net(self.request, self.arguments)
         model.trainable = True
         for name, variable in _named(model).items():

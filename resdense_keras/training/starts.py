@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
     from .request import TrainingRequest
 
-SLIM, WHOLE = "checkpoints/slim.keras", "checkpoints/whole.keras"  # of a run of `resdense slim`: the net, its teacher
-MEASURED_IMAGES = 2_000  # of those in files; the mean of so many is known to a grey level
+SLIM, WHOLE = "checkpoints/slim.keras", "checkpoints/whole.keras"  # of `resdense slim`: the net and its teacher
+MEASURED_IMAGES = 2_000  # number of files that are measured; the mean of so many is known to a grey level
 
 
 def start(

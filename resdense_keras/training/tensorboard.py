@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from .. import files
 
-SPLITS = {"train": "", "validation": "val_"}  # folders, which TensorBoard draws as two lines, and the record's prefixes
+SPLITS = {"train": "", "validation": "val_"}  # {folder, which TensorBoard draws as a line: prefix in the record}
 FIGURES = ("loss", "accuracy")
 
 

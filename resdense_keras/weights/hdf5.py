@@ -23,13 +23,13 @@ import numpy as np
 
 from .headers import Header, refusal
 
-SECONDS = 15  # for a small file; larger ones get a second more for each 20 MB
+SECONDS = 15  # seconds for a small file; larger ones get a second more for each 20 MB
 BYTES_A_SECOND = 20e6
-MEMORY_BYTES = 2 << 30  # of address space, beyond four times the file; most of it is never touched
+MEMORY_BYTES = 2 << 30  # bytes of address space, in addition to four times the file; most of it is never used
 ZIP_MAGIC = b"PK\x03\x04"
-INNER = "model.weights.h5"  # a .keras file is a zip; its config.json and metadata.json are never looked at
+INNER = "model.weights.h5"  # a .keras file is a zip; its config.json and metadata.json are never read
 DEPTH = 32  # groups in groups
-# Those that Keras writes, the long ones in numbered pieces.
+# Attributes that Keras writes; long ones are in numbered pieces.
 MODEL_ATTRIBUTE = re.compile(r"(model_config|keras_version|backend|layer_names|weight_names)\d{0,4}")
 FILTERS = {1: "gzip", 2: "shuffle", 3: "fletcher32", 32000: "lzf"}  # any other would load a plug-in
 
@@ -83,7 +83,7 @@ class Hdf5File:
         self._child.kill()
         self._child.wait()
         self._child.stdout.close()
-        with contextlib.suppress(BrokenPipeError):  # a request that the child did not live to read
+        with contextlib.suppress(BrokenPipeError):  # a request that the child died before reading
             self._child.stdin.close()
 
     def _stop(self):
@@ -149,7 +149,7 @@ def _serve(path):
                 sys.stdout.buffer.flush()
     except _Refused as error:
         _reply(refused=str(error), tensor=error.tensor)
-    except Exception as error:  # whatever the library makes of a damaged file
+    except Exception as error:  # any error of the library for a damaged file
         _reply(refused=f"{type(error).__name__}: {str(error)[:300]}", tensor=tensor)
 
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import keras
 
 HEAD = "predictions/"
-HEAD_RANK = 2  # of a dense kernel, the largest tensor of a head
+HEAD_RANK = 2  # axes of a dense kernel, the largest tensor of a head
 FLOATS = ("float32", "float16", "bfloat16", "float64")
 LISTED = 4  # entries of each kind in an error; the rest is counted
 
@@ -78,7 +78,7 @@ def _variables(model, head):
     """{"layer/variable": variable} of all weights, the head's left out where it is skipped."""
     variables = {}
     for variable in model.weights:
-        key = "/".join(variable.path.split("/")[-2:])  # above them stand the models and layers it lies in
+        key = "/".join(variable.path.split("/")[-2:])  # before them come the models and layers that contain it
         if key in variables:
             raise RequestError(
                 f"{model.name} has two weights called {key!r}; a file's names must lead to one",

@@ -17,7 +17,7 @@ TORCH_NORM = {"weight": "gamma", "bias": "beta", "running_mean": "moving_mean", 
 TORCH_OTHER = {"weight": "kernel", "bias": "bias"}
 TORCH_AXES = {4: (2, 3, 1, 0), 2: (1, 0)}  # OIHW -> HWIO, (out, in) -> (in, out)
 
-LEGACY = "model_weights/"  # above all layers of a model in .h5
+LEGACY = "model_weights/"  # the group of all layers of a model in .h5
 MOST_TENSORS = 4  # of a layer: a batch norm's
 
 _NOT_WEIGHTS = re.compile(
@@ -26,7 +26,7 @@ _NOT_WEIGHTS = re.compile(
     r"|.*/seed_generator/vars/\d+"  # a dropout's random state
 )
 _KERAS_3 = re.compile(r"(?P<path>.*/)?(?P<cls>[a-z0-9_]+?)(_(?P<count>\d{1,6}))?/vars/(?P<index>\d{1,2})")
-_KERAS_3_LAYERS = ("layers/", "_layer_checkpoint_dependencies/")  # today's, and TensorFlow 2.12's and 2.13's
+_KERAS_3_LAYERS = ("layers/", "_layer_checkpoint_dependencies/")  # today's names, and those of TensorFlow 2.12 and 2.13
 _OWN_LAYER = re.compile(r"stem_\w+|stage\d+_\w+|head_\w+|predictions")
 _NORM_LAYER = re.compile(r".*_bn\d*")
 

@@ -96,7 +96,7 @@ def _judged(path, data, against, image_size):
     from resdense_export.judging.check import check
     from resdense_export.verdicts import unproved
 
-    # A child process of its own: a hostile file could skew the next one's result.
+    # Each file gets its own child process: a hostile file could falsify the result of the next one.
     images = _on_images(path, data, against, image_size) if data else {}
     found = check(path, float_layers=_float_layers(path), partitions=_partitions(path), **images)
     problems = [f"{gate}: {why}" for gate, why in found.failures.items()]

@@ -51,7 +51,7 @@ def table(rows):
     """The table of `resdense models`."""
     table = columns("name", ">parameters", ">MACs", ">activations", ">input", ">classes", "weights")
     for column in table.columns[:-1]:
-        column.no_wrap = True  # a name is there to be copied; 80 characters hold all of them
+        column.no_wrap = True  # names must be copyable; they fit into 80 characters
     table.pad_edge, table.padding = False, (0, 1, 0, 0)
     for row in rows:
         table.add_row(

@@ -242,7 +242,7 @@ def command(
     if asked.deterministic:
         from resdense_keras import training
 
-        training.be_deterministic()  # before a look at the devices starts TensorFlow
+        training.be_deterministic()  # now, because looking at the devices starts TensorFlow
     chosen = chosen_devices(devices, coordinator, process, processes, sync_batch_norm, asked.devices)
     run(asked, out, resume=resume, scan=scan, save_seconds=save_seconds, devices=chosen)
     print(out)

@@ -29,7 +29,7 @@ from . import card, description, golden
 from .evidence import Evidence
 from .request import ExportRequest
 
-SNIPPETS = Path(__file__).with_name("snippets")  # they read model.json, so every bundle has the same
+SNIPPETS = Path(__file__).with_name("snippets")  # the same in every bundle, because they read model.json
 
 
 @dataclass(frozen=True)
@@ -191,7 +191,7 @@ class _Maker:
                 )
                 if lost is None or lost <= points + 1e-9:
                     break
-        except Fault as fault:  # of a file that the search ran before any gate had seen it
+        except Fault as fault:  # in a file that the search ran before any gate
             return _Made(scheme, failures={"opens": str(fault)}, budget=told)
         judged = self._judged(scheme, choice.content, float_layers=choice.float_layers, max_drop=points)
         if (gate := judged.check.gates["accuracy"]) is not None:
@@ -249,7 +249,7 @@ class _Maker:
             channels=self.evidence.images.shape[-1],
             pixels=self.net.takes_pixels,
             probabilities=self.judge.answers in PROBABLE,
-            # The libraries refuse a file with fewer names than outputs, which a net for more classes than the data has.
+            # The libraries refuse fewer names than outputs, as in a net for more classes than the data have.
             class_names=names if len(names or ()) == outputs else None,
         )
 

@@ -15,11 +15,11 @@ from ..models.answers import has_classes
 from ..tflite import running
 from .evidence import GOLDEN
 
-# Of one probability, and as many times more for logits as their span is wider. `half` is for files in float16 and for
-# any file on a GPU, which computes in float16; half and int8 also need the same top-1.
+# Largest difference of one probability; for logits as many times more as their span is wider. `half` is for float16
+# files, and for any file on a GPU that computes in float16. half and int8 also need the same top-1.
 TOLERANCE = {"float": 1e-3, "half": 0.03, "int8": 0.1}
-# Bytes of golden.json, and of one number on its line in it: of many features there are fewer images, and of what is
-# too long for one image its beginning alone.
+# Largest size of golden.json in bytes, and the bytes of one number in it. With many outputs there are fewer images; if
+# even one image has too many, only the first outputs are kept.
 LARGEST, DIGITS = 950_000, 26
 _CHANNELS = (1, 3, 4)  # that a PNG can hold
 

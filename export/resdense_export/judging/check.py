@@ -44,8 +44,8 @@ GATES = (
 )
 # Of a schemes.Parity.
 STATISTICS = {"largest": np.max, "95th percentile": partial(np.quantile, q=0.95), "mean": np.mean}
-RANGE_IMAGES = 32  # on which a net's largest activation is looked for; half.MARGIN is for what others would add
-UNKNOWN = "dynamic"  # the scheme whose parity holds for a file whose own is not known
+RANGE_IMAGES = 32  # images on which the largest activation is measured; half.MARGIN allows for other images
+UNKNOWN = "dynamic"  # scheme whose parity limit applies to a file of an unknown scheme
 
 
 @dataclass(frozen=True)
@@ -166,7 +166,7 @@ def check(
                 gates["partitions"] = _in_one_piece(opened["delegated"]["partitions"], partitions)
             if opened["half"] or _computes_in_half(scheme):
                 used = _images_for(opened["input"], images if range_images is None else range_images)
-                used = used[np.arange(min(RANGE_IMAGES, len(used)))]  # positions: images on disk know no slices
+                used = used[np.arange(min(RANGE_IMAGES, len(used)))]  # positions, because ImagesOnDisk has no slices
                 gates["half_range"] = _half_range(child.largest_activation(file, used), opened["half"], len(used))
             if real:
                 gates["input_range"] = input_range(graphs[0], images)
@@ -274,7 +274,7 @@ def _notes(graphs):
 
 def _parity(differences, parity, width):
     value = float(STATISTICS[parity.statistic](differences))
-    limit = parity.limit * width  # infinite where Keras' outputs are: then nothing is below it
+    limit = parity.limit * width  # infinite or NaN where Keras' outputs are, so that nothing passes
     return gate(value < limit, f"{parity.statistic} difference from Keras {value:.2g}, {limit:.3g} allowed")
 
 

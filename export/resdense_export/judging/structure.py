@@ -5,10 +5,10 @@ from collections import Counter
 from ..schemes import SCHEMES
 from ..tflite import flatbuffer
 
-MAX_SCALE = 1e3  # of a quantized tensor; an infinity in the graph makes it 1e36
-RANGE_FACTOR = 4  # between the input range that a file was calibrated to and the images'; x255 and /255 lie far outside
+MAX_SCALE = 1e3  # largest scale of a quantized tensor; an infinity in the graph makes it 1e36
+RANGE_FACTOR = 4  # largest ratio of the calibrated input range to the images'; factors of 255 are far outside
 
-# In a file called int8 these compute in int8, or the quantizer has skipped them, which it does in silence.
+# In an int8 file these must compute in int8; the quantizer skips some without a message.
 INT8_OPERATORS = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "ADD", "CONCATENATION")
 
 LEVELS = {"INT8": (-128, 127), "UINT8": (0, 255)}

@@ -17,8 +17,8 @@ from ..models import answers
 from ..tflite import flatbuffer
 from .quantization import calibrate, quantize
 
-IMAGES = 2000  # at most, that decide how many layers stay float
-RANKED = 64  # of them, that the layers are ranked with: a mean of probabilities is less noisy than a count
+IMAGES = 2000  # largest number of images that decide how many layers stay float
+RANKED = 64  # of them that rank the layers; a mean of probabilities is less noisy than a count
 
 LAYERS = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
 
@@ -92,7 +92,7 @@ class _Search:
     def fewest(self, points):
         """The Choice with the fewest float layers that changes at most `points` of 100 answers; all layers in float
         where none does."""
-        best, few, many = self.choose(0), 0, 1  # `few` is known to be too few
+        best, few, many = self.choose(0), 0, 1  # `few` float layers are known to be too few
         if 100 * best.changed <= points:
             return best
         while 100 * (best := self.choose(many)).changed > points and many < len(self.names):

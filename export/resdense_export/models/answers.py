@@ -13,7 +13,7 @@ MEANINGS = {
     FEATURES: "numbers as the model gives them, not classes",
 }
 PROBABLE = (PROBABILITIES, TWO, LABELS)  # numbers from 0 to 1
-HALF = 0.5  # the least probability of the second of two classes that chooses it
+HALF = 0.5  # probability from which the second of two classes is chosen
 
 
 def kind(model, outputs=None):

@@ -18,7 +18,7 @@ def fitted(model):
     from resdense_keras.recompute import plain
 
     if not compat.is_graph(compat.graph(model)):
-        return model  # no graph of layers: those who need one say so
+        return model  # not a graph of layers; later steps refuse it
     model = plain(model)
     _check_inference(model)
     _check_channels(model)

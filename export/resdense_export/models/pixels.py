@@ -10,7 +10,7 @@ import numpy as np
 
 from resdense_keras import compat
 
-LARGEST_SCALE = 1.0  # of pixels in [0, 255]; a larger one is for a net that takes them in [0, 1]
+LARGEST_SCALE = 1.0  # largest scale for pixels in [0, 255]; a larger one means pixels in [0, 1]
 _SILENT = ("Dropout", "GaussianNoise", "GaussianDropout", "SpatialDropout2D", "ActivityRegularization", "Identity")
 
 

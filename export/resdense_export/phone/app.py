@@ -18,7 +18,7 @@ from resdense_keras.errors import ResdenseError
 from . import results
 
 MAX_BODY = 64 * 1024  # a result of 64 files has 20 kB
-BURST, PER_SECOND = 20, 1.0  # results that are taken at once, and in the long run
+BURST, PER_SECOND = 20, 1.0  # results accepted at once, and per second
 TOKEN = "x-resdense-token"
 CATALOG, RESULTS = "/catalog.json", "/results"
 
@@ -87,7 +87,7 @@ class App:
         try:
             response = await self._answer(request)
         except Refused as refused:
-            # Whoever is refused may have more to send; nobody waits for it.
+            # A refused client may have more to send; the server does not wait for it.
             response = PlainTextResponse(refused.text + "\n", refused.status, refused.headers | {"connection": "close"})
         except ClientDisconnect:
             return
@@ -97,7 +97,7 @@ class App:
 
     async def _answer(self, request):
         _check_sender(request.headers, self.origins)
-        # The bytes of the request line, not what they decode to: a path is a key or it is nothing.
+        # The undecoded bytes of the request line: a path is a key of the table or unknown.
         path = request.scope["raw_path"].decode("latin-1")
         if path == RESULTS:
             _check_method(request.method, "POST")

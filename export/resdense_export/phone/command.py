@@ -13,7 +13,7 @@ from .app import App, Rate
 from .serving import Server
 
 PICK = "pick"  # `--lan` without an address
-_LAST_SECONDS = 6  # that a stop waits for the page of the report
+_LAST_SECONDS = 6  # seconds that a stop waits for the page of the report
 
 
 class Rebuilds:
@@ -45,7 +45,7 @@ class Rebuilds:
         self.due.clear()
         try:
             process = await asyncio.create_subprocess_exec(*command, **pipes, start_new_session=True)
-        except OSError as error:  # no memory for a process, or no handle: the next result asks again
+        except OSError as error:  # no memory or handle for a process; the next result tries again
             print(f"error: report.html was not drawn: {error}\nhint: `resdense report {self.folder}` draws it",
                   file=sys.stderr)  # fmt: skip
             return
@@ -120,7 +120,7 @@ def _announce(url, address, usb, fingerprint):
     import segno
 
     code = segno.make(url, error="l")
-    with contextlib.suppress(UnicodeEncodeError):  # a terminal without block characters has the line above
+    with contextlib.suppress(UnicodeEncodeError):  # a terminal without block characters has at least the line above
         _print_code(code)
     if address == reach.LOCAL and not usb:
         print("only this computer can open it: --lan, --lan --https or --usb let a phone in", file=sys.stderr)

@@ -21,7 +21,7 @@ from ..report import read_report
 from ..report.schema import REPORT, validate
 
 MAX_REPORT = 16 * 2**20  # a report of ten nets on a hundred devices has 3 MB
-PATIENCE = 5.0  # seconds that a result waits for another writer
+PATIENCE = 5.0  # seconds that a result waits for another writer to finish
 
 
 class Wrong(ValueError):

@@ -12,9 +12,9 @@ import h11
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-SECONDS = 10.0  # from the first byte of a request, or the connection, to the request's end
-STALLED = 30.0  # that the buffer of an answer may stay full
-GRACE = 2  # for answers that are under way when the server is told to stop
+SECONDS = 10.0  # seconds from the first byte of a request, or from the connection, to the request's end
+STALLED = 30.0  # seconds that the buffer of an answer may stay full
+GRACE = 2  # seconds for answers that are being sent when the server is told to stop
 HEAD_BYTES = 16 * 1024  # request line and headers
 
 
@@ -85,7 +85,7 @@ class Server(uvicorn.Server):
                 log_level="error",  # strangers' broken requests are not worth a line
                 access_log=False,
                 server_header=False,
-                proxy_headers=False,  # nobody stands in front of it
+                proxy_headers=False,  # there is no proxy in front of it
                 timeout_keep_alive=5,
                 timeout_graceful_shutdown=GRACE,
                 h11_max_incomplete_event_size=HEAD_BYTES,

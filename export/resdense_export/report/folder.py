@@ -50,7 +50,7 @@ def _write_page(folder, report):
         if name in drawn:
             files.write_text(vector, drawn[name].svg)
             files.write_bytes(pixels, drawn[name].png)
-        else:  # a former report's plot would be a wrong one
+        else:  # the plot of a former report would be wrong
             vector.unlink(missing_ok=True)
             pixels.unlink(missing_ok=True)
     files.write_text(folder / PAGE, html.page(report, drawn))

@@ -10,7 +10,7 @@ from ..verdicts import unproved
 from . import devices, units, view, words
 from .palette import COLOURS, light
 
-# A row of the table of nets: what it is called, how its value is written, its key in a model's entry.
+# Rows of the table of nets: (title, function that writes the value, key in a model's entry).
 ROWS = (
     ("parameters", units.whole, "parameters"),
     ("multiply-adds, one image", units.short, "macs"),
@@ -268,7 +268,7 @@ def _inline(name, svg):
     root = ElementTree.fromstring(svg)
     for definitions in root.findall(".//{*}defs"):
         for style in definitions.findall("{*}style"):
-            definitions.remove(style)  # would hold for the whole page
+            definitions.remove(style)  # would apply to the whole page
     for element in root.iter():
         element.tag = element.tag.rpartition("}")[2]
         element.attrib = {key.rpartition("}")[2]: _themed(name, key, value) for key, value in element.attrib.items()}

@@ -6,7 +6,7 @@ from statistics import fmean, variance
 
 from ..judging.intervals import drop_interval, wilson
 
-SEEDS = 3  # from here on the spread over seeds says more than the images of one training
+SEEDS = 3  # from so many seeds on, their spread says more than the images of one training
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from ..schemes import rank
 from .palette import FAMILIES
 
-# What XML does not allow: a plot that held one would open nowhere.
+# Characters that XML does not allow; a plot with one of them would not open.
 _UNPRINTABLE = re.compile("[^\t\n\r\x20-\x7e\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 FLOATS = {"fp32": "float32", "fp16": "float16"}  # what a GPU may compute in, by the page's names
 
@@ -112,9 +112,9 @@ def in_float32(export):
 
 def _condition(measurement):
     device = measurement["device"]
-    # Whether XNNPACK or a GPU takes a file wholly is the file's doing, not the place's: all stand in the same column.
+    # Whether XNNPACK or a GPU runs a whole file depends on the file, not on the device, so all files share a column.
     accelerator = (measurement["accelerator"] or "").removeprefix("xnnpack-").removesuffix("-partial")
-    # Only a GPU is asked for a precision; where the processor ran in its place, it ran as it always does.
+    # Only a GPU is asked for a precision; where the processor ran instead, it has its usual one.
     precision = accelerator == "webgpu" and measurement.get("precision")
     accelerator += f" in {FLOATS.get(precision, precision)}" if precision else ""
     return Condition(

@@ -14,7 +14,7 @@ SAME_SIZE = 1.01  # a control net within this ratio of parameters differs only i
 SMALL_IMAGE = 64  # pixels a side
 FEW_SEEDS = 5
 
-# What is counted exactly and has no noise: key of a model -> what it is an amount of, how to write it.
+# Exact counts without noise: {key of a model: (what is counted, function that writes it)}.
 COUNTED = {
     "parameters": ("parameters", units.short),
     "macs": ("multiply-adds of an image", units.short),
@@ -74,7 +74,7 @@ class _Names:
 
 def _compared(report, names, pair, conditions):
     """The paragraphs on two nets."""
-    images = view.test_images(report)  # the sentence that matters stands alone, first
+    images = view.test_images(report)  # the most important sentence comes first, by itself
     return [
         [_chosen(report, pair), _accuracy(names, pair, images)],
         [_control(report, names, pair, images)],

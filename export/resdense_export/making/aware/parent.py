@@ -16,10 +16,10 @@ from resdense_keras.training.augmentation import RULES
 from ...nets.layers import KINDS
 from .methods import METHODS
 
-# What tf_keras and the optimization toolkit have; all that rewriting leaves of a ResNet or DenseNet.
+# Kinds that tf_keras and the optimization toolkit have. Rewriting leaves only these of a ResNet or DenseNet.
 KNOWN = ("Input", "Output", *(name for name, kind in KINDS.items() if kind.aware))
 
-AUGMENT = ("shift", "mirror")  # of a net whose training is not known
+AUGMENT = ("shift", "mirror")  # augmentation for a net whose own training is not known
 
 
 def train_aware(nodes, method, dataset, *, run=None, seed=0, tell=None, **changes):

@@ -15,8 +15,8 @@ from ...nets.node import Node
 from .methods import Method
 
 CALIBRATION = 200  # training images that set the first ranges; without them a short training starts from -6 .. 6
-TEMPERATURE = 4.0  # of what the net teaches: at 1 its answers to images that it has learnt by heart are labels again
-SPARSE_AT = 0.5  # of the training: sparsity is reached, the rest heals
+TEMPERATURE = 4.0  # temperature of the teacher; at 1 its outputs on images that it has learnt by heart are like labels
+SPARSE_AT = 0.5  # share of the training after which the sparsity is reached; the rest repairs the accuracy
 
 
 def main(folder):
@@ -152,7 +152,7 @@ class Sparse(AwareNet):
         rising = max(1, int(SPARSE_AT * -(-method.images // method.batch_size)))
         every = max(1, rising // 20)  # the toolkit looks only at whole multiples, so the end must be one
         self.callbacks = (sparsity.UpdatePruningStep(),)
-        # A depthwise kernel that was a batch norm has one weight a channel, and none to spare.
+        # A depthwise kernel that was a batch norm has one weight per channel; none can be removed.
         kernels = [node for node in self.trained if node.kind in ("Conv2D", "Dense")]
         shares = sparsities({node.name: node.weights["kernel"] for node in kernels}, method.sparsity)
 

@@ -5,7 +5,7 @@ import numpy as np
 from .editing import Editor
 
 CARRIERS = ("Concatenate", "AveragePooling2D", "MaxPooling2D", "ZeroPadding2D")  # a positive factor passes through
-LIMITS = (1e-4, 1e4)  # of a factor: a channel that never varied has no deviation to speak of
+LIMITS = (1e-4, 1e4)  # largest factor: a channel that never varied has almost no deviation
 
 
 def balance(nodes):

@@ -5,7 +5,7 @@ import numpy as np
 from .as_depthwise import ONE_BY_ONE
 from .editing import Editor
 
-DENSE_LIMIT = 64 * 128  # weights of an identity kernel: above, a depthwise convolution and a PAD cost less
+DENSE_LIMIT = 64 * 128  # largest size of an identity kernel; above it a depthwise convolution and a PAD cost less
 
 
 def delegate_strides(nodes):

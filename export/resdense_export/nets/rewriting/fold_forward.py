@@ -4,11 +4,11 @@ import numpy as np
 
 from .editing import Editor
 
-# How far from a channel's mean -shift / scale may stand, in deviations of the channel, where the scale alone moves into
-# what follows: that number, or the mean seen from it, is then among what an 8-bit range must hold, and a channel that a
-# batch norm has all but switched off would leave the others a few levels. Of the limits that benchmarks/limits.py tries
-# with `as_maximum` on training images, this is the farthest at which int8 is not farther from the float file than with
-# the nearest one.
+# Largest distance of -shift / scale from a channel's mean, in deviations of the channel, where only the scale moves
+# into what follows. The 8-bit range must then include that number, or the mean as seen from it; a channel that a batch
+# norm has almost switched off would leave only a few levels for the other channels. benchmarks/limits.py tries limits
+# with `as_maximum` on training images; this is the largest at which int8 is not farther from the float file than at the
+# smallest.
 FARTHEST = 10
 
 

@@ -5,8 +5,8 @@ import numpy as np
 from ..node import Node
 from .editing import Editor
 
-FEW = 4  # channels of a pixel: with more, an operator's start at each pixel is little beside its work
-EXTRA = 1.25  # times the weights, at most: a kernel of 7 columns becomes one of 8
+FEW = 4  # channels of a pixel; with more, the start of an operator at each pixel costs little beside its work
+EXTRA = 1.25  # largest growth of the weights; a kernel of 7 columns becomes one of 8
 
 
 def image_rows(nodes):
