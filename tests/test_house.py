@@ -92,6 +92,7 @@ def test_the_public_names_of_the_stub_are_all_there():
 
     for package in (resdense_keras, resdense_export):
         assert package.__all__ and all(callable(getattr(package, name)) for name in package.__all__)
+        assert len(set(package.__all__)) == len(package.__all__)  # no name twice
 
 
 def test_the_project_names_no_machine_path():

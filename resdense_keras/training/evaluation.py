@@ -28,7 +28,7 @@ def evaluate(
 
     Args:
         model: (N, H, W, C) float32 pixels in [0, 255] -> probabilities (or logits, which are told by their sums).
-        split: A `data.Split`, as a rule `dataset.test`.
+        split: A `data.Split`, usually `dataset.test`.
         class_names: Names of the classes, or None.
         batch_size: Images per step; fewer where the memory is short.
     Returns:
