@@ -302,7 +302,7 @@ def test_a_digit_drawn_by_mouse_is_read_by_the_nets(browser, digit):
             page.mouse.move(*places[0])
             page.mouse.down()
             for place in places[1:]:
-                page.mouse.move(*place, steps=6)
+                page.mouse.move(*place, steps=2)
             page.mouse.up()
         page.wait_for_function("choice.drawn !== null && !waiting")
         said = page.locator(".says b").all_inner_texts()
