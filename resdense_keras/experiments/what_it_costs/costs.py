@@ -1,4 +1,4 @@
-"""What both families cost at equal accuracy, and what becomes of a DenseNet's memory once it is implemented otherwise.
+"""Costs of both families at equal accuracy, and a DenseNet's memory with another implementation.
 
 Behind lesson 6. The nets are the library's CIFAR nets on scikit-learn's digits (8 x 8), in several widths and growth
 rates, so that each family draws a curve of accuracy over every kind of cost.
@@ -26,7 +26,8 @@ BATCH = 64
 
 
 class Point(NamedTuple):
-    """One net of a family: its size (width or growth rate), its costs for one image, its test accuracies, a seed each.
+    """One net of a family: its size (width or growth rate), its costs for one image, its test accuracies (one per
+    seed).
 
     `step_ms` are the (10th percentile, median, 90th percentile) of a training step of 64 images, or None.
     """
@@ -78,7 +79,7 @@ def trainer(family, size):
 
 @functools.cache
 def point(family, size, *, seeds=3, epochs=EPOCHS):
-    """Trains a net once a seed and measures it on the test digits; a `Point` without its time."""
+    """Trains a net once per seed and measures it on the test digits; a `Point` without times."""
     from .. import small_nets
 
     shared = trainer(family, size)
@@ -93,7 +94,8 @@ def point(family, size, *, seeds=3, epochs=EPOCHS):
 
 
 def with_times(points, rounds=4, epochs=2):
-    """The points with the time of a training step, the nets taking turns: what slows the machine slows all alike."""
+    """The points with the time of a training step; the nets take turns, so that a slow phase of the machine affects
+    all."""
     times = np.empty((rounds, len(points)))
     for done in range(rounds):
         for number, point in enumerate(points):
@@ -159,7 +161,8 @@ def kept_by_origin(model):
 
 @functools.cache
 def gradient_difference(size=4, *, other_weights=False):
-    """How far the gradients of the recomputed dense net are from the plain one's, as a share of the largest.
+    """Largest difference between the gradients of the recomputed dense net and of the plain one, as a share of the
+    largest.
 
     Args:
         size: Growth rate.
