@@ -29,12 +29,12 @@ def command(
 
 def table(rows):
     """The table of `resdense bench`."""
-    table = columns("file", ">bytes", ">median ms", ">p10", ">p90", ">drift")
+    shown = columns("file", ">bytes", ">median ms", ">p10", ">p90", ">drift")
     for row in rows:
-        table.add_row(
+        shown.add_row(
             row["file"],
             f"{row['bytes']:,}",
             *(units.significant(row[key]) for key in ("median_ms", "p10_ms", "p90_ms")),
             f"{row['drift']:.2f}",
         )
-    return table
+    return shown

@@ -145,11 +145,11 @@ def _float_layers(path):
 def table(rows):
     """The table of `resdense check`, with one line per problem and note."""
     with_data = any(row["accuracy"] is not None for row in rows)
-    table = columns("path", "result", *([">accuracy"] if with_data else []), "")
+    shown = columns("path", "result", *([">accuracy"] if with_data else []), "")
     for row in rows:
         share = [] if not with_data else ["" if row["accuracy"] is None else f"{row['accuracy']:.2%}"]
         open_question = [row["unproved"]] if row["unproved"] else []
         lines = [*row["problems"], *open_question, *(f"note: {note}" for note in row["notes"])]
         result = "failed" if row["problems"] else "not proved" if open_question else "passed"
-        table.add_row(row["path"], result, *share, "\n".join(lines))
-    return table
+        shown.add_row(row["path"], result, *share, "\n".join(lines))
+    return shown

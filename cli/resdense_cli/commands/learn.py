@@ -210,7 +210,7 @@ def _wait(console):
 
 def table(rows):
     """The table of `resdense learn`."""
-    table = columns(">lesson", "title", ">minutes at most")
+    shown = columns(">lesson", "title", ">minutes at most")
     for row in rows:
-        table.add_row(str(row["lesson"]), row["title"], str(row["minutes"]))
-    return table
+        shown.add_row(str(row["lesson"]), row["title"], str(row["minutes"]))
+    return shown

@@ -47,14 +47,14 @@ def rows(pattern, options):
     ]
 
 
-def table(rows):
+def table(found):
     """The table of `resdense models`."""
-    table = columns("name", ">parameters", ">MACs", ">activations", ">input", ">classes", "weights")
-    for column in table.columns[:-1]:
+    shown = columns("name", ">parameters", ">MACs", ">activations", ">input", ">classes", "weights")
+    for column in shown.columns[:-1]:
         column.no_wrap = True  # names must be copyable; they fit into 80 characters
-    table.pad_edge, table.padding = False, (0, 1, 0, 0)
-    for row in rows:
-        table.add_row(
+    shown.pad_edge, shown.padding = False, (0, 1, 0, 0)
+    for row in found:
+        shown.add_row(
             row["name"],
             units.short(row["parameters"]),
             units.short(row["macs"]),
@@ -63,4 +63,4 @@ def table(rows):
             str(row["classes"] or ""),
             ", ".join(row["weights"]),
         )
-    return table
+    return shown

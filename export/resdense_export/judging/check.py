@@ -87,7 +87,7 @@ class Check:
     @property
     def failures(self):
         """{gate: why} of those that failed."""
-        return {name: gate["detail"] for name, gate in self.gates.items() if gate and not gate["passed"]}
+        return {name: found["detail"] for name, found in self.gates.items() if found and not found["passed"]}
 
     @property
     def passed(self):

@@ -68,25 +68,25 @@ def _end(tensor):
     activation = "linear"
     while True:
         operation, node, number = compat.maker(tensor)
-        kind = type(operation).__name__
+        name = type(operation).__name__
         inner = compat.graph(operation)
         if hasattr(inner, "outputs") and compat.is_graph(inner):
             tensor = inner.outputs[number]
             continue
-        own = "softmax" if kind == "Softmax" else "sigmoid" if kind == "Sigmoid" else None
+        own = "softmax" if name == "Softmax" else "sigmoid" if name == "Sigmoid" else None
         own = own or getattr(getattr(operation, "activation", None), "__name__", "linear")
         activation = activation if own == "linear" else own
         sources = compat.sources(operation, node)
         if (
-            kind in ("Activation", "Softmax", "Sigmoid", "Identity", "Dropout", "Cast")
+            name in ("Activation", "Softmax", "Sigmoid", "Identity", "Dropout", "Cast")
             and activation == own
             and sources
         ):
             if own != "linear":
-                return kind, activation
+                return name, activation
             tensor = sources[0]
             continue
-        if kind in ("Identity", "Dropout", "Cast", "Activation") and sources:
+        if name in ("Identity", "Dropout", "Cast", "Activation") and sources:
             tensor = sources[0]
             continue
-        return kind, activation
+        return name, activation

@@ -159,6 +159,6 @@ def _position(models):
     return lambda model: next(place for place, other in enumerate(models) if other is model)
 
 
-def _size_ratio(pair):
-    small, large = sorted(model["parameters"] or 0 for model in pair)
+def _size_ratio(two):
+    small, large = sorted(model["parameters"] or 0 for model in two)
     return large / small if small else float("inf")

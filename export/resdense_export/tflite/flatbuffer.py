@@ -146,14 +146,14 @@ def _graph(model, subgraph, codes):
     )
 
 
-def _operator_name(code):
-    # Files older than 2020 hold the code in a byte of its own; the larger of the two is the one that counts.
-    number = max(code.BuiltinCode(), code.DeprecatedBuiltinCode())
+def _operator_name(listed):
+    # Files older than 2020 hold the code in another byte; the larger of the two counts.
+    number = max(listed.BuiltinCode(), listed.DeprecatedBuiltinCode())
     if number not in OPERATORS:
         return f"CUSTOM:builtin {number}"
     if OPERATORS[number] != "CUSTOM":
         return OPERATORS[number]
-    return "CUSTOM:" + (code.CustomCode() or b"?").decode("utf-8", "replace")[:80]
+    return "CUSTOM:" + (listed.CustomCode() or b"?").decode("utf-8", "replace")[:80]
 
 
 def _tensor(model, tensor):
