@@ -185,7 +185,11 @@ WRONG = [
     (["export", "resnet20", "--out", "x", "--weights", "imagenet"], "imagenet", ""),
     (["export", "resnet20", "--out", "x", "--max-drop", "nan"], "max_drop=nan", "hint: "),
     (["export", "resnet20", "--out", "x", "--min-agreement", "98"], "min_agreement=98", "hint: "),
-    (["export", "resnet20", "--out", "x", "--labels", "missing.txt"], "missing.txt: No such file", "a line"),
+    (
+        ["export", "resnet20", "--out", "x", "--labels", "missing.txt"],
+        "missing.txt: No such file",
+        "one class name per line",
+    ),
     (["export", "resnet20", "--out", "x", "--set", "classes=ten"], "classes='ten' was given", "hint: "),
     (["models", "resnext*"], "unknown model 'resnext*'", "resnet"),
     (["check", "missing.tflite"], "missing.tflite", "hint"),
