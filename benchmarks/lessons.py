@@ -17,7 +17,7 @@ from resdense_keras import files
 
 def control():
     """Lesson 1's control: {join: {"loss": [a seed each], "accuracy": [...]}}."""
-    from resdense_keras.experiments import control
+    from resdense_keras.experiments.add_or_concatenate import control
 
     found = {join: [control.trained(join, seed) for seed in range(5)] for join in control.JOINS}
     return {
@@ -34,7 +34,7 @@ def longer():
     from resdense_keras.experiments import small_nets
 
     def trained(connection, depth, epochs):
-        shared = small_nets.Trainer(small_nets.net(connection, depth))
+        shared = small_nets.RepeatedTraining(small_nets.net(connection, depth))
         return [shared.run(seed=seed, epochs=epochs)[-1].accuracy for seed in range(2)]
 
     return {
@@ -47,7 +47,7 @@ def longer():
 
 def longer_costs():
     """Lesson 6: the two nets of equal accuracy after ten times the epochs, and ResNets in several depths."""
-    from resdense_keras.experiments import costs
+    from resdense_keras.experiments.what_it_costs import costs
 
     long = 10 * costs.EPOCHS
     pair = (("residual", 16), ("dense", 8))
@@ -62,7 +62,7 @@ def longer_costs():
 
 def costs():
     """Lesson 6's nets of equal accuracy and of equal parameters, and the chains' memory in inference."""
-    from resdense_keras.experiments import costs
+    from resdense_keras.experiments.what_it_costs import costs
 
     nets = (("residual", 16), ("dense", 8), ("residual", 8), ("dense", 12))
     points = {f"{family} {size}": costs.point(family, size)._asdict() for family, size in nets}
@@ -72,7 +72,7 @@ def costs():
 
 def few_images():
     """Lesson 7's accuracies on 50 images, from fresh and from shipped weights."""
-    from resdense_keras.experiments import recognition
+    from resdense_keras.experiments.build_train_tell_apart import recognition
 
     return {
         f"{family} {task} {'shipped' if transfer else 'fresh'}": recognition.accuracies(family, task, transfer=transfer)
@@ -85,7 +85,7 @@ def few_images():
 def flowers(folder, epochs=12):
     """Lesson 9 on a folder of photos: numbers only, no image and no name of a file."""
     import resdense_export
-    from resdense_keras.experiments import photos
+    from resdense_keras.experiments.which_one_for_my_photos import photos
 
     found = {"epochs": epochs, "accuracies": {}, "files": {}}
     for family in photos.NETS:

@@ -114,7 +114,10 @@ def test_a_claim_that_no_change_breaks_backs_nothing(tmp_path):
 
 
 def test_the_nets_are_as_the_lessons_describe_them():
-    from resdense_keras.experiments import costs, gradients, lesion_study, small_nets
+    from resdense_keras.experiments import small_nets
+    from resdense_keras.experiments.pull_a_layer_out import lesion_study
+    from resdense_keras.experiments.what_it_costs import costs
+    from resdense_keras.experiments.where_the_gradient_goes import gradients
 
     training, test = small_nets.digits()
     assert training.images.shape == (1437, 8, 8, 1) and len(test.labels) == 360
@@ -160,7 +163,7 @@ def test_the_smallest_block_of_lesson_8_has_so_many_weights():
 
 
 def test_the_digits_folder_has_five_training_images_a_class(tmp_path):
-    from resdense_keras.experiments import recognition
+    from resdense_keras.experiments.build_train_tell_apart import recognition
 
     recognition.write_digits(tmp_path)
     assert len(list((tmp_path / "train").rglob("*.png"))) == 50

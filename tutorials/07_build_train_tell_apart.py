@@ -31,7 +31,7 @@ lesson.begin(
 import os
 
 import resdense_keras
-from resdense_keras.experiments import recognition
+from resdense_keras.experiments.build_train_tell_apart import recognition
 
 # %% [markdown]
 # ## 1. A folder of one's own
@@ -63,7 +63,7 @@ for family, name in recognition.NETS.items():
 # > the other?
 
 # %%
-lesson.source(recognition.Training.run)
+lesson.source(recognition.NewHead.run)
 results = {}
 for name in which:
     for family in recognition.NETS:

@@ -29,7 +29,8 @@ import os
 
 import resdense_export
 from resdense_export.report import accuracy_sentence, noise
-from resdense_keras.experiments import photos, recognition
+from resdense_keras.experiments.build_train_tell_apart import recognition
+from resdense_keras.experiments.which_one_for_my_photos import photos
 
 # %% [markdown]
 # ## 1. The pictures
@@ -84,7 +85,7 @@ for family, name in photos.NETS.items():
 # Both get a new head for your classes and are trained whole. This is the training:
 
 # %%
-lesson.source(recognition.Training.run)
+lesson.source(recognition.NewHead.run)
 
 # %% [markdown]
 # > **Predict.** Which of the four will be the best on the test pictures: residual or dense, from fresh or from shipped

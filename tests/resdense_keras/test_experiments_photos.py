@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from resdense_keras.experiments import lesson, photos
+from resdense_keras.experiments import lesson
+from resdense_keras.experiments.which_one_for_my_photos import photos
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ each_connection = pytest.mark.parametrize("connection", small_nets.CONNECTIONS)
 
 @pytest.fixture(scope="module")
 def trainer():
-    return small_nets.Trainer(small_nets.net("residual", 4, width=8))
+    return small_nets.RepeatedTraining(small_nets.net("residual", 4, width=8))
 
 
 # Data
@@ -132,7 +132,7 @@ def test_a_fresh_weighted_net_is_the_preactivation_net():
 
 
 def test_a_net_is_prepared_between_its_fresh_weights_and_the_first_step():
-    trainer = small_nets.Trainer(small_nets.net("residual", 4, batch_norm=False))
+    trainer = small_nets.RepeatedTraining(small_nets.net("residual", 4, batch_norm=False))
     seen = []
     trainer.run(epochs=1, learning_rate=0.0, prepare=lambda model: seen.append(model.get_weights()[0].std()))
     assert len(seen) == 1 and seen[0] > 0

@@ -11,12 +11,12 @@ from pathlib import Path
 
 import numpy as np
 
-from .. import data
-from ..catalog import create
-from ..errors import RequestError
-from ..profiles import profile
-from .lesson import COLORS, NotYet, exercise
-from .recognition import Folder, Training
+from ... import data
+from ...catalog import create
+from ...errors import RequestError
+from ...profiles import profile
+from ..build_train_tell_apart.recognition import Folder, NewHead
+from ..lesson import COLORS, NotYet, exercise
 
 NETS = {"residual": "resnet20", "dense": "densenet_bc22_16"}  # those that ship with weights for CIFAR-10
 SIZE = 32  # pixels, as in CIFAR-10
@@ -92,9 +92,9 @@ def _first(images, labels, per_class):
 
 @functools.cache
 def training(family, path=None, per_class=None, epochs=EPOCHS):
-    """The `Training` of a family on `folder(path, per_class)`; TensorFlow traces for longer than it trains, so the
+    """The `NewHead` of a family on `folder(path, per_class)`; TensorFlow traces for longer than it trains, so the
     runs share it."""
-    return Training(family, folder(path, per_class), epochs, NETS, "cifar10")
+    return NewHead(family, folder(path, per_class), epochs, NETS, "cifar10")
 
 
 @functools.cache

@@ -10,8 +10,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from . import lesions, small_nets
-from .lesson import NotYet, exercise
+from .. import lesions, small_nets
+from ..lesson import NotYet, exercise
 
 DEPTH = 20
 

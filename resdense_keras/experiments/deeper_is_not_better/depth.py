@@ -9,9 +9,9 @@ from typing import NamedTuple
 import numpy as np
 from keras import ops
 
-from ..errors import WorkError
-from . import lesions, small_nets
-from .lesson import NotYet, exercise
+from ...errors import WorkError
+from .. import lesions, small_nets
+from ..lesson import NotYet, exercise
 
 
 class Run(NamedTuple):
@@ -95,7 +95,7 @@ def without_norm(depth, *, zero, connection="residual", seed=0, learning_rate=0.
 
 @functools.lru_cache(maxsize=2)
 def _trainer_without_norm(connection, depth):
-    return small_nets.Trainer(small_nets.net(connection, depth, batch_norm=False))
+    return small_nets.RepeatedTraining(small_nets.net(connection, depth, batch_norm=False))
 
 
 # Pictures
