@@ -190,14 +190,26 @@ def test_a_word_of_the_glossary_is_linked_where_a_lesson_uses_it_first(script):
             assert re.match(rf"[^\]]*\]\(../docs/glossary.md#{anchor}\)", text[first.end() :]), f"{word}: {first[0]}"
 
 
+def exercises(script):
+    """(module, check, name of the learner's function) of each exercise."""
+    return re.findall(r"^(\w+)\.(check_\w+)\((\w+)\)$", "\n".join(cells(script, "code")), re.MULTILINE)
+
+
+@each_lesson
+def test_every_exercise_has_a_solution(script):
+    solved = ast.parse(learn.solutions_of(learn.find(script.stem))).body
+    asked = [own for _, _, own in exercises(script)]
+    assert asked and asked == [node.name for node in solved if isinstance(node, ast.FunctionDef)]
+
+
+@pytest.mark.lessons
 @each_lesson
 def test_the_solutions_are_right(script, capsys):
     names = definitions(script)
     exec(learn.solutions_of(learn.find(script.stem)), names)
-    exercises = re.findall(r"^(\w+)\.(check_\w+)\((\w+)\)$", "\n".join(cells(script, "code")), re.MULTILINE)
-    for module, check, own in exercises:
+    for module, check, own in exercises(script):
         getattr(names[module], check)(names[own])
-    assert capsys.readouterr().out == "Right.\n" * len(exercises) != ""
+    assert capsys.readouterr().out == "Right.\n" * len(exercises(script))
 
 
 @each_lesson

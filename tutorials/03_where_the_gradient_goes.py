@@ -360,9 +360,8 @@ claim_without_bias_and_centring_there_is_one_kink()
 # ## 5. Batch norm, or the shortcut?
 #
 # Part 1's residual net without batch norm exploded, because each block adds all that it was given again. De and Smith
-# say
-# what batch norm does about it: it makes the branch small against the shortcut, so that a fresh deep net is nearly the
-# identity. If that is all, one may start the branch at zero and leave batch norm out.
+# (2020) say what batch norm does about it: it makes the branch small against the shortcut, so that a fresh deep net is
+# nearly the identity. If that is all, one may start the branch at zero and leave batch norm out.
 #
 # > **Predict.** 44 layers with additions and without any batch norm, the last convolution of each branch at zero. Does
 # > it fit its training images: (a) not at all, like the net with He's weights; (b) most of them; (c) all?
