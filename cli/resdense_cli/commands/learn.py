@@ -24,6 +24,8 @@ ORDER = 100
 CELL = re.compile(r"^# %%(?P<text> \[markdown\])?$", re.MULTILINE)
 TIME = re.compile(r"\*\*Time:\*\* at most (\d+) minutes?")
 PREDICT = "**Predict.**"
+COMMENT = re.compile(r"\s?<!--.*?-->", re.DOTALL)  # names what backs a sentence; not rendered
+FOLDED = re.compile(r"<details>.*?</details>", re.DOTALL)  # answers and solutions; a terminal cannot fold them
 
 
 def command(
@@ -37,9 +39,14 @@ def command(
     summary: Annotated[
         bool, typer.Option("--summary", help="Print the popular answer row by row, with what was measured.")
     ] = False,
+    solutions: Annotated[
+        bool, typer.Option("--solutions", help="Print the solutions of the lesson's exercises.")
+    ] = False,
     as_json: Json = False,
 ):
     """List the lessons, or run one here. Each takes at most three minutes on two cores."""
+    if solutions and lesson is None:
+        raise RequestError("--solutions was given without a lesson", "`resdense learn 1 --solutions`")
     if summary:
         if lesson is not None:
             raise RequestError(
@@ -58,6 +65,9 @@ def command(
     chosen = find(lesson)
     if script:
         print(chosen.path.read_text(encoding="utf-8"), end="")
+        return
+    if solutions:
+        print(solutions_of(chosen))
         return
     with contextlib.suppress(ImportError):  # the lesson itself says what is missing, with the install line
         start_tensorflow()
@@ -105,9 +115,15 @@ def show_summary(as_json):
     if as_json:
         print_json(summary_rows(text))
     elif sys.stdout.isatty():
-        Console(highlight=False).print(Markdown(re.sub(r"^!.*$", "", text, flags=re.MULTILINE)))
+        Console(highlight=False).print(Markdown(COMMENT.sub("", re.sub(r"^!.*$", "", text, flags=re.MULTILINE))))
     else:
-        print(text, end="")
+        print(COMMENT.sub("", text), end="")
+
+
+def solutions_of(lesson):
+    """The code of a lesson's solutions, which its text folds away."""
+    text = "\n".join(cell.source for cell in cells(lesson.path.read_text(encoding="utf-8")) if cell.is_text)
+    return re.search(r"^## Solutions$.*?^```python\n(.*?)\n```$", text, re.MULTILINE | re.DOTALL).group(1)
 
 
 def summary_page():
@@ -127,7 +143,7 @@ def summary_rows(text):
     """The page's table: one dict per row, with the keys said, verdict, measured and lessons (numbers)."""
     rows = []
     for line in re.findall(r"^\| (.*) \|$", text, re.MULTILINE)[1:]:  # but for the header
-        said, verdict, measured, links = line.split(" | ")
+        said, verdict, measured, links = line.split(" | ")  # a comment behind the links names what backs them
         numbers = [int(number) for number in re.findall(r"\[(\d+)\]", links)]
         rows.append({"said": said, "verdict": verdict, "measured": measured, "lessons": numbers})
     return rows
@@ -183,7 +199,7 @@ def run(lesson, out):
     names = {"__name__": "__main__", "__file__": str(lesson.path)}
     for cell in cells(lesson.path.read_text(encoding="utf-8")):
         if cell.is_text:
-            console.print(Markdown(cell.source), "")
+            console.print(Markdown(shown(cell.source)), "")
             if PREDICT in cell.source:
                 _wait(console)
             continue
@@ -197,6 +213,12 @@ def run(lesson, out):
             message, _, hint = str(stop.code).partition("\nhint: ")
             raise WorkError(message, hint or None) from None
         console.print()
+
+
+def shown(text):
+    """A text cell as a terminal shows it: without comments, and without what a notebook folds away."""
+    text = FOLDED.sub("*(Folded in the notebook; `--solutions` prints solutions.)*", text)
+    return COMMENT.sub("", text)
 
 
 def _wait(console):

@@ -46,6 +46,17 @@ def summary(report):
     return Summary(tuple(filter(None, texts)), tuple(limits))
 
 
+def accuracy_sentence(first, second, images):
+    """The report's sentence on the accuracy of two nets: one is more accurate, or they tie within the noise.
+
+    Args:
+        first, second: {"name", "family", "accuracy", "accuracy_by_seed"}, as in the report's `models`.
+        images: Test images.
+    """
+    names = _Names([first, second])
+    return names.start(_accuracy(names, (first, second), images))
+
+
 class _Names:
     """Names for models: `the ResNet (resnet20)` where it is introduced, `the ResNet` after that.
 

@@ -161,15 +161,14 @@ def _grey(images):
 class NewHead:
     """A shipped net with a new head for a folder's classes; `run` trains it from its weights or from fresh ones.
 
-    SGD with Nesterov's momentum under a cosine from 0.05, the same for both.
+    SGD with Nesterov's momentum under a cosine from 0.05, the same for both. `nets` has a net's name for each family,
+    and `weights` is the set of weights that ships for them.
     """
 
-    def __init__(self, family, folder, epochs=EPOCHS):
-        check_choice("family", family, tuple(NETS))
+    def __init__(self, family, folder, epochs=EPOCHS, nets=NETS, weights="digits"):
+        check_choice("family", family, tuple(nets))
         self.folder, self.epochs = folder, epochs
-        self._body = create(
-            NETS[family], weights="digits", include_top=False, pooling="avg", include_preprocessing=True
-        )
+        self._body = create(nets[family], weights=weights, include_top=False, pooling="avg", include_preprocessing=True)
         self._shipped = self._body.get_weights()
         head = keras.layers.Dense(len(folder.class_names), activation="softmax", name="predictions")
         self.model = keras.Model(self._body.input, head(self._body.output), name=family)

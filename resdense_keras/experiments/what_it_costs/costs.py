@@ -53,36 +53,37 @@ class Point(NamedTuple):
 # Nets
 
 
-def net(family, size, *, recompute=False):
+def net(family, size, *, recompute=False, depth=None):
     """A net for the digits: (N, 8, 8, 1) -> (N, 10) logits.
 
     Args:
         family: "residual" (14 layers) or "dense" (DenseNet-BC of 16 layers).
         size: Width of the first stage, or growth rate.
         recompute: Of the dense net, as in `resdense_keras.densenet`.
+        depth: Layers of the residual net, 6n + 2, where it is not the usual one.
     """
     check_choice("family", family, FAMILIES)
     check_integer("size", size, 1)
     options = {"input_shape": (8, 8, 1), "classes": 10, "classifier_activation": None, "name": f"{family}_{size}"}
     if family == "residual":
-        return cifar_resnet(depth=RESIDUAL_DEPTH, width=size, **options)
+        return cifar_resnet(depth=depth or RESIDUAL_DEPTH, width=size, **options)
     return cifar_densenet(depth=DENSE_DEPTH, growth_rate=size, recompute=recompute, **options)
 
 
 @functools.cache
-def trainer(family, size):
+def trainer(family, size, depth=None):
     """The `small_nets.RepeatedTraining` of a net, one for the whole process: tracing takes longer than training."""
     from .. import small_nets
 
-    return small_nets.RepeatedTraining(net(family, size))
+    return small_nets.RepeatedTraining(net(family, size, depth=depth))
 
 
 @functools.cache
-def point(family, size, *, seeds=3, epochs=EPOCHS):
+def point(family, size, *, seeds=3, epochs=EPOCHS, depth=None):
     """Trains a net once per seed and measures it on the test digits; a `Point` without times."""
     from .. import small_nets
 
-    shared = trainer(family, size)
+    shared = trainer(family, size, depth)
     counted = profile(shared.model)
     test = small_nets.digits()[1]
     accuracies = []

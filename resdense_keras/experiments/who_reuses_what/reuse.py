@@ -143,7 +143,7 @@ def readable(model, training, test):
     fitted, scored = (
         [_pixels(maps) for maps in small_nets.running_features(model, part.images)] for part in (training, test)
     )
-    return np.array([_explained(x, fitted[0], y, scored[0]) for x, y in zip(fitted, scored, strict=True)])
+    return np.array([explained(x, fitted[0], y, scored[0]) for x, y in zip(fitted, scored, strict=True)])
 
 
 def _pixels(maps):
@@ -151,7 +151,7 @@ def _pixels(maps):
     return maps.reshape(-1, maps.shape[-1])
 
 
-def _explained(x, y, x_test, y_test):
+def explained(x, y, x_test, y_test):
     """R squared on the test rows of the ridge regression from x to y."""
     middle, base = x.mean(axis=0), y.mean(axis=0)
     x = x - middle
@@ -173,6 +173,12 @@ def decodability(connection, *, seed=0, trained=True):
         model = small_nets.net(connection, DEPTH)
         small_nets.draw(model, seed)
     return readable(model, *small_nets.digits())
+
+
+def learnt_shares(seed=0):
+    """The numbers that each block of a trained weighted net gives to what came before, the stem's first: arrays."""
+    model, _ = small_nets.trained(small_nets.WEIGHTED, DEPTH, seed=seed)
+    return [layer.shares.numpy() for layer in model.layers if isinstance(layer, small_nets.WeightedSum)]
 
 
 @functools.cache

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy.stats import ttest_ind
 
 from resdense_export.judging.intervals import wilson
-from resdense_export.report import html, noise, plots, summary, terminal_table, units, validate
+from resdense_export.report import accuracy_sentence, html, noise, plots, summary, terminal_table, units, validate
 
 
 def text(report):
@@ -423,3 +423,10 @@ def test_whatever_is_not_a_tie_is_claimed(report):
     for name, key in KEYS.items():
         small, large = sorted((one[key] or 0, two[key] or 0))
         assert any(what == name for _, what, _ in words) == (large > small * 1.1 and small > 0)
+
+
+def test_the_sentence_on_two_nets_alone_is_the_reports(report):
+    report = with_accuracies(report, resnet=[340, 341, 342], densenet=[350, 351, 352])
+    pair = net(report, "resnet"), net(report, "densenet")
+    sentence = accuracy_sentence(*pair, 360).replace(units.SPACE, " ")
+    assert sentence.startswith("The DenseNet") and sentence in text(report)
