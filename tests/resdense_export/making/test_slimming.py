@@ -17,7 +17,7 @@ from resdense_export.making.slimming import plan as planning
 from resdense_export.making.slimming import process, repair
 from resdense_export.making.slimming.building import build
 from resdense_export.making.slimming.channels import net_of
-from resdense_export.making.slimming.costs import TARGETS, instructions, macs, stairs
+from resdense_export.making.slimming.costs import TARGETS, Counted, instructions, macs, stairs
 from resdense_export.making.slimming.scores import Scores
 from resdense_export.making.slimming.shrinking import shape_of
 from resdense_keras.errors import RequestError
@@ -183,6 +183,43 @@ def test_a_plan_is_reproducible_and_reaches_its_target(nets):
     assert (plans[0].keep == plans[1].keep).all()
     assert plans[0].macs[1] <= 0.6 * plans[0].macs[0]
     assert plans[0].macs[0] == resdense_keras.profile(model).macs
+
+
+@each_net
+def test_what_is_counted_step_by_step_is_what_is_counted_at_once(name, nets):
+    _, net = nets(name)
+    random, now = np.random.default_rng(2), Counted(net, TARGETS["phone-int8"], shape_of(net, net.everything))
+    for _ in range(6):
+        left = np.flatnonzero(now.shape.keep & ~net.fixed)
+        fewer = now.without(random.choice(left, min(len(left), 9), replace=False)) if len(left) else None
+        now = fewer or now
+        again = shape_of(net, now.shape.keep)
+        assert again.widths == now.shape.widths and (again.keep == now.shape.keep).all()
+        assert now.macs == macs(net, again) and now.instructions == pytest.approx(instructions(net, again, "int8"))
+
+
+class _Given:
+    """Scores that are given: {group: worth}."""
+
+    def __init__(self, net, worth):
+        self.single = np.zeros(net.count)
+        for layer, value in worth.items():
+            self.single[net.groups[layer]] = value
+
+    def of(self, groups, whole=False):
+        return float(self.single[groups].sum())
+
+
+def test_of_the_steps_that_reach_the_target_the_cheapest_is_the_last():
+    """The large layer loses least for what it saves, but a step of it saves far more than was asked for."""
+    inputs = keras.Input((8, 8, 3))
+    x = keras.layers.Conv2D(64, 3, padding="same", name="large")(inputs)
+    x = keras.layers.Conv2D(32, 3, padding="same", name="small", strides=4)(x)
+    net = net_of(keras.Model(inputs, keras.layers.Dense(4)(keras.layers.GlobalAveragePooling2D()(x))))
+    scores = _Given(net, {"large": 0.3, "small": 0.2})
+    found = planning.plan(net, scores, 0.8, "phone-int8")
+    assert found.widths == {"small": (32, 16)}
+    assert planning.plan(net, scores, 0.6, "phone-int8").widths["large"] != (64, 64)
 
 
 def test_the_least_valuable_channels_leave(nets):
