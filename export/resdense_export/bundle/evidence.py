@@ -1,5 +1,6 @@
 """The images of an export: what calibrates, what judges, and what chooses the layers that stay in float."""
 
+import hashlib
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,6 +30,8 @@ class Evidence:
         choosing: The data.Split of test images, disjoint from all of these, that tell how many layers stay float; or
             None. What a file that they chose loses, others tell.
         dataset: The data.Dataset, for schemes that train on, or None.
+        fingerprint: sha256 of the judging images and their labels: files with the same one were judged on the same
+            images. None without data.
     """
 
     images: Any
@@ -40,6 +43,7 @@ class Evidence:
     sensitivity_indices: np.ndarray | None = None
     choosing: Any = None
     dataset: Any = None
+    fingerprint: str | None = None
 
     @property
     def data_name(self):
@@ -71,6 +75,7 @@ def from_dataset(dataset, seed=0, *, with_sensitivity=False):
         sensitivity_indices=positions,
         choosing=choosing,
         dataset=dataset,
+        fingerprint=hashlib.sha256(judging.labels.tobytes() + judging.identity()).hexdigest(),
     )
 
 

@@ -5,6 +5,7 @@ The file is read and run in a child process (tflite/child.py), so a file from el
 kills the child is a finding.
 """
 
+import base64
 import contextlib
 import re
 from collections.abc import Callable, Sequence
@@ -55,6 +56,7 @@ class Check:
     Attributes:
         images: Images that accuracy and agreement were measured on.
         accuracy: Share of labels that the file's top-1 meets; `accuracy_interval` is Wilson's 95 %.
+        right: Which images these are, for a paired comparison: bits of the images in order, packed into base64.
         agreement: Share of images on which file and Keras model have the same top-1.
         agreement_right: The same of the images that the Keras model answers rightly: what the gate judges.
         max_difference: Largest difference of one output, a probability as a rule, from Keras'.
@@ -77,6 +79,7 @@ class Check:
     images: int | None = None
     accuracy: float | None = None
     accuracy_interval: tuple[float, float] | None = None
+    right: str | None = None
     agreement: float | None = None
     agreement_right: float | None = None
     max_difference: float | None = None
@@ -205,6 +208,7 @@ def compare(outputs, expected, labels, scheme, limits=None, real=True, classes=T
     if labels is not None:
         right = top == labels
         figures |= {"accuracy": float(right.mean()), "accuracy_interval": wilson(int(right.sum()), len(right))}
+        figures["right"] = base64.b64encode(np.packbits(right)).decode()
     if expected is None:
         return figures, gates
     if expected.shape != outputs.shape:

@@ -4,6 +4,7 @@ import re
 from dataclasses import dataclass, replace
 
 from ..schemes import rank
+from . import noise
 from .palette import FAMILIES
 
 # What XML does not allow: a plot that held one would open nowhere.
@@ -140,6 +141,39 @@ def pair(report):
     else:
         chosen = sorted(models, key=lambda model: model["family"] == "plain")[:2]
     return tuple(sorted(chosen, key=_position(models))) if len(chosen) == 2 else None
+
+
+def counted(report):
+    """Whether Arm instructions of a file are known."""
+    return any(export.get("instructions") for model in report["models"] for export in model["exports"])
+
+
+@dataclass(frozen=True)
+class Beside:
+    """Files of one scheme of two nets; `difference`: noise.Difference of their accuracies or None, `paired` or not."""
+
+    scheme: str
+    first: dict
+    second: dict
+    difference: noise.Difference | None
+    paired: bool
+
+
+def side_by_side(report, pair):
+    """A Beside for each scheme that both nets have."""
+    first, second = (exports(model) for model in pair)
+    same = bool(report["data"].get("judged_sha256"))
+    return [
+        Beside(
+            scheme,
+            first[scheme],
+            second[scheme],
+            noise.file_difference(first[scheme], second[scheme], same),
+            noise.is_paired(first[scheme], second[scheme], same),
+        )
+        for scheme in first
+        if scheme in second
+    ]
 
 
 def control(report, pair):

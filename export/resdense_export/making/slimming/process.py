@@ -56,11 +56,15 @@ class SlimRequest:
 
 @dataclass(frozen=True, eq=False)
 class Planned:
-    """A plan with the net that it is of, and how many images scored it; 0 where it was read from a file."""
+    """A plan with the net that it is of, and how many images scored it; 0 where it was read from a file.
+
+    `repaired`: How many the layers are solved on.
+    """
 
     net: object
     plan: object
     images: int
+    repaired: int = 0
 
 
 def show(net, dataset, asked, seed=0, tell=None, images=None):
@@ -175,6 +179,7 @@ def as_json(planned, name, asked):
         "from": name,
         "target": asked.as_dict(),
         "images": planned.images,
+        "repaired": planned.repaired,
         "widths": {layer: list(pair) for layer, pair in chosen.widths.items()},
         "removed_blocks": list(chosen.removed_blocks),
         "macs": list(chosen.macs),
@@ -200,7 +205,7 @@ def _planned(model, images, asked, seed, tell):
     chosen = plan(graph, scores, asked.macs, asked.target)
     before, after = chosen.macs
     tell(f"plan: {after / before:.1%} of the MACs, {len(chosen.widths)} layers get narrower or go")
-    return Planned(graph, chosen, scores.images)
+    return Planned(graph, chosen, scores.images, min(len(images), repairing.images_that_fit(graph)))
 
 
 def _scoring(dataset, seed):
