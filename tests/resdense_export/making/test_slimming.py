@@ -267,6 +267,27 @@ def test_a_share_that_cannot_be_is_refused(share):
         process.SlimRequest(share)
 
 
+@pytest.mark.parametrize("given", [{}, {"macs": 0.5, "latency": 0.5}, {"latency": 0.5, "max_drop": 1}])
+def test_exactly_one_target_says_how_small_the_net_is_to_be(given):
+    with pytest.raises(RequestError, match="one of --macs, --latency, --max-drop says"):
+        process.SlimRequest(**given)
+
+
+@pytest.mark.parametrize("points", [0, -1, 100, float("nan"), True, "half"])
+def test_points_that_no_net_can_lose_are_refused(points):
+    with pytest.raises(RequestError, match="--max-drop .* above 0 and below 100"):
+        process.SlimRequest(max_drop=points)
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_a_share_of_latency_is_one_of_the_targets_instructions(target, nets):
+    _, net = nets("resnet, option B")
+    worth = {name: number for number, name in enumerate(net.groups) if net.kinds[name] == "Conv2D"}
+    found = planning.plan(net, _Given(net, worth), 0.7, target, "instructions")
+    before, after = found.instructions[TARGETS[target].scheme]
+    assert 0.4 * before < after <= 0.7 * before
+
+
 def test_a_target_out_of_reach_names_the_smallest_that_can(nets):
     model, net = nets("a stranger's")
     with pytest.raises(RequestError, match="the smallest that can be is 0"):
@@ -367,9 +388,44 @@ def test_slim_makes_a_run_that_goes_on_after_a_stop_in_the_repair_and_evaluates(
     assert resdense_keras.profile(slim).macs == found["macs"][1]
     code, said, _ = resdense("eval", "run/model.keras", "--data", data, "--json")
     assert code == 0 and json.loads(said)["accuracy"] > 0.9
+    _exports_with_every_scheme_and_says_what_left(resdense, data, found, model)
     assert "is finished" in resdense(*command, "--resume")[2]
     code, _, errors = resdense("slim", model, "--data", data, "--macs", "0.7", "--out", "run", "--resume")
     assert code == 2 and "slim is" in errors
+
+
+def _exports_with_every_scheme_and_says_what_left(resdense, data, plan, model):
+    """Schemes that train and those that do not, a budget, the card, and both nets in one report."""
+    schemes = "fp32,fp16,dynamic,int8,qat,pruned"
+    code, said, errors = resdense(
+        "export", "run/model.keras", "--data", data, "--schemes", schemes, "--budget", "1", "--out", "slim", "--json"
+    )
+    assert code == 0, errors
+    (net,) = json.loads(said)["models"]
+    assert [export["scheme"] for export in net["exports"]] == schemes.split(",")
+    assert net["slim"]["from"] == "tiny" and net["slim"]["macs"] == plan["macs"] and net["slim"]["epochs"] == 1
+    card = Path("slim/MODEL_CARD.md").read_text()
+    assert f"{plan['macs'][1]:,} of {plan['macs'][0]:,}" in card and "trained for 1 epoch beside the whole net" in card
+    assert f"solved again on {plan['repaired']}" in card
+    assert resdense("export", model, "--data", data, "--schemes", "fp32,int8", "--out", "whole")[0] == 0
+    code, said, errors = resdense("report", "whole", "slim", "--out", "both", "--json")
+    assert code == 0, errors
+    assert [one["name"] for one in json.loads(said)["models"]] == ["tiny", net["name"]]
+    page = Path("both/report.html").read_text()
+    assert f"tiny → {net['name']}" in page and "paired" in page
+
+
+@pytest.mark.slow
+def test_fewer_points_to_lose_leave_a_larger_net(resdense):
+    """`--max-drop` finds by bisection what it is asked for; what no net keeps is said to be out of reach."""
+    found = {}
+    for points in (10, 1):
+        given = ("--weights", "digits", "--data", "digits", "--max-drop", points, "--show", "--json")
+        code, said, errors = resdense("slim", "resnet20_digits", *given)
+        assert code == 0 and errors.count("trial: ") >= 3, errors
+        found[points] = json.loads(said)
+        assert found[points]["target"] == {"max_drop": points, "target": "phone-int8"}
+    assert found[10]["macs"][1] < found[1]["macs"][1] < found[1]["macs"][0]
 
 
 def test_show_plans_an_untrained_net_as_json_and_writes_nothing(resdense, tmp_path):
@@ -392,6 +448,10 @@ def test_show_plans_an_untrained_net_as_json_and_writes_nothing(resdense, tmp_pa
         (("--macs", "0", "--data", "digits", "--out", "o"), "--macs 0.0 was given"),
         (("--macs", "nan", "--data", "digits", "--out", "o"), "--macs nan was given"),
         (("--macs", "0.5", "--data", "digits", "--out", "o", "--for", "gpu"), "phone-int8"),
+        (("--macs", "0.5", "--latency", "0.5", "--data", "digits", "--out", "o"), "--macs 0.5 and --latency 0.5"),
+        (("--latency", "2", "--data", "digits", "--out", "o"), "--latency 2.0 was given"),
+        (("--max-drop", "0", "--data", "digits", "--out", "o"), "--max-drop 0.0 was given"),
+        (("--max-drop", "1", "--show"), "--max-drop was given without --data"),
         (("--macs", "0.5", "--data", "digits", "--out", "o"), "untrained"),
     ],
 )
