@@ -13,8 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import resdense_keras
-from resdense_export.making.slimming import plan as planning
-from resdense_export.making.slimming import process, repair
+from resdense_export.making.slimming import plan, process, repair, search
 from resdense_export.making.slimming.building import build
 from resdense_export.making.slimming.channels import net_of
 from resdense_export.making.slimming.costs import TARGETS, Counted, instructions, macs, stairs
@@ -151,7 +150,7 @@ def test_a_block_without_inner_channels_leaves_as_a_whole(nets):
     keep[net.groups["stage1_block1_conv1"]] = False
     built = build(net, keep)
     assert not [layer for layer in built.model.layers if layer.name.startswith("stage1_block1")]
-    described = planning.described(net, keep)
+    described = plan.described(net, keep)
     assert described.widths["stage1_block1_conv2"] == (4, 0) and "stage1_block1_concat" in described.removed_blocks
 
 
@@ -163,7 +162,7 @@ def test_a_slim_net_is_read_back_by_keras_alone_and_counts_as_predicted(name, ne
     model.save(tmp_path / "thin.keras")
     again = keras.saving.load_model(tmp_path / "thin.keras")
     assert np.abs(_answers(again) - _answers(model)).max() < SAME
-    described = planning.described(net, shape.keep)
+    described = plan.described(net, shape.keep)
     assert described.macs[1] == resdense_keras.profile(model).macs
     assert described.parameters == (nets(name)[0].count_params(), model.count_params())
 
@@ -179,7 +178,7 @@ def test_a_slim_net_slims_again(nets):
 def test_a_plan_is_reproducible_and_reaches_its_target(nets):
     model, net = nets("resnet, option B")
     images = _images(model, 60) * 255
-    plans = [planning.plan(net, Scores(net, images), 0.6, "phone-float") for _ in range(2)]
+    plans = [plan.plan(net, Scores(net, images), 0.6, "phone-float") for _ in range(2)]
     assert (plans[0].keep == plans[1].keep).all()
     assert plans[0].macs[1] <= 0.6 * plans[0].macs[0]
     assert plans[0].macs[0] == resdense_keras.profile(model).macs
@@ -217,9 +216,9 @@ def test_of_the_steps_that_reach_the_target_the_cheapest_is_the_last():
     x = keras.layers.Conv2D(32, 3, padding="same", name="small", strides=4)(x)
     net = net_of(keras.Model(inputs, keras.layers.Dense(4)(keras.layers.GlobalAveragePooling2D()(x))))
     scores = _Given(net, {"large": 0.3, "small": 0.2})
-    found = planning.plan(net, scores, 0.8, "phone-int8")
+    found = plan.plan(net, scores, 0.8, "phone-int8")
     assert found.widths == {"small": (32, 16)}
-    assert planning.plan(net, scores, 0.6, "phone-int8").widths["large"] != (64, 64)
+    assert plan.plan(net, scores, 0.6, "phone-int8").widths["large"] != (64, 64)
 
 
 def test_the_least_valuable_channels_leave(nets):
@@ -283,15 +282,24 @@ def test_points_that_no_net_can_lose_are_refused(points):
 def test_a_share_of_latency_is_one_of_the_targets_instructions(target, nets):
     _, net = nets("resnet, option B")
     worth = {name: number for number, name in enumerate(net.groups) if net.kinds[name] == "Conv2D"}
-    found = planning.plan(net, _Given(net, worth), 0.7, target, "instructions")
+    found = plan.plan(net, _Given(net, worth), 0.7, target, "instructions")
     before, after = found.instructions[TARGETS[target].scheme]
     assert 0.4 * before < after <= 0.7 * before
+
+
+def test_what_the_training_is_reckoned_to_leave_is_the_most_that_it_left_in_the_stored_rows():
+    rows = json.loads((Path(__file__).parents[3] / "benchmarks" / "results" / "slim.json").read_text())
+    kept = [
+        (row["accuracy"]["whole"] - row["accuracy"]["slim"]) / (row["held_out"]["whole"] - row["held_out"]["repaired"])
+        for row in rows
+    ]
+    assert pytest.approx(max(kept), abs=0.005) == search.KEPT
 
 
 def test_a_target_out_of_reach_names_the_smallest_that_can(nets):
     model, net = nets("a stranger's")
     with pytest.raises(RequestError, match="the smallest that can be is 0"):
-        planning.plan(net, Scores(net, _images(model, 50)), 0.001, "macs")
+        plan.plan(net, Scores(net, _images(model, 50)), 0.001, "macs")
 
 
 def test_an_unknown_target_names_the_known_ones():
@@ -376,7 +384,7 @@ def test_slim_makes_a_run_that_goes_on_after_a_stop_in_the_repair_and_evaluates(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(process.repairing, "repair", stopped)
+        patch.setattr(process.repair, "repair", stopped)
         assert resdense(*command)[0] == 130
     assert resdense(*command)[0] == 2  # without --resume
     code, said, errors = resdense(*command, "--resume")
@@ -394,7 +402,7 @@ def test_slim_makes_a_run_that_goes_on_after_a_stop_in_the_repair_and_evaluates(
     assert code == 2 and "slim is" in errors
 
 
-def _exports_with_every_scheme_and_says_what_left(resdense, data, plan, model):
+def _exports_with_every_scheme_and_says_what_left(resdense, data, made, model):
     """Schemes that train and those that do not, a budget, the card, and both nets in one report."""
     schemes = "fp32,fp16,dynamic,int8,qat,pruned"
     code, said, errors = resdense(
@@ -403,10 +411,10 @@ def _exports_with_every_scheme_and_says_what_left(resdense, data, plan, model):
     assert code == 0, errors
     (net,) = json.loads(said)["models"]
     assert [export["scheme"] for export in net["exports"]] == schemes.split(",")
-    assert net["slim"]["from"] == "tiny" and net["slim"]["macs"] == plan["macs"] and net["slim"]["epochs"] == 1
+    assert net["slim"]["from"] == "tiny" and net["slim"]["macs"] == made["macs"] and net["slim"]["epochs"] == 1
     card = Path("slim/MODEL_CARD.md").read_text()
-    assert f"{plan['macs'][1]:,} of {plan['macs'][0]:,}" in card and "trained for 1 epoch beside the whole net" in card
-    assert f"solved again on {plan['repaired']}" in card
+    assert f"{made['macs'][1]:,} of {made['macs'][0]:,}" in card and "trained for 1 epoch beside the whole net" in card
+    assert f"solved again on {made['repaired']}" in card
     assert resdense("export", model, "--data", data, "--schemes", "fp32,int8", "--out", "whole")[0] == 0
     code, said, errors = resdense("report", "whole", "slim", "--out", "both", "--json")
     assert code == 0, errors

@@ -13,13 +13,13 @@ import resdense_keras
 from resdense_export import sources
 from resdense_export.making.float_files import float_files
 from resdense_export.making.quantization import quantize
-from resdense_export.making.slimming import plan as planning
+from resdense_export.making.slimming import plan
 from resdense_export.making.slimming.building import build
 from resdense_export.making.slimming.channels import net_of
 from resdense_export.making.slimming.scores import Scores
 from resdense_export.schemes import SCHEMES
 
-SIZE, IMAGES = 224, 64
+SIZE, IMAGES, CALIBRATION = 224, 64, 20
 SECONDS = 60  # of planning, after the scores
 NEAR = 0.05  # of the predicted share of instructions
 
@@ -55,12 +55,12 @@ def test_half_of_a_foreign_net_is_planned_in_a_minute_and_counts_as_predicted(na
     model = net_with_statistics(name)
     net, images = net_of(model), sources.generated_images((SIZE, SIZE, 3), IMAGES)
     scores, begun = Scores(net, images), time.process_time()
-    found = planning.plan(net, scores, 0.5)
+    found = plan.plan(net, scores, 0.5)
     assert time.process_time() - begun < SECONDS
     thin = build(net, found.keep, name="thin").model
     assert resdense_keras.profile(thin).macs == found.macs[1] <= 0.5 * found.macs[0]
     assert thin.count_params() == found.parameters[1]
-    before, after = (counted(one, images[:16], tmp_path) for one in (model, thin))
+    before, after = (counted(one, images[:CALIBRATION], tmp_path) for one in (model, thin))
     for scheme, whole in before.items():
         predicted = found.instructions[scheme][1] / found.instructions[scheme][0]
         assert after[scheme] / whole == pytest.approx(predicted, rel=NEAR), scheme

@@ -18,8 +18,7 @@ from resdense_keras import files
 from resdense_keras.errors import RequestError
 
 from ...models import answers
-from . import repair as repairing
-from . import search
+from . import repair, search
 from .channels import net_of
 from .costs import macs, target
 from .plan import check_share, described, plan
@@ -181,10 +180,10 @@ def _prepare(net, asked, request, out, resume, tell):
 
 def repaired(planned, images, name, tell=None):
     """The slim model of a Planned, its layers solved again on `images`."""
-    images = images[: repairing.images_that_fit(planned.net)]
+    images = images[: repair.images_that_fit(planned.net)]
     if tell:
         tell(f"repair: {len(planned.plan.shape.widths)} layers on {len(images)} training images")
-    return repairing.repaired(planned.net, planned.plan.keep, images, name)
+    return repair.repaired(planned.net, planned.plan.keep, images, name)
 
 
 def as_json(planned, name, asked):
@@ -227,7 +226,7 @@ def _planned(model, images, asked, seed, tell, dataset=None):
         chosen = plan(graph, scores, asked.macs, asked.target)
     before, after = chosen.macs
     tell(f"plan: {after / before:.1%} of the MACs, {len(chosen.widths)} layers get narrower or go")
-    return Planned(graph, chosen, scores.images, min(len(images), repairing.images_that_fit(graph)))
+    return Planned(graph, chosen, scores.images, min(len(images), repair.images_that_fit(graph)))
 
 
 def _scoring(dataset, seed):

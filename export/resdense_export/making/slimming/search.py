@@ -1,8 +1,8 @@
 """The smallest net that is expected to lose no more points than allowed: bisection over the share of MACs.
 
 Each trial is planned and repaired, but not trained; held-out training images tell what it loses. Of that the training
-wins back a part. How much is a model of one number, KEPT: the largest share that was left after 8 epochs in the rows of
-benchmarks/results/slim.json. It holds for nets and data like those; the test split only reports.
+wins back a part. How much is a model of one number, KEPT: the largest share of the loss that the training left in the
+rows of benchmarks/results/slim.json, on the test images. It holds for nets, data and epochs like those.
 """
 
 import math
@@ -13,7 +13,7 @@ from ...models import answers
 from . import repair
 from .plan import plan
 
-KEPT = 0.5  # of the points lost before the training: the largest `kept` of benchmarks/slim.py's rows of 8 epochs
+KEPT = 0.675  # of the points lost before the training: the largest `kept` of benchmarks/slim.py's rows
 ROUNDS = 5  # halvings: the share is found to 1/32
 MOST = 5_000  # held-out images
 
