@@ -121,7 +121,7 @@ def _breakable(name):
 
 def _nets(report):
     return [
-        {"name": model["name"], "family": model["family"], "label": view.label(model)} for model in report["models"]
+        {"name": model["name"], "family": view.look(model), "label": view.label(model)} for model in report["models"]
     ]
 
 

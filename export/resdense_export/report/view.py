@@ -49,6 +49,25 @@ def printable(value):
     return _UNPRINTABLE.sub("\ufffd", value) if isinstance(value, str) else value
 
 
+def with_looks(report):
+    """The report with a `look` in each model: the family whose colour and line draw it.
+
+    It is the model's own, but a further net of one family takes that of a family which the report does not have.
+    """
+    families, looks, models = [model["family"] for model in report["models"]], set(), []
+    for model in report["models"]:
+        spare = [name for name in FAMILIES if name not in looks and name not in families]
+        look = spare[0] if model["family"] in looks and spare else model["family"]
+        looks.add(look)
+        models.append({**model, "look": look})
+    return {**report, "models": models}
+
+
+def look(model):
+    """The family whose colour and line draw a model."""
+    return model.get("look", model["family"])
+
+
 def label(model):
     """`ResNet`."""
     return FAMILIES[model["family"]].label

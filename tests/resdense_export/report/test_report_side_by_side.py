@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from resdense_export import pipeline
-from resdense_export.report import html, merging, noise, read_report, summary, validate
+from resdense_export.report import html, merging, noise, read_report, summary, validate, view
 from resdense_keras.errors import RequestError, WorkError
 
 IMAGES = 360
@@ -69,6 +69,17 @@ def test_the_page_sets_file_against_file(slim_report):
     page = html.page(validate(slim_report), {})
     assert "resnet20 → resnet20_slim50" in page and "94.4\u00a0% → 91.1\u00a0%" in page
     assert "−3.3 points" in page and ", paired" in page and "14.5\u00a0M → 14.5\u00a0M" in page
+
+
+def test_two_nets_of_one_family_are_told_apart_by_colour(slim_report):
+    looks = [view.look(model) for model in view.with_looks(slim_report)["models"]]
+    assert looks[0] == "resnet" and looks[1] != "resnet"
+    assert 'class="net resnet"' in (page := html.page(view.with_looks(validate(slim_report)), {}))
+    assert f'class="net {looks[1]}"' in page
+
+
+def test_nets_of_different_families_keep_their_colours(report):
+    assert [view.look(model) for model in view.with_looks(report)["models"]] == ["resnet", "densenet", "plain"]
 
 
 def test_bits_that_say_another_accuracy_are_no_report(slim_report):
