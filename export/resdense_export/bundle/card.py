@@ -85,7 +85,7 @@ def _slimmed(slim):
         return []
     (before, after), (parameters, left) = slim["macs"], slim["parameters"]
     blocks = ", ".join(f"`{name}`" for name in slim["removed_blocks"])
-    gone = f"the branches into {blocks} are gone" if blocks else "no block is gone"
+    gone = f"what is gone as a whole: the branch into {blocks}" if blocks else "no block is gone"
     epochs = f"{slim['epochs']} epoch{'s' * (slim['epochs'] != 1)}"
     scored, repaired = (f"{slim[key]:,}" if slim[key] else "some" for key in ("scored", "repaired"))
     return [

@@ -129,7 +129,7 @@ def _of_files(report, names, pair):
         else:
             amount = f"{units.points(found.value, images)} points"
             clauses.append(f"as {row.scheme} {names(first)} is more accurate by {amount} {evidence}")
-    return f"{both}, judged {basis}, differ like this: {'; '.join(clauses)}."
+    return f"{both}, {basis}: {'; '.join(clauses)}."
 
 
 def _slimmed(names, model, models):
