@@ -1,6 +1,6 @@
-"""Nets small enough to be trained many times in a minute, and their training: scikit-learn's digits, one stage.
+"""Nets that can be trained many times in a minute, and their training: one stage, on scikit-learn's digits.
 
-Behind lessons 2 to 5. All connections share stem, width and head, and differ in what stands between:
+Behind lessons 2 to 5. All connections share stem, width and head, and differ only in the blocks between:
 
     plain           y = F(x)            residual without its additions, and with just as many weights
     residual        y = relu(F(x) + x)  He et al. 2015
@@ -51,7 +51,7 @@ class Images(NamedTuple):
 
 
 class Epoch(NamedTuple):
-    """Means over the steps of one epoch, with the training images as they came: loss in nats, accuracy 0 to 1."""
+    """Means over the steps of one epoch, on the training images of each step: loss in nats, accuracy 0 to 1."""
 
     loss: float
     accuracy: float
@@ -86,7 +86,7 @@ def net(connection, depth, *, width=WIDTH, growth_rate=GROWTH_RATE, batch_norm=T
 
     Args:
         connection: One of `CONNECTIONS`.
-        depth: An even number of 4 or more, for a residual block has two layers.
+        depth: An even number of 4 or more, because a residual block has two layers.
         width: Channels of the stem; all but the dense net keep them.
         growth_rate: Channels that a dense layer adds.
         batch_norm: False leaves every batch norm out.
@@ -141,7 +141,8 @@ def learning_rates(peak, warm_up, total):
 
 
 class RepeatedTraining:
-    """One net with its traced training step; TensorFlow traces for longer than it trains, so runs share it.
+    """One net with its traced training step, which all runs share, because TensorFlow takes longer to trace than to
+    train.
 
     SGD with momentum 0.9, batches of 64, the learning rate a cosine with one epoch of linear warm-up.
     """
@@ -250,7 +251,7 @@ def hits(labels, logits):
 
 
 def running_features(model, images):
-    """What goes from block to block: arrays behind the stem, behind block 1, ...; batch norms at their averages."""
+    """The tensors between the blocks: arrays after the stem, after block 1, ...; batch norms use their averages."""
     stem = [layer.name for layer in model.layers if layer.name.startswith("stem_")][-1]
     last = {layer.name.split("_")[1]: layer.name for layer in model.layers if layer.name.startswith("stage1_block")}
     inside = keras.Model(model.input, [model.get_layer(name).output for name in (stem, *last.values())])

@@ -1,4 +1,4 @@
-"""`resdense report`: report.html anew, or finished exports side by side."""
+"""`resdense report`: rebuilds report.html, or puts finished exports side by side."""
 
 from pathlib import Path
 from typing import Annotated

@@ -67,7 +67,7 @@ def extended(shallow, deep, *, identity=True):
 
 
 def draw_depths(figure, found, depths):
-    """Training accuracy over depth, a line a connection.
+    """Training accuracy over depth, one line per connection.
 
     Args:
         figure: Empty matplotlib Figure.
