@@ -102,14 +102,14 @@ def _png(figure):
 
 
 def _colour(model):
-    return light(model["family"])
+    return light(view.look(model))
 
 
 def _family_legend(figure, models, **dots):
     """The legend above the plot: each net with its family's colour as a line, or as `dots`."""
     from matplotlib.lines import Line2D
 
-    looks = [{"linestyle": FAMILIES[model["family"]].line, "color": _colour(model)} | dots for model in models]
+    looks = [{"linestyle": FAMILIES[view.look(model)].line, "color": _colour(model)} | dots for model in models]
     handles = [Line2D([], [], **look) for look in looks]
     names = [_shortened(model["name"]) for model in models]
     columns = 3 if len(models) == 3 and sum(map(len, names)) < 40 else 2
@@ -186,7 +186,7 @@ def _sizes(report, figure):
 
 
 def _size_points(axes, model, files, converter):
-    colour, family = _colour(model), FAMILIES[model["family"]]
+    colour, family = _colour(model), FAMILIES[view.look(model)]
     axes.plot(
         [row["bytes"] for row in files],
         [row["accuracy"] for row in files],
@@ -373,7 +373,7 @@ def _training(report, figure):
         return None
     loss, accuracy = figure.subplots(2, sharex=True)
     for model in models:
-        line = {"color": _colour(model), "linestyle": FAMILIES[model["family"]].line}
+        line = {"color": _colour(model), "linestyle": FAMILIES[view.look(model)].line}
         _curve(loss, model, "loss", **line)
         _curve(accuracy, model, "accuracy", **line | {"alpha": 0.4, "linewidth": 1.1})
         _curve(accuracy, model, "val_accuracy", **line)
