@@ -234,7 +234,7 @@ def _log_axis(axis, formatter, most):
     """At most `most` ticks, at the finest steps of each power of ten that allow it; call it when all is drawn.
 
     Where the coarsest are still too many only each second or third power has one, and where fewer than two are in sight
-    a few round numbers do. A LogLocator alone puts as many labels on a small panel as on a wide one, one over the other.
+    a few round numbers do. A LogLocator alone puts as many on a small panel as on a wide one, one over the other.
     """
     import numpy as np
     from matplotlib.ticker import FixedLocator, MaxNLocator, NullFormatter

@@ -184,10 +184,11 @@ def test_dense_block_has_one_range_and_no_requantization(float_files, calibratio
 
 
 def test_what_only_a_maximum_reads_has_the_maximum_s_range_and_what_others_read_too_keeps_its_own(calibration):
-    """8 bits are not spent on values that the maximum throws away: what lies below saturates, and comes out the same."""
+    """8 bits are not spent on what the maximum throws away: what lies below saturates, and comes out the same."""
     inputs = keras.Input((16, 16, 3))
-    convolutions = [keras.layers.Conv2D(8, 3, kernel_initializer=keras.initializers.RandomNormal(seed=n)) for n in (1, 2)]
-    alone, shared = (convolution(keras.layers.Rescaling(1 / 255)(inputs)) for convolution in convolutions)
+    starts = [keras.initializers.RandomNormal(seed=seed) for seed in (1, 2)]
+    pixels = keras.layers.Rescaling(1 / 255)(inputs)
+    alone, shared = (keras.layers.Conv2D(8, 3, kernel_initializer=start)(pixels) for start in starts)
     bound = np.linspace(-0.1, 0.1, 8, dtype="float32")
     parts = [keras.ops.maximum(alone, bound), keras.ops.maximum(shared, bound), shared]
     model = keras.Model(inputs, keras.layers.Flatten()(keras.layers.Add()(parts)))

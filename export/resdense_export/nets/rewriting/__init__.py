@@ -26,6 +26,7 @@ from .pool_as_depthwise import pool_as_depthwise
 from .pool_first import pool_first
 from .rectifiers import plain_rectifiers
 from .strides import delegate_strides
+from .zero_bounds import zero_bounds
 
 if TYPE_CHECKING:
     import keras
@@ -40,7 +41,7 @@ _COMMON = (
     pool_first,
     fold_back,  # again: pooling that moved has made new neighbours
 )
-_NORMS = (balance, as_maximum, as_depthwise)
+_NORMS = (balance, zero_bounds, as_maximum, as_depthwise)
 GRAPHS = {
     "float": (*_COMMON, *_NORMS, image_rows),
     "int8": (*_COMMON, *_NORMS, plain_rectifiers, pool_as_depthwise, image_rows),
