@@ -27,8 +27,7 @@ import yaml
 
 import resdense_keras
 from resdense_keras import files, preprocessing
-from resdense_keras.training import state
-from resdense_keras.training.recipes import recipe as find_recipe
+from resdense_keras.training import recipes, state
 from resdense_keras.training.schedules import optimizer
 
 RESULTS = Path(__file__).parent / "results"
@@ -44,7 +43,7 @@ class Run:
             self.train = data["x_train"], data["y_train"].ravel()
             self.test = data["x_test"], data["y_test"].ravel()
         given = {"epochs": arguments.epochs, "batch_size": arguments.batch_size}
-        self.recipe = find_recipe(
+        self.recipe = recipes.recipe(
             arguments.recipe, arguments.net, **{key: value for key, value in given.items() if value}
         )
         keras.utils.set_random_seed(arguments.seed)

@@ -16,7 +16,7 @@ from resdense_keras import files
 
 def control():
     """Lesson 1's control: {join: {"loss": [a seed each], "accuracy": [...]}}."""
-    from resdense_keras.experiments import control
+    from resdense_keras.experiments.add_or_concatenate import control
 
     found = {join: [control.trained(join, seed) for seed in range(5)] for join in control.JOINS}
     return {
@@ -27,7 +27,7 @@ def control():
 
 def costs():
     """Lesson 6's nets of equal accuracy and of equal parameters, and the chains' memory in inference."""
-    from resdense_keras.experiments import costs
+    from resdense_keras.experiments.what_it_costs import costs
 
     nets = (("residual", 16), ("dense", 8), ("residual", 8), ("dense", 12))
     points = {f"{family} {size}": costs.point(family, size)._asdict() for family, size in nets}
@@ -37,7 +37,7 @@ def costs():
 
 def few_images():
     """Lesson 7's accuracies on 50 images, from fresh and from shipped weights."""
-    from resdense_keras.experiments import recognition
+    from resdense_keras.experiments.build_train_tell_apart import recognition
 
     return {
         f"{family} {task} {'shipped' if transfer else 'fresh'}": recognition.accuracies(family, task, transfer=transfer)

@@ -20,6 +20,7 @@ from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
+import numpy as np
 import rewriting_document
 
 from export import IMAGES, build, our_files
@@ -141,6 +142,29 @@ def tries(model, images):
         height, width, channels = pad.shape
         graph.change(pad, shape=(height - 1, width - 1, channels), attributes={"padding": ((1, 0), (1, 0))})
 
+    def whole_bounds(content):
+        """The int8 file with each constant of a MAXIMUM repeated until nothing has to be broadcast."""
+        names, tree = [operator.name for operator in flatbuffer.read(content)[0].operators], flatbuffer.unpack(content)
+        graph = tree.subgraphs[0]
+        for name, operator in zip(names, graph.operators, strict=True):
+            if name == "MAXIMUM":
+                image, bound = sorted(
+                    (graph.tensors[number] for number in operator.inputs),
+                    key=lambda tensor: tree.buffers[tensor.buffer].data is not None,
+                )
+                buffer, values = flatbuffer.schema.BufferT(), tree.buffers[bound.buffer].data.view(np.int8)
+                buffer.data = np.broadcast_to(values, image.shape).reshape(-1).view(np.uint8)
+                bound.buffer, bound.shape = len(tree.buffers), image.shape
+                tree.buffers.append(buffer)
+        return flatbuffer.pack(tree)
+
+    def all_at_once(graph):
+        for node in graph.kinds("Concatenate"):
+            parts = [graph[name] for name in node.inputs]
+            graph.change(
+                node, inputs=sum((part.inputs if part.kind == "Concatenate" else (part.name,) for part in parts), ())
+            )
+
     def passed_on(content):
         """The ranges with that of the first dense block also before the pool: the quantizer gives a pool one range."""
         ranges, graph = calibrate(content, images), flatbuffer.read(content)[0]
@@ -155,6 +179,8 @@ def tries(model, images):
 
     return {
         "as it is": made(),
+        "constants of MAXIMUM as large as its input (a larger file)": whole_bounds(made()),
+        "each CONCATENATION of all its parts at once": made(all_at_once),
         "no requantization behind the first pool": made(ranges=passed_on),
         "the first pool's padding on two sides instead of four": made(one_side),
         "MEAN as AVERAGE_POOL_2D": made(windows),

@@ -56,16 +56,16 @@ TRIAL = """
 import json, sys, time
 import keras
 from resdense_keras import data, training
-from resdense_keras.training import starts, trial
+from resdense_keras.training import starts, xla_trial
 name, dataset = sys.argv[1], data.load(sys.argv[2])
 net = training.Training(starts.build(name, dataset), dataset, training.recipe("fast", name))
 begun = time.perf_counter()
 net.step(net.example())  # every training traces this one, so it does not count for the trial
 first = time.perf_counter() - begun
 begun = time.perf_counter()
-_, said = trial.choose_jit(net, sys.maxsize)
+_, said = xla_trial.choose_jit(net, sys.maxsize)
 seconds = time.perf_counter() - begun
-print(json.dumps({"said": said, "seconds": seconds, "shortest_training_seconds": trial.WORTH * first}))
+print(json.dumps({"said": said, "seconds": seconds, "shortest_training_seconds": xla_trial.WORTH * first}))
 """
 
 

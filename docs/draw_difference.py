@@ -12,7 +12,7 @@ from xml.sax.saxutils import escape
 import keras
 
 from resdense_keras.drawings import draw
-from resdense_keras.experiments.connections import GROWTH_RATE, WIDTH, bands, chain, holdings
+from resdense_keras.experiments.add_or_concatenate.connections import GROWTH_RATE, WIDTH, bands, chain, holdings
 from resdense_keras.experiments.lesson import COLORS, SOURCE_COLORS
 from resdense_keras.files import write_text
 

@@ -58,7 +58,7 @@ from .resnets import (
     resnet1202,
 )
 from .weights import load_weights
-from .weights.ends import decode_predictions, preprocess_input
+from .weights.pixels_and_classes import decode_predictions, preprocess_input
 
 __all__ = [
     "Preprocessing",

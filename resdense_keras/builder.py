@@ -18,7 +18,7 @@ from typing import Any
 import keras
 from keras import layers
 
-from . import weights as weight_sets
+from . import weights
 from .errors import RequestError
 from .preprocessing import Preprocessing
 
@@ -191,12 +191,10 @@ def _head_dtype():
     return keras.config.dtype_policy().variable_dtype
 
 
-def load_path(model, weights):
+def load_path(model, path):
     """Loads the file that a base builder was given; sets of weights by name belong to the catalogue's nets."""
-    if weights is not None:
-        from .weights import load_weights
-
-        load_weights(model, weights)
+    if path is not None:
+        weights.load_weights(model, path)
     return model
 
 
@@ -210,7 +208,7 @@ def arguments_for(weight_set, arguments, given):
     """
     trained = dict(weight_set.arguments)
     if arguments.get("include_top", True):
-        trained["classes"] = given.get("classes", weight_set.classes)  # of others, see `variant`: a new head
+        trained["classes"] = given.get("classes", weight_set.classes)  # of others, see `named_net`: a new head
     for option, value in trained.items():
         if option in given and _plain(given[option]) != _plain(value):
             raise RequestError(
@@ -264,12 +262,12 @@ STRUCTURE = ("blocks", "depth", "block")  # arguments that make a net what its n
 def catalogue(base, table, doc, preprocessing=None):
     """{name: builder} of the rows of a table; `doc` is the first line of their docstrings, without the name."""
     return {
-        name: variant(base, name, doc=f"{name}: {doc}", preprocessing=preprocessing, **row)
+        name: named_net(base, name, doc=f"{name}: {doc}", preprocessing=preprocessing, **row)
         for name, row in table.items()
     }
 
 
-def variant(base, name, *, doc, preprocessing=None, **row):
+def named_net(base, name, *, doc, preprocessing=None, **row):
     """One net of a table: `base` with the arguments of `row`, which the caller's own arguments override.
 
     Args:
@@ -293,14 +291,14 @@ def variant(base, name, *, doc, preprocessing=None, **row):
                 raise _unknown_argument(name, option, allowed)
         arguments = {**row, "name": name, **options}
         source = arguments.pop("weights", None)
-        chosen = weight_sets.find(name, source) if source else None
+        chosen = weights.find(name, source) if source else None
         if chosen is None:
             if preprocessing and arguments.get("include_preprocessing") is True:
                 arguments["include_preprocessing"] = preprocessing
             return base(**arguments, weights=source)
         model = base(**arguments_for(chosen, arguments, _given(options, allowed)))
         new_head = arguments.get("include_top", True) and model.output_shape[-1] != chosen.classes
-        weight_sets.load_named(model, chosen, head="skip" if new_head else None)
+        weights.load_named(model, chosen, head="skip" if new_head else None)
         if new_head:
             warnings.warn(
                 f"{name}: weights={chosen.name!r} know {chosen.classes} classes, {model.output_shape[-1]} were asked "

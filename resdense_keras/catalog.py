@@ -8,22 +8,21 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .densenets import BUILDERS as DENSENETS
+from . import densenets, resnets
 from .errors import unknown
-from .resnets import BUILDERS as RESNETS
 
 if TYPE_CHECKING:
     import keras
 
-BUILDERS = {**RESNETS, **DENSENETS}
+BUILDERS = {**resnets.BUILDERS, **densenets.BUILDERS}
 SIZES = Path(__file__).with_name("sizes.json")
 
 
 def family(name):
     """ "resnet", "plain" (a ResNet without shortcuts), "densenet", or "other" for a name outside the catalogue."""
-    if name in DENSENETS:
+    if name in densenets.BUILDERS:
         return "densenet"
-    if name in RESNETS:
+    if name in resnets.BUILDERS:
         return "plain" if name.startswith("plain") else "resnet"
     return "other"
 

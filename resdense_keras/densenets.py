@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import keras
 
-from . import blocks as parts
+from .blocks import CHANNEL_AXIS, STEM_STRIDES, STEMS, dense_block, norm_relu, transition
 from .builder import (
     Activation,
     Shape,
@@ -97,7 +97,7 @@ def densenet(
     )
     check_choice("bottleneck", bottleneck, (True, False))
     check_choice("recompute", recompute, (True, False))
-    check_choice("stem", stem, tuple(parts.STEMS))
+    check_choice("stem", stem, tuple(STEMS))
     compression = check_number("compression", compression, 0, 1, "(]")
     dropout = check_number("dropout", dropout, 0, 1)
     stem_width = 2 * growth_rate if stem_width is None else check_integer("stem_width", stem_width, 2)
@@ -107,25 +107,25 @@ def densenet(
         input_shape=input_shape,
         input_tensor=input_tensor,
         default=(32, 32, 3) if stem == "cifar" else (224, 224, 3) if include_top else (None, None, 3),
-        smallest=parts.STEM_STRIDES[stem] * 2 ** (len(blocks) - 1),
+        smallest=STEM_STRIDES[stem] * 2 ** (len(blocks) - 1),
         include_preprocessing=include_preprocessing,
         record=PREPROCESSING["cifar10" if stem == "cifar" else "imagenet"],
     )
-    dense_block = recomputed_dense_block if recompute else parts.dense_block
+    make_block = recomputed_dense_block if recompute else dense_block
     # The 3x3 stem of the CIFAR nets has no batch norm: the first dense layer begins with one.
-    x = parts.STEMS[stem](x, stem_width, norm=norm, activate=stem != "cifar")
+    x = STEMS[stem](x, stem_width, norm=norm, activate=stem != "cifar")
     for stage, depth in enumerate(blocks, start=1):
         part = f"stage{stage}"
-        x = dense_block(x, depth, growth_rate, norm=norm, name=part, bottleneck=bottleneck, dropout=dropout)
+        x = make_block(x, depth, growth_rate, norm=norm, name=part, bottleneck=bottleneck, dropout=dropout)
         if stage < len(blocks):
-            channels = x.shape[parts.CHANNEL_AXIS]
+            channels = x.shape[CHANNEL_AXIS]
             if int(compression * channels) < 1:
                 raise RequestError(
                     f"compression={compression} was given; it leaves no channel of the {channels} after stage {stage}, "
                     f"where it must be at least 1/{channels}"
                 )
-            x = parts.transition(x, compression, norm=norm, name=f"stage{stage}_transition", dropout=dropout)
-    x = parts.norm_relu(x, norm=norm, name="head")
+            x = transition(x, compression, norm=norm, name=f"stage{stage}_transition", dropout=dropout)
+    x = norm_relu(x, norm=norm, name="head")
     model = classifier(
         inputs,
         x,

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import keras
 
-from . import blocks as parts
+from .blocks import KERNELS, STEM_STRIDES, STEMS, norm_relu, preactivation_block, residual_block
 from .builder import (
     Activation,
     Shape,
@@ -116,7 +116,7 @@ def resnet(
         (None, 8, 8, 128)
     """
     layout = _layout(variant, conv_bias, shortcut, zero_gamma, block)
-    stem = check_choice("stem", stem, (None, *parts.STEMS)) or layout.stem or "imagenet"
+    stem = check_choice("stem", stem, (None, *STEMS)) or layout.stem or "imagenet"
     blocks = check_blocks(blocks)
     check_name(name)
     width = check_integer("width", width, *((2, "the deep stem begins with half of it") if stem == "deep" else (1,)))
@@ -128,11 +128,11 @@ def resnet(
         input_shape=input_shape,
         input_tensor=input_tensor,
         default=(32, 32, 3) if stem == "cifar" else (224, 224, 3) if include_top else (None, None, 3),
-        smallest=parts.STEM_STRIDES[stem] * 2 ** (len(blocks) - 1),
+        smallest=STEM_STRIDES[stem] * 2 ** (len(blocks) - 1),
         include_preprocessing=include_preprocessing,
         record=PREPROCESSING["cifar10" if stem == "cifar" else "imagenet"],
     )
-    x = parts.STEMS[stem](x, width, norm=norm, bias=bias, activate=not layout.preactivation)
+    x = STEMS[stem](x, width, norm=norm, bias=bias, activate=not layout.preactivation)
     for stage, depth in enumerate(blocks, start=1):
         for index in range(1, depth + 1):
             x = _block(
@@ -149,7 +149,7 @@ def resnet(
                 zero_gamma=zero_gamma,
             )
     if layout.preactivation:
-        x = parts.norm_relu(x, norm=norm, name="head")
+        x = norm_relu(x, norm=norm, name="head")
     model = classifier(
         inputs,
         x,
@@ -166,7 +166,7 @@ def resnet(
 def _layout(variant, conv_bias, shortcut, zero_gamma, block):
     """The row of VARIANTS, after the arguments that must agree with it."""
     layout = VARIANTS[check_choice("variant", variant, (None, *VARIANTS)) or DEFAULT_VARIANT]
-    check_choice("block", block, tuple(parts.KERNELS))
+    check_choice("block", block, tuple(KERNELS))
     check_choice("shortcut", shortcut, ("A", "B", None))
     check_choice("conv_bias", conv_bias, (None, True, False))
     check_choice("zero_gamma", zero_gamma, (True, False))
@@ -207,10 +207,8 @@ def _strided(layout, block, stem):
 
 def _block(x, filters, layout, *, zero_gamma, strided, **options):
     if layout.preactivation:
-        return parts.preactivation_block(x, filters, strided=strided, **options)
-    return parts.residual_block(
-        x, filters, strided=strided, pooled=layout.pooled_shortcut, zero_gamma=zero_gamma, **options
-    )
+        return preactivation_block(x, filters, strided=strided, **options)
+    return residual_block(x, filters, strided=strided, pooled=layout.pooled_shortcut, zero_gamma=zero_gamma, **options)
 
 
 @derived(resnet, without=("blocks",), depth=20, block="basic", classes=10, shortcut="A", width=16, stem="cifar")
@@ -227,8 +225,8 @@ def cifar_resnet(*, depth: int, block, name, **options):
         >>> resdense_keras.cifar_resnet(depth=8).count_params()
         75770
     """
-    check_choice("block", block, tuple(parts.KERNELS))
-    per_block = 3 * len(parts.KERNELS[block])
+    check_choice("block", block, tuple(KERNELS))
+    per_block = 3 * len(KERNELS[block])
     depth = check_integer("depth", depth, per_block + 2)
     if (depth - 2) % per_block:
         nearest = per_block * round((depth - 2) / per_block) + 2

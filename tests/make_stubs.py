@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 
 import resdense_keras
-from resdense_keras import densenets, resnets
+from resdense_keras import blocks, densenets, preprocessing, resnets
 from resdense_keras.builder import STRUCTURE, Activation, Shape, Weights
 
 PACKAGE = Path(resdense_keras.__file__).parent
@@ -21,6 +21,7 @@ FAMILIES = {
     "resnets": (resnets, "ResNetOptions", resnets.resnet, resnets.cifar_resnet),
     "densenets": (densenets, "DenseNetOptions", densenets.densenet, densenets.cifar_densenet),
 }
+IMPORTED = {*vars(blocks), *vars(preprocessing)}  # tables of other modules
 ALIASES = {Shape | None: "Shape | None", Activation: "Activation", Weights: "Weights"}
 HEAD = '''"""Made by tests/make_stubs.py from the signatures in {module}.py."""
 
@@ -43,7 +44,7 @@ def family(name):
         "\n".join(
             f"{table}: dict[str, Any]"
             for table, value in vars(module).items()
-            if isinstance(value, dict) and re.fullmatch(r"(?!PREPROCESSING)[A-Z][A-Z_]*", table)
+            if isinstance(value, dict) and re.fullmatch("[A-Z][A-Z_]*", table) and table not in IMPORTED
         ),
         f'class {options}(TypedDict, total=False):\n    """Arguments of the nets of the catalogue."""\n'
         + "".join(f"    {each.name}: {spelled(each.annotation)}\n" for each in shared),

@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import resdense_keras as rk
+import resdense_keras
 from resdense_keras import catalog, data
 from resdense_keras.experiments import lesions
-from resdense_keras.experiments.connections import CONNECTIONS, by_block, chain
+from resdense_keras.experiments.add_or_concatenate.connections import CONNECTIONS, by_block, chain
 
 ROOT = Path(__file__).parent.parent
 PAGE = ROOT / "docs" / "explainer" / "index.html"
@@ -135,7 +135,7 @@ def test_colours_are_those_of_the_report_and_of_the_lessons():
 )
 def test_costs_equal_what_is_counted_in_keras(page, connection, depth, growth_rate):
     model = chain(connection, depth, growth_rate=growth_rate)
-    found, blocks = rk.profile(model), by_block(model)
+    found, blocks = resdense_keras.profile(model), by_block(model)
     shown = page.evaluate("([c, d, k]) => cost(c, d, k)", [OURS[connection], depth, growth_rate])
     assert [shown[key] for key in ("channels", "parameters", "macs", "activationBytes", "inferencePeakBytes")] == [
         model.output_shape[-1], found.trainable, found.macs, found.activation_bytes, found.inference_peak_bytes
@@ -302,7 +302,7 @@ def test_a_digit_drawn_by_mouse_is_read_by_the_nets(browser, digit):
             page.mouse.move(*places[0])
             page.mouse.down()
             for place in places[1:]:
-                page.mouse.move(*place, steps=6)
+                page.mouse.move(*place, steps=2)
             page.mouse.up()
         page.wait_for_function("choice.drawn !== null && !waiting")
         said = page.locator(".says b").all_inner_texts()

@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 from keras.src.legacy.saving import legacy_h5_format
 
-import resdense_keras as rk
+import resdense_keras
 from resdense_keras.weights import download, table
 
 PAGE = (Path(__file__).parents[1] / "docs" / "from-keras-applications.md").read_text()
@@ -44,7 +44,7 @@ NAMES = [row for row in rows(3) if not row[0].startswith("keras.applications.")]
 def evaluated(call, **options):
     """What a call of the page builds, e.g. `resnet50(variant="v1")`, with further options."""
     call = ast.parse(call, mode="eval").body
-    return getattr(rk, call.func.id)(**options, **{a.arg: ast.literal_eval(a.value) for a in call.keywords})
+    return getattr(resdense_keras, call.func.id)(**options, **{a.arg: ast.literal_eval(a.value) for a in call.keywords})
 
 
 def randomized(model, seed=0):
@@ -143,7 +143,7 @@ def test_both_calls_of_a_row_build_the_same_net(old, own, tmp_path):
     theirs = randomized(getattr(keras.applications, old.rpartition(".")[2])(weights=None, input_shape=IMAGE.shape[1:]))
     save_as_published(theirs, tmp_path / "theirs.h5")
     ours = evaluated(own, input_shape=IMAGE.shape[1:])
-    rk.load_weights(ours, tmp_path / "theirs.h5")
+    resdense_keras.load_weights(ours, tmp_path / "theirs.h5")
     assert difference(ours(IMAGE), theirs(IMAGE)) < TOLERANCE
     assert ours.count_params() == theirs.count_params()
 
@@ -161,4 +161,4 @@ def test_layers_have_the_names_and_the_batch_norms_the_numbers_of_the_page(net):
     assert names and [old for old, _ in shapes] == [new for _, new in shapes]
     norms = [next(layer for layer in model.layers if layer.name.endswith("_bn")) for model in (theirs, ours)]
     assert [(norm.momentum, norm.epsilon) for norm in norms] == [(0.99, 1.001e-5), (0.9, 1.001e-5)]
-    assert inspect.signature(rk.densenet).parameters["bn_epsilon"].default == 1e-5
+    assert inspect.signature(resdense_keras.densenet).parameters["bn_epsilon"].default == 1e-5

@@ -1,5 +1,6 @@
 """The house's walls, its manners at import, and the README's commands."""
 
+import ast
 import re
 import shutil
 import subprocess
@@ -76,8 +77,9 @@ def test_the_library_runs_without_tensorflow():
         "import sys, os\nos.environ['KERAS_BACKEND'] = 'jax'\n"
         "import keras\n"
         "before = set(sys.modules)\n"
-        "import resdense_keras as rk\n"
-        "model = rk.cifar_resnet(depth=8)\nrk.profile(model)\nrk.cifar_densenet(depth=10, recompute=True)\n"
+        "import resdense_keras\n"
+        "model = resdense_keras.cifar_resnet(depth=8)\nresdense_keras.profile(model)\n"
+        "resdense_keras.cifar_densenet(depth=10, recompute=True)\n"
         "print('loaded', sorted({'tensorflow', 'torch', 'pooch', 'safetensors'} & (set(sys.modules) - before)))"
     )
     result = run(sys.executable, "-c", program)
@@ -116,3 +118,44 @@ def test_the_readmes_table_is_the_stored_reports():
     spec.loader.exec_module(script)
     readme = (ROOT / "README.md").read_text()
     assert script.with_table(readme, json.loads(script.STORED.read_text())) == readme
+
+
+OWN = ("resdense_keras", "resdense_export", "resdense_cli")
+
+
+def python_files(*patterns):
+    """Our Python files, without what flatc made and what older versions left."""
+    found = (path for pattern in patterns for path in ROOT.glob(pattern))
+    return [path for path in found if path.name != "metadata_schema.py" and "old" not in path.relative_to(ROOT).parts]
+
+
+@pytest.mark.parametrize("folder", ["resdense_keras", "export", "cli", "docs", "benchmarks", "tests", "tutorials"])
+def test_nothing_of_ours_is_imported_under_a_second_name(folder):
+    files = python_files(f"{folder}/**/*.py", f"{folder}/**/*.pyi")
+    assert files
+    renamed = []
+    for path in files:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ImportFrom):
+                ours = node.level or node.module.split(".")[0] in OWN
+            else:
+                ours = isinstance(node, ast.Import) and any(name.name.split(".")[0] in OWN for name in node.names)
+            if ours and any(name.asname for name in node.names):
+                renamed.append(f"{path.relative_to(ROOT)}:{node.lineno}: {ast.unparse(node)}")
+    assert renamed == []
+
+
+def test_a_pass_is_a_file_of_its_name():
+    from resdense_export.nets.rewriting import GRAPHS
+
+    passes = {change for graph in GRAPHS.values() for change in graph}
+    assert [change.__name__ for change in passes if change.__module__.split(".")[-1] != change.__name__] == []
+
+
+def test_a_lessons_experiments_stand_in_a_folder_of_its_name():
+    """Beside them: what several lessons share, and what the lessons stored."""
+    lessons = {path.stem[3:] for path in ROOT.glob("tutorials/[0-9][0-9]_*.py")}
+    folders = {path.parent.name for path in ROOT.glob("resdense_keras/experiments/*/__init__.py")}
+    assert lessons == folders
+    for lesson in ROOT.glob("tutorials/[0-9][0-9]_*.py"):
+        assert f"from resdense_keras.experiments.{lesson.stem[3:]} import" in lesson.read_text()

@@ -89,7 +89,7 @@ def modules():
                 yield module.name
 
 
-def main(folder):
+def run(folder):
     log = str(Path(folder).resolve() / "hidden")
     hide(log)
     hide_from_children(folder, log)
@@ -97,7 +97,7 @@ def main(folder):
     os.chdir(folder)
     for name in modules():
         importlib.import_module(name)
-    from resdense_cli.main import main as resdense
+    from resdense_cli.main import main
 
     codes = {}
     run = ("--set", "width=4", "--data", "digits", "--epochs", "1", "--jit", "off", "--out", "run")
@@ -109,11 +109,11 @@ def main(folder):
         ("report", "made"),
     ):
         try:
-            resdense(list(command))
+            main(list(command))
         except SystemExit as stop:
             codes[command[0]] = stop.code
     print(json.dumps(codes))
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    run(sys.argv[1])

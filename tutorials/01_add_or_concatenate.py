@@ -27,7 +27,7 @@ import numpy as np
 from keras import layers, ops
 
 import resdense_keras
-from resdense_keras.experiments import connections, control
+from resdense_keras.experiments.add_or_concatenate import connections, control
 
 # %% [markdown]
 # ## Part 1a: pictures and words

@@ -21,7 +21,8 @@ lesson.begin("tensorflow", "sklearn", threads=1)
 
 import numpy as np
 
-from resdense_keras.experiments import depth, small_nets
+from resdense_keras.experiments import small_nets
+from resdense_keras.experiments.deeper_is_not_better import depth
 
 # %% [markdown]
 # ## 1. The nets

@@ -22,7 +22,8 @@ lesson.begin("tensorflow", "sklearn", threads=1)
 
 import numpy as np
 
-from resdense_keras.experiments import gradients, small_nets
+from resdense_keras.experiments import small_nets
+from resdense_keras.experiments.where_the_gradient_goes import gradients
 
 # %% [markdown]
 # ## 1. Backwards through the blocks

@@ -21,7 +21,8 @@ lesson.begin("tensorflow", "sklearn", threads=1)
 
 import numpy as np
 
-from resdense_keras.experiments import lesion_study, small_nets
+from resdense_keras.experiments import small_nets
+from resdense_keras.experiments.pull_a_layer_out import lesion_study
 
 # %% [markdown]
 # ## 1. What is left where a block was

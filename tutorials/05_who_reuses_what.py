@@ -22,7 +22,8 @@ lesson.begin("tensorflow", "sklearn", threads=1)
 
 import numpy as np
 
-from resdense_keras.experiments import reuse, small_nets
+from resdense_keras.experiments import small_nets
+from resdense_keras.experiments.who_reuses_what import reuse
 
 # %% [markdown]
 # ## 1. Edges

@@ -23,7 +23,7 @@ lesson.begin(
 )  # says what is missing, before anything that could miss it
 
 from resdense_keras import profile
-from resdense_keras.experiments import costs
+from resdense_keras.experiments.what_it_costs import costs
 
 # %% [markdown]
 # ## 1. Four kinds of cost

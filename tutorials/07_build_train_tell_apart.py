@@ -27,7 +27,7 @@ lesson.begin(
 import os
 
 import resdense_keras
-from resdense_keras.experiments import recognition
+from resdense_keras.experiments.build_train_tell_apart import recognition
 
 # %% [markdown]
 # ## 1. One name, four nets

@@ -31,7 +31,7 @@ import tensorflow
 import resdense_export
 import resdense_keras
 from resdense_keras import data
-from resdense_keras.experiments import phone_files
+from resdense_keras.experiments.to_the_phone import phone_files
 
 tensorflow.get_logger().setLevel("ERROR")  # it would report every conversion
 

@@ -70,7 +70,7 @@ def export(
         class_names: Labels; default: the data's.
         preprocessing: What stands inside the net, as JSON.
         input_type: "float32", or "uint8" for camera frames.
-        budget: Points of top-1 that int8 may lose; the most sensitive layers stay float for it, see making.budget.
+        budget: Points of top-1 that int8 may lose; sensitive layers stay in float for it, see making.within_budget.
         max_drop, min_agreement: Gates, see Limits.
         baseline: Also the stock converter's files.
         overwrite: Replace a folder that has content.
@@ -105,7 +105,7 @@ def export(
 
 def export_net(net, request, dataset=None, steps=None):
     """`export` of a sources.Net by an ExportRequest; the same results and errors."""
-    from . import report as reports
+    from .report import write_report
 
     steps = steps or Steps()
     request.check_place()
@@ -129,10 +129,10 @@ def export_net(net, request, dataset=None, steps=None):
             _check_calibration(evidence, request)
             if not answers.has_classes(net.answers):  # nothing that a label could be compared with
                 evidence = replace(evidence, labels=None)
-        (bundle,) = _measured([contents.make(folder, net, evidence, request, steps)], request, steps)
+        (bundle,) = _with_measurements([contents.make(folder, net, evidence, request, steps)], request, steps)
         contents.describe(bundle)
         result = _report([_model_record(bundle, bundle.exports)], dataset, request.seed)
-        reports.write_report(folder, result)
+        write_report(folder, result)
     _raise_rejected([bundle], request.out, result)
     return result
 
@@ -180,7 +180,7 @@ def compare(
     from resdense_keras import training
     from resdense_keras.training import augmentation
 
-    from . import report as reports
+    from .report import write_report
 
     _check_seeds(seeds)
     steps = steps or Steps()
@@ -218,7 +218,7 @@ def compare(
         started = [training.start(one, dataset) for one in asked]
         trained = [_train(one, begun, seeds, steps) for one, begun in zip(asked, started, strict=True)]
         made = [contents.make(folder / net.name, net, evidence, request, steps) for net, _ in trained]
-        made = _measured(made, request, steps)
+        made = _with_measurements(made, request, steps)
         steps.start("write the report")
         records = []
         for (_, history), bundle in zip(trained, made, strict=True):
@@ -226,7 +226,7 @@ def compare(
             moved = [{**export, "file": f"{bundle.net.name}/{export['file']}"} for export in bundle.exports]
             records.append({**_model_record(bundle, moved), **history})
         result = _report(records, dataset, seed=seed)
-        reports.write_report(folder, result)
+        write_report(folder, result)
     _raise_rejected(made, out, result)
     return result
 
@@ -244,14 +244,14 @@ def _check_seeds(seeds):
 def _check_alike(asked):
     """Refuses nets that would not all see the same images: of other channels, or, from files, of other sizes."""
     from resdense_keras import catalog
-    from resdense_keras import data as sources
+    from resdense_keras.data import is_folder
 
     shapes = {one.model: one.options.get("input_shape") or catalog.sizes()[one.model]["input_shape"] for one in asked}
     if len({shape[2] for shape in shapes.values()}) > 1:
         listed = ", ".join(f"{name} {shape[2]}" for name, shape in shapes.items())
         raise RequestError(f"the nets take images of different channels: {listed}", "compare nets of the same channels")
     sizes = {tuple(shape[:2]) for shape in shapes.values()}
-    if len(sizes) > 1 and asked[0].image_size is None and sources.is_folder(asked[0].data):
+    if len(sizes) > 1 and asked[0].image_size is None and is_folder(asked[0].data):
         listed = ", ".join(f"{name} {shape[0]}x{shape[1]}" for name, shape in shapes.items())
         raise RequestError(f"the nets take images of different sizes: {listed}", "pass --image-size N, one for all")
 
@@ -313,7 +313,7 @@ def _tell(steps, epochs, row):
     steps.detail(f"epoch {row['epoch']} of {epochs}, validation accuracy {row['val_accuracy']:.3f}")
 
 
-def _measured(made, request, steps):
+def _with_measurements(made, request, steps):
     """The bundles with a measurement for each file that opens, all of them interleaved in the same rounds."""
     steps.start("measure latency")
     # A stock twin is kept whatever its gates say, and one that does not open would end the measuring of all.

@@ -15,7 +15,7 @@ from resdense_keras import compat
 from resdense_keras.data import resizing
 from resdense_keras.errors import RequestError, WorkError, unknown
 
-from .models import answers, brought, fitness, opening, pixels
+from .models import answers, fitness, opening, pixels, trained_pixels
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ def _from_catalogue(name, weights, options, image_size, preprocessing):
             raise RequestError("--preprocessing and --set include_preprocessing were given", "leave one of them out")
         options["include_preprocessing"] = _record(preprocessing) or False
     elif "include_preprocessing" not in options and weights is not None:
-        options["include_preprocessing"] = brought.pixels(name, weights) or True
+        options["include_preprocessing"] = trained_pixels.trained_pixels(name, weights) or True
     options.setdefault("include_preprocessing", True)
     built = fitness.fitted(resdense_keras.create(name, weights=weights, **options))
     if weights is None:
@@ -165,7 +165,7 @@ def _operation(model, name):
 def _record(preprocessing):
     """The Preprocessing of that name, or None for "none"."""
     from resdense_keras.preprocessing import PREPROCESSING
-    from resdense_keras.weights.ends import record
+    from resdense_keras.weights.pixels_and_classes import record
 
     if preprocessing == "none":
         return None

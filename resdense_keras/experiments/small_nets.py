@@ -19,7 +19,7 @@ import numpy as np
 import tensorflow as tf
 from keras import layers
 
-from .. import blocks as parts
+from ..blocks import conv, dense_block, norm_relu, preactivation_block, residual_block
 from ..builder import check_choice, check_integer, normalization
 from ..errors import RequestError, WorkError
 from .lesson import COLORS
@@ -99,17 +99,17 @@ def net(connection, depth, *, width=WIDTH, growth_rate=GROWTH_RATE, batch_norm=T
         raise RequestError(f"depth={depth} was given; it must be even: stem, blocks of two layers, head")
     norm = normalization(**_BN) if batch_norm else _no_norm
     x = inputs = keras.Input((size, size, 1), name="image")
-    x = parts.conv(x, width, 3, stride=2, name="stem_conv")  # (N, size / 2, size / 2, width)
+    x = conv(x, width, 3, stride=2, name="stem_conv")  # (N, size / 2, size / 2, width)
     if connection in ("plain", "residual"):
-        x = parts.norm_relu(x, norm=norm, name="stem")
+        x = norm_relu(x, norm=norm, name="stem")
     if connection == "dense":
-        x = parts.dense_block(x, depth - 2, growth_rate, norm=norm, name="stage1", bottleneck=False)
+        x = dense_block(x, depth - 2, growth_rate, norm=norm, name="stage1", bottleneck=False)
     for index in range(1, depth // 2 if connection != "dense" else 1):
-        block = parts.preactivation_block if connection == "preactivation" else parts.residual_block
+        block = preactivation_block if connection == "preactivation" else residual_block
         shortcut = None if connection == "plain" else "B"
         x = block(x, width, norm=norm, name=f"stage1_block{index}", shortcut=shortcut)
     if connection in ("preactivation", "dense"):
-        x = parts.norm_relu(x, norm=norm, name="head")
+        x = norm_relu(x, norm=norm, name="head")
     x = layers.GlobalAveragePooling2D(name="head_pool")(x)
     return keras.Model(inputs, layers.Dense(10, name="predictions")(x), name=f"{connection}_{depth}")
 
@@ -140,7 +140,7 @@ def learning_rates(peak, warm_up, total):
     return peak * np.where(step <= warm_up, step / warm_up, cosine)
 
 
-class Trainer:
+class RepeatedTraining:
     """One net with its traced training step; TensorFlow traces for longer than it trains, so runs share it.
 
     SGD with momentum 0.9, batches of 64, the learning rate a cosine with one epoch of linear warm-up.
@@ -194,8 +194,8 @@ class Trainer:
 
 @functools.lru_cache(maxsize=3)  # a traced net of 44 layers holds 60 MB and more
 def trainer(connection, depth):
-    """The `Trainer` of a net; the latest few are kept."""
-    return Trainer(net(connection, depth))
+    """The `RepeatedTraining` of a net; the latest few are kept."""
+    return RepeatedTraining(net(connection, depth))
 
 
 def trained(connection, depth, *, seed=0, learning_rate=0.1, epochs=EPOCHS):

@@ -9,9 +9,9 @@ from .. import builder, catalog
 from ..data import resizing
 from ..data.splits import VALIDATION_SHARE
 from ..errors import RequestError, unknown
+from . import recipes
 from .augmentation import RULES
 from .recipes import Recipe
-from .recipes import recipe as find_recipe
 
 SCHEMA = "resdense-run/1"
 PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
@@ -80,7 +80,7 @@ class TrainingRequest:
         for name, known in (("precision", PRECISIONS), ("jit", JITS), ("model", catalog.BUILDERS)):
             if getattr(self, name) not in known and not (name == "model" and self.slim):
                 raise unknown(name, getattr(self, name), known)
-        self._set("recipe", find_recipe(self.recipe, self.model) if isinstance(self.recipe, str) else self.recipe)
+        self._set("recipe", recipes.recipe(self.recipe, self.model) if isinstance(self.recipe, str) else self.recipe)
         self._set("options", dict(self.options or {}))
         self._set("slim", None if self.slim is None else dict(self.slim))
         if (shape := self.options.get("input_shape")) is not None:

@@ -30,7 +30,7 @@ from .devices import OneDevice
 from .interrupts import Interrupts
 from .loop import is_over
 from .request import TrainingRequest, read_config
-from .trial import choose_jit
+from .xla_trial import choose_jit
 
 SAVE_SECONDS = 60  # between two saves: a killed run repeats about so much, the step that was under way included
 SAVE_SHARE = 0.01  # but saving takes no more of the time than this

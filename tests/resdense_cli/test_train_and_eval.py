@@ -67,15 +67,15 @@ def test_fine_tuning_leaves_the_frozen_stages_alone_batch_norms_included(fine_tu
         assert same == weight.path.startswith(("stem_", "stage1_", "stage2_")), weight.path
 
 
-def test_the_readmes_fine_tuning_in_python_runs(folder, tmp_path):
+def test_the_readmes_fine_tuning_in_python_runs(folder, resnet8, tmp_path):
     """Word for word, but for the folder, and a small net from its own weights in place of densenet121."""
     import resdense_keras
 
     readme = (Path(__file__).parents[2] / "README.md").read_text()
     _, code = re.findall(r"```python\n(.*?)```", readme, re.DOTALL)
     start = tmp_path / "start.weights.h5"
-    resdense_keras.create("resnet20").save_weights(start)
-    words = {"FOLDER": str(folder), "224": "32", "densenet121": "resnet20", "imagenet": str(start)}
+    resdense_keras.create(resnet8).save_weights(start)
+    words = {"FOLDER": str(folder), "224": "32", "densenet121": resnet8, "imagenet": str(start)}
     for word, other in words.items():
         assert word in code
         code = code.replace(f'"{word}"', f'"{other}"').replace(f"={word})", f"={other})")

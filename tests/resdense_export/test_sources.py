@@ -6,12 +6,12 @@ import keras
 import numpy as np
 import pytest
 
-import resdense_keras as rk
+import resdense_keras
 from resdense_export import sources
 from resdense_keras.errors import RequestError
 from resdense_keras.preprocessing import PREPROCESSING
 
-GREY = rk.Preprocessing((127.5,), (64.0,), "L")
+GREY = resdense_keras.Preprocessing((127.5,), (64.0,), "L")
 IMAGES = np.random.default_rng(0).uniform(0, 255, (4, 16, 16, 3)).astype("float32")
 
 
@@ -86,7 +86,7 @@ def test_preprocessing_that_cannot_be_is_refused(given, message, foreign):
 def test_what_is_read_back_is_the_record_of_the_weights(record, tmp_path):
     """From a built net and from its .keras file: the same channels, and numbers that give the same pixels."""
     channels = len(record.mean)
-    built = rk.cifar_resnet(depth=8, input_shape=(32, 32, channels), include_preprocessing=record)
+    built = resdense_keras.cifar_resnet(depth=8, input_shape=(32, 32, channels), include_preprocessing=record)
     built.save(tmp_path / "net.keras")
     pixels = np.random.default_rng(0).uniform(0, 255, (2, 4, 4, channels))
     for model in (built, keras.saving.load_model(tmp_path / "net.keras")):
@@ -97,7 +97,7 @@ def test_what_is_read_back_is_the_record_of_the_weights(record, tmp_path):
 
 
 def test_a_net_without_preprocessing_says_so():
-    assert sources.preprocessing_inside(rk.cifar_resnet(depth=8)) == "unknown"
+    assert sources.preprocessing_inside(resdense_keras.cifar_resnet(depth=8)) == "unknown"
 
 
 # Class names

@@ -9,12 +9,20 @@ import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
-import resdense_keras as rk
+import resdense_keras
 
-BASES = {base.__name__: base for base in (rk.resnet, rk.cifar_resnet, rk.densenet, rk.cifar_densenet)}
+BASES = {
+    base.__name__: base
+    for base in (
+        resdense_keras.resnet,
+        resdense_keras.cifar_resnet,
+        resdense_keras.densenet,
+        resdense_keras.cifar_densenet,
+    )
+}
 SIDE = 16  # the smallest side of three stages under the ImageNet stem
 IMAGE = (SIDE, SIDE, 3)
-GRAY = rk.Preprocessing((127.5,), (64.0,), "L")
+GRAY = resdense_keras.Preprocessing((127.5,), (64.0,), "L")
 NO_SHRINKING = (Phase.explicit, Phase.generate)  # a failure would build hundreds of nets to become a simpler one
 A_FILE = "a file of the net's own weights"
 
@@ -105,7 +113,7 @@ def test_valid_arguments_build_run_and_profile(base, data, tmp_path):
     assert np.isfinite(answer).all()
     assert answer.shape == expected_shape(arguments, answer.shape)
     assert model.name == (arguments["name"] or base)
-    counted = rk.profile(model, input_shape=shape)
+    counted = resdense_keras.profile(model, input_shape=shape)
     assert (counted.parameters, counted.macs > 0) == (model.count_params(), True)
     if weights == A_FILE:
         model.save_weights(tmp_path / "net.weights.h5")
@@ -224,7 +232,7 @@ def test_an_invalid_argument_is_named_with_what_is_allowed(base, argument, data)
     arguments = {**SMALL[base], "input_shape": IMAGE, argument: data.draw(values)}
     if argument == "input_tensor":
         del arguments["input_shape"]
-    with pytest.raises(rk.RequestError) as caught:
+    with pytest.raises(resdense_keras.RequestError) as caught:
         BASES[base](**arguments)
     message = str(caught.value)
     assert re.search(rf"\b{argument}\b", message), message
@@ -246,12 +254,12 @@ CONTRADICTIONS = [
 
 @pytest.mark.parametrize("base, arguments, given, allowed", CONTRADICTIONS)
 def test_arguments_that_contradict_each_other_are_named(base, arguments, given, allowed):
-    with pytest.raises(rk.RequestError) as caught:
+    with pytest.raises(resdense_keras.RequestError) as caught:
         BASES[base](**{**SMALL[base], "input_shape": IMAGE, **arguments})
     assert given in str(caught.value) and allowed in str(caught.value)
 
 
 def test_a_shape_and_a_tensor_of_another_shape_are_both_named():
-    with pytest.raises(rk.RequestError) as caught:
-        rk.resnet(**SMALL["resnet"], input_shape=(24, 24, 3), input_tensor=keras.Input(IMAGE))
+    with pytest.raises(resdense_keras.RequestError) as caught:
+        resdense_keras.resnet(**SMALL["resnet"], input_shape=(24, 24, 3), input_tensor=keras.Input(IMAGE))
     assert "input_shape=(24, 24, 3) and an input_tensor of shape (16, 16, 3)" in str(caught.value)

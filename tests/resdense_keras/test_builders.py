@@ -8,7 +8,7 @@ import keras
 import numpy as np
 import pytest
 
-import resdense_keras as rk
+import resdense_keras
 from resdense_keras import catalog
 from resdense_keras.densenets import CIFAR_DENSENETS, DENSENETS, DIGITS_DENSENETS
 from resdense_keras.resnets import CIFAR_RESNETS, DIGITS_RESNETS, RESNETS
@@ -65,22 +65,26 @@ OPTION_SIZES = [
 ]
 QUICK = {"resnet18", "resnet50", "resnet50_v2", "resnet20", "resnet110", "densenet121", "densenet_bc100_12"}
 SMALL = {
-    "v1": lambda **options: rk.cifar_resnet(depth=8, variant="v1", **options),
-    "v1.5": lambda **options: rk.cifar_resnet(depth=11, variant="v1.5", block="bottleneck", shortcut="B", **options),
-    "v2": lambda **options: rk.cifar_resnet(depth=8, variant="v2", **options),
-    "v2-keras": lambda **options: rk.cifar_resnet(
+    "v1": lambda **options: resdense_keras.cifar_resnet(depth=8, variant="v1", **options),
+    "v1.5": lambda **options: resdense_keras.cifar_resnet(
+        depth=11, variant="v1.5", block="bottleneck", shortcut="B", **options
+    ),
+    "v2": lambda **options: resdense_keras.cifar_resnet(depth=8, variant="v2", **options),
+    "v2-keras": lambda **options: resdense_keras.cifar_resnet(
         depth=11, variant="v2-keras", block="bottleneck", shortcut="B", **options
     ),
-    "vd": lambda **options: rk.resnet(blocks=(1, 1), block="basic", variant="vd", width=8, **options),
-    "plain": lambda **options: rk.cifar_resnet(depth=8, shortcut=None, **options),
-    "dense": lambda **options: rk.cifar_densenet(depth=10, growth_rate=4, **options),
-    "dense-plain": lambda **options: rk.cifar_densenet(
+    "vd": lambda **options: resdense_keras.resnet(blocks=(1, 1), block="basic", variant="vd", width=8, **options),
+    "plain": lambda **options: resdense_keras.cifar_resnet(depth=8, shortcut=None, **options),
+    "dense": lambda **options: resdense_keras.cifar_densenet(depth=10, growth_rate=4, **options),
+    "dense-plain": lambda **options: resdense_keras.cifar_densenet(
         depth=10, growth_rate=4, bottleneck=False, compression=1, **options
     ),
-    "dense-imagenet": lambda **options: rk.densenet(blocks=(2, 2), growth_rate=4, **options),
-    "dense-recompute": lambda **options: rk.cifar_densenet(depth=10, growth_rate=4, recompute=True, **options),
+    "dense-imagenet": lambda **options: resdense_keras.densenet(blocks=(2, 2), growth_rate=4, **options),
+    "dense-recompute": lambda **options: resdense_keras.cifar_densenet(
+        depth=10, growth_rate=4, recompute=True, **options
+    ),
 }
-BASES = (rk.resnet, rk.cifar_resnet, rk.densenet, rk.cifar_densenet)
+BASES = (resdense_keras.resnet, resdense_keras.cifar_resnet, resdense_keras.densenet, resdense_keras.cifar_densenet)
 
 
 def sizes(model):
@@ -93,7 +97,7 @@ def test_parameters_equal_the_published_counts(name):
     row = catalog.sizes()[name]
     assert (row["trainable"], row["parameters"]) == SIZES[name]
     if name in QUICK:
-        assert sizes(rk.create(name)) == SIZES[name]
+        assert sizes(resdense_keras.create(name)) == SIZES[name]
 
 
 @pytest.mark.parametrize(
@@ -101,34 +105,34 @@ def test_parameters_equal_the_published_counts(name):
     [row if row[0] in ("resnet50", "resnet20") else pytest.param(*row, marks=pytest.mark.slow) for row in OPTION_SIZES],
 )
 def test_parameters_of_options_equal_the_published_counts(name, options, trainable, total):
-    assert sizes(rk.create(name, **options)) == (trainable, total)
+    assert sizes(resdense_keras.create(name, **options)) == (trainable, total)
 
 
 def test_a_bare_call_builds_densenet121():
-    model = rk.densenet121()
+    model = resdense_keras.densenet121()
     assert (model.name, model.input_shape, model.output_shape) == ("densenet121", (None, 224, 224, 3), (None, 1000))
 
 
 def test_every_row_of_the_tables_is_a_function_of_its_name():
-    assert set(rk.list_models()) == set(ROWS)
-    assert [name for name in ROWS if getattr(rk, name).__name__ != name] == []
+    assert set(resdense_keras.list_models()) == set(ROWS)
+    assert [name for name in ROWS if getattr(resdense_keras, name).__name__ != name] == []
 
 
 def test_list_models_takes_a_pattern():
-    assert rk.list_models("densenet1*") == ["densenet121", "densenet169", "densenet161", "densenet100_12"]
+    assert resdense_keras.list_models("densenet1*") == ["densenet121", "densenet169", "densenet161", "densenet100_12"]
 
 
 @pytest.mark.parametrize(
     "base, name",
     [
-        (rk.resnet, "resnet50_vd"),
-        (rk.cifar_resnet, "resnet164_v2"),
-        (rk.densenet, "densenet161"),
-        (rk.cifar_densenet, "densenet40_12"),
+        (resdense_keras.resnet, "resnet50_vd"),
+        (resdense_keras.cifar_resnet, "resnet164_v2"),
+        (resdense_keras.densenet, "densenet161"),
+        (resdense_keras.cifar_densenet, "densenet40_12"),
     ],
 )
 def test_the_signature_is_the_base_builders_with_the_rows_defaults(base, name):
-    shown = inspect.signature(getattr(rk, name)).parameters
+    shown = inspect.signature(getattr(resdense_keras, name)).parameters
     structure = {"blocks", "block", "depth"}
     assert list(shown) == [key for key in inspect.signature(base).parameters if key not in structure]
     assert shown["name"].default == name
@@ -137,13 +141,16 @@ def test_the_signature_is_the_base_builders_with_the_rows_defaults(base, name):
     }
 
 
-@pytest.mark.parametrize("base, cifar", [(rk.resnet, rk.cifar_resnet), (rk.densenet, rk.cifar_densenet)])
+@pytest.mark.parametrize(
+    "base, cifar",
+    [(resdense_keras.resnet, resdense_keras.cifar_resnet), (resdense_keras.densenet, resdense_keras.cifar_densenet)],
+)
 def test_a_cifar_builder_has_the_arguments_of_its_base_and_depth_for_blocks(base, cifar):
     spelled, shown = (inspect.signature(builder).parameters for builder in (base, cifar))
     assert list(shown) == ["depth", *(name for name in spelled if name != "blocks")]
     assert all(shown[name].annotation == spelled[name].annotation for name in spelled if name != "blocks")
     assert (shown["classes"].default, shown["stem"].default) == (10, "cifar")
-    with pytest.raises(rk.RequestError, match=f"{cifar.__name__}\\(\\) has no argument 'dept'") as error:
+    with pytest.raises(resdense_keras.RequestError, match=f"{cifar.__name__}\\(\\) has no argument 'dept'") as error:
         cifar(dept=40)
     assert error.value.hint == "did you mean `depth`?"
 
@@ -219,7 +226,7 @@ def test_a_saved_net_loads_with_keras_alone_and_answers_the_same(tmp_path):
 
 def test_option_a_is_exactly_subsampling_with_zero_channels_half_on_each_side():
     inputs = keras.Input((6, 6, 4))
-    shortcut = keras.Model(inputs, rk.blocks.changed_shortcut(inputs, 8, 2, "A", name="x"))
+    shortcut = keras.Model(inputs, resdense_keras.blocks.changed_shortcut(inputs, 8, 2, "A", name="x"))
     images = np.random.default_rng(0).normal(size=(2, 6, 6, 4)).astype("float32")
     answer = np.asarray(shortcut(images))
     np.testing.assert_array_equal(answer[..., 2:6], images[:, ::2, ::2])
@@ -227,20 +234,20 @@ def test_option_a_is_exactly_subsampling_with_zero_channels_half_on_each_side():
 
 
 def test_zero_gamma_makes_every_block_the_identity():
-    net = rk.cifar_resnet(depth=8, zero_gamma=True, shortcut="A")
+    net = resdense_keras.cifar_resnet(depth=8, zero_gamma=True, shortcut="A")
     last = [layer for layer in net.layers if layer.name.endswith("_bn2")]
     assert len(last) == 3 and not any(layer.gamma.numpy().any() for layer in last)
 
 
 def test_a_dense_layer_adds_its_growth_rate():
     inputs = keras.Input((8, 8, 10))
-    norm = rk.builder.normalization(0.9, 1e-5)
-    assert rk.blocks.dense_layer(inputs, 6, norm=norm, name="x").shape == (None, 8, 8, 16)
-    assert rk.blocks.dense_block(inputs, 3, 6, norm=norm, name="y").shape == (None, 8, 8, 28)
+    norm = resdense_keras.builder.normalization(0.9, 1e-5)
+    assert resdense_keras.blocks.dense_layer(inputs, 6, norm=norm, name="x").shape == (None, 8, 8, 16)
+    assert resdense_keras.blocks.dense_block(inputs, 3, 6, norm=norm, name="y").shape == (None, 8, 8, 28)
 
 
 def test_the_plain_net_has_the_residual_nets_parameters():
-    assert sizes(rk.plain20()) == sizes(rk.resnet20())
+    assert sizes(resdense_keras.plain20()) == sizes(resdense_keras.resnet20())
 
 
 @pytest.mark.parametrize("channels", [1, 3, 4])
@@ -262,21 +269,21 @@ def test_without_the_head_come_features(net):
 
 def test_a_net_is_built_on_an_input_tensor():
     images = keras.Input((32, 32, 3), name="mine")
-    model = rk.cifar_resnet(depth=8, input_tensor=images * 2.0)
+    model = resdense_keras.cifar_resnet(depth=8, input_tensor=images * 2.0)
     assert model.inputs[0] is images
 
 
 @pytest.mark.parametrize("name", ["imagenet", "imagenet-caffe", "imagenet-tf", "cifar10"])
 def test_the_layer_and_the_function_normalize_alike(name):
     inputs = keras.Input((4, 4, 3))
-    layer = keras.Model(inputs, rk.preprocessing.PREPROCESSING[name].apply(inputs))
+    layer = keras.Model(inputs, resdense_keras.preprocessing.PREPROCESSING[name].apply(inputs))
     pixels = np.random.default_rng(0).uniform(0, 255, (2, 4, 4, 3)).astype("float32")
-    np.testing.assert_allclose(layer(pixels), rk.preprocess_input(pixels, name), rtol=1e-5, atol=1e-4)
+    np.testing.assert_allclose(layer(pixels), resdense_keras.preprocess_input(pixels, name), rtol=1e-5, atol=1e-4)
 
 
 def test_measured_preprocessing_gives_mean_zero_and_deviation_one():
     images = np.random.default_rng(0).integers(0, 256, (50, 8, 8, 3), dtype=np.uint8)
-    normalized = rk.preprocessing.measured(images)(images)
+    normalized = resdense_keras.preprocessing.measured(images)(images)
     np.testing.assert_allclose(normalized.mean((0, 1, 2)), 0, atol=1e-3)
     np.testing.assert_allclose(normalized.std((0, 1, 2)), 1, atol=1e-3)
 
@@ -285,51 +292,63 @@ def test_measured_preprocessing_gives_mean_zero_and_deviation_one():
 def test_preprocessing_equals_keras_applications(mode, name):
     pixels = np.random.default_rng(0).uniform(0, 255, (2, 4, 4, 3)).astype("float32")
     theirs = keras.src.applications.imagenet_utils.preprocess_input(pixels.copy(), mode=mode)
-    np.testing.assert_allclose(rk.preprocess_input(pixels, name), theirs, atol=1e-4)
+    np.testing.assert_allclose(resdense_keras.preprocess_input(pixels, name), theirs, atol=1e-4)
 
 
 WRONG = [
-    (lambda: rk.create("resnet5O"), "unknown model 'resnet5O'", "resnet50"),
+    (lambda: resdense_keras.create("resnet5O"), "unknown model 'resnet5O'", "resnet50"),
     (
-        lambda: rk.densenet121(growthrate=12),
+        lambda: resdense_keras.densenet121(growthrate=12),
         "densenet121() has no argument 'growthrate'",
         "did you mean `growth_rate`?",
     ),
-    (lambda: rk.resnet50(blocks=(1, 1)), "resnet50() has no argument 'blocks'", ""),
+    (lambda: resdense_keras.resnet50(blocks=(1, 1)), "resnet50() has no argument 'blocks'", ""),
     (
-        lambda: rk.densenet(growth_rate=0),
+        lambda: resdense_keras.densenet(growth_rate=0),
         "growth_rate=0 was given; it must be an integer of 1 or more",
         "build a ResNet",
     ),
-    (lambda: rk.densenet(compression=0), "compression=0 was given; it must be a number in (0, 1]", ""),
-    (lambda: rk.densenet(blocks=()), "blocks=() was given", ""),
-    (lambda: rk.densenet(blocks=(6, 0)), "an entry of blocks=0 was given", ""),
-    (lambda: rk.cifar_resnet(depth=21), 'depth=21 was given; with block="basic" it must be 6n + 2', "depth=20 is near"),
+    (lambda: resdense_keras.densenet(compression=0), "compression=0 was given; it must be a number in (0, 1]", ""),
+    (lambda: resdense_keras.densenet(blocks=()), "blocks=() was given", ""),
+    (lambda: resdense_keras.densenet(blocks=(6, 0)), "an entry of blocks=0 was given", ""),
     (
-        lambda: rk.cifar_densenet(depth=41),
+        lambda: resdense_keras.cifar_resnet(depth=21),
+        'depth=21 was given; with block="basic" it must be 6n + 2',
+        "depth=20 is near",
+    ),
+    (
+        lambda: resdense_keras.cifar_densenet(depth=41),
         "depth=41 was given; with bottleneck=True it must be 6n + 4",
         "depth=40 is near",
     ),
-    (lambda: rk.resnet50(variant="v3"), "variant='v3' was given; allowed: None, 'v1', 'v1.5'", ""),
-    (lambda: rk.resnet50(shortcut="C"), "shortcut='C' was given; allowed: 'A', 'B', None", ""),
-    (lambda: rk.resnet50(variant="v2", conv_bias=True), "conv_bias=True was given with variant='v2'", "v2-keras"),
-    (lambda: rk.plain20(zero_gamma=True), "zero_gamma=True was given", ""),
+    (lambda: resdense_keras.resnet50(variant="v3"), "variant='v3' was given; allowed: None, 'v1', 'v1.5'", ""),
+    (lambda: resdense_keras.resnet50(shortcut="C"), "shortcut='C' was given; allowed: 'A', 'B', None", ""),
     (
-        lambda: rk.resnet50(input_shape=(16, 16, 3)),
+        lambda: resdense_keras.resnet50(variant="v2", conv_bias=True),
+        "conv_bias=True was given with variant='v2'",
+        "v2-keras",
+    ),
+    (lambda: resdense_keras.plain20(zero_gamma=True), "zero_gamma=True was given", ""),
+    (
+        lambda: resdense_keras.resnet50(input_shape=(16, 16, 3)),
         "height=16 was given; it must be an integer of 32 or more",
         "strides",
     ),
-    (lambda: rk.resnet50(input_shape=(64, 64)), "input_shape=(64, 64) was given", ""),
-    (lambda: rk.resnet50(classes=0), "classes=0 was given", ""),
-    (lambda: rk.resnet50(pooling="mean"), "pooling='mean' was given; allowed: None, 'avg', 'max'", ""),
-    (lambda: rk.resnet50(dropout=1.0), "dropout=1.0 was given", ""),
-    (lambda: rk.resnet50(classifier_activation="sofmax"), "classifier_activation='sofmax' was given", ""),
+    (lambda: resdense_keras.resnet50(input_shape=(64, 64)), "input_shape=(64, 64) was given", ""),
+    (lambda: resdense_keras.resnet50(classes=0), "classes=0 was given", ""),
+    (lambda: resdense_keras.resnet50(pooling="mean"), "pooling='mean' was given; allowed: None, 'avg', 'max'", ""),
+    (lambda: resdense_keras.resnet50(dropout=1.0), "dropout=1.0 was given", ""),
+    (lambda: resdense_keras.resnet50(classifier_activation="sofmax"), "classifier_activation='sofmax' was given", ""),
     (
-        lambda: rk.resnet50(input_shape=(64, 64, 1), include_preprocessing=True),
+        lambda: resdense_keras.resnet50(input_shape=(64, 64, 1), include_preprocessing=True),
         "record has 3 channels, the input 1",
         "measured",
     ),
-    (lambda: rk.preprocess_input(np.zeros((1, 1, 3)), "imagnet"), "unknown preprocessing 'imagnet'", "imagenet"),
+    (
+        lambda: resdense_keras.preprocess_input(np.zeros((1, 1, 3)), "imagnet"),
+        "unknown preprocessing 'imagnet'",
+        "imagenet",
+    ),
 ]
 
 

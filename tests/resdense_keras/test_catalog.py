@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-import resdense_keras as rk
+import resdense_keras
 from resdense_keras import catalog
 
 # 10^9 multiply-adds of one 224x224 (or 32x32) image
@@ -52,7 +52,7 @@ def is_giant(name):
 
 
 def test_the_table_has_every_net_once():
-    assert list(catalog.sizes()) == rk.list_models()
+    assert list(catalog.sizes()) == resdense_keras.list_models()
 
 
 @pytest.mark.parametrize("name", GMACS)
@@ -78,7 +78,7 @@ def test_multiply_adds_of_options_equal_the_published_ones(name, options, gmacs)
     "name",
     [
         name if name in QUICK else pytest.param(name, marks=pytest.mark.long if is_giant(name) else pytest.mark.slow)
-        for name in rk.list_models()
+        for name in resdense_keras.list_models()
     ],
 )
 def test_a_recount_gives_the_tables_row(name):

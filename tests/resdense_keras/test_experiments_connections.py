@@ -6,7 +6,7 @@ import pytest
 from keras import layers
 
 from resdense_keras import profile
-from resdense_keras.experiments import connections
+from resdense_keras.experiments.add_or_concatenate import connections
 
 # Chains
 

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from resdense_keras.experiments import control, small_nets
+from resdense_keras.experiments import small_nets
+from resdense_keras.experiments.add_or_concatenate import control
 
 
 def test_appending_by_padding_is_the_librarys_dense_block_and_adding_is_not():

@@ -5,8 +5,8 @@ import os
 import pytest
 
 from resdense_keras import profile
-from resdense_keras.experiments import costs
-from resdense_keras.experiments.connections import chain
+from resdense_keras.experiments.add_or_concatenate.connections import chain
+from resdense_keras.experiments.what_it_costs import costs
 
 
 def test_a_block_reads_what_the_formula_says():

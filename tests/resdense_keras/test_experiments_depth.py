@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from resdense_keras import profile
-from resdense_keras.experiments import depth, small_nets
+from resdense_keras.experiments import small_nets
+from resdense_keras.experiments.deeper_is_not_better import depth
 
 
 def test_parameters_are_those_that_are_trained():

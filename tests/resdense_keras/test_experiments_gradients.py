@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from resdense_keras.experiments import gradients
+from resdense_keras.experiments.where_the_gradient_goes import gradients
 
 # Sizes
 

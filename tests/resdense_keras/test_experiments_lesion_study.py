@@ -5,7 +5,8 @@ from math import comb
 import numpy as np
 import pytest
 
-from resdense_keras.experiments import lesion_study, small_nets
+from resdense_keras.experiments import small_nets
+from resdense_keras.experiments.pull_a_layer_out import lesion_study
 
 
 def test_a_study_has_a_number_a_block_and_leaves_the_net_whole():

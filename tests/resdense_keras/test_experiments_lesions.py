@@ -4,17 +4,19 @@ import keras
 import numpy as np
 import pytest
 
-import resdense_keras as rk
+import resdense_keras
 from resdense_keras import RequestError
 from resdense_keras.experiments import lesions
 
 IMAGES = np.random.default_rng(0).normal(size=(4, 8, 8, 1)).astype("float32")
 NETS = {
-    "plain": lambda: rk.cifar_resnet(depth=8, shortcut=None, input_shape=(8, 8, 1)),
-    "residual": lambda: rk.cifar_resnet(depth=8, input_shape=(8, 8, 1)),
-    "bottleneck": lambda: rk.cifar_resnet(depth=11, block="bottleneck", shortcut="B", input_shape=(8, 8, 1)),
-    "pre-activation": lambda: rk.cifar_resnet(depth=8, variant="v2", input_shape=(8, 8, 1)),
-    "dense": lambda: rk.cifar_densenet(depth=10, growth_rate=4, input_shape=(8, 8, 1)),
+    "plain": lambda: resdense_keras.cifar_resnet(depth=8, shortcut=None, input_shape=(8, 8, 1)),
+    "residual": lambda: resdense_keras.cifar_resnet(depth=8, input_shape=(8, 8, 1)),
+    "bottleneck": lambda: resdense_keras.cifar_resnet(
+        depth=11, block="bottleneck", shortcut="B", input_shape=(8, 8, 1)
+    ),
+    "pre-activation": lambda: resdense_keras.cifar_resnet(depth=8, variant="v2", input_shape=(8, 8, 1)),
+    "dense": lambda: resdense_keras.cifar_densenet(depth=10, growth_rate=4, input_shape=(8, 8, 1)),
 }
 
 
@@ -84,6 +86,6 @@ def test_a_study_leaves_the_weights_as_they_were():
 def test_what_cannot_be_left_out_is_refused():
     with pytest.raises(RequestError, match="unknown block 'stage1_block2'"):
         lesions.remove(NETS["residual"](), "stage1_block2")
-    model = rk.cifar_resnet(depth=8, variant="v2", shortcut=None, input_shape=(8, 8, 1))
+    model = resdense_keras.cifar_resnet(depth=8, variant="v2", shortcut=None, input_shape=(8, 8, 1))
     with pytest.raises(RequestError, match="it cannot be left out"):
         lesions.remove(model, "stage1_block1")

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from resdense_keras.experiments import lesson, phone_files
+from resdense_keras.experiments import lesson
+from resdense_keras.experiments.to_the_phone import phone_files
 
 
 def test_int8_reaches_both_ends_and_errs_by_half_a_step_inside():

@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from resdense_keras import data
-from resdense_keras.experiments import recognition
+from resdense_keras.experiments.build_train_tell_apart import recognition
 
 
 def test_each_layout_is_read_from_the_graph():
@@ -52,7 +52,7 @@ def test_a_folder_that_is_not_there_is_refused_with_a_hint(tmp_path):
 
 def test_training_starts_from_the_shipped_weights_or_from_fresh_ones_and_repeats(tmp_path):
     found = recognition.load_folder(recognition.write_digits(tmp_path, per_class=2, tests_per_class=4))
-    training = recognition.Training("residual", found, epochs=4)
+    training = recognition.NewHead("residual", found, epochs=4)
     fresh, shipped = (training.run(transfer=transfer) for transfer in (False, True))
     assert 0 <= fresh < shipped <= 1
     assert training.run(transfer=True) == pytest.approx(shipped, abs=0.051)  # sums differ in their order

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from resdense_keras.experiments import reuse, small_nets
+from resdense_keras.experiments import small_nets
+from resdense_keras.experiments.who_reuses_what import reuse
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ each_connection = pytest.mark.parametrize("connection", small_nets.CONNECTIONS)
 
 @pytest.fixture(scope="module")
 def trainer():
-    return small_nets.Trainer(small_nets.net("residual", 4, width=8))
+    return small_nets.RepeatedTraining(small_nets.net("residual", 4, width=8))
 
 
 # Data

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-import resdense_keras as rk
+import resdense_keras
 
 PARITY = Path(__file__).parents[1] / "parity"
 RECORD = json.loads((PARITY / "record.json").read_text())
@@ -41,7 +41,9 @@ def recorded_logits(net):
 
 def build(net):
     name = net.partition("/")[2]
-    return rk.create(OURS.get(name, name), classifier_activation=None, input_shape=(*draw.IMAGE_SHAPE[2:], 3))
+    return resdense_keras.create(
+        OURS.get(name, name), classifier_activation=None, input_shape=(*draw.IMAGE_SHAPE[2:], 3)
+    )
 
 
 def difference(model, net):
@@ -80,14 +82,14 @@ def test_the_recorded_names_and_shapes_have_their_checksum(net):
 )
 def test_a_net_answers_as_the_original_does(net, tmp_path):
     save_file(draw.state_dict(shapes_of(net)), tmp_path / "original.safetensors")
-    model = rk.load_weights(build(net), tmp_path / "original.safetensors")
+    model = resdense_keras.load_weights(build(net), tmp_path / "original.safetensors")
     assert difference(model, net) < TOLERANCE
 
 
 def test_an_npz_file_holds_the_same(resnet18, tmp_path):
     model, tensors = resnet18
     np.savez(tmp_path / "original.npz", **tensors)
-    assert difference(rk.load_weights(model, tmp_path / "original.npz"), "timm/resnet18") < TOLERANCE
+    assert difference(resdense_keras.load_weights(model, tmp_path / "original.npz"), "timm/resnet18") < TOLERANCE
 
 
 @pytest.mark.parametrize(
@@ -100,7 +102,7 @@ def test_one_changed_weight_breaks_the_comparison(name, resnet18, tmp_path):
     changed = tensors[name].copy()
     changed.flat[changed.size // 2] += 1
     save_file({**tensors, name: changed}, tmp_path / "changed.safetensors")
-    assert difference(rk.load_weights(model, tmp_path / "changed.safetensors"), "timm/resnet18") > TOLERANCE
+    assert difference(resdense_keras.load_weights(model, tmp_path / "changed.safetensors"), "timm/resnet18") > TOLERANCE
 
 
 def test_a_tensor_in_the_wrong_layout_breaks_the_comparison(resnet18, tmp_path):
@@ -108,7 +110,7 @@ def test_a_tensor_in_the_wrong_layout_breaks_the_comparison(resnet18, tmp_path):
     model, tensors = resnet18
     swapped = np.ascontiguousarray(tensors["layer1.0.conv1.weight"].transpose(0, 1, 3, 2))
     save_file({**tensors, "layer1.0.conv1.weight": swapped}, tmp_path / "swapped.safetensors")
-    assert difference(rk.load_weights(model, tmp_path / "swapped.safetensors"), "timm/resnet18") > TOLERANCE
+    assert difference(resdense_keras.load_weights(model, tmp_path / "swapped.safetensors"), "timm/resnet18") > TOLERANCE
 
 
 def test_a_renamed_tensor_is_an_error_that_names_both_sides(resnet18, tmp_path):
@@ -116,7 +118,7 @@ def test_a_renamed_tensor_is_an_error_that_names_both_sides(resnet18, tmp_path):
     renamed = {name.replace("layer3.1.conv2", "layer3.1.conv9"): tensor for name, tensor in tensors.items()}
     save_file(renamed, tmp_path / "renamed.safetensors")
     with pytest.raises(ValueError) as caught:
-        rk.load_weights(model, tmp_path / "renamed.safetensors")
+        resdense_keras.load_weights(model, tmp_path / "renamed.safetensors")
     assert "'layer3.1.conv9.weight' (256, 256, 3, 3)" in str(caught.value)
     assert "stage3_block2_conv2/kernel (3, 3, 256, 256)" in str(caught.value)
 
@@ -125,4 +127,4 @@ def test_a_missing_tensor_is_an_error_that_names_its_place(resnet18, tmp_path):
     model, tensors = resnet18
     save_file({name: tensor for name, tensor in tensors.items() if name != "fc.bias"}, tmp_path / "less.safetensors")
     with pytest.raises(ValueError, match=r"1 without a tensor in the file: predictions/bias \(1000,\)"):
-        rk.load_weights(model, tmp_path / "less.safetensors")
+        resdense_keras.load_weights(model, tmp_path / "less.safetensors")

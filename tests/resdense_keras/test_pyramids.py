@@ -6,20 +6,22 @@ import keras
 import numpy as np
 import pytest
 
-import resdense_keras as rk
+import resdense_keras
 from resdense_keras.pyramids import pyramid
 
 IMAGE = np.random.default_rng(0).normal(size=(1, 64, 96, 3)).astype("float32")
 IMAGENET = {"blocks": (2, 1, 1, 2), "width": 4}
 SMALL = {
-    "v1": lambda **options: rk.resnet(variant="v1", block="basic", **IMAGENET, **options),
-    "v1.5": lambda **options: rk.resnet(**IMAGENET, **options),
-    "v2": lambda **options: rk.resnet(variant="v2", **IMAGENET, **options),
-    "v2-keras": lambda **options: rk.resnet(variant="v2-keras", **IMAGENET, **options),
-    "vd": lambda **options: rk.resnet(variant="vd", **IMAGENET, **options),
-    "plain": lambda **options: rk.resnet(shortcut=None, **IMAGENET, **options),
-    "dense": lambda **options: rk.densenet(blocks=(1, 2, 1, 2), growth_rate=4, **options),
-    "recompute": lambda **options: rk.densenet(blocks=(1, 2, 1, 2), growth_rate=4, recompute=True, **options),
+    "v1": lambda **options: resdense_keras.resnet(variant="v1", block="basic", **IMAGENET, **options),
+    "v1.5": lambda **options: resdense_keras.resnet(**IMAGENET, **options),
+    "v2": lambda **options: resdense_keras.resnet(variant="v2", **IMAGENET, **options),
+    "v2-keras": lambda **options: resdense_keras.resnet(variant="v2-keras", **IMAGENET, **options),
+    "vd": lambda **options: resdense_keras.resnet(variant="vd", **IMAGENET, **options),
+    "plain": lambda **options: resdense_keras.resnet(shortcut=None, **IMAGENET, **options),
+    "dense": lambda **options: resdense_keras.densenet(blocks=(1, 2, 1, 2), growth_rate=4, **options),
+    "recompute": lambda **options: resdense_keras.densenet(
+        blocks=(1, 2, 1, 2), growth_rate=4, recompute=True, **options
+    ),
 }
 # the ReLU whose output each stride shows, and its channels
 FEATURES = {
@@ -55,9 +57,9 @@ def test_the_features_are_the_last_relu_at_their_stride(net):
     assert tuple(feature.shape[-1] for feature in features.values()) == channels
 
 
-@pytest.mark.parametrize("build", [rk.cifar_resnet, rk.cifar_densenet])
+@pytest.mark.parametrize("build", [resdense_keras.cifar_resnet, resdense_keras.cifar_densenet])
 def test_cifar_nets_have_strides_1_2_and_4(build):
-    size = {"depth": 8} if build is rk.cifar_resnet else {"depth": 10, "growth_rate": 4}
+    size = {"depth": 8} if build is resdense_keras.cifar_resnet else {"depth": 10, "growth_rate": 4}
     sizes = {stride: shape[1:3] for stride, shape in shapes(pyramid(build(**size))).items()}
     assert sizes == {"stride1": (32, 32), "stride2": (16, 16), "stride4": (8, 8)}
 
@@ -65,18 +67,19 @@ def test_cifar_nets_have_strides_1_2_and_4(build):
 def test_the_published_nets_have_their_published_channels():
     """He et al. 2015, table 1; Huang et al. 2017, table 1: 64 + 6 * 32, then half of that + 12 * 32, and so on."""
     channels = {
-        name: [shape[-1] for shape in shapes(pyramid(rk.create(name))).values()] for name in ("resnet50", "densenet121")
+        name: [shape[-1] for shape in shapes(pyramid(resdense_keras.create(name))).values()]
+        for name in ("resnet50", "densenet121")
     }
     assert channels == {"resnet50": [256, 512, 1024, 2048], "densenet121": [256, 512, 1024, 1024]}
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "name", [name for name in rk.list_models() if not re.search(r"190|200|201|250|264|1001|1202", name)]
+    "name", [name for name in resdense_keras.list_models() if not re.search(r"190|200|201|250|264|1001|1202", name)]
 )
 def test_every_net_of_the_catalogue_has_a_pyramid(name):
     """But those that take Keras minutes to build; their stages are those of the smaller ones."""
-    model = rk.create(name)
+    model = resdense_keras.create(name)
     side = model.input_shape[1]
     sizes = {stride: shape[1:3] for stride, shape in shapes(pyramid(model)).items()}
     strides = (4, 8, 16, 32) if side == 224 else (1, 2, 4)

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 import pytest
 
-import resdense_keras as rk
+import resdense_keras
 
 BACKENDS = ["tensorflow", "jax"]
 OUTPUT = 1e-5  # of a probability
@@ -16,7 +16,7 @@ WEIGHT = 1e-6  # of a weight after three steps; the order of sums differs, the m
 
 
 def net(recompute, **options):
-    return rk.cifar_densenet(
+    return resdense_keras.cifar_densenet(
         recompute=recompute, **{"depth": 10, "growth_rate": 4, "input_shape": (8, 8, 3), **options}
     )
 
@@ -101,7 +101,7 @@ def test_plain_weights_load_into_the_recomputing_net_and_back(tmp_path):
     images, _ = batch()
     for source, target in ((net(False), net(True)), (net(True), net(False))):
         source.save_weights(tmp_path / "net.weights.h5")
-        rk.load_weights(target, tmp_path / "net.weights.h5")
+        resdense_keras.load_weights(target, tmp_path / "net.weights.h5")
         np.testing.assert_allclose(target(images), source(images), atol=OUTPUT)
 
 

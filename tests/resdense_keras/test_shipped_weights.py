@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-import resdense_keras as rk
+import resdense_keras
 from resdense_keras import RequestError, WorkError, catalog, data, preprocessing, weights
 from resdense_keras.experiments import lesions
 from resdense_keras.weights import SHIPPED, table
@@ -22,7 +22,7 @@ def digits():
 
 @pytest.fixture(scope="module", params=DIGITS)
 def net(request):
-    return rk.create(request.param, weights="digits", include_preprocessing=True)
+    return resdense_keras.create(request.param, weights="digits", include_preprocessing=True)
 
 
 @each_row
@@ -62,7 +62,7 @@ def test_a_net_has_the_accuracy_of_its_row(net, digits):
 @pytest.mark.parametrize("row", CIFAR10.values(), ids=CIFAR10)
 def test_a_cifar10_net_loads_and_tells_images_apart(row):
     """Without the images: colours alone must not all be one class, and probabilities are probabilities."""
-    net = rk.create(row.model, weights="cifar10", include_preprocessing=True)
+    net = resdense_keras.create(row.model, weights="cifar10", include_preprocessing=True)
     colours = np.random.default_rng(0).integers(0, 256, (64, 1, 1, 3)).repeat(32, axis=1).repeat(32, axis=2)
     found = net.predict(colours.astype("float32"), verbose=0)
     np.testing.assert_allclose(found.sum(axis=1), 1, atol=1e-5)
@@ -72,14 +72,14 @@ def test_a_cifar10_net_loads_and_tells_images_apart(row):
 @pytest.mark.slow
 @pytest.mark.parametrize("row", CIFAR10.values(), ids=CIFAR10)
 def test_a_cifar10_net_has_the_accuracy_of_its_row(row, cifar10_file):
-    net = rk.create(row.model, weights="cifar10", include_preprocessing=True)
+    net = resdense_keras.create(row.model, weights="cifar10", include_preprocessing=True)
     with np.load(cifar10_file) as images:
         found = lesions.accuracy(net, images["x_test"].astype("float32"), images["y_test"].ravel())
     assert found == pytest.approx(row.accuracy, abs=2e-4)  # two of 10,000 images between processors
 
 
 def test_shipped_weights_load_without_the_head_and_without_the_normalisation(net):
-    body = rk.create(net.name, weights="digits", include_top=False)
+    body = resdense_keras.create(net.name, weights="digits", include_top=False)
     assert body.output_shape[1:3] == (2, 2)
     assert len(body.weights) == len(net.weights) - 2
     for mine, theirs in zip(body.get_weights(), net.get_weights()[:-2], strict=True):
@@ -96,7 +96,7 @@ def test_shipped_weights_load_without_the_head_and_without_the_normalisation(net
 )
 def test_an_argument_that_contradicts_the_weights_is_an_error(name, options, message):
     with pytest.raises(RequestError, match=message):
-        rk.create(name, **{"weights": "digits", **options})
+        resdense_keras.create(name, **{"weights": "digits", **options})
 
 
 def test_a_damaged_file_is_refused(tmp_path, monkeypatch):
@@ -104,4 +104,4 @@ def test_a_damaged_file_is_refused(tmp_path, monkeypatch):
     (tmp_path / row.path.name).write_bytes(row.path.read_bytes()[:-1])
     monkeypatch.setattr(table, "SHIPPED_FOLDER", tmp_path)
     with pytest.raises(WorkError, match="missing or damaged"):
-        rk.create(row.model, weights="digits")
+        resdense_keras.create(row.model, weights="digits")

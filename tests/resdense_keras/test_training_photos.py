@@ -10,6 +10,7 @@ from resdense_keras import RequestError, WorkError, data, training
 from resdense_keras.training import TrainingRequest, augmentation, exhaustion, starts
 
 SMALL = {"width": 4, "input_shape": (8, 8, 3)}
+pytestmark = pytest.mark.usefixtures("resnet8")
 
 
 def fill(folder, count, seed=0):
@@ -23,9 +24,9 @@ def fill(folder, count, seed=0):
 
 
 def run(folder, out, **more):
-    recipe = training.recipe("fast", epochs=1, batch_size=16)
+    recipe = training.recipe("fast", epochs=1, batch_size=4)  # all batches are whole: each size is a graph of its own
     options = {"options": SMALL, "jit": "off", **more}
-    return training.train("resnet20", str(folder), out, recipe, **options)
+    return training.train("resnet8", str(folder), out, recipe, **options)
 
 
 def test_a_run_of_version_0_1_goes_on_with_the_splits_that_it_had(tmp_path):

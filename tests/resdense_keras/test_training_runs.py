@@ -9,21 +9,19 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 import yaml
 
-from resdense_keras import RequestError, WorkError, catalog, cifar_resnet, data, files
+from resdense_keras import RequestError, WorkError, data, files
 from resdense_keras.training import evaluate, read_config, recipe, runs, state, train
 
 RESUMED_RUN = Path(__file__).with_name("resumed_run.py")
-NET = (
-    "resnet8"  # not of the catalogue: what a run folder does is the same for any depth, and tracing takes half as long
-)
+NET = "resnet8"
 OPTIONS = {"width": 4, "dropout": 0.2}
+pytestmark = pytest.mark.usefixtures(NET)
 RECIPE = recipe("fast", epochs=2, batch_size=32)
 
 
@@ -37,13 +35,6 @@ def images(count, seed):
     return pixels.astype(np.uint8), labels
 
 
-@pytest.fixture(scope="module", autouse=True)
-def shallow_net():
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setitem(catalog.BUILDERS, NET, partial(cifar_resnet, depth=8))
-        yield
-
-
 @pytest.fixture(scope="module")
 def npz(tmp_path_factory):
     path = tmp_path_factory.mktemp("data") / "corners.npz"
@@ -53,7 +44,7 @@ def npz(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def finished(npz, tmp_path_factory):
+def finished(npz, resnet8, tmp_path_factory):
     """A run of two epochs to its end: (folder, what it told)."""
     out, lines = tmp_path_factory.mktemp("runs") / "a run with 'quotes' é", []
     train(NET, npz, out, RECIPE, options=OPTIONS, tell=lines.append)

@@ -396,21 +396,26 @@ def test_published_checkpoints_reach_their_accuracy(file, net, origin, accuracy,
 
 
 def test_other_classes_keep_the_trained_features_and_say_that_the_head_is_new():
-    import resdense_keras as rk
+    import resdense_keras
 
-    trained = rk.resnet20(weights="cifar10")
+    trained = resdense_keras.resnet20(weights="cifar10")
     with pytest.warns(UserWarning, match="know 10 classes, 5 were asked for"):
-        other = rk.resnet20(weights="cifar10", classes=5)
-    loaded = rk.load_weights(rk.resnet20(classes=7), "cifar10", head="skip")
+        other = resdense_keras.resnet20(weights="cifar10", classes=5)
+    loaded = resdense_keras.load_weights(resdense_keras.resnet20(classes=7), "cifar10", head="skip")
     assert other.output_shape == (None, 5)
     for net in (other, loaded):
         np.testing.assert_array_equal(net.get_layer("stem_conv").kernel, trained.get_layer("stem_conv").kernel)
 
 
 def test_a_list_is_the_tuple_that_it_stands_for():
-    import resdense_keras as rk
+    import resdense_keras
 
-    assert rk.create("resnet20_digits", weights="digits", input_shape=[8, 8, 1]).input_shape == (None, 8, 8, 1)
+    assert resdense_keras.create("resnet20_digits", weights="digits", input_shape=[8, 8, 1]).input_shape == (
+        None,
+        8,
+        8,
+        1,
+    )
 
 
 @pytest.mark.parametrize("suffix", [".keras", ".h5", ".weights.h5"])
@@ -418,15 +423,15 @@ def test_a_list_is_the_tuple_that_it_stands_for():
 def test_a_fine_tuned_net_s_features_load_whatever_its_head_is_called(inside, suffix, tmp_path):
     import keras
 
-    import resdense_keras as rk
+    import resdense_keras
 
-    base = rk.resnet20(include_top=False, pooling="avg", input_shape=(32, 32, 3))
+    base = resdense_keras.resnet20(include_top=False, pooling="avg", input_shape=(32, 32, 3))
     image = keras.Input((32, 32, 3))
     features = base(image) if inside else base.output
     x = keras.layers.BatchNormalization(name="mine")(keras.layers.Dense(6, name="hidden")(features))
     tuned = keras.Model(image if inside else base.input, keras.layers.Dense(3, name="answer")(x))
     path = tmp_path / f"tuned{suffix}"
     (tuned.save_weights if suffix == ".weights.h5" else tuned.save)(path)
-    net = rk.load_weights(rk.resnet20(classes=4), path, head="skip")
+    net = resdense_keras.load_weights(resdense_keras.resnet20(classes=4), path, head="skip")
     for layer in ("stem_conv", "stage3_block3_conv2"):
         np.testing.assert_array_equal(net.get_layer(layer).kernel, base.get_layer(layer).kernel)

@@ -112,11 +112,11 @@ def _judged(path, data, against, image_size):
 
 def _on_images(path, data, against, image_size):
     """Arguments of `check` for the test images of `data`: what the float file answers is what is expected."""
-    from resdense_export.judging import judged
+    from resdense_export.judging import on_data
 
-    twin = against or judged.float_twin(path)
-    dataset, expected = judged.answered(twin or path, data, image_size)
-    found = {"images": dataset.test.array(), "classes": judged.has_classes(path), "model": expected if twin else None}
+    twin = against or on_data.float_twin(path)
+    dataset, expected = on_data.answered(twin or path, data, image_size)
+    found = {"images": dataset.test.array(), "classes": on_data.has_classes(path), "model": expected if twin else None}
     return found | ({"labels": dataset.test.labels} if found["classes"] else {})
 
 

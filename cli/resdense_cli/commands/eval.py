@@ -39,7 +39,7 @@ def command(
     """Measure accuracy, confusion and calibration of a model on the test images."""
     start_tensorflow()
     from resdense_export import sources
-    from resdense_export.judging import judged
+    from resdense_export.judging import on_data
     from resdense_export.models import answers
     from resdense_keras.training import evaluation
 
@@ -49,7 +49,7 @@ def command(
         for flag, given in (("--weights", weights), ("--set", settings)):
             if given:
                 raise RequestError(f"{flag} was given with the file {model}; it belongs to a catalogue name")
-        result = judged.evaluate_file(Path(model), data, image_size, on_bad_image, resize)
+        result = on_data.evaluate_file(Path(model), data, image_size, on_bad_image, resize)
         _show(result, plot, as_json)
         return
     net = sources.model(model, weights, builder_options(settings), image_size)

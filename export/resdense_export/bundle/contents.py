@@ -15,8 +15,7 @@ from resdense_keras import files
 
 from ..judging.judge import Judge
 from ..judging.reference import predictions
-from ..making import aware
-from ..making import budget as budgets
+from ..making import aware, within_budget
 from ..making.float_files import float_files, float_nodes
 from ..making.quantization import quantize
 from ..making.stock_converter import has_stock, stock
@@ -170,14 +169,16 @@ class _Maker:
         Its gates, and `lost_points`, are those of the images that judge, which had no part in the choice.
         """
         evidence, points, rounds = self.evidence, self.request.budget, []
-        told = {"points": points, "layers": len(budgets.layers(floating)), "rounds": rounds}
+        told = {"points": points, "layers": len(within_budget.layers(floating)), "rounds": rounds}
         told |= {"lost_points": None, "kept": False, "proved": False}
         child, tell = self.judge.child, self.steps.detail
         choosing = evidence.choosing
         expected = None if choosing is None else predictions(self.net.model, choosing.held())
         try:
-            for choice in budgets.choices(floating, evidence.calibration, evidence.sensitivity, points, child, tell):
-                lost = None if choosing is None else budgets.lost(choice.content, expected, choosing, child)
+            for choice in within_budget.choices(
+                floating, evidence.calibration, evidence.sensitivity, points, child, tell
+            ):
+                lost = None if choosing is None else within_budget.lost(choice.content, expected, choosing, child)
                 rounds.append(
                     {
                         "float_layers": len(choice.float_layers),

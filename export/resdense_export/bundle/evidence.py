@@ -9,7 +9,7 @@ from resdense_keras.data.splits import spread
 from resdense_keras.errors import RequestError
 
 from ..limits import WEAK_CALIBRATION
-from ..making import budget
+from ..making import within_budget
 from ..sources import generated_images
 
 CALIBRATION = 200  # training images that set the int8 ranges
@@ -76,7 +76,7 @@ def from_dataset(dataset, seed=0, *, with_sensitivity=False):
 
 def _choosing_first(test, seed):
     """(a part of the test images that chooses, the rest, that judges), the classes in their proportions in both."""
-    count = min(budget.IMAGES, len(test) // 2)
+    count = min(within_budget.IMAGES, len(test) // 2)
     order = spread(test.labels, seed)
     return (test.part(np.sort(order[:count])) if count else None), test.part(np.sort(order[count:]))
 
@@ -90,11 +90,11 @@ def held_out(dataset, calibrating, seed):
     """Images that neither calibrate nor judge: those held out of training first, for the net does not know them.
 
     Returns:
-        Positions in the source, rising, and up to budget.IMAGES images.
+        Positions in the source, rising, and up to within_budget.IMAGES images.
     """
     parts = []
     for split in (dataset.train,) if dataset.val_judges else (dataset.validation, dataset.train):
-        left = budget.IMAGES - sum(len(positions) for positions, _ in parts)
+        left = within_budget.IMAGES - sum(len(positions) for positions, _ in parts)
         order = spread(split.labels, seed)
         free = order[~np.isin(split.indices[order], calibrating)][:left]
         if len(free):

@@ -25,7 +25,7 @@ class ExportRequest:
         has_data: Whether images are there to calibrate and to judge with.
         limits: What a file may lose.
         input_type: Of a file's input tensor, one of INPUT_TYPES; "uint8" for camera frames.
-        budget: Points of top-1 that int8 may lose; the most sensitive layers stay float for it, see making.budget.
+        budget: Points of top-1 that int8 may lose; sensitive layers stay in float for it, see making.within_budget.
         baseline: Also the stock converter's files.
         overwrite: Replace a folder that has content.
         seed: Of the choice of images.

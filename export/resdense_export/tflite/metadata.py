@@ -9,17 +9,16 @@ import zipfile
 
 import flatbuffers
 import numpy as np
-from ai_edge_litert import schema_py_generated as tflite
+from ai_edge_litert import schema_py_generated as schema
 
-from . import flatbuffer
-from . import metadata_schema as schema
+from . import flatbuffer, metadata_schema
 
 NAME, IDENTIFIER = b"TFLITE_METADATA", b"M001"
 PARSER_VERSION = "1.0.0"  # the oldest parser that knows every field written here
 LABELS = "labels.txt"
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest date that a zip entry can have; today's would change the bytes
 
-_COLOURS = {1: schema.ColorSpaceType.GRAYSCALE, 3: schema.ColorSpaceType.RGB}
+_COLOURS = {1: metadata_schema.ColorSpaceType.GRAYSCALE, 3: metadata_schema.ColorSpaceType.RGB}
 
 
 def embed(content, *, name, input_text, output_text, channels, pixels, probabilities, class_names=None):
@@ -35,7 +34,7 @@ def embed(content, *, name, input_text, output_text, channels, pixels, probabili
     """
     model = flatbuffer.unpack(content)
     described = _describe(name, input_text, output_text, channels, pixels, probabilities, class_names)
-    buffer, entry = tflite.BufferT(), tflite.MetadataT()
+    buffer, entry = schema.BufferT(), schema.MetadataT()
     buffer.data = np.frombuffer(described, np.uint8)
     entry.name, entry.buffer = NAME, len(model.buffers)
     model.buffers.append(buffer)
@@ -45,10 +44,10 @@ def embed(content, *, name, input_text, output_text, channels, pixels, probabili
 
 def read(content):
     """(the schema's ModelMetadata or None, {name of an associated file: its bytes}) of a .tflite file made here."""
-    model = tflite.Model.GetRootAs(content)
+    model = schema.Model.GetRootAs(content)
     entries = [model.Metadata(i) for i in range(model.MetadataLength())]
     found = next((model.Buffers(entry.Buffer()) for entry in entries if entry.Name() == NAME), None)
-    described = found and schema.ModelMetadata.GetRootAs(found.DataAsNumpy().tobytes())
+    described = found and metadata_schema.ModelMetadata.GetRootAs(found.DataAsNumpy().tobytes())
     if not zipfile.is_zipfile(io.BytesIO(content)):
         return described, {}
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
@@ -77,7 +76,7 @@ def _describe(name, input_text, output_text, channels, pixels, probabilities, cl
         builder,
         "image",
         input_text,
-        _content(builder, _COLOURS.get(channels, schema.ColorSpaceType.UNKNOWN)),
+        _content(builder, _COLOURS.get(channels, metadata_schema.ColorSpaceType.UNKNOWN)),
         limits=(0.0, 255.0) if pixels else None,
         ProcessUnits=_offsets(builder, [_as_they_are(builder, channels)]) if pixels else None,
     )
@@ -85,7 +84,7 @@ def _describe(name, input_text, output_text, channels, pixels, probabilities, cl
         builder,
         "probability" if probabilities else "score",
         output_text,
-        _table(builder, "Content", ContentPropertiesType=schema.ContentProperties.FeatureProperties,
+        _table(builder, "Content", ContentPropertiesType=metadata_schema.ContentProperties.FeatureProperties,
                ContentProperties=_table(builder, "FeatureProperties")),
         limits=(0.0, 1.0) if probabilities else None,
         AssociatedFiles=_offsets(builder, [_label_file(builder)]) if class_names else None,
@@ -122,7 +121,7 @@ def _tensor(builder, name, text, content, limits, **more):
 
 def _content(builder, colour):
     properties = _table(builder, "ImageProperties", ColorSpace=colour)
-    kind = schema.ContentProperties.ImageProperties
+    kind = metadata_schema.ContentProperties.ImageProperties
     return _table(builder, "Content", ContentPropertiesType=kind, ContentProperties=properties)
 
 
@@ -130,7 +129,7 @@ def _as_they_are(builder, channels):
     """(pixel - 0) / 1: the normalisation is inside the net, and the libraries refuse a float input without one."""
     mean, std = _floats(builder, [0.0] * channels), _floats(builder, [1.0] * channels)
     options = _table(builder, "NormalizationOptions", Mean=mean, Std=std)
-    kind = schema.ProcessUnitOptions.NormalizationOptions
+    kind = metadata_schema.ProcessUnitOptions.NormalizationOptions
     return _table(builder, "ProcessUnit", OptionsType=kind, Options=options)
 
 
@@ -140,17 +139,17 @@ def _label_file(builder):
         "AssociatedFile",
         Name=builder.CreateString(LABELS),
         Description=builder.CreateString("the class of each output, one name per line"),
-        Type=schema.AssociatedFileType.TENSOR_AXIS_LABELS,
+        Type=metadata_schema.AssociatedFileType.TENSOR_AXIS_LABELS,
     )
 
 
 def _table(builder, kind, **fields):
     """Writes one table; a field that is None is left out."""
-    getattr(schema, f"{kind}Start")(builder)
+    getattr(metadata_schema, f"{kind}Start")(builder)
     for name, value in fields.items():
         if value is not None:
-            getattr(schema, f"{kind}Add{name}")(builder, value)
-    return getattr(schema, f"{kind}End")(builder)
+            getattr(metadata_schema, f"{kind}Add{name}")(builder, value)
+    return getattr(metadata_schema, f"{kind}End")(builder)
 
 
 def _offsets(builder, tables):

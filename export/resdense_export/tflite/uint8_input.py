@@ -2,11 +2,11 @@
 
 import copy
 
-from ai_edge_litert import schema_py_generated as tflite
+from ai_edge_litert import schema_py_generated as schema
 
 from . import flatbuffer
 
-CAST, CAST_VERSION = tflite.BuiltinOperator.CAST, 1
+CAST, CAST_VERSION = schema.BuiltinOperator.CAST, 1
 
 
 def with_uint8_input(content):
@@ -16,7 +16,7 @@ def with_uint8_input(content):
     (floating,) = (int(number) for number in graph.inputs)
     given = len(graph.tensors)
     pixels = copy.copy(graph.tensors[floating])
-    pixels.type, pixels.buffer = tflite.TensorType.UINT8, 0  # buffer 0 is the empty one
+    pixels.type, pixels.buffer = schema.TensorType.UINT8, 0  # buffer 0 is the empty one
     graph.tensors[floating].name += b"_float32"
     graph.tensors.append(pixels)
     graph.inputs = [given]
@@ -28,9 +28,9 @@ def with_uint8_input(content):
 
 
 def _cast(model, given, floating):
-    operator, options = tflite.OperatorT(), tflite.CastOptionsT()
-    options.inDataType, options.outDataType = tflite.TensorType.UINT8, tflite.TensorType.FLOAT32
-    operator.builtinOptionsType, operator.builtinOptions = tflite.BuiltinOptions.CastOptions, options
+    operator, options = schema.OperatorT(), schema.CastOptionsT()
+    options.inDataType, options.outDataType = schema.TensorType.UINT8, schema.TensorType.FLOAT32
+    operator.builtinOptionsType, operator.builtinOptions = schema.BuiltinOptions.CastOptions, options
     operator.opcodeIndex = flatbuffer.code(model, CAST, CAST_VERSION)
     operator.inputs, operator.outputs = [given], [floating]
     return operator

@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import pytest
 
-import resdense_keras as rk
+import resdense_keras
 from resdense_export import pipeline
 from resdense_export.bundle.golden import TOLERANCE
 from resdense_keras import data
@@ -14,7 +14,7 @@ from resdense_keras import data
 
 @pytest.mark.parametrize("activation", ["softmax", None])
 def test_the_tolerance_grows_with_the_span_of_the_answers(activation, tmp_path):
-    net = rk.resnet20_digits(weights="digits", include_preprocessing=True, classifier_activation=activation)
+    net = resdense_keras.resnet20_digits(weights="digits", include_preprocessing=True, classifier_activation=activation)
     pipeline.export(net, tmp_path / "bundle", ["fp32"], dataset=data.load("digits"), rounds=3)
     golden = json.loads((tmp_path / "bundle" / "golden" / "golden.json").read_text())
     answers = [answer for image in golden["images"] for answer in image["probabilities"].values()]

@@ -8,9 +8,9 @@ import keras
 import numpy as np
 import pytest
 
-import resdense_keras as rk
+import resdense_keras
 from resdense_export import pipeline
-from resdense_export.bundle import contents as bundle
+from resdense_export.bundle import contents
 from resdense_export.making import aware
 from resdense_export.making.aware.worker import is_constant, sparsities, without_softmax
 from resdense_export.nets.reading import read
@@ -29,7 +29,7 @@ def digits():
 
 
 def nodes_of(name, graph="trained-int8"):
-    model = rk.create(name, weights="digits", include_preprocessing=True)
+    model = resdense_keras.create(name, weights="digits", include_preprocessing=True)
     return apply(read(model), GRAPHS[graph])
 
 
@@ -110,7 +110,7 @@ def test_export_makes_files_of_trained_weights(digits, tmp_path, monkeypatch):
     """The files pass the same gates as others; the zeros show in the size after zip."""
     for name, method in aware.METHODS.items():
         monkeypatch.setitem(aware.METHODS, name, replace(method, images=12_800))
-    model = rk.densenet_bc28_6_digits(weights="digits", include_preprocessing=True)
+    model = resdense_keras.densenet_bc28_6_digits(weights="digits", include_preprocessing=True)
     report = pipeline.export(model, tmp_path / "bundle", ["fp32", "int8", "qat", "pruned"], dataset=digits)
     files = {export["scheme"]: export for export in report["models"][0]["exports"]}
     assert set(files) == {"fp32", "int8", "qat", "pruned"}
@@ -152,7 +152,7 @@ def test_a_grouped_convolution_is_refused_by_name_before_the_first_file(scheme, 
     inputs = keras.Input((8, 8, 1))
     x = keras.layers.Conv2D(8, 3, groups=4, name="four")(keras.layers.Conv2D(8, 3)(inputs))
     model = keras.Model(inputs, keras.layers.Dense(10)(keras.layers.GlobalAveragePooling2D()(x)))
-    monkeypatch.setattr(bundle, "float_files", lambda model: pytest.fail("a file was made"))
+    monkeypatch.setattr(contents, "float_files", lambda model: pytest.fail("a file was made"))
     with pytest.raises(RequestError, match="layer 'four' has 4 groups"):
         pipeline.export(model, tmp_path / "bundle", ["fp32", scheme], dataset=digits)
     assert not list(tmp_path.iterdir())
@@ -161,7 +161,7 @@ def test_a_grouped_convolution_is_refused_by_name_before_the_first_file(scheme, 
 def test_an_operation_that_the_toolkit_lacks_is_known_before_the_first_file(digits, tmp_path, monkeypatch):
     inputs = keras.Input((8, 8, 1))
     x = keras.layers.GlobalAveragePooling2D()(keras.layers.UpSampling2D(name="odd")(inputs))
-    monkeypatch.setattr(bundle, "float_files", lambda model: pytest.fail("a file was made"))
+    monkeypatch.setattr(contents, "float_files", lambda model: pytest.fail("a file was made"))
     with pytest.raises(RequestError, match="layer 'odd' is UpSampling2D"):
         model = keras.Model(inputs, keras.layers.Dense(10)(x))
         pipeline.export(model, tmp_path / "bundle", ["fp32", "qat"], dataset=digits)
@@ -185,6 +185,6 @@ def test_the_toolkit_stays_out_of_this_process():
 
 @pytest.mark.parametrize("scheme", ["qat", "pruned"])
 def test_schemes_that_train_need_data(scheme, tmp_path):
-    model = rk.plain20_digits(weights="digits", include_preprocessing=True)
+    model = resdense_keras.plain20_digits(weights="digits", include_preprocessing=True)
     with pytest.raises(RequestError, match=f"scheme {scheme} needs images to train on"):
         pipeline.export(model, tmp_path / "bundle", [scheme])

@@ -11,7 +11,7 @@ import pytest
 
 from resdense_export.limits import WEAK_CALIBRATION
 from resdense_export.making.conversion import convert
-from resdense_export.making.float_files import float_files as float_files_of
+from resdense_export.making.float_files import float_files
 from resdense_export.making.quantization import calibrate, quantize
 from resdense_export.schemes import SCHEMES, standard_schemes
 from resdense_export.tflite import flatbuffer, running
@@ -124,7 +124,7 @@ def test_another_process_makes_the_same_bytes(nets, calibration, tmp_path):
     command = [sys.executable, "-c", OTHER_PROCESS, tmp_path / "net.keras", tmp_path / "images.npy"]
     environment = os.environ | {"PYTHONHASHSEED": "7"}
     run = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
-    files = float_files_of(nets["dense"])
+    files = float_files(nets["dense"])
     contents = [quantize(files(SCHEMES[scheme].graph), scheme, calibration) for scheme in standard_schemes()]
     assert run.stdout.split() == [hashlib.sha256(content).hexdigest() for content in contents]
 

@@ -13,8 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import resdense_keras
-from resdense_export.making.slimming import plan as planning
-from resdense_export.making.slimming import process, repair
+from resdense_export.making.slimming import plan, process, repair
 from resdense_export.making.slimming.building import build
 from resdense_export.making.slimming.channels import net_of
 from resdense_export.making.slimming.costs import TARGETS, instructions, macs, stairs
@@ -151,7 +150,7 @@ def test_a_block_without_inner_channels_leaves_as_a_whole(nets):
     keep[net.groups["stage1_block1_conv1"]] = False
     built = build(net, keep)
     assert not [layer for layer in built.model.layers if layer.name.startswith("stage1_block1")]
-    described = planning.described(net, keep)
+    described = plan.described(net, keep)
     assert described.widths["stage1_block1_conv2"] == (4, 0) and "stage1_block1_concat" in described.removed_blocks
 
 
@@ -163,7 +162,7 @@ def test_a_slim_net_is_read_back_by_keras_alone_and_counts_as_predicted(name, ne
     model.save(tmp_path / "thin.keras")
     again = keras.saving.load_model(tmp_path / "thin.keras")
     assert np.abs(_answers(again) - _answers(model)).max() < SAME
-    described = planning.described(net, shape.keep)
+    described = plan.described(net, shape.keep)
     assert described.macs[1] == resdense_keras.profile(model).macs
     assert described.parameters == (nets(name)[0].count_params(), model.count_params())
 
@@ -179,7 +178,7 @@ def test_a_slim_net_slims_again(nets):
 def test_a_plan_is_reproducible_and_reaches_its_target(nets):
     model, net = nets("resnet, option B")
     images = _images(model, 60) * 255
-    plans = [planning.plan(net, Scores(net, images), 0.6, "phone-float") for _ in range(2)]
+    plans = [plan.plan(net, Scores(net, images), 0.6, "phone-float") for _ in range(2)]
     assert (plans[0].keep == plans[1].keep).all()
     assert plans[0].macs[1] <= 0.6 * plans[0].macs[0]
     assert plans[0].macs[0] == resdense_keras.profile(model).macs
@@ -233,7 +232,7 @@ def test_a_share_that_cannot_be_is_refused(share):
 def test_a_target_out_of_reach_names_the_smallest_that_can(nets):
     model, net = nets("a stranger's")
     with pytest.raises(RequestError, match="the smallest that can be is 0"):
-        planning.plan(net, Scores(net, _images(model, 50)), 0.001, "macs")
+        plan.plan(net, Scores(net, _images(model, 50)), 0.001, "macs")
 
 
 def test_an_unknown_target_names_the_known_ones():

@@ -3,6 +3,7 @@
 import base64
 import contextlib
 import io
+import itertools
 import os
 import time
 from pathlib import Path
@@ -11,8 +12,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from resdense_export import report as reports
 from resdense_export.phone import reach, site
+from resdense_export.report import read_report
 from resdense_export.tflite import running
 from resdense_keras import files
 from resdense_keras.errors import RequestError
@@ -76,6 +77,13 @@ def opened(browser, url, width=360, **options):
     context.close()
 
 
+@pytest.fixture(scope="module")
+def page(browser, server):
+    """The page as it opens, for tests that only compute with its modules."""
+    with opened(browser, server.url) as page:
+        yield page
+
+
 def choose(page, *names):
     """Ticks the files whose `net scheme` is named, and no other."""
     for fieldset in page.locator("fieldset").all():
@@ -101,7 +109,7 @@ def found(folder, name):
         export["file"]: row
         for place in sorted(folder.iterdir())
         if (place / "report.json").is_file()
-        for model in reports.read_report(place)["models"]
+        for model in read_report(place)["models"]
         for export in model["exports"]
         for row in export["measurements"]
         if row["device"]["name"] == name
@@ -553,16 +561,14 @@ def test_a_stopped_measurement_sends_nothing(browser, server, exported):
 # Parts of the page, against their counterparts in Python
 
 
-def test_medians_and_drift_are_those_of_the_computer(browser, server):
+def test_medians_and_drift_are_those_of_the_computer(page):
     from resdense_export.tflite.timing import summary
 
     random = np.random.default_rng(0)
     series = [random.lognormal(0, 0.5, count).tolist() for count in (3, 4, 20, 61, 200)]
-    with opened(browser, server.url) as page:
-        given = page.evaluate(
-            "async (series) => { const { summary } = await import('/statistics.js'); return series.map(summary); }",
-            series,
-        )
+    given = page.evaluate(
+        "async (series) => { const { summary } = await import('/statistics.js'); return series.map(summary); }", series
+    )
     for times, row in zip(series, given, strict=True):
         assert row == pytest.approx(summary(1e6 * np.array(times)))
 
@@ -593,22 +599,20 @@ def photo(width, height, mode="RGB"):
     ],
     ids=["wide", "tall", "enlarged", "grey", "exact", "alpha"],
 )
-def test_a_photo_becomes_the_pixels_that_training_saw(browser, server, image, format, shape):
+def test_a_photo_becomes_the_pixels_that_training_saw(page, image, format, shape):
     from resdense_keras.data.images import decode
 
     stream = io.BytesIO()
     image.save(stream, format)
     expected = decode(stream.getvalue(), channels=shape[2], size=shape[:2])
-    with opened(browser, server.url) as page:
-        given = page.evaluate(PIXELS, [base64.b64encode(stream.getvalue()).decode(), [1, *shape]])
+    given = page.evaluate(PIXELS, [base64.b64encode(stream.getvalue()).decode(), [1, *shape]])
     difference = np.abs(np.array(given) - expected.ravel())
     assert difference.max() <= (0 if shape == (64, 64, 3) else 2)  # roundings, alpha's among them
 
 
 CANVASES = """
-window.largest = 0;
-const Own = OffscreenCanvas, get = Own.prototype.getContext;
-Own.prototype.getContext = function (...given) {
+const get = OffscreenCanvas.prototype.getContext;
+OffscreenCanvas.prototype.getContext = function (...given) {
   window.largest = Math.max(window.largest, this.width * this.height);
   return get.apply(this, given);
 };
@@ -616,19 +620,19 @@ null
 """
 
 
-@pytest.mark.parametrize("how", ["crop", "pad", "stretch"])
-@pytest.mark.parametrize("shape", [(8, 8, 1), (64, 48, 3)])
-def test_no_canvas_is_larger_than_the_input(browser, server, shape, how):
+def test_no_canvas_is_larger_than_the_input(browser, server):
     stream = io.BytesIO()
     photo(1031, 773).save(stream, "PNG")
+    encoded = base64.b64encode(stream.getvalue()).decode()
     with opened(browser, server.url) as page:
         page.evaluate(CANVASES)
-        encoded = base64.b64encode(stream.getvalue()).decode()
-        page.evaluate(PIXELS, [encoded, [1, *shape], [{"step": how}]])
-        assert 0 < page.evaluate("largest") <= shape[0] * shape[1]
+        for shape, how in itertools.product([(8, 8, 1), (64, 48, 3)], ["crop", "pad", "stretch"]):
+            page.evaluate("largest = 0")
+            page.evaluate(PIXELS, [encoded, [1, *shape], [{"step": how}]])
+            assert 0 < page.evaluate("largest") <= shape[0] * shape[1], (shape, how)
 
 
-def test_a_photo_on_its_side_is_turned(browser, server):
+def test_a_photo_on_its_side_is_turned(page):
     from resdense_keras.data.images import decode
 
     stream, exif = io.BytesIO(), Image.Exif()
@@ -636,8 +640,7 @@ def test_a_photo_on_its_side_is_turned(browser, server):
     photo(96, 64).save(stream, "JPEG", quality=95, exif=exif)
     assert ImageOps.exif_transpose(Image.open(stream)).size == (64, 96)
     expected = decode(stream.getvalue(), size=(16, 16))
-    with opened(browser, server.url) as page:
-        given = page.evaluate(PIXELS, [base64.b64encode(stream.getvalue()).decode(), [1, 16, 16, 3]])
+    given = page.evaluate(PIXELS, [base64.b64encode(stream.getvalue()).decode(), [1, 16, 16, 3]])
     assert np.abs(np.array(given) - expected.ravel()).mean() < 4  # two JPEG decoders
 
 

@@ -6,8 +6,8 @@ import math
 
 import pytest
 
-from resdense_export import report as reports
 from resdense_export.phone import results, site
+from resdense_export.report import read_report, rebuild
 from resdense_keras import files
 from resdense_keras.errors import RequestError, WorkError
 
@@ -88,7 +88,7 @@ def test_a_file_that_is_not_served_is_wrong_and_nothing_is_kept(bundle, make):
 def test_a_script_as_a_name_is_text_in_the_report(bundle, make):
     result = changed(make.result(bundle), ("device", "name"), SCRIPT)
     assert results.append(site.read(bundle), results.parse(result))
-    (page,) = reports.rebuild(bundle)
+    (page,) = rebuild(bundle)
     assert SCRIPT not in page.read_text() and "&lt;script&gt;" in page.read_text()
 
 
@@ -111,7 +111,7 @@ def test_an_id_that_the_device_drew_tells_it_from_another_of_its_name(bundle, ma
     one, two = (changed(make.result(bundle), ("device", "id"), digit * 32) for digit in "ab")
     for result in (one, two):
         assert results.append(site.read(bundle), results.parse(result))
-    (model,) = reports.read_report(bundle)["models"]
+    (model,) = read_report(bundle)["models"]
     assert [row["device"]["id"] for row in model["exports"][0]["measurements"][1:]] == ["a" * 32, "b" * 32]
 
 
@@ -164,7 +164,7 @@ def test_bundles_with_reports_of_their_own_each_get_their_part(tmp_path, make):
     result["files"] += make.result(tmp_path / "two")["files"]
     assert results.append(served, results.parse(result))
     for name in ("one", "two"):
-        (model,) = reports.read_report(tmp_path / name)["models"]
+        (model,) = read_report(tmp_path / name)["models"]
         assert [len(export["measurements"]) for export in model["exports"]] == [2, 2]
     assert [model["name"] for model in served.catalog()["models"]] == ["one", "two"]
 

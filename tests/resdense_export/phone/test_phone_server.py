@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from resdense_export import report as reports
 from resdense_export.phone.app import Rate
+from resdense_export.report import read_report
 from resdense_keras import files
 
 STAND_IN_RUNTIME = {
@@ -52,7 +52,7 @@ def _still_there(request):
 
 
 def measurements(folder):
-    (model,) = reports.read_report(folder)["models"]
+    (model,) = read_report(folder)["models"]
     return [row for export in model["exports"] for row in export["measurements"]]
 
 

@@ -74,7 +74,7 @@ def test_it_says_what_goes_in_and_out(plain):
     image, score = graph.InputTensorMetadata(0), graph.OutputTensorMetadata(0)
     assert (described.Name(), described.MinParserVersion()) == (b"dense", b"1.0.0")
     assert (image.Name(), image.Description()) == (b"image", b"pixels")
-    assert image.Content().ContentPropertiesType() == metadata.schema.ContentProperties.ImageProperties
+    assert image.Content().ContentPropertiesType() == metadata.metadata_schema.ContentProperties.ImageProperties
     assert [image.Stats().Min(0), image.Stats().Max(0)] == [0, 255]
     assert image.ProcessUnitsLength() == 1  # mean 0, deviation 1: leave the pixels alone
     assert score.Name() == b"probability" and [score.Stats().Min(0), score.Stats().Max(0)] == [0, 1]
@@ -92,11 +92,11 @@ def test_what_is_not_known_is_not_said(plain):
 
 
 def test_every_file_of_a_bundle_of_ours_carries_it(bundle):
-    from ..conftest import NAMES as expected
+    from ..conftest import NAMES
 
     described = json.loads((bundle / "model.json").read_text())
     for file in described["files"]:
         found, files = metadata.read((bundle / file).read_bytes())
-        assert found.Name() == b"dense" and files["labels.txt"].decode().splitlines() == list(expected)
+        assert found.Name() == b"dense" and files["labels.txt"].decode().splitlines() == list(NAMES)
         text = found.SubgraphMetadata(0).InputTensorMetadata(0).Description().decode()
         assert text.startswith("pixels in [0, 255]") and described["input"]["resize"] in text

@@ -73,7 +73,7 @@ def affine_as_depthwise(node):
     return Node(node.name, "DepthwiseConv2D", node.inputs, node.shape, attributes={"kernel_size": 1}, weights=weights)
 
 
-class Trained:
+class AwareNet:
     """A net in training.
 
     Attributes:
@@ -110,7 +110,7 @@ class Trained:
         return True
 
 
-class Rounded(Trained):
+class Rounded(AwareNet):
     """Every weight and activation rounded to int8 in the forward pass, with ranges that begin as calibrated."""
 
     def __init__(self, nodes, train):
@@ -141,7 +141,7 @@ class Rounded(Trained):
                     variable.assign(ranges[name][end == "_max"])
 
 
-class Sparse(Trained):
+class Sparse(AwareNet):
     """The smallest weights of kernels held at zero, more of them as the training goes on."""
 
     def __init__(self, nodes, method):
@@ -169,7 +169,7 @@ class Sparse(Trained):
             getattr(wrapper, "layer", wrapper).set_weights(self.float_model.get_layer(name).get_weights())
 
     def arrays(self):
-        """As `Trained.arrays`, masked again: the optimizer's last step has moved the zeros too."""
+        """As `AwareNet.arrays`, masked again: the optimizer's last step has moved the zeros too."""
         found = super().arrays()
         for name, wrapper in self.wrappers.items():
             for _, mask, _ in getattr(wrapper, "pruning_vars", ()):

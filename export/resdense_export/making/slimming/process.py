@@ -18,11 +18,11 @@ from resdense_keras import files
 from resdense_keras.errors import RequestError
 
 from ...models import answers
-from . import repair as repairing
 from .building import build
 from .channels import net_of
 from .costs import macs, target
 from .plan import check_share, described, plan
+from .repair import images_that_fit, repair, unsupported
 from .scores import IMAGES, Scores
 from .shrinking import shape_of
 
@@ -159,11 +159,11 @@ def _prepare(net, asked, request, out, resume, tell):
 def repaired(planned, images, name, tell=None):
     """The slim model of a Planned, its layers solved again on `images`."""
     net, keep = planned.net, planned.plan.keep
-    held = repairing.images_that_fit(net)
+    held = images_that_fit(net)
     images, tell = images[:held], tell or _nothing
     tell(f"repair: {len(planned.plan.shape.widths)} layers on {len(images)} training images")
-    whole, thin = build(net), build(net, keep, name=name, biased=repairing.unsupported(net, keep))
-    repairing.repair(net, whole, thin, keep, images)
+    whole, thin = build(net), build(net, keep, name=name, biased=unsupported(net, keep))
+    repair(net, whole, thin, keep, images)
     return thin.model
 
 

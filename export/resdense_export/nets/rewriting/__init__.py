@@ -13,19 +13,20 @@ from resdense_keras.errors import unknown
 
 from ..emitting import emit
 from ..reading import read
+from .as_depthwise import as_depthwise
 from .as_maximum import as_maximum
 from .balance import balance
-from .depthwise import as_depthwise
+from .delegate_strides import delegate_strides
+from .drop_identities import drop_identities
 from .editing import Rewrite
+from .finite_padding import finite_padding
 from .fold_back import fold_back
 from .fold_forward import fold_forward
-from .identities import drop_identities
+from .fuse_padding import fuse_padding
 from .image_rows import image_rows
-from .padding import finite_padding, fuse_padding
+from .plain_rectifiers import plain_rectifiers
 from .pool_as_depthwise import pool_as_depthwise
 from .pool_first import pool_first
-from .rectifiers import plain_rectifiers
-from .strides import delegate_strides
 from .zero_bounds import zero_bounds
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from keras import layers, ops
 
-import resdense_keras as rk
+import resdense_keras
 
 EXACT = {"float64": 1e-10, "float32": 1e-4}  # of the largest output
 
@@ -95,13 +95,13 @@ SMALL = {"input_shape": (32, 32, 3), "include_preprocessing": True, **LOGITS}
 NETS = {
     "patterns": patterns,
     "rectifiers": rectifiers,
-    "v1, option A": lambda: rk.cifar_resnet(depth=8, include_preprocessing=True, **LOGITS),
-    "v1.5": lambda: rk.resnet(blocks=(1, 1), width=4, **SMALL),
-    "v2": lambda: rk.resnet(blocks=(1, 1), width=4, variant="v2", **SMALL),
-    "v2-keras": lambda: rk.resnet(blocks=(1, 2), width=4, variant="v2-keras", **SMALL),
-    "vd": lambda: rk.resnet(blocks=(1, 1), width=4, variant="vd", dropout=0.2, **SMALL),
-    "densenet-bc": lambda: rk.cifar_densenet(depth=16, growth_rate=4, dropout=0.1, **SMALL),
-    "densenet": lambda: rk.densenet(blocks=(2, 2), growth_rate=4, bottleneck=False, **SMALL),
+    "v1, option A": lambda: resdense_keras.cifar_resnet(depth=8, include_preprocessing=True, **LOGITS),
+    "v1.5": lambda: resdense_keras.resnet(blocks=(1, 1), width=4, **SMALL),
+    "v2": lambda: resdense_keras.resnet(blocks=(1, 1), width=4, variant="v2", **SMALL),
+    "v2-keras": lambda: resdense_keras.resnet(blocks=(1, 2), width=4, variant="v2-keras", **SMALL),
+    "vd": lambda: resdense_keras.resnet(blocks=(1, 1), width=4, variant="vd", dropout=0.2, **SMALL),
+    "densenet-bc": lambda: resdense_keras.cifar_densenet(depth=16, growth_rate=4, dropout=0.1, **SMALL),
+    "densenet": lambda: resdense_keras.densenet(blocks=(2, 2), growth_rate=4, bottleneck=False, **SMALL),
 }
 
 

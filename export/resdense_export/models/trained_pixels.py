@@ -13,7 +13,7 @@ from .pixels import front
 _APPLICATIONS = re.compile(r"(.*/)?(conv\d_block\d+_\w+|conv1[_/](conv|bn))/.*")
 
 
-def pixels(name, weights):
+def trained_pixels(name, weights):
     """The Preprocessing that comes with a file of weights for the catalogue's net `name`; None where none is known.
 
     Raises:

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .lesson import COLORS, NotYet, exercise
+from ..lesson import COLORS, NotYet, exercise
 
 BN_EPSILON = 1e-3
 

@@ -12,10 +12,10 @@ import keras
 import numpy as np
 from scipy.stats import spearmanr
 
-from ..builder import check_choice
-from ..catalog import create
-from . import small_nets
-from .lesson import NotYet, exercise
+from ...builder import check_choice
+from ...catalog import create
+from .. import small_nets
+from ..lesson import NotYet, exercise
 
 DEPTH = 20
 

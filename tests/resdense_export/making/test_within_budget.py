@@ -10,7 +10,7 @@ from resdense_cli.commands.check import inspect
 from resdense_export import pipeline
 from resdense_export.judging.check import check
 from resdense_export.judging.reference import predictions
-from resdense_export.making import budget
+from resdense_export.making import within_budget
 from resdense_export.making.conversion import convert
 from resdense_export.making.quantization import quantize
 from resdense_export.tflite.child import Child, Fault
@@ -44,7 +44,7 @@ def floating(fragile):
 @pytest.fixture(scope="module")
 def chosen(floating, training_images):
     with Child() as child:
-        return next(budget.choices(floating, training_images[0][:100], training_images[0][100:700], 0.5, child))
+        return next(within_budget.choices(floating, training_images[0][:100], training_images[0][100:700], 0.5, child))
 
 
 def test_the_one_layer_that_int8_ruins_stays_float(chosen, floating, training_images, test_images, fragile, tmp_path):
@@ -64,20 +64,20 @@ def test_the_one_layer_that_int8_ruins_stays_float(chosen, floating, training_im
 def test_a_budget_that_int8_keeps_by_itself_leaves_no_layer_float(float_files, training_images):
     images = training_images[0]
     with Child() as child:
-        found = next(budget.choices(float_files["dense"], images[:100], images[100:400], 50, child))
+        found = next(within_budget.choices(float_files["dense"], images[:100], images[100:400], 50, child))
     assert found.float_layers == () and found.content == quantize(float_files["dense"], "int8", images[:100])
 
 
 def test_where_the_test_images_lose_more_twice_as_many_layers_stay_float(float_files, training_images):
     images = training_images[0]
     with Child() as child:
-        found = list(budget.choices(float_files["dense"], images[:100], images[100:200], 100, child))
+        found = list(within_budget.choices(float_files["dense"], images[:100], images[100:200], 100, child))
     assert [len(choice.float_layers) for choice in found] == [0, 1, 2, 4, 5]
     assert all(set(few.float_layers) < set(more.float_layers) for few, more in itertools.pairwise(found))
 
 
 def test_layers_are_named_in_full_so_that_only_they_are_left_out(float_files, training_images):
-    names = budget.layers(float_files["residual"])
+    names = within_budget.layers(float_files["residual"])
     assert len(names) == len(set(names)) == 5
     ranges = training_images[0][:100]
     sizes = [len(quantize(float_files["residual"], "int8", ranges, float_layers=names[:n])) for n in (0, 1, 5)]
@@ -112,7 +112,7 @@ def test_bundle_tells_the_layers_and_four_disjoint_lists_of_images(fragile, data
 
 
 def test_a_budget_that_cannot_be_kept_fails_the_file_whatever_the_other_limits(fragile, dataset, tmp_path, monkeypatch):
-    monkeypatch.setattr(budget, "LAYERS", ("FULLY_CONNECTED",))  # the layer that int8 ruins may not stay float
+    monkeypatch.setattr(within_budget, "LAYERS", ("FULLY_CONNECTED",))  # the layer that int8 ruins may not stay float
     limits = {"max_drop": 100, "min_agreement": 0, "budget": 0.5}
     with pytest.raises(WorkError, match=r"dense-int8: .*accuracy: .*points lost .*, 0.5 allowed") as error:
         pipeline.export(fragile, tmp_path / "out", ["int8"], dataset=dataset, rounds=3, **limits)
@@ -128,13 +128,13 @@ def no_model(*arguments, **options):
 
 
 def one_bad_file_and_a_fault(*arguments):
-    yield budget.Choice(convert(toy_net("dense")), (), 0.0)  # untrained
+    yield within_budget.Choice(convert(toy_net("dense")), (), 0.0)  # untrained
     raise Fault("not a model")
 
 
 @pytest.mark.parametrize(("name", "value"), [("quantize", no_model), ("choices", one_bad_file_and_a_fault)])
 def test_an_int8_file_that_does_not_run_is_rejected_alone(name, value, nets, dataset, tmp_path, monkeypatch):
-    monkeypatch.setattr(budget, name, value)
+    monkeypatch.setattr(within_budget, name, value)
     folder = tmp_path / "out"
     with pytest.raises(WorkError, match=r"1 of the files failed a gate .*: dense-int8: opens: .*not a"):
         pipeline.export(nets["dense"], folder, ["fp32", "int8"], dataset=dataset, budget=1.0, rounds=3)

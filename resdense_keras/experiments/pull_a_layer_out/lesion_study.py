@@ -7,8 +7,8 @@ import functools
 
 import numpy as np
 
-from . import lesions, small_nets
-from .lesson import NotYet, exercise
+from .. import lesions, small_nets
+from ..lesson import NotYet, exercise
 
 DEPTH = 20
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from resdense_cli.commands.check import inspect
-from resdense_export.judging.judged import evaluate_file, float_twin
+from resdense_export.judging.on_data import evaluate_file, float_twin
 from resdense_keras.errors import RequestError
 from resdense_keras.training import evaluate
 
@@ -67,7 +67,7 @@ def test_numbers_that_model_json_calls_no_classes_are_never_taken_for_some(bundl
 
 
 def test_photos_are_resized_as_the_bundle_says_and_classes_of_another_order_are_refused(bundle, spec, tmp_path):
-    from resdense_export.judging import judged
+    from resdense_export.judging import on_data
     from resdense_keras.data import resizing
 
     told = json.loads((bundle / "model.json").read_text())
@@ -75,7 +75,7 @@ def test_photos_are_resized_as_the_bundle_says_and_classes_of_another_order_are_
     for rule in resizing.RULES:
         told["input"]["resize"] = resizing.words(rule)
         (tmp_path / "model.json").write_text(json.dumps(told))
-        assert judged._rule(file) == rule
+        assert on_data._rule(file) == rule
     (tmp_path / "labels.txt").write_text("\n".join("abcdef"))
     assert evaluate_file(file, spec)["per_class"][0]["name"] == "a"
 

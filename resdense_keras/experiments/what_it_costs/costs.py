@@ -11,13 +11,13 @@ from typing import NamedTuple
 import numpy as np
 from keras import ops
 
-from ..builder import check_choice, check_integer
-from ..densenets import cifar_densenet
-from ..profiles import profile
-from ..resnets import cifar_resnet
-from ..training.peak_memory import is_measured, peak_training_bytes
-from .connections import by_block, chain
-from .lesson import COLORS, NotYet, exercise
+from ...builder import check_choice, check_integer
+from ...densenets import cifar_densenet
+from ...profiles import profile
+from ...resnets import cifar_resnet
+from ...training.peak_memory import is_measured, peak_training_bytes
+from ..add_or_concatenate.connections import by_block, chain
+from ..lesson import COLORS, NotYet, exercise
 
 FAMILIES = ("residual", "dense")
 RESIDUAL_DEPTH, DENSE_DEPTH = 14, 16  # 6 blocks of two layers, and 6 dense layers of two with two transitions
@@ -70,16 +70,16 @@ def net(family, size, *, recompute=False):
 
 @functools.cache
 def trainer(family, size):
-    """The `small_nets.Trainer` of a net, one for the whole process: tracing takes longer than training."""
-    from . import small_nets
+    """The `small_nets.RepeatedTraining` of a net, one for the whole process: tracing takes longer than training."""
+    from .. import small_nets
 
-    return small_nets.Trainer(net(family, size))
+    return small_nets.RepeatedTraining(net(family, size))
 
 
 @functools.cache
 def point(family, size, *, seeds=3, epochs=EPOCHS):
     """Trains a net once a seed and measures it on the test digits; a `Point` without its time."""
-    from . import small_nets
+    from .. import small_nets
 
     shared = trainer(family, size)
     counted = profile(shared.model)
@@ -165,7 +165,7 @@ def gradient_difference(size=4, *, other_weights=False):
         size: Growth rate.
         other_weights: Give the second net other weights, which should tell the two apart.
     """
-    from . import small_nets
+    from .. import small_nets
 
     plain, recomputed = net("dense", size), net("dense", size, recompute=True)
     small_nets.draw(plain, 0)
@@ -180,7 +180,7 @@ def _gradients(model, data):
     """All gradients of one batch, as one vector."""
     import tensorflow as tf
 
-    from . import small_nets
+    from .. import small_nets
 
     @tf.function
     def measure():

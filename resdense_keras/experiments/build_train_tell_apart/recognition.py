@@ -12,13 +12,13 @@ from typing import NamedTuple
 import keras
 import numpy as np
 
-from .. import data
-from ..builder import check_choice
-from ..catalog import create
-from ..errors import RequestError
-from ..resnets import resnet
-from ..weights import load_weights
-from .lesson import COLORS, NotYet, exercise
+from ... import data
+from ...builder import check_choice
+from ...catalog import create
+from ...errors import RequestError
+from ...resnets import resnet
+from ...weights import load_weights
+from ..lesson import COLORS, NotYet, exercise
 
 VARIANTS = ("v1", "v1.5", "v2", "vd")
 NETS = {"residual": "resnet20_digits", "dense": "densenet_bc28_6_digits"}  # as large as each other
@@ -95,12 +95,12 @@ def accuracies_of_one_file(trained, built, *, epochs=6):
     Args:
         trained, built: Layouts with equal tensors, "v1" and "v1.5".
     """
-    from . import small_nets
+    from .. import small_nets
 
     options = {"shape": (8, 8, 1), "stem": "cifar", "classifier_activation": None}
     first, second = small(trained, **options), small(built, **options)
     training, test = small_nets.digits()
-    small_nets.Trainer(first, training).run(epochs=epochs)
+    small_nets.RepeatedTraining(first, training).run(epochs=epochs)
     second.set_weights(first.get_weights())
     return tuple(float(small_nets.hits(test.labels, net(test.images, training=False))) for net in (first, second))
 
@@ -158,7 +158,7 @@ def _grey(images):
     return images.mean(axis=-1, keepdims=True).astype("float32")
 
 
-class Training:
+class NewHead:
     """A shipped net with a new head for a folder's classes; `run` trains it from its weights or from fresh ones.
 
     SGD with Nesterov's momentum under a cosine from 0.05, the same for both.
@@ -179,7 +179,7 @@ class Training:
 
     def run(self, *, transfer, seed=0):
         """Test accuracy after the training, 0 to 1; `transfer` begins with the shipped weights."""
-        from . import small_nets
+        from .. import small_nets
 
         small_nets.draw(self.model, seed)
         if transfer:
@@ -215,7 +215,7 @@ def accuracies(family, which, *, transfer, seeds=3):
 
 @functools.cache
 def _training(family, which):
-    return Training(family, folder(which))
+    return NewHead(family, folder(which))
 
 
 def draw_transfer(figure, results):

@@ -9,12 +9,12 @@ import keras
 import numpy as np
 from keras import layers, ops
 
-from .. import blocks as parts
-from ..builder import check_choice, check_integer, normalization
-from ..densenets import densenet
-from ..profiles import profile
-from ..recompute import recomputed_dense_block
-from .lesson import COLORS, SOURCE_COLORS, NotYet, exercise
+from ...blocks import dense_block, residual_block
+from ...builder import check_choice, check_integer, normalization
+from ...densenets import densenet
+from ...profiles import profile
+from ...recompute import recomputed_dense_block
+from ..lesson import COLORS, SOURCE_COLORS, NotYet, exercise
 
 WIDTH = 24
 GROWTH_RATE = 12
@@ -47,12 +47,12 @@ def chain(connection, depth, *, width=WIDTH, growth_rate=GROWTH_RATE, bottleneck
     norm = normalization(bn_momentum=0.9, bn_epsilon=1e-5)
     x = inputs = keras.Input((size, size, width))
     if connection == "dense":
-        dense_block = recomputed_dense_block if recompute else parts.dense_block
-        x = dense_block(x, depth, growth_rate, norm=norm, name="stage1", bottleneck=bottleneck)
+        make_block = recomputed_dense_block if recompute else dense_block
+        x = make_block(x, depth, growth_rate, norm=norm, name="stage1", bottleneck=bottleneck)
     else:
         shortcut = "B" if connection == "residual" else None
         for index in range(1, depth + 1):
-            x = parts.residual_block(x, width, norm=norm, name=f"stage1_block{index}", shortcut=shortcut)
+            x = residual_block(x, width, norm=norm, name=f"stage1_block{index}", shortcut=shortcut)
     return keras.Model(inputs, x, name=f"{connection}_{depth}")
 
 

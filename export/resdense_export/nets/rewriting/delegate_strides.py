@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from .depthwise import ONE_BY_ONE
+from .as_depthwise import ONE_BY_ONE
 from .editing import Editor
 
 DENSE_LIMIT = 64 * 128  # weights of an identity kernel: above, a depthwise convolution and a PAD cost less

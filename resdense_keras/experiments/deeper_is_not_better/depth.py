@@ -9,8 +9,8 @@ from typing import NamedTuple
 import numpy as np
 from keras import ops
 
-from . import lesions, small_nets
-from .lesson import NotYet, exercise
+from .. import lesions, small_nets
+from ..lesson import NotYet, exercise
 
 
 class Run(NamedTuple):

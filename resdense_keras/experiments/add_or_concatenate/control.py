@@ -18,10 +18,10 @@ import keras
 import numpy as np
 from keras import layers, ops
 
-from .. import blocks as parts
-from ..builder import check_choice, normalization
-from . import small_nets
-from .lesson import COLORS
+from ...blocks import conv, norm_relu
+from ...builder import check_choice, normalization
+from .. import small_nets
+from ..lesson import COLORS
 
 JOINS = ("append", "add", "add, narrow")
 LAYERS = 8
@@ -48,14 +48,14 @@ def net(join):
     norm = normalization(bn_momentum=0.9, bn_epsilon=1e-5)
     inputs = keras.Input((8, 8, 1), name="image")
     filled = WIDTH if join == "add" else STEM
-    x = parts.conv(inputs, filled, 3, stride=2, name="stem_conv")  # (N, 4, 4, filled)
+    x = conv(inputs, filled, 3, stride=2, name="stem_conv")  # (N, 4, 4, filled)
     x = _Placed(0, name="stem_placed")(x)  # (N, 4, 4, WIDTH)
     for index in range(LAYERS):
         name = f"stage1_block{index + 1}"
-        maps = parts.conv(parts.norm_relu(x, norm=norm, name=name), MAPS, 3, name=f"{name}_conv1")  # (N, 4, 4, MAPS)
+        maps = conv(norm_relu(x, norm=norm, name=name), MAPS, 3, name=f"{name}_conv1")  # (N, 4, 4, MAPS)
         start = (index * MAPS) % STEM if join == "add, narrow" else STEM + index * MAPS
         x = layers.Add(name=f"{name}_add")([x, _Placed(start, name=f"{name}_placed")(maps)])
-    x = parts.norm_relu(x, norm=norm, name="head")
+    x = norm_relu(x, norm=norm, name="head")
     x = layers.GlobalAveragePooling2D(name="head_pool")(x)
     return keras.Model(inputs, layers.Dense(10, name="predictions")(x), name=join.replace(", ", "_"))
 
@@ -98,8 +98,8 @@ def _read(array, shape):
 
 @functools.cache
 def trainer(join):
-    """The `small_nets.Trainer` of a net, one for the whole process."""
-    return small_nets.Trainer(net(join))
+    """The `small_nets.RepeatedTraining` of a net, one for the whole process."""
+    return small_nets.RepeatedTraining(net(join))
 
 
 @functools.cache

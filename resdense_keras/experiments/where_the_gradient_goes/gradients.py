@@ -7,9 +7,9 @@ import numpy as np
 import tensorflow as tf
 from keras import layers
 
-from ..builder import check_choice
-from . import small_nets
-from .lesson import NotYet, exercise
+from ...builder import check_choice
+from .. import small_nets
+from ..lesson import NotYet, exercise
 
 SPAN = (-2.0, 2.0)  # of the line that `along_a_line` walks
 

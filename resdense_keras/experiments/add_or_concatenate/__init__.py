@@ -1,0 +1,1 @@
+"""What lesson 1 measures: tutorials/01_add_or_concatenate.py."""

@@ -1,0 +1,1 @@
+"""What lesson 7 measures: tutorials/07_build_train_tell_apart.py."""

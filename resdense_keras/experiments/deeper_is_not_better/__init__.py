@@ -1,0 +1,1 @@
+"""What lesson 2 measures: tutorials/02_deeper_is_not_better.py."""

@@ -1,0 +1,1 @@
+"""What lesson 6 measures: tutorials/06_what_it_costs.py."""

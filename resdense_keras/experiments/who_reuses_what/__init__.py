@@ -1,0 +1,1 @@
+"""What lesson 5 measures: tutorials/05_who_reuses_what.py."""
