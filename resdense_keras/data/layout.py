@@ -33,12 +33,14 @@ class Layout:
         names: {part: its folder as it is called, `seg_train`}; empty where there are no splits.
         left_out: {folder beside the splits that is none: how many images it has}.
         loose: Images beside the class folders or the splits; they belong to no class.
+        labelled: Whether there are class folders.
     """
 
     classes: dict
     names: dict
     left_out: dict
     loose: int
+    labelled: bool = True
 
 
 def words(name):
