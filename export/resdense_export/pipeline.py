@@ -422,7 +422,7 @@ def _report(records, dataset, evidence, seed):
         counts = {
             "spec": dataset.name,
             **{split: len(part) for split, part in dataset.splits.items()},
-            "classes": dataset.classes,
+            "classes": dataset.classes if dataset.found is None or dataset.found.labelled else None,
             "image_shape": list(dataset.image_shape),
             "resize": dataset.resize if dataset.found else None,
             "understood": dataset.describe(),

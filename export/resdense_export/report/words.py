@@ -302,6 +302,8 @@ def _accuracy_alone(names, model, images):
     ]
     if files:
         return f"of {units.count(images or 0, 'test image')}, {names.full(model)} gets {units.listing(files)} right."
+    if images and model["exports"]:
+        return f"{names.full(model)} tells no classes apart: its files are compared with the float net."
     return f"the accuracy of {names.full(model)} was not measured."
 
 
