@@ -54,8 +54,11 @@ class SlimRequest:
         if len(given) != 1:
             shown = " and ".join(f"{flag} {value}" for flag, value in given.items()) or "nothing"
             raise RequestError(f"{shown} was given; one of {', '.join(self._flags())} says how small the net is to be")
-        (flag, value), *_ = given.items()
-        search.check_points(value) if flag == "--max-drop" else check_share(value, flag)
+        for flag, value in given.items():
+            if flag == "--max-drop":
+                search.check_points(value)
+            else:
+                check_share(value, flag)
         target(self.target)
 
     def _flags(self):
