@@ -22,8 +22,8 @@ LESSONS = {int(script.name[:2]): script.stem for script in sorted((ROOT / "tutor
 def page():
     """The Markdown of the page."""
     table = "\n".join(
-        f"| {popular} | {verdict} | {measured} | {', '.join(map(_link, lessons))} |"
-        for popular, verdict, measured, lessons in rows()
+        f"| {popular} | {verdict} | {measured} | {', '.join(map(_link, lessons))} <!-- claim: {claims} --> |"
+        for popular, verdict, measured, lessons, claims in rows()
     )
     dates = sorted({run["created"][:10] for run in map(_run, _stored())})
     return f"""# ResNet and DenseNet: the popular answer, row by row
@@ -31,6 +31,7 @@ def page():
 A ResNet block **adds** what it computed to what it was given, `y = x + F(x)`.
 A DenseNet layer **appends** it, `y = [x, F(x)]`.
 Both exist because deep nets without shortcuts fit even their training images worse than shallow ones.
+<!-- claim: a_deep_plain_net_does_not_fit -->
 
 ![A residual block](figures/residual-block.svg) ![A dense layer](figures/dense-block.svg)
 
@@ -38,16 +39,18 @@ Both exist because deep nets without shortcuts fit even their training images wo
 |---|---|---|---|
 {table}
 
-Most numbers are from small nets on scikit-learn's 8x8 digits; seeds vary as shown (± is one standard deviation).
-They say what the connections do, not which net is better on your images.
+The lessons' numbers are from small nets on scikit-learn's 8x8 digits; seeds vary as shown
+(± is one standard deviation).
+They say what the connections do, not which net to take for your images: lesson {_link(9)}.
 Lessons measured from {dates[0]} to {dates[-1]} on one machine ({_run(_stored()[-1])["machine"]}).
+<!-- claim: test_the_stored_page_is_the_one_that_the_script_writes -->
 Written by `python docs/difference_page.py` from stored results. In a terminal: `resdense learn --summary`.
 """
 
 
 def rows():
-    """(what the usual table says, verdict, what was measured, numbers of the lessons) of each row."""
-    control, depths, gradients, lesions, reuse, costs, few = (_run(name)["result"] for name in _stored())
+    """(what the usual table says, verdict, what was measured, numbers of the lessons, names of the claims) a row."""
+    control, depths, gradients, lesions, reuse, costs, few, flowers = (_run(name)["result"] for name in _stored())
     report = {net["name"]: net for net in json.loads((RESULTS / "compare.json").read_text())["models"]}
     sizes = catalog.sizes()
     append, add = (100 * np.array(control[join]["accuracy"]) for join in ("append", "add"))
@@ -62,6 +65,7 @@ def rows():
         f"with nothing else changed, appending fits better: training loss {_mean(control['append']['loss'])} against "
         f"{_mean(control['add']['loss'])} nats, test {_spread(append - add, '+.1f')} points, {len(append)} seeds",
         (1,),
+        "only_the_place_differs, appending_fits_better",
     )
     yield (
         "both solve vanishing gradients",
@@ -70,6 +74,7 @@ def rows():
         f"{_range(deepest['residual'])} % with additions, {_range(deepest['dense'])} % with concatenations; "
         f"the fresh plain net's gradient grows {_range(gradients['plain']['60'])} times over 60 layers",
         (2, 3),
+        "a_deep_plain_net_does_not_fit, both_connections_mend_it, with_batch_norm_the_plain_gradient_explodes",
     )
     yield (
         "DenseNet reuses features, ResNet does not",
@@ -77,6 +82,7 @@ def rows():
         f"{_spread(100 * np.array(reuse['share']), '.0f')} % of a dense net's edges matter, cut one at a time, "
         f"{len(reuse['share'])} seeds",
         (5,),
+        "concatenation_keeps_everything_readable, few_edges_matter_and_some_a_lot",
     )
     yield (
         "a ResNet survives the loss of a layer",
@@ -84,6 +90,7 @@ def rows():
         "accuracy kept by the median lesion at 20 layers: "
         + ", ".join(f"{name} {100 * np.mean(lesions[name]['20']):.0f} %" for name in ("residual", "dense", "plain")),
         (4,),
+        "nets_with_connections_survive, a_plain_net_does_not_survive",
     )
     yield (
         "DenseNet has more parameters",
@@ -92,6 +99,7 @@ def rows():
         f"{_accuracy(rich)}; DenseNet-121 {sizes['densenet121']['parameters'] / 1e6:.1f} M, "
         f"ResNet-50 {sizes['resnet50']['parameters'] / 1e6:.1f} M",
         (6,),
+        "fewer_parameters_at_equal_accuracy",
     )
     yield (
         "DenseNet needs more memory",
@@ -101,6 +109,7 @@ def rows():
         f"layers {memory['inference']['24']:.1f} to {memory['inference']['48']:.1f} MiB, residual "
         f"{memory['residual inference']['24']:.1f} to {memory['residual inference']['48']:.1f}",
         (6,),
+        "far_more_memory_at_equal_parameters, but_no_less_memory, in_inference_it_is_linear",
     )
     first, second = (_latency(report[name]) for name in ("densenet_bc22_24", "resnet20"))
     large = [_exported(name) for name in ("densenet121", "resnet50")]
@@ -110,6 +119,7 @@ def rows():
         f"equal parameters: {first:.3f} against {second:.3f} ms (fp32 .tflite, one thread); DenseNet-121 against "
         f"ResNet-50: {large[0]:.0f} against {large[1]:.0f} ms; on GPUs not measured",
         (6, 8),
+        "test_the_stored_page_is_the_one_that_the_script_writes",
     )
     yield (
         "DenseNet for small data",
@@ -120,13 +130,27 @@ def rows():
             f"{_spread(100 * np.array(few[f'residual {task} fresh']), '.0f')} %"
             for task in ("upright", "turned")
         )
-        + "; weights trained on a related task are worth more",
-        (7,),
+        + f"; on {flowers['training']} photos of flowers "
+        + f"{_spread(100 * np.array(flowers['accuracies']['dense fresh']), '.1f')} against "
+        + f"{_spread(100 * np.array(flowers['accuracies']['residual fresh']), '.1f')} %, from shipped weights a tie; "
+        "weights trained on a related task are worth more",
+        (7, 9),
+        "fresh_the_dense_net_is_ahead, transfer_helps_both_families_on_a_related_task, "
+        "on_flowers_fresh_the_dense_net_is_ahead, on_flowers_the_two_tie_from_shipped_weights",
     )
 
 
 def _stored():
-    return ("01-control", "02-depths", "03-gradients", "04-lesions", "05-reuse", "06-costs", "07-few-images")
+    return (
+        "01-control",
+        "02-depths",
+        "03-gradients",
+        "04-lesions",
+        "05-reuse",
+        "06-costs",
+        "07-few-images",
+        "09-flowers",
+    )
 
 
 def _run(name):

@@ -24,7 +24,7 @@ def test_the_stored_page_is_the_one_that_the_script_writes(script):
 def test_every_row_has_a_number_and_a_lesson(script):
     rows = list(script.rows())
     assert len(rows) == 8
-    assert all(re.search(r"\d", measured) and lessons for _, _, measured, lessons in rows)
+    assert all(re.search(r"\d", measured) and lessons and claims for _, _, measured, lessons, claims in rows)
 
 
 def test_a_spread_is_a_mean_with_a_deviation(script):

@@ -14,9 +14,31 @@ import jupytext
 import nbformat
 import pytest
 
+from resdense_cli.commands import learn
+
 TUTORIALS = Path(__file__).parents[1] / "tutorials"
 SCRIPTS = sorted(TUTORIALS.glob("[0-9][0-9]_*.py"))
 SECTIONS = ("After this lesson you can", "**Predict.**", "What this does not show", "## Exercises", "## Sources")
+# A word as the lessons write it -> its anchor in the glossary
+WORDS = {
+    r"nats?\b": "nat",
+    "logits": "logits",
+    "RMS": "rms",
+    "R²": "r-squared",
+    "rank correlation": "rank-correlation",
+    r"seeds?\b": "seed",
+    "warm-up": "warm-up",
+    "He's initialisation": "he-initialisation",
+    r"tied(?=\S* weights)": "tied-weights",
+    "batch norms?": "batch-norm",
+    "growth rates?": "growth-rate",
+    "transitions?": "transition",
+    "bottlenecks?": "bottleneck",
+}
+UNLINKED = re.compile(  # code, headings, comments, folded answers, the head's lines on time and needs
+    r"(?s:```.*?```)|`[^`]*`|^#.*$|^ {4,}.*$|(?s:<!--.*?-->)|(?s:<details>.*?</details>)|^.*\*\*(?:Time|Needs)\b.*$",
+    re.MULTILINE,
+)
 DEFINITIONS = (ast.Import, ast.ImportFrom, ast.FunctionDef)
 
 each_lesson = pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.stem)
@@ -88,6 +110,21 @@ def test_an_unknown_lesson_is_named(make_notebooks, capsys):
     assert "no lesson begins with 99; known: 01" in capsys.readouterr().err
 
 
+def test_text_is_written_again_without_a_run_and_only_for_the_code_that_ran(make_notebooks, tmp_path, capsys):
+    script = tmp_path / "01_lesson.py"
+    script.write_text("# %% [markdown]\n# # Title\n\n# %%\nprint(1)\n")
+    notebook = make_notebooks.read(script)
+    notebook.cells[1].outputs = [nbformat.v4.new_output("stream", text="1\n")]
+    nbformat.write(notebook, script.with_suffix(".ipynb"))
+    script.write_text("# %% [markdown]\n# # Another\n\n# %% [markdown]\n# Text.\n\n# %%\nprint(1)\n")
+    assert make_notebooks.main(["--text"], tmp_path) == 0
+    cells = nbformat.read(script.with_suffix(".ipynb"), 4).cells
+    assert [cell.source for cell in cells[:2]] == ["# Another", "Text."] and cells[2].outputs[0].text == "1\n"
+    script.write_text("# %%\nprint(2)\n")
+    assert make_notebooks.main(["--text"], tmp_path) == 1
+    assert "its code is not the one that ran" in capsys.readouterr().err
+
+
 @pytest.mark.lessons
 def test_a_cell_that_fails_leaves_the_old_notebook_and_a_good_one_is_executed(make_notebooks, tmp_path, capsys):
     script, notebook = tmp_path / "01_lesson.py", tmp_path / "01_lesson.ipynb"
@@ -123,10 +160,56 @@ def test_a_kernel_that_dies_is_one_message_and_leaves_the_old_notebook(tmp_path)
 def test_a_lesson_has_all_its_parts(script):
     text = prose(script)
     assert [part for part in SECTIONS if part not in text] == []
-    assert 600 <= len(text.split()) <= 1500
+    words = re.sub(r"^ {4,}.*$", "", learn.shown(text), flags=re.MULTILINE).split()  # code and folded answers are none
+    assert 600 <= len(words) <= 1500
     assert 3 <= len(re.findall(r"^\*\*\d\. ", text, re.MULTILINE)) <= 5  # exercises
     sources = text.split("## Sources")[1]
     assert re.search(r"[Ff]igure \d", sources) and "arXiv:" in sources
+
+
+@each_lesson
+def test_a_lesson_leads_to_the_one_before_and_the_one_after(script):
+    links = re.findall(r"\]\((\d\d_\w+)\.ipynb\)", cells(script, "markdown")[0])
+    place = SCRIPTS.index(script)
+    assert links == [other.stem for other in SCRIPTS[max(0, place - 1) : place + 2] if other != script]
+
+
+@each_lesson
+def test_a_word_of_the_glossary_is_linked_where_a_lesson_uses_it_first(script):
+    text = "\n\n".join(
+        cell for cell in cells(script, "markdown") if not cell.startswith(("## Solutions", "## Sources"))
+    )
+    text = UNLINKED.sub(" ", text)
+    headings = re.findall(r"^## (.*)$", (TUTORIALS.parent / "docs" / "glossary.md").read_text(), re.MULTILINE)
+    anchors = [heading.lower().replace(" ", "-") for heading in headings]
+    for word, anchor in WORDS.items():
+        assert anchor in anchors
+        pattern = word.replace(" ", r"\s+")
+        first = re.search(rf"(?<![\w-])\**(\[)?\**{pattern}", text, re.IGNORECASE)
+        if first:
+            assert re.match(rf"[^\]]*\]\(../docs/glossary.md#{anchor}\)", text[first.end() :]), f"{word}: {first[0]}"
+
+
+def exercises(script):
+    """(module, check, name of the learner's function) of each exercise."""
+    return re.findall(r"^(\w+)\.(check_\w+)\((\w+)\)$", "\n".join(cells(script, "code")), re.MULTILINE)
+
+
+@each_lesson
+def test_every_exercise_has_a_solution(script):
+    solved = ast.parse(learn.solutions_of(learn.find(script.stem))).body
+    asked = [own for _, _, own in exercises(script)]
+    assert asked and asked == [node.name for node in solved if isinstance(node, ast.FunctionDef)]
+
+
+@pytest.mark.lessons
+@each_lesson
+def test_the_solutions_are_right(script, capsys):
+    names = definitions(script)
+    exec(learn.solutions_of(learn.find(script.stem)), names)
+    for module, check, own in exercises(script):
+        getattr(names[module], check)(names[own])
+    assert capsys.readouterr().out == "Right.\n" * len(exercises(script))
 
 
 @each_lesson
@@ -171,6 +254,13 @@ def test_the_stored_notebook_is_complete(script):
     assert [output.text for output in outputs if output.get("name") == "stderr"] == []
     pictures = [output for output in outputs if "image/png" in output.get("data", {})]
     assert pictures and all(picture.metadata["image/png"]["alt"] for picture in pictures)
+
+
+@each_lesson
+def test_the_code_of_claims_is_folded_and_no_other(script):
+    for cell in stored_cells(script):
+        is_claim = bool(re.search(r"^(def claim_|BREAK = )", cell.source, re.MULTILINE))
+        assert cell.metadata.get("jupyter", {}).get("source_hidden", False) == is_claim
 
 
 @each_lesson

@@ -1,13 +1,17 @@
 # %% [markdown]
 # # 1. Add or concatenate?
 #
+# [2. Deeper is not better by itself →](02_deeper_is_not_better.ipynb) ·
+# [Glossary](../docs/glossary.md)
+#
 # ResNet **adds** what a block computes to what it was given, DenseNet **appends** it. What follows from that one word?
-# **1a** shows it (20 minutes of yours), **1b** proves and measures it.
+# **1a** shows it, **1b** proves and measures it.
 #
 # After this lesson you can
 #
 # - draw both blocks from memory, with the channels of every layer, and say why anyone wanted them;
-# - prove that adding is concatenating with tied weights, and appending is adding with padding;
+# - prove that adding is concatenating with [tied](../docs/glossary.md#tied-weights) weights, and appending is adding
+#   with padding;
 # - say what changes when a net's additions become appending.
 #
 # **Time:** at most 3 minutes on 2 CPU cores; the last cell prints what this run took.
@@ -35,15 +39,16 @@ from resdense_keras.experiments.add_or_concatenate import connections, control
 # ## 1. Why shortcuts?
 #
 # A deeper net should never be worse: its further layers could simply hand on what they get. Yet plain deep nets fit
-# even their *training* images worse than shallow ones. That is called **degradation**; lesson 2 measures it. Both nets
-# below make handing on easy, because what came in goes *around* the block and is still there behind it:
+# even their *training* images worse than shallow ones. That is called **degradation**; lesson 2 measures it.
+# <!-- claim: the_deep_net_could, a_deep_plain_net_does_not_fit --> Both nets below make handing on easy, because what
+# came in goes *around* the block and is still there behind it:
 #
 #     ResNet      y =  x + F(x)        as many channels as before
 #     DenseNet    y = [x , F(x)]       k channels more; k is called the growth rate
 #
-# `F` is the part that learns: convolutions, each with a **batch norm** (it brings every channel to mean 0 and variance
-# 1, then scales and shifts it by two trained numbers) and a ReLU. Here are both blocks whole; shapes are (images,
-# height, width, channels).
+# `F` is the part that learns: convolutions, each with a **[batch norm](../docs/glossary.md#batch-norm)** (it brings
+# every channel to mean 0 and variance 1, then scales and shifts it by two trained numbers) and a ReLU.
+# <!-- claim: the_arithmetic_is_right --> Here are both blocks whole; shapes are (images, height, width, channels).
 
 
 # %%
@@ -81,11 +86,15 @@ for name, block in (("residual", residual_block), ("dense", dense_layer)):
     )
 
 # %% [markdown]
-# Other things differ too: a DenseNet puts batch norm and ReLU first, and its layer has one convolution where the
-# residual block has two. Part 6 takes these apart.
+# Other things differ too: a DenseNet puts batch norm and ReLU first, and its layer
+# has one convolution where the residual block has two. Part 6 takes these apart.
+# <!-- claim: these_are_the_librarys_blocks -->
 #
-# In two numbers: x = 3 and F = 5. The sum is 8, and from 8 nobody gets 3 and 5 back. The list is [3, 5], and whoever
-# wants the sum can still form it: [1 1] [3, 5] = 8.
+# In numbers:
+#
+#     x = 3, F = 5        the sum: 8        the list: [3, 5]        [1 1] [3, 5] = 8
+#
+# From the sum nobody gets the parts back; whoever has the list can still form the sum.
 #
 # Are these the library's blocks? We give both the same random weights and compare.
 
@@ -108,8 +117,8 @@ claim_these_are_the_librarys_blocks()
 # %% [markdown]
 # ## 2. What comes out
 #
-# > **Predict.** 24 channels go into four residual blocks, and into four dense layers with growth rate 12. How many
-# > channels come out of each?
+# > **Predict.** 24 channels go into four residual blocks, and into four dense layers with growth
+# > rate 12. How many channels come out of each?
 
 # %%
 chains = {name: connections.chain(name, 4) for name in ("residual", "dense")}
@@ -150,6 +159,7 @@ lesson.show(
 # Deep plain nets got worse with depth, even on their training images, so both nets let what came in pass a block
 # unchanged. ResNet adds the result to it and keeps its width, but the two cannot be told apart afterwards. DenseNet
 # appends the result: few new channels a layer, more memory.
+# <!-- claim: a_deep_plain_net_does_not_fit, dense_memory_grows_faster_than_depth -->
 # </details>
 #
 # ## Part 1b: proofs and prices
@@ -158,7 +168,7 @@ lesson.show(
 # > everything that the three before it made?
 #
 # The arithmetic: a 3x3 convolution has 9 x (channels read) x (channels made) weights, a batch norm two trained numbers
-# a channel (and two more that it stores).
+# a channel (and two more that it stores). <!-- claim: the_arithmetic_is_right -->
 
 
 # %%
@@ -171,13 +181,24 @@ def claim_the_arithmetic_is_right(all_are_read=True, size=24, k=12):
         assert block.parameters == 2 * (9 * size * size + 2 * size)  # twice: convolution, norm
 
 
+def claim_the_dense_layer_costs_less(number=4):
+    residual = connections.by_block(connections.chain("residual", 1))[0]
+    dense = connections.by_block(connections.chain("dense", number))[-1]
+    assert dense.reads > residual.reads, f"it reads {dense.reads} channels"
+    assert dense.parameters < residual.parameters, (
+        f"{dense.parameters:,} parameters against {residual.parameters:,}"
+    )
+
+
 claim_the_arithmetic_is_right()
+claim_the_dense_layer_costs_less()
 for name, rows in blocks.items():
     for number, (reads, writes, parameters) in enumerate(rows, start=1):
         print(f"{name:8} {number}: reads {reads}, writes {writes}, {parameters:6,} parameters")
 
 # %% [markdown]
 # The dense layer reads more and still costs less, because it *makes* so little.
+# <!-- claim: the_dense_layer_costs_less -->
 #
 # ## 3. Adding is concatenating with tied weights
 #
@@ -222,9 +243,10 @@ print(f"not tied             outputs differ by {reading_gap(tied=False):.1g}")
 print(f"tied, behind a ReLU  outputs differ by {reading_gap(relu=True):.1g}")
 
 # %% [markdown]
-# Equal, to the rounding of float32: with the same kernel for x and for y (*tied* weights) a convolution
-# reads the sum off the list. Behind a ReLU the *next* layer no longer suffices, but one more does: the sum itself is
-# the 1x1 convolution [I I]. The converse, at the same width?
+# Equal, to the rounding of float32: with the same kernel for x and for y (*tied* weights) a convolution reads the sum
+# off the list. <!-- claim: adding_is_concatenating_with_tied_weights --> Behind a ReLU the *next* layer does not
+# suffice, but one 1x1 convolution with the weights [I I] in between does: it is the sum.
+# <!-- claim: a_relu_in_between_ends_it --> The converse, at the same width?
 #
 # > **Predict.** Now W1 and W2 are two different random matrices. Choose A as well as you can. How much of W1 x + W2 y
 # > does A (x + y) explain: all, half, nothing?
@@ -254,8 +276,9 @@ print(f"weights to choose: {on_sum} on the sum, {on_both} on the concatenation")
 print(f"the best A misses {lost:.0%} of the variance")
 
 # %% [markdown]
-# Half. The best A is (W1 + W2) / 2, and what it misses is (W1 - W2)(x - y) / 2: a sum keeps x + y and **throws
-# x - y away**. Concatenation keeps both, for twice the weights in every layer that reads it.
+# Half. The best A is (W1 + W2) / 2, and what it misses is (W1 - W2)(x - y) / 2: a sum keeps x + y and **throws x - y
+# away**. Concatenation keeps both, for twice the weights in every layer that reads it.
+# <!-- claim: the_converse_fails -->
 #
 # ## 4. Appending is adding with padding
 #
@@ -285,7 +308,30 @@ def claim_appending_is_adding_with_padding(first=24):
 claim_appending_is_adding_with_padding()
 
 # %% [markdown]
-# Exactly equal: a wide enough net of sums contains every DenseNet.
+# Exactly equal: a wide enough net of sums contains every DenseNet. <!-- claim: appending_is_adding_with_padding -->
+#
+# What does the list gain, then, at a width that *is* fixed? Count directions (Kim et al. 2024): how many independent
+# columns do the maps have, over many pixels?
+
+
+# %%
+def claim_a_list_spans_more_than_a_sum(linear=False, pixels=500, width=24, k=12):
+    random = np.random.default_rng(0)
+    x = random.normal(size=(pixels, width))
+    wide, narrow = random.normal(size=(width, width)), random.normal(size=(width, k))
+    f = (lambda maps: maps) if linear else (lambda maps: np.maximum(maps, 0))
+    added = np.linalg.matrix_rank(x + f(x @ wide))
+    listed = np.linalg.matrix_rank(np.hstack([x, f(x @ narrow)]))
+    assert added == width, f"the sum has rank {added}"
+    assert listed == width + k, f"the list has rank {listed}, no more than the {width} of x"
+    print(f"rank of x + F(x): {added}; of [x, F(x)]: {listed}")
+
+
+claim_a_list_spans_more_than_a_sum()
+
+# %% [markdown]
+# A sum has never more independent columns than channels; the list gains one for each new map, as long as `F` is not
+# linear. <!-- claim: a_list_spans_more_than_a_sum -->
 #
 # ## 5. What it costs
 #
@@ -337,13 +383,14 @@ lesson.show(
 
 # %% [markdown]
 # A dense layer starts cheap and gets dearer with all that it reads; the sum is a parabola, where residual blocks give a
-# line (not yet a factor of 4, for its linear part is still large). The third curve is *also* a DenseNet, with the same
-# weights and outputs: it forgets the concatenations and computes them again.
+# line (not yet a factor of 4, for its linear part is still large).
+# <!-- claim: dense_memory_grows_faster_than_depth, the_dense_layer_costs_less --> The third curve is *also* a DenseNet,
+# with the same weights and outputs: it forgets the concatenations and computes them again.
 #
 # ## 6. The control: add into append, and nothing else
 #
-# We build one net and change one thing. Its layers are batch norm, ReLU, one 3x3 convolution to 4 maps; the maps are
-# padded to the net's 48 channels and *added*:
+# We build one net and change one thing. Its layers are batch norm, ReLU, one 3x3 convolution to a few maps; the maps
+# are padded to the net's width and *added*:
 #
 #     append        the maps of layer i land on channels of their own, still empty:  [x, F]
 #     add           the same places, but the stem has filled all 48 channels:        x + F
@@ -404,16 +451,18 @@ lesson.show(
 )
 
 # %% [markdown]
-# At equal width (and with 2 % fewer weights than `add`) appending fits the training images better in every seed, and is
-# a few points ahead on test images. With or without connections is a far larger gap: lesson 2.
+# At equal width (and with 2 % fewer weights than `add`) appending fits the training images better in every
+# [seed](../docs/glossary.md#seed), and is a few points ahead on test images.
+# <!-- claim: appending_fits_better, only_the_place_differs --> What shortcuts are worth at all is lesson 2.
 #
 # ## 7. Four words that keep the growth in check
 #
-# - **Growth rate** k: what each dense layer adds.
-# - **Transition**: maps of two sizes can be neither added nor concatenated, so a DenseNet halves them between its
-#   *dense blocks*: 1x1 convolution, 2x2 average pooling. (A ResNet does it inside a block.)
+# - **[Growth rate](../docs/glossary.md#growth-rate)** k: what each dense layer adds.
+# - **[Transition](../docs/glossary.md#transition)**: maps of two sizes can be neither added nor concatenated, so a
+#   DenseNet halves them between its *dense blocks*: 1x1 convolution, 2x2 average pooling. (A ResNet does it inside a
+#   block.) <!-- claim: two_sizes_do_not_join -->
 # - **Compression**: the share of the channels that this 1x1 keeps. The **C** in BC.
-# - **Bottleneck**: a 1x1 convolution to 4k maps before each 3x3. The **B**.
+# - **[Bottleneck](../docs/glossary.md#bottleneck)**: a 1x1 convolution to 4k maps before each 3x3. The **B**.
 #
 # > **Predict.** The bottleneck is one *more* convolution a layer. Does it cost parameters or save them?
 
@@ -440,15 +489,24 @@ for name in ("", "B", "C", "BC"):
     print(f"DenseNet {name:16} {' -> '.join(map(str, size.channels)):24} {size.parameters:10,}")
 
 # %% [markdown]
-# It saves, once a layer reads enough.
+# It saves, once a layer reads enough. <!-- claim: a_bottleneck_saves_parameters -->
+#
+# ## 8. Where you meet them today
+#
+# - **Additions**: around every block of ConvNeXt (arXiv:2201.03545) and of transformers for images (arXiv:2010.11929);
+#   between the levels of feature pyramids (arXiv:1612.03144).
+# - **Concatenations**: from the way down to the way up in U-Net (arXiv:1505.04597); around each stage in CSP nets,
+#   which
+#   many detectors use (arXiv:1911.11929); in RDNet, a DenseNet of today (arXiv:2403.19588).
+# - Language models ask again which earlier layer one may read: lesson 5.
 #
 # ## What this does not show
 #
-# > - **Not which net is better.** The control is 8 narrow layers, 132 steps, digits. Kim et al. (2024) come to the same
-# >   side at scale.
-# > - **Half** holds for independent random x and y.
-# > - **Memory** is counted from the graph in float32, at an equal number of blocks: 16 residual blocks are 32
-# >   convolutions, 16 dense layers 16. Time was not looked at.
+# > - **Not which net is better.** The control is a few narrow layers, a short training, and digits. Kim et al. (2024)
+# >   come to the same side at scale.
+# > - **Half** holds for independent random x and y. <!-- claim: the_converse_fails -->
+# > - **Memory** is counted from the graph in float32, for as many dense layers as residual blocks, although a block has
+# >   two convolutions. Time was not looked at. <!-- claim: these_are_the_librarys_blocks -->
 #
 # ## Exercises
 #
@@ -466,8 +524,8 @@ def tied_kernel(kernel, sources):
 connections.check_tied_kernel(tied_kernel)
 
 # %% [markdown]
-# **2. Walk through a DenseNet.** How many channels does the head read? A transition stands after each dense block but
-# the last, and rounds down.
+# **2. Walk through a DenseNet.** How many channels does the head read? A transition
+# stands after each dense block but the last, and rounds down.
 
 
 # %%
@@ -479,7 +537,8 @@ def head_width(blocks, growth_rate, compression, stem_width):
 connections.check_head_width(head_width)
 
 # %% [markdown]
-# **3. Where does the bottleneck begin to save?** Count convolutions and batch norms, as in part 2.
+# **3. Where does the bottleneck begin to save?** Count convolutions and batch norms,
+# as in part 2.
 
 
 # %%
@@ -505,6 +564,38 @@ def dense_block(x, depth, growth_rate):
 connections.check_dense_block(dense_block)
 
 # %% [markdown]
+# ## Solutions
+#
+# <details><summary>Open after trying</summary>
+#
+# ```python
+# def tied_kernel(kernel, sources):
+#     return np.concatenate([kernel] * sources, axis=2)
+#
+#
+# def head_width(blocks, growth_rate, compression, stem_width):
+#     width = stem_width
+#     for stage, depth in enumerate(blocks, start=1):
+#         width += depth * growth_rate
+#         if stage < len(blocks):
+#             width = int(compression * width)
+#     return width
+#
+#
+# def break_even(growth_rate):
+#     """9Ck + 2C > 4Ck + 2C + 36kk + 8k, so 5C > 36k + 8."""
+#     return (36 * growth_rate + 8) // 5 + 1
+#
+#
+# def dense_block(x, depth, growth_rate):
+#     for _ in range(depth):
+#         x = layers.Concatenate()([x, conv(layers.ReLU()(norm(x)), growth_rate)])
+#     return x
+# ```
+#
+# </details>
+
+# %% [markdown]
 # ## Can these claims fail?
 
 # %%
@@ -512,10 +603,12 @@ BREAK = {
     claim_these_are_the_librarys_blocks: {"shortcut": False},
     claim_one_keeps_its_width_and_one_grows: {"adding": "dense", "appending": "residual"},
     claim_the_arithmetic_is_right: {"all_are_read": False},
+    claim_the_dense_layer_costs_less: {"number": 16},
     claim_adding_is_concatenating_with_tied_weights: {"tied": False},
     claim_a_relu_in_between_ends_it: {"relu": False},
     claim_the_converse_fails: {"tied": True},
     claim_appending_is_adding_with_padding: {"first": 12},
+    claim_a_list_spans_more_than_a_sum: {"linear": True},
     claim_only_the_place_differs: {"join": "add, narrow"},
     claim_appending_fits_better: {"better": "add", "worse": "append"},
     claim_dense_memory_grows_faster_than_depth: {"recompute": True},

@@ -1,7 +1,11 @@
 # %% [markdown]
 # # 2. Deeper is not better by itself
 #
-# Stack more layers and the net can do more. Does it? And what do the two connections change about that?
+# [← 1. Add or concatenate?](01_add_or_concatenate.ipynb) ·
+# [3. Where the gradient goes →](03_where_the_gradient_goes.ipynb) ·
+# [Glossary](../docs/glossary.md)
+#
+# Does a net get better with every layer? And what do the two connections change about that?
 #
 # After this lesson you can
 #
@@ -27,16 +31,18 @@ from resdense_keras.experiments.deeper_is_not_better import depth
 # %% [markdown]
 # ## 1. The nets
 #
-# 1,437 digits of 8x8 pixels. Every net has a stem (one 3x3 convolution, 16 channels, stride 2), blocks at 4x4 pixels,
-# and a head (average, one fully connected layer, which Keras calls `Dense`). They differ in the blocks alone:
+# 1,437 digits of 8x8 pixels. <!-- claim: test_the_nets_are_as_the_lessons_describe_them --> Every net has a stem (one
+# 3x3 convolution, 16 channels, stride 2), blocks at 4x4 pixels, and a head (average, one fully connected layer, which
+# Keras calls `Dense`). They differ in the blocks alone: <!-- claim: test_the_nets_are_as_the_lessons_describe_them -->
 #
 #     plain           y = F(x)             (N, 4, 4, 16) -> (N, 4, 4, 16)
 #     residual        y = relu(F(x) + x)   (N, 4, 4, 16) -> (N, 4, 4, 16)
 #     preactivation   y = F(x) + x         (N, 4, 4, 16) -> (N, 4, 4, 16), norm and ReLU first
 #     dense           y = [x, F(x)]        (N, 4, 4, C)  -> (N, 4, 4, C + 4)
 #
-# A residual `F` has two 3x3 convolutions of 16 channels: 2 x (9 x 16 x 16) weights and two batch norms. A dense `F`
-# has one that makes 4 maps: 9 x C x 4. *Depth* counts layers with weights, stem and head too.
+# A residual `F` has two 3x3 convolutions of 16 channels: 2 x (9 x 16 x 16) weights and two [batch
+# norms](../docs/glossary.md#batch-norm). A dense `F` has one that makes 4 maps: 9 x C x 4.
+# <!-- claim: test_the_nets_are_as_the_lessons_describe_them --> *Depth* counts layers with weights, stem and head too.
 #
 # > **Predict.** Take the additions out of a residual net. How many parameters does it lose?
 
@@ -58,11 +64,13 @@ for name in small_nets.CONNECTIONS:
 
 # %% [markdown]
 # None: an addition has no weights. So the plain net is the fair control: same convolutions, same size, no connection.
-# The dense net is larger at the deepest setting; it is compared with itself, over depth.
+# The dense net is larger at the deepest setting; <!-- claim: the_plain_net_is_as_large --> it is compared with itself,
+# over depth.
 #
 # ## 2. More layers, worse fit
 #
-# SGD with momentum, 6 epochs, a cosine schedule with one epoch of warm-up; batch norm everywhere.
+# SGD with momentum, 6 epochs, a cosine schedule with one epoch of [warm-up](../docs/glossary.md#warm-up); batch norm
+# everywhere. <!-- claim: test_the_nets_are_as_the_lessons_describe_them -->
 #
 # > **Predict.** The shallowest plain net fits nearly all of its *training* images. What does the deepest reach,
 # > on the same images: more, as much, less?
@@ -88,8 +96,9 @@ def claim_a_deep_plain_net_does_not_fit(connection="plain", seeds=(0,), rates=(0
 claim_a_deep_plain_net_does_not_fit(seeds=SEEDS, rates=RATES)
 
 # %% [markdown]
-# Far less, with every seed and with both learning rates (the first numbers are those of the higher one), in the same
-# 132 steps. This is **degradation**. (He et al. trained three times longer and saw it stay; we did not.)
+# Far less, with every [seed](../docs/glossary.md#seed) and with both learning rates (the first numbers are those of the
+# first rate), in the same 132 steps. <!-- claim: a_deep_plain_net_does_not_fit --> This is **degradation**. (He
+# et al. trained three times longer and saw it stay; we did not.)
 #
 # > **Predict.** Is that overfitting? What would training and test accuracy look like if it were?
 
@@ -138,9 +147,9 @@ print(
 )
 
 # %% [markdown]
-# The same. A 3x3 kernel with a one in its middle, a batch norm that undoes itself, a ReLU that changes nothing because
-# what arrives is not negative: the weights exist, in that very net. Degradation is not a lack of capacity. It is a
-# failure to *find* the weights, and the identity is hard to find from a random start.
+# The same. A 3x3 kernel with a one in its middle, a batch norm that undoes itself, a
+# ReLU that changes nothing because what arrives is not negative: the weights exist, in that very net. Degradation is
+# not a lack of capacity. It is a failure to *find* the weights, and the identity is hard to find from a random start.
 #
 # ## 4. Two ways out
 #
@@ -182,7 +191,7 @@ lesson.show(
 )
 
 # %% [markdown]
-# Bars are one standard deviation over the seeds, hollow marks the runs at the lower learning rate. Every filled mark
+# Bars are one standard deviation over the seeds, hollow marks the runs at the second learning rate. Every filled mark
 # without a bar is a single run.
 
 # %%
@@ -206,8 +215,9 @@ lesson.show(
 )
 
 # %% [markdown]
-# Both connections end the degradation, and which one does not matter here: at this task they are equal. Note also
-# what the deep nets did *not* gain: 8 layers are enough for digits. Depth pays where the task needs it.
+# Both connections end the degradation, and which one does not matter here: at this task they are equal. Note also what
+# the deep nets did *not* gain: 8 layers are enough for digits. Depth pays where the task needs it.
+# <!-- claim: both_connections_mend_it, a_deep_plain_net_does_not_fit -->
 #
 # ## 5. The whole grid
 #
@@ -239,10 +249,10 @@ assert np.max(whole["plain"]["44"]) < 0.6 < 0.9 < min(worst["residual"], worst["
 # ## What this does not show
 #
 # > - **Not why.** "Because gradients vanish" is the usual answer; the next lesson measures them.
-# > - **Not that plain nets cannot be trained deep.** With another start, another normalisation or many more epochs
-# >   they can. He et al. trained theirs for 64,000 steps and still saw the gap; here it is 132 steps.
+# > - **Not that plain nets cannot be trained deep.** With another start or another normalisation they may. He et al.
+# >   trained theirs for 64,000 steps and still saw the gap.
 # > - **Not that residual nets always train.** Without the epoch of warm-up a deep one sometimes does not; exercise 4.
-# > - **Not which connection is better**: digits are easy, widths are 16, and all three connected nets fit them.
+# > - **Not which connection is better**: digits are easy, the nets are narrow, and all connected ones fit them.
 #
 # ## In your own words
 #
@@ -250,9 +260,10 @@ assert np.max(whole["plain"]["44"]) < 0.6 < 0.9 < min(worst["residual"], worst["
 # compare:
 #
 # <details><summary>One answer</summary>
-# Deep plain nets fit even their training images worse than shallow ones. That is not overfitting, and the weights
-# that would do better exist: the shallow net followed by blocks that change nothing. Where a block need not carry
-# what came in, because it is added or appended, depth does no harm.
+# Deep plain nets fit even their training images worse than shallow ones. That is not overfitting, and the weights that
+# would do better exist: the shallow net followed by blocks that change nothing. Where a block need not carry what came
+# in, because it is added or appended, depth does no harm.
+# <!-- claim: a_deep_plain_net_does_not_fit, the_deep_net_could, both_connections_mend_it -->
 # </details>
 #
 # **Change this number, predict, run.** Set `DEEP` to 32. Does the plain net lie nearer to 20 or to 44 layers?
@@ -295,7 +306,8 @@ def verdict(shallow_training, deep_training, shallow_test, deep_test):
 depth.check_verdict(verdict)
 
 # %% [markdown]
-# **4. Schedule a warm-up.** A rate that rises linearly to its peak and then falls as a cosine to 0.
+# **4. Schedule a warm-up.** A rate that rises linearly to its peak and then falls as a
+# cosine to 0.
 
 
 # %%
@@ -305,6 +317,37 @@ def learning_rates(peak, warm_up, total):
 
 
 depth.check_learning_rates(learning_rates)
+
+# %% [markdown]
+# ## Solutions
+#
+# <details><summary>Open after trying</summary>
+#
+# ```python
+# def identity_kernel(channels):
+#     kernel = np.zeros((3, 3, channels, channels))
+#     kernel[1, 1] = np.eye(channels)
+#     return kernel
+#
+#
+# def plain_parameters(layers, width):
+#     convolutions = 9 * width + (layers - 2) * 9 * width**2
+#     return convolutions + (layers - 1) * 2 * width + 10 * width + 10
+#
+#
+# def verdict(shallow_training, deep_training, shallow_test, deep_test):
+#     if deep_training < shallow_training:
+#         return "degradation"
+#     return "overfitting" if deep_test < shallow_test else "neither"
+#
+#
+# def learning_rates(peak, warm_up, total):
+#     rising = [peak * step / warm_up for step in range(1, warm_up + 1)]
+#     rest = total - warm_up
+#     return rising + [peak * (1 + np.cos(np.pi * step / rest)) / 2 for step in range(1, rest + 1)]
+# ```
+#
+# </details>
 
 # %% [markdown]
 # ## Can these claims fail?

@@ -1,6 +1,10 @@
 # %% [markdown]
 # # 3. Where the gradient goes
 #
+# [← 2. Deeper is not better by itself](02_deeper_is_not_better.ipynb) ·
+# [4. Pull a layer out →](04_pull_a_layer_out.ipynb) ·
+# [Glossary](../docs/glossary.md)
+#
 # "Deep nets do not train because their gradients vanish, and ResNet's shortcut cures it." Measure it.
 #
 # After this lesson you can
@@ -23,6 +27,7 @@ lesson.begin("tensorflow", "sklearn", threads=1)
 import numpy as np
 
 from resdense_keras.experiments import small_nets
+from resdense_keras.experiments.deeper_is_not_better import depth
 from resdense_keras.experiments.where_the_gradient_goes import gradients
 
 # %% [markdown]
@@ -33,11 +38,13 @@ from resdense_keras.experiments.where_the_gradient_goes import gradients
 #     dense      y = [x , F(x)]   dL/dx = (dL/dy, first C channels) + (dL/dy, last k) F'(x)
 #
 # The nets are those of lesson 2: 16 channels at 4x4 pixels, (N, 4, 4, 16), a residual block of 2 x (9 x 16 x 16)
-# weights, a dense layer of 9 x C x 4. He's initialisation, 64 digits. We take the loss's gradient in the *maps* that
-# each convolution makes, (64, 4, 4, 16) numbers, and of those the root mean square (RMS): their typical size.
+# weights, a dense layer of 9 x C x 4. [He's initialisation](../docs/glossary.md#he-initialisation), 64 digits.
+# <!-- claim: test_the_nets_are_as_the_lessons_describe_them --> We take the loss's gradient in the *maps* that each
+# convolution makes, (64, 4, 4, 16) numbers, and of those the root mean square ([RMS](../docs/glossary.md#rms)): their
+# typical size. <!-- claim: test_the_nets_are_as_the_lessons_describe_them -->
 #
-# > **Predict.** A plain net with batch norm, freshly initialised, the deepest of these. How does the gradient at the
-# > first convolution compare with the last: far smaller, similar, far larger?
+# > **Predict.** A plain net with [batch norm](../docs/glossary.md#batch-norm), freshly initialised, the deepest of
+# > these. How does the gradient at the first convolution compare with the last: far smaller, similar, far larger?
 
 # %%
 DEPTHS = lesson.pick((10, 30, 60), little=(10, 60))
@@ -61,6 +68,7 @@ def claim_connections_keep_it_level(connections=("residual", "dense"), seeds=(0,
         )
 
 
+lesson.source(gradients.by_layer)
 claim_with_batch_norm_the_plain_gradient_explodes(seeds=SEEDS)
 claim_connections_keep_it_level(seeds=SEEDS)
 print(
@@ -74,9 +82,10 @@ for name in NAMES:
     )
 
 # %% [markdown]
-# Larger, by orders of magnitude: it **explodes** towards the input. Batch norm fixes the size of what goes forward,
-# and the price is a factor above 1 a layer backwards (Yang et al. 2019). With either connection the factor is nearly
-# gone.
+# Larger, by orders of magnitude: it **explodes** towards the input.
+# <!-- claim: with_batch_norm_the_plain_gradient_explodes --> Batch norm fixes the
+# size of what goes forward, and the price is a factor above 1 a layer backwards (Yang et al. 2019). With either
+# connection the factor is nearly gone.
 #
 # The nets of 2015 that degraded had batch norm, and their makers looked: the difficulty is "unlikely to be caused by
 # vanishing gradients", and with batch norm the gradients "exhibit healthy norms" (He et al. 2015, section 4.1). Our
@@ -112,11 +121,12 @@ for name in NAMES:
 
 # %% [markdown]
 # *Here* is the vanishing gradient: a plain net **without** batch norm. A residual net without batch norm explodes: each
-# block adds as much variance as it was given, so the sum doubles, forward and backward. A concatenation adds nothing
-# up, and the dense net stays level with and without.
+# block adds as much variance as it was given, so the sum doubles, forward and backward.
+# <!-- claim: without_it_the_plain_gradient_vanishes, without_it_sums_explode --> A concatenation adds nothing up, and
+# the dense net stays level with and without.
 #
-# But why does it vanish, when He's initialisation was made to prevent that? Look at the border. A 3x3 kernel at the
-# edge of a 4x4 map meets padding: zeros.
+# But why does it vanish, when He's initialisation was made to prevent that?
+# Look at the border. A 3x3 kernel at the edge of a 4x4 map meets padding: zeros.
 #
 # > **Predict.** The same net on 32x32 maps, each pixel of the digit repeated. Does the gradient still vanish?
 
@@ -140,9 +150,9 @@ claim_the_border_makes_it_vanish()
 assert round(1 - gradients.kept_at_the_border(4), 2) == 0.31
 
 # %% [markdown]
-# It does not. On 4x4 maps 31 % of the taps are lost in every layer; on large maps hardly any. What vanished was an
-# **artefact of tiny maps**. With He's initialisation and maps of 32x32 pixels, a plain net's gradient is level even
-# without batch norm.
+# It does not. On 4x4 maps 31 % of the taps are lost in every layer; on large maps hardly any.
+# <!-- claim: the_border_makes_it_vanish --> What vanished was an **artefact of tiny maps**. With He's initialisation
+# and maps of 32x32 pixels, a plain net's gradient is level even without batch norm.
 
 # %%
 sizes = {
@@ -167,7 +177,7 @@ lesson.show(
 )
 
 # %% [markdown]
-# Lines are means over seeds, bands their range.
+# Lines are means over [seeds](../docs/glossary.md#seed), bands their range.
 #
 # ## 2. Ten steps later
 #
@@ -189,17 +199,19 @@ for name in NAMES:
 
 # %% [markdown]
 # Most of it is gone: large gradients make large steps, the weights grow, and behind a batch norm larger weights have
-# smaller gradients. So the *size* mends itself within ten steps, while lesson 2's deep plain net is far behind after
-# 132. Size alone does not settle what degradation is. (One seed and one rate; the first steps may have done harm that
-# a later size does not show.)
+# smaller gradients. <!-- claim: ten_steps_end_the_explosion --> So the *size* mends itself within ten steps, while
+# lesson 2's deep plain net stays far behind. Size alone does not settle what degradation is. (One seed and one rate;
+# the first steps may have done harm that a
+#      later size does not show.)
 #
 # ## 3. What the gradient remembers
 #
 # A step helps if the gradient a little further on still points the same way. Balduzzi et al. looked at the simplest
 # case: a fresh net of *one* number x, its slope dy/dx along x, and the correlation of two slopes at a distance.
 #
-# These nets differ from part 1's: fully connected, 100 units wide, one layer a block. Their batch norms subtract the
-# mean over the points (*centre*) and divide by the deviation (*scale*).
+# These nets differ from part 1's: fully connected, 100 units wide, one layer a block.
+# <!-- claim: test_the_nets_are_as_the_lessons_describe_them --> Their batch norms subtract the mean over the points
+# (*centre*) and divide by the deviation (*scale*).
 #
 # > **Predict.** Two plain layers, 24 plain, 24 with additions, 24 with concatenations. Match: which slope is (a) a
 # > few flat steps, (b) white noise, (c) and (d) something between?
@@ -259,14 +271,14 @@ assert np.allclose(halves, (0.5, 0.75), atol=0.1), halves
 
 # %% [markdown]
 # Deep and plain: white noise. Two inputs three hundredths apart have slopes that know nothing of each other. The
-# gradient has exploded *and* is of no use a step further on. That is **shattering**. Additions keep half of the
-# memory at this distance, concatenations three quarters.
+# gradient has exploded *and* is of no use a step further on. That is **shattering**. Additions keep half of the memory
+# at this distance, concatenations three quarters. <!-- claim: connections_keep_some_memory -->
 #
 # ## 4. A textbook asks
 #
 # Notebook 11.1 of Prince's *Understanding Deep Learning* repeats the experiment, finds no shattering and asks the
 # reader: "Can you help me find why I have failed to replicate this result?" Its nets have 24 layers of 200 ReLUs,
-# weights and biases drawn at random, and no norm at all.
+# weights and biases drawn at random, and no norm at all. <!-- claim: test_the_nets_are_as_the_lessons_describe_them -->
 #
 # > **Predict.** Which makes its slopes shatter: (a) dividing each unit by its RMS, (b) subtracting each unit's mean,
 # > (c) only both, (d) neither?
@@ -325,11 +337,13 @@ lesson.show(
 
 # %% [markdown]
 # Either one is enough. Without a norm the book's nets have some 200 straight pieces, and yet neighbouring slopes agree:
-# the notebook lacks *any* normalisation, not a certain half of it. That is our answer to its question.
+# the notebook lacks *any* normalisation, not a certain half of it.
+# <!-- claim: the_books_nets_do_not_shatter, scaling_or_centring_alone_shatters_them --> That is our answer to its
+# question.
 #
 # In part 3's nets it is centring that matters, for another reason: they have no biases. Without biases and without
 # centring every unit is on for x > 0 or for x < 0, whatever its depth, so the whole net is two straight pieces with its
-# only kink at 0.
+# only kink at 0. <!-- claim: without_bias_and_centring_there_is_one_kink -->
 
 # %%
 
@@ -343,7 +357,39 @@ def claim_without_bias_and_centring_there_is_one_kink(centred=False):
 claim_without_bias_and_centring_there_is_one_kink()
 
 # %% [markdown]
-# ## 5. The large run
+# ## 5. Batch norm, or the shortcut?
+#
+# Part 1's residual net without batch norm exploded, because each block adds all that it was given again. De and Smith
+# (2020) say what batch norm does about it: it makes the branch small against the shortcut, so that a fresh deep net is
+# nearly the identity. If that is all, one may start the branch at zero and leave batch norm out.
+#
+# > **Predict.** 44 layers with additions and without any batch norm, the last convolution of each branch at zero. Does
+# > it fit its training images: (a) not at all, like the net with He's weights; (b) most of them; (c) all?
+
+# %%
+lesson.source(depth.zero_branches)
+NORM_FREE = lesson.pick(44, little=20)
+
+
+def claim_a_branch_that_starts_at_zero_trains_without_batch_norm(zero=True):
+    found = depth.without_norm(NORM_FREE, zero=zero, learning_rate=0.01)
+    assert found > 0.7, f"it fits {found:.0%} of its training images"
+
+
+claim_a_branch_that_starts_at_zero_trains_without_batch_norm()
+for zero in (False, True):
+    found = depth.without_norm(NORM_FREE, zero=zero, learning_rate=0.01)
+    start = "branches at zero" if zero else "He's weights"
+    print(f"{NORM_FREE} layers, no batch norm, {start:16} fit {found:.0%} of the images")
+
+# %% [markdown]
+# With the same additions and the same learning rate He's weights stay at guessing, and zeros train.
+# <!-- claim: a_branch_that_starts_at_zero_trains_without_batch_norm -->
+# So what a deep residual net needs at its start is a branch that is small against the shortcut; batch norm is one way
+# to get it. (It does more: with it the net of lesson 2 fits nearly all images. <!-- claim: both_connections_mend_it -->
+# One seed, one rate.)
+#
+# ## 6. The large run
 
 
 # %%
@@ -366,14 +412,14 @@ for name, by_depth in lesson.large("03-gradients", measure_ratios).items():
 # %% [markdown]
 # ## What this does not show
 #
-# > - **Not the cause of degradation.** Shattering goes along with it and is measured at the start, on fresh nets;
-# >   that it *causes* the failure is Balduzzi's argument, not this measurement.
-# > - **Not that shortcuts carry the gradient for free.** Where a shortcut passes a ReLU or a projection, the 1 in
-# >   1 + F' is not a 1.
+# > - **Not the cause of degradation.** Shattering goes along with it and is measured at the start, on fresh nets; that
+# >   it *causes* the failure is Balduzzi's argument, not this measurement.
+# > - **Not that shortcuts carry the gradient for free.** Where a shortcut passes a ReLU or a projection, the first term
+# >   of `1 + F'` is something else.
 # > - **One number in, one out** is not an image; the correlation of gradients over images is harder to see.
 # > - **Vanishing is real elsewhere**: with saturating activations, small first weights, in recurrent nets.
 # > - **Scaled** means divided by the root mean square. Divided by the deviation *around a mean that is kept*, the
-# >   book's nets shatter less; we did not follow that up.
+# >   book's nets behave otherwise; we did not follow that up.
 #
 # ## In your own words
 #
@@ -425,6 +471,27 @@ def word(first, last):
 gradients.check_word(word)
 
 # %% [markdown]
+# ## Solutions
+#
+# <details><summary>Open after trying</summary>
+#
+# ```python
+# def autocorrelation(series, lag):
+#     centred = series - np.mean(series)
+#     return np.mean(centred[:-lag] * centred[lag:]) / np.mean(centred**2)
+#
+#
+# def kinks(slopes):
+#     return int(np.sum(np.abs(np.diff(slopes)) > 1e-6))
+#
+#
+# def word(first, last):
+#     return "vanishing" if first < last / 100 else "exploding" if first > 100 * last else "level"
+# ```
+#
+# </details>
+
+# %% [markdown]
 # ## Can these claims fail?
 
 # %%
@@ -440,6 +507,7 @@ BREAK = {
     claim_the_books_nets_do_not_shatter: {"norm": "centred"},
     claim_scaling_or_centring_alone_shatters_them: {"norms": ("none",)},
     claim_without_bias_and_centring_there_is_one_kink: {"centred": True},
+    claim_a_branch_that_starts_at_zero_trains_without_batch_norm: {"zero": False},
 }
 for claim, change in BREAK.items():
     print(lesson.refutation(claim, change))
@@ -452,6 +520,8 @@ for claim, change in BREAK.items():
 #   Figure 1: with batch norm gradients grow with depth.
 # - Balduzzi, Frean, Leary, Lewis, Ma, McWilliams: *The Shattered Gradients Problem*, arXiv:1702.08591. Figure 1 is
 #   part 3.
+# - De, Smith: *Batch Normalization Biases Residual Blocks Towards the Identity Function in Deep Networks*,
+#   arXiv:2002.10444. SkipInit: one factor of zero at the end of each branch.
 # - Prince: *Understanding Deep Learning*, MIT Press 2023, notebook 11.1 (github.com/udlbook/udlbook): the replication
 #   without normalisation, and the question.
 

@@ -1,6 +1,10 @@
 # %% [markdown]
 # # 4. Pull a layer out
 #
+# [← 3. Where the gradient goes](03_where_the_gradient_goes.ipynb) ·
+# [5. Who reuses what →](05_who_reuses_what.ipynb) ·
+# [Glossary](../docs/glossary.md)
+#
 # Train a net, take one block out, train nothing again. What is left?
 #
 # After this lesson you can
@@ -21,7 +25,7 @@ lesson.begin("tensorflow", "sklearn", threads=1)
 
 import numpy as np
 
-from resdense_keras.experiments import small_nets
+from resdense_keras.experiments import lesions, small_nets
 from resdense_keras.experiments.pull_a_layer_out import lesion_study
 
 # %% [markdown]
@@ -33,9 +37,16 @@ from resdense_keras.experiments.pull_a_layer_out import lesion_study
 #     dense           y = [x, F(x)]        y = [x, 0]    (N, 4, 4, C + 4): F becomes 0
 #
 # The nets are lesson 2's with 20 layers: nine blocks of two convolutions (2 x 9 x 16 x 16 weights each), or 18 dense
-# layers (9 x C x 4). No graph is rebuilt: the last weights of `F` become zero, and in the plain net, where nothing
-# goes around the block, its two convolutions and norms become the identity. That is as gentle as a lesion can be.
+# layers (9 x C x 4). <!-- claim: test_the_nets_are_as_the_lessons_describe_them --> No graph is rebuilt: the last
+# weights of `F` become zero, and in the plain net, where nothing goes around the block, its two convolutions and norms
+# become the identity. That is as gentle as a lesion can be.
 #
+# These lines take a block out:
+
+# %%
+lesson.source(lesions.silence)
+
+# %% [markdown]
 # Does it do what it says?
 
 
@@ -107,11 +118,11 @@ lesson.show(
 )
 
 # %% [markdown]
-# Bars are one standard deviation over the seeds, the thin line is the whole net.
+# Bars are one standard deviation over the [seeds](../docs/glossary.md#seed), the thin line is the whole net.
 #
 # The plain net falls to guessing wherever it is cut: each block reads *only* what the one before it made. With a
 # connection the cut block is one contribution among many, and later blocks still find the others where they expect
-# them. Not all blocks are equal, though. Look at the first ones.
+# them. But look at the first ones.
 #
 # > **Predict.** Which block hurts most: an early one, a middle one, a late one? Why?
 
@@ -143,14 +154,20 @@ claim_one_early_block_can_halve_the_accuracy(seeds=SEEDS)
 # what Veit et al. found: theirs were the blocks that halve the image, and ours has none.
 #
 # To them a ResNet looks like an ensemble of shallow nets: at each block a path goes around or through, so nine blocks
-# make 2^9 = 512 paths from input to head, and cutting one block removes the half that goes through it. (The sum over
-# paths is exact where every F is linear; with ReLUs it is a picture.)
+# make 2^9 = 512 paths from input to head, and cutting one block removes the half that goes through it.
+# <!-- claim: half_of_the_paths_pass_each_block --> (The sum over paths is exact where every F is linear; with ReLUs it
+# is a picture.)
+
 
 # %%
-blocks = len(lesion_study.one_by_one("residual")[0])
-print(f"{blocks} blocks: {2**blocks} paths, {2 ** (blocks - 1)} of them around one given block")
-assert 2**blocks == 512
-assert lesion_study.width_of_the_head("dense") == 88  # see "What this does not show"
+def claim_half_of_the_paths_pass_each_block(taken_out=1):
+    blocks = len(lesion_study.one_by_one("residual")[0])
+    paths, left = 2**blocks, 2 ** (blocks - taken_out)
+    assert (paths, left) == (512, 256), f"{paths} paths, {left} are left"
+    print(f"{blocks} blocks: {paths} paths, {left} of them around one given block")
+
+
+claim_half_of_the_paths_pass_each_block()
 
 
 # %% [markdown]
@@ -206,8 +223,62 @@ lesson.show(
 # Marks are medians, bars hold the middle two thirds of draws and seeds. On average a slope; but the bars are wide,
 # because it depends on *which* blocks go: one early block alone can halve the accuracy (part 2). And it is *not* that
 # the blocks are superfluous; two thirds fewer and most is lost.
+# <!-- claim: one_early_block_can_halve_the_accuracy, it_is_a_slope -->
 #
-# ## 4. The large run
+# ## 4. Short paths and long ones
+#
+# A path of length k goes through k branches and around the others. Three blocks make eight:
+#
+#     length 0   x -------------------> y       1 path
+#     length 1   x --F1--  --F2--  --F3--       3 paths, one branch each
+#     length 2   F1 F2,  F1 F3,  F2 F3          3 paths
+#     length 3   F1 F2 F3                       1 path
+#
+# Forward they cannot be told apart. Backward they can: let the gradient pass only the branches of one path, and see how
+# much arrives at the stem.
+#
+# > **Predict.** Nine blocks. Most paths have length 4 or 5. Where does most of the gradient come from in the trained
+# > net: (a) paths shorter than that, (b) those, (c) longer ones?
+
+# %%
+lesson.source(lesion_study.path_gradient)
+lengths = {trained: lesion_study.path_lengths(trained=trained) for trained in (False, True)}
+print("length     one path: fresh, trained      all paths of the length: fresh, trained")
+for k in range(10):
+    sizes = [lengths[trained]["one"][k] for trained in (False, True)]
+    shares = [lengths[trained]["all"][k] for trained in (False, True)]
+    print(f"{k:6} {sizes[0]:17.1e} {sizes[1]:10.1e} {shares[0]:25.1%} {shares[1]:10.1%}")
+
+
+def claim_short_paths_carry_the_gradient(trained=True):
+    shares = lesion_study.path_lengths(trained=trained)["all"]
+    assert shares[:4].sum() > 0.5, f"paths of length 0 to 3 carry {shares[:4].sum():.0%}"
+
+
+def claim_a_longer_path_carries_less(trained=True, first=0, last=9):
+    sizes = lesion_study.path_lengths(trained=trained)["one"]
+    assert sizes[last] < sizes[first] / 50, f"{sizes[last]:.1e} against {sizes[first]:.1e}"
+
+
+claim_short_paths_carry_the_gradient()
+claim_a_longer_path_carries_less()
+
+# %%
+lesson.show(
+    lambda figure: lesion_study.draw_paths(figure, lengths),
+    "04-paths",
+    alt="Share of the gradient by the paths' length, trained: "
+    + ", ".join(f"{k} {share:.0%}" for k, share in enumerate(lengths[True]["all"])),
+    size=(6, 4.5),
+)
+
+# %% [markdown]
+# Most of the trained net's gradient comes through paths of three branches or fewer, although most paths are longer:
+# each branch on the way takes part of it. <!-- claim: short_paths_carry_the_gradient, a_longer_path_carries_less -->
+# That is what Veit et al. found in a net of 54 blocks. In the fresh net it is not so yet.
+# (Nets for which blocks are dropped at random while they train, *stochastic depth*, were not trained here.)
+#
+# ## 5. The large run
 
 
 # %%
@@ -228,22 +299,30 @@ for name, by_depth in large.items():
             f"{name:14} {n:>2} layers: the median lesion keeps "
             f"{np.mean(kept):.0%} ± {np.std(kept, ddof=1):.0%} of the accuracy"
         )
-assert np.mean(large["residual"]["8"]) < 0.8, large
-assert min(np.mean(large["residual"][n]) for n in ("20", "32")) > 0.97, large
+
+
+def claim_the_deeper_nets_lose_little(name="residual"):
+    kept = lesson.stored("04-lesions", quiet=True)[name]
+    few, many = np.mean(kept["8"]), min(np.mean(kept[n]) for n in ("20", "32"))
+    assert few < 0.8 and many > 0.97, f"{name}: {few:.0%} with 3 blocks, {many:.0%} with more"
+
+
+claim_the_deeper_nets_lose_little()
 
 # %% [markdown]
 # With three blocks each is a third of the net, and the median lesion costs much; with nine or fifteen it costs a
-# residual net one or two per cent of its accuracy.
+# residual net one or two per cent of its accuracy. <!-- claim: the_deeper_nets_lose_little -->
 #
 # ## What this does not show
 #
-# > - **Not that ResNets are ensembles.** The paths share weights and were trained together, and how long the paths are
-# >   that carry the net was not measured.
+# > - **Not that ResNets are ensembles.** The paths share weights and were trained together. And what part 4 measures is
+# >   the gradient's way, at the end of one training.
 # > - **Not residual against dense.** A dense layer here adds 4 maps of 88, a residual block rewrites all 16: the cuts
-# >   differ in size. The picture over shares is fairer, and still no race.
+# >   differ in size. <!-- claim: test_the_nets_are_as_the_lessons_describe_them --> The picture over shares is fairer,
+# >   and still no race.
 # > - **Not that the cut blocks can be left out for good.** No net was trained again; that is pruning.
-# > - **The plain net at its worst?** It was cut in the way that suits it best, and its own training suffers at this
-# >   depth (lesson 2).
+# > - **The plain net at its worst?** It was cut in the gentlest way we know, and its own training suffers at this depth
+# >   (lesson 2).
 #
 # ## In your own words
 #
@@ -252,8 +331,10 @@ assert min(np.mean(large["residual"][n]) for n in ("20", "32")) > 0.97, large
 #
 # <details><summary>One answer</summary>
 # A plain net falls to guessing, for each block reads only the one before. With additions or concatenations the rest
-# still finds most of what it reads, and half of the blocks cost little. Early blocks can cost half of the accuracy,
-# and many blocks at once cost most of it.
+# still finds what it reads, and the median block costs little. An early block can cost half of the accuracy, and many
+# blocks at once cost most of it.
+# <!-- claim: a_plain_net_does_not_survive, nets_with_connections_survive, one_early_block_can_halve_the_accuracy,
+# it_is_a_slope -->
 # </details>
 #
 # **Change this number, predict, run.** Take out `SHARES = (1 / 9, 1 / 2)`. Is half of the blocks nearer to a third or
@@ -285,7 +366,7 @@ def silence(kernel):
 lesion_study.check_silence(silence)
 
 # %% [markdown]
-# **3. Shut a residual branch** by the two trained numbers of its last batch norm.
+# **3. Shut a residual branch** by the two trained numbers of its last [batch norm](../docs/glossary.md#batch-norm).
 
 
 # %%
@@ -295,6 +376,30 @@ def shut(gamma, beta):
 
 
 lesion_study.check_shut(shut)
+
+# %% [markdown]
+# ## Solutions
+#
+# <details><summary>Open after trying</summary>
+#
+# ```python
+# from math import comb
+#
+#
+# def paths(blocks, taken_out):
+#     left = blocks - taken_out
+#     return [comb(left, branches) for branches in range(left + 1)]
+#
+#
+# def silence(kernel):
+#     return 0 * kernel
+#
+#
+# def shut(gamma, beta):
+#     return 0 * gamma, 0 * beta
+# ```
+#
+# </details>
 
 # %% [markdown]
 # ## Can these claims fail?
@@ -307,6 +412,10 @@ BREAK = {
     claim_the_first_blocks_matter_most: {"connections": ("plain",)},
     claim_one_early_block_can_halve_the_accuracy: {"connection": "dense"},
     claim_it_is_a_slope: {"connections": ("plain",)},
+    claim_half_of_the_paths_pass_each_block: {"taken_out": 2},
+    claim_short_paths_carry_the_gradient: {"trained": False},
+    claim_a_longer_path_carries_less: {"trained": False},
+    claim_the_deeper_nets_lose_little: {"name": "plain"},
 }
 for claim, change in BREAK.items():
     print(lesson.refutation(claim, change))

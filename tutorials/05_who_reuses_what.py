@@ -1,6 +1,10 @@
 # %% [markdown]
 # # 5. Who reuses what
 #
+# [← 4. Pull a layer out](04_pull_a_layer_out.ipynb) ·
+# [6. What does it cost? →](06_what_it_costs.ipynb) ·
+# [Glossary](../docs/glossary.md)
+#
 # "DenseNet reuses features" is drawn as a heat map of weights. Is the map evidence? And what is left of an early
 # feature after many additions?
 #
@@ -28,14 +32,15 @@ from resdense_keras.experiments.who_reuses_what import reuse
 # %% [markdown]
 # ## 1. Edges
 #
-# The smallest block that can reuse anything: two dense layers with growth rate 4 behind a stem of 16 channels.
+# The smallest block that can reuse anything: two dense layers with [growth rate](../docs/glossary.md#growth-rate) 4
+# behind a stem of 16 channels. <!-- claim: test_the_nets_are_as_the_lessons_describe_them -->
 #
 #     layer 1 reads [stem]              (N, 4, 4, 16)   kernel (3, 3, 16, 4)      576 weights
 #     layer 2 reads [stem, 1]           (N, 4, 4, 20)   kernel (3, 3, 20, 4)      720 weights
 #     head    reads [stem, 1, 2]        (N, 24)         kernel (24, 10)           240 weights
 #
 # Each pair of reader and source is an *edge*, and has weights of its own: a slice of the reader's kernel. Ours has 18
-# dense layers.
+# dense layers. <!-- claim: test_the_nets_are_as_the_lessons_describe_them -->
 
 # %%
 slices = {"layer 1": 9 * 16 * 4, "layer 2": 9 * 20 * 4, "head": 24 * 10}
@@ -49,8 +54,8 @@ print(f"{edges} edges")
 # ## 2. The map of weights
 #
 # The paper's figure 5 shows the mean |w| of each edge. Dark cells far from the diagonal are read as "old features are
-# used". But each reader has a batch norm of its own in front, which brings all maps to one size and multiplies each by
-# a trained factor gamma. So what counts is gamma x |w|.
+# used". But each reader has a [batch norm](../docs/glossary.md#batch-norm) of its own in front, which brings all maps
+# to one size and multiplies each by a trained factor gamma. So what counts is gamma x |w|.
 #
 # Two trained DenseNets ship with the package: one for digits, one for CIFAR-10. Beside each stands its *untrained
 # twin*, the same net with fresh weights.
@@ -110,9 +115,11 @@ lesson.show(
 
 # %% [markdown]
 # On digits |w| is still its initialisation: flat, like the twin's. On CIFAR-10 it is not: recent sources weigh more,
-# old ones less. So a flat map is no law of DenseNets, and a map that is *not* flat is no proof either: only beside its
+# old ones less. So a flat map is no law of DenseNets, and a map that is *not* flat is no proof either:
+# <!-- claim: on_digits_it_stays_flat, on_cifar_the_map_is_not_its_twins, recent_sources_weigh_more --> only beside its
 # untrained twin does it say that training has changed anything. The two nets differ in data, epochs (60 and 10) and
-# weight decay (1e-4 and 5e-4); which of them makes the difference was not isolated.
+# weight decay (1e-4 and 5e-4); <!-- claim: test_the_shipped_nets_were_trained_as_lesson_5_says --> which of them makes
+# the difference was not isolated.
 #
 # Whether a source *matters* is another question than how much it weighs.
 #
@@ -121,9 +128,9 @@ lesson.show(
 # Ask the net itself: give one reader zeros in place of one source, leave all else as it is, and see by how much the
 # loss on test images rises.
 #
-# We return to our net of 18 layers. The ten lines behind `causal_map` come down to one: `kernel[:, :, source] = 0`. We
-# say that an edge matters if the loss rises by more than 0.02 *nats*, the unit of the cross-entropy (guessing one of
-# ten classes costs 2.3).
+# We return to our own net. The ten lines behind `causal_map` come down to one: `kernel[:, :, source] = 0`. We say that
+# an edge matters if the loss rises by more than 0.02 *[nats](../docs/glossary.md#nat)*, the unit of the cross-entropy.
+# (Guessing one of ten classes costs `log(10)`.) <!-- claim: few_edges_matter_and_some_a_lot -->
 #
 # > **Predict.** 190 edges, cut one at a time. How many matter: (a) nearly all, (b) half, (c) one in six, (d) none?
 
@@ -136,6 +143,7 @@ def claim_few_edges_matter_and_some_a_lot(trained=True):
     assert most > 0.2, f"the most important edge costs {most:.2f} nats"
 
 
+lesson.source(reuse.causal_map)
 claim_few_edges_matter_and_some_a_lot()
 print(
     f"{reuse.share_that_matters(maps['causal']):.0%} of the edges matter, "
@@ -153,9 +161,9 @@ lesson.show(
 )
 
 # %% [markdown]
-# The causal map is another picture: a few edges of the first layers, and the stem above all, carry the
-# net. The scale ends at 0.1, so that more than the largest edge is seen; most cells are near zero even so. **There is
-# reuse**, for more layers than the first need the stem, but it is sparse.
+# The causal map is another picture: a few edges of the first layers, and the stem above all, carry the net. The scale
+# is cut off, so that not only the largest edge is seen; even so nearly all cells are dark. **There is reuse**: several
+# layers need the stem. But it is sparse. <!-- claim: few_edges_matter_and_some_a_lot, the_stem_is_reused_most -->
 
 
 # %%
@@ -175,8 +183,10 @@ assert len(needing) > 1, needing
 # %% [markdown]
 # ## 4. What is left of an early feature
 #
-# A layer can reuse only what it can still read. After each block we fit the best *linear* reader from all channels
-# of a pixel to the stem's 16 channels there, on training images, and score it (R²) on test images.
+# A layer can reuse only what it can still read. After each block we fit the best
+# *[linear](../docs/glossary.md#linear-reader)* reader from all channels of a pixel to the stem's 16 channels there, on
+# training images, and score it ([R²](../docs/glossary.md#r-squared)) on test images.
+# <!-- claim: test_the_nets_are_as_the_lessons_describe_them -->
 #
 # > **Predict.** After the last block: how much of the stem's features can be read in a plain net, with additions,
 # > with concatenations?
@@ -219,6 +229,7 @@ def claim_additions_still_keep_more_than_nothing(
     assert more > less + 0.1, f"R² is {more:.2f} for {kept}, {less:.2f} for {lost}"
 
 
+lesson.source(reuse.explained)
 claim_concatenation_keeps_everything_readable(seeds=SEEDS)
 claim_additions_blur(seeds=SEEDS)
 claim_additions_still_keep_more_than_nothing(seeds=SEEDS)
@@ -233,15 +244,63 @@ lesson.show(
 )
 
 # %% [markdown]
-# Bars are one standard deviation over the seeds.
+# Bars are one standard deviation over the [seeds](../docs/glossary.md#seed).
 #
-# With concatenation the answer is 1, and that needs no training: the features are *there*, in channels of their own
-# (lesson 1). With additions they are summed over, and a ReLU after each sum (the residual net of 2015) cuts off more
-# than none (pre-activation). Training makes the pre-activation net overwrite *more*. The plain net has lost most
-# after two blocks. So "feature reuse" means two things: that a feature can be read, which concatenation guarantees,
-# and that it is read, which a map of causes shows to be rare.
+# With concatenation nothing is lost, and that needs no training: the features are *there*, in channels of their own
+# (lesson 1). <!-- claim: concatenation_keeps_everything_readable --> With additions they are summed over, and a ReLU
+# after each sum (the residual net) cuts off part of it. The plain net keeps least.
+# <!-- claim: additions_blur, additions_still_keep_more_than_nothing --> So "feature reuse" means two things: that a
+# feature can be read, which concatenation guarantees, and that it is read, which a map of causes shows to be rare.
 #
-# ## 5. The large run
+# ## 5. A third switch: a weighted sum of all
+#
+# Which earlier layer may I read? ResNet's block reads one sum, DenseNet's layer all maps side by side. DenseFormer
+# (Pagliardini et al. 2024) does something between: block i + 1 reads a *weighted sum* of everything before it, with one
+# learnt number for each,
+#
+#     x_(i+1) = a_0 stem + a_1 y_1 + ... + a_i y_i        16 channels, as wide as before
+#
+# and starts as the pre-activation net, with the newest alone.
+#
+# > **Predict.** Each block may now bring the stem back by one number. After the training, how much of the stem is
+# > readable at the end: as in the dense net, as in the pre-activation net, less?
+
+# %%
+lesson.source(small_nets.WeightedSum)
+third = {
+    name: np.array([reuse.decodability(name, seed=seed)[-1] for seed in SEEDS])
+    for name in ("preactivation", small_nets.WEIGHTED)
+}
+for name, last in third.items():
+    print(f"{name:14} after the last block: {last.mean():.2f} ± {last.std(ddof=1):.2f}")
+print("the learnt numbers, a row a block, the oldest first:")
+for shares in reuse.learnt_shares():
+    print("   ", " ".join(f"{share:5.2f}" for share in shares))
+
+
+def claim_a_weighted_sum_keeps_no_more(switch="weighted", other="preactivation", seeds=(0,)):
+    for seed in seeds:
+        found, base = (reuse.decodability(name, seed=seed)[-1] for name in (switch, other))
+        assert found < base + 0.05, f"{switch} keeps {found:.2f}, {other} {base:.2f}"
+
+
+def claim_the_newest_still_counts_most(rows=None):
+    for shares in rows or reuse.learnt_shares():
+        assert shares[-1] > 0.5 > np.abs(shares[:-1]).max(), f"shares {np.round(shares, 2)}"
+
+
+claim_a_weighted_sum_keeps_no_more(seeds=SEEDS)
+claim_the_newest_still_counts_most()
+
+# %% [markdown]
+# Not like the dense net: sixteen channels hold no more than sixteen channels, whatever is added up in them, and in
+# these few steps the learnt numbers stay near their start.
+# <!-- claim: a_weighted_sum_keeps_no_more, the_newest_still_counts_most --> So *may read* and *has room to keep* are
+# two questions; concatenation answers both, for width. (In transformers the learnt
+# numbers show reuse of distant layers, as Pagliardini et al. report. Others choose by attention over layers,
+# arXiv:2603.15031, or carry several streams, arXiv:2512.24880.)
+#
+# ## 6. The large run
 
 
 # %%
@@ -276,10 +335,10 @@ assert max(large["share"]) < 0.35 and min(large["agreement"]) > 0.5, large
 # > - **Not that the paper's map is wrong.** Its net was trained on CIFAR-10 with weight decay, like our second one; it
 # >   shows no untrained twin.
 # > - **One cut at a time.** Edges that stand in for each other look unimportant until both are cut.
-# > - **Zero is not neutral**: it is a value that the reader may never have seen. A mean in its place gives smaller
-# >   rises.
+# > - **Zero is not neutral**: it is a value that the reader may never have seen. A mean in its place gives other rises.
 # > - **Linear at the same pixel.** A net may read what our reader cannot. And *readable* is not *useful*.
-# > - A **transition** with compression ends the guarantee: it keeps half of the channels, mixed.
+# > - A **[transition](../docs/glossary.md#transition)** with compression ends the guarantee: it keeps some of the
+# >   channels, mixed.
 #
 # ## In your own words
 #
@@ -289,6 +348,7 @@ assert max(large["share"]) < 0.35 and min(large["agreement"]) > 0.5, large
 # An early feature can be read later without loss after concatenations and only in part after additions. Whether it is
 # read is another question: weights say little unless an untrained net stands beside them. Cutting one edge at a time
 # shows that about one in six matters.
+# <!-- claim: concatenation_keeps_everything_readable, additions_blur, few_edges_matter_and_some_a_lot -->
 # </details>
 #
 # **Change this number, predict, run.** Replace 0.02 in `needing` by 0.1. How many layers still need the stem?
@@ -330,6 +390,28 @@ def r_squared(truth, found):
 reuse.check_r_squared(r_squared)
 
 # %% [markdown]
+# ## Solutions
+#
+# <details><summary>Open after trying</summary>
+#
+# ```python
+# def edges_of(layers):
+#     return (layers + 1) * (layers + 2) // 2
+#
+#
+# def cut(kernel, channels):
+#     kernel = kernel.copy()
+#     kernel[:, :, channels] = 0
+#     return kernel
+#
+#
+# def r_squared(truth, found):
+#     return 1 - np.sum((truth - found) ** 2) / np.sum((truth - truth.mean(axis=0)) ** 2)
+# ```
+#
+# </details>
+
+# %% [markdown]
 # ## Can these claims fail?
 
 # %%
@@ -341,6 +423,8 @@ BREAK = {
     claim_the_stem_is_reused_most: {"source": 17},
     claim_concatenation_keeps_everything_readable: {"connection": "residual"},
     claim_additions_blur: {"connections": ("dense",)},
+    claim_a_weighted_sum_keeps_no_more: {"switch": "dense"},
+    claim_the_newest_still_counts_most: {"rows": [np.full(3, 1 / 3)]},
     claim_additions_still_keep_more_than_nothing: {"kept": "plain", "lost": "preactivation"},
 }
 for claim, change in BREAK.items():
@@ -354,6 +438,8 @@ for claim, change in BREAK.items():
 # - Alain, Bengio: *Understanding Intermediate Layers Using Linear Classifier Probes*, arXiv:1610.01644. Figure 5:
 #   linear readers by depth.
 # - He, Zhang, Ren, Sun: *Identity Mappings in Deep Residual Networks*, arXiv:1603.05027. Figure 1.
+# - Pagliardini, Mohtashami, Fleuret, Jaggi: *DenseFormer: Enhancing Information Flow in Transformers via Depth Weighted
+#   Averaging*, arXiv:2402.02622.
 
 # %%
 lesson.cost()

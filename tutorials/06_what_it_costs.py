@@ -1,12 +1,18 @@
 # %% [markdown]
 # # 6. What does it cost?
 #
-# The usual table says: "DenseNet: more parameters, more memory, slower." Each of the three depends on what is held
-# equal: the parameters, the accuracy or the number of blocks. So we measure each with its *equal what*.
+# [← 5. Who reuses what](05_who_reuses_what.ipynb) ·
+# [7. Build, train, tell apart →](07_build_train_tell_apart.ipynb) ·
+# [Glossary](../docs/glossary.md)
+#
+# The usual table says that a DenseNet has more parameters, needs more memory and is slower. Each of the three depends
+# on what is held equal: the parameters, the accuracy or the number of blocks. So we measure each with its *equal what*.
+# <!-- claim: fewer_parameters_at_equal_accuracy, far_more_memory_at_equal_parameters -->
 #
 # After this lesson you can
 #
-# - compare two families at equal accuracy, on parameters, multiply-adds, memory and time, with the noise of the seeds;
+# - compare two families at equal accuracy, on parameters, multiply-adds, memory and time, with the noise of the
+#   [seeds](../docs/glossary.md#seed);
 # - say how memory grows with depth: in training with its square (DenseNet) or linearly (ResNet), in inference linearly
 #   or not at all;
 # - say what of it is the architecture and what the implementation, and get most of it back with one argument;
@@ -33,16 +39,18 @@ from resdense_keras.experiments.what_it_costs import costs
 # - **Activations**: what training keeps of every image until the gradient has come back.
 # - **Time**: what a clock says, here and today.
 #
-# The smallest example is one block of each family on 8x8 maps of 16 channels, the dense one with growth rate 8. A
-# residual block has two 3x3 convolutions; the dense layer has a 1x1 to 4 x 8 maps and a 3x3 to 8. (In the table below
-# bytes stand with the layer that first keeps a tensor: a convolution's input is always some ReLU's output. A batch norm
-# stores four numbers a channel and trains two.)
+# The smallest example is one block of each family on 8x8 maps of 16 channels, the dense one with [growth
+# rate](../docs/glossary.md#growth-rate) 8. A residual block has two 3x3 convolutions; the dense layer has a 1x1 to 4 x
+# 8 maps and a 3x3 to 8. <!-- claim: the_arithmetic_is_right --> (In the table below bytes stand with the layer that
+# first keeps a tensor: a convolution's input is always some ReLU's output. A [batch
+# norm](../docs/glossary.md#batch-norm) stores four numbers a channel and trains two.)
 #
 #     residual     2 x 9 x 16 x 16            = 4,608 weights
 #     dense BC     16 x 32  +  9 x 32 x 8     = 2,816 weights
 #
-# One layer does not settle it, because the families need different numbers of layers. So we take whole nets: ResNets
-# of 14 layers in three widths, DenseNet-BCs of 16 layers with three growth rates.
+# One layer does not settle it, because the families need different numbers of layers. So we take whole nets: ResNets of
+# 14 layers in three widths, DenseNet-BCs of 16 layers with three growth rates.
+# <!-- claim: test_the_nets_are_as_the_lessons_describe_them -->
 
 
 # %%
@@ -68,8 +76,8 @@ for family, size in (("residual", 16), ("dense", 8)):
 # %% [markdown]
 # ## 2. At equal accuracy
 #
-# Comparing two nets of equal size tells which is more accurate; comparing two of equal accuracy tells what each
-# costs. A curve through several sizes shows both.
+# Comparing two nets of one size tells which is the accurate one; comparing two of one accuracy tells what each costs. A
+# curve through several sizes shows both.
 #
 # > **Predict.** A ResNet of width 16 and a DenseNet with growth rate 8 turn out equally accurate here. Which has more
 # > parameters, which does more arithmetic, which keeps more activations? Write down three answers, with factors.
@@ -105,8 +113,9 @@ lesson.show(
 )
 
 # %% [markdown]
-# Numbers beside the marks are widths and growth rates, bars the range over the seeds. A curve further left reaches the
-# same accuracy for less.
+# Numbers beside the marks are widths and growth rates, bars the range over the
+# seeds. A curve further left reaches an accuracy at a lower cost.
+# <!-- claim: fewer_parameters_at_equal_accuracy -->
 
 
 # %%
@@ -152,6 +161,7 @@ claim_far_more_memory_at_equal_parameters()
 # %% [markdown]
 # So at equal accuracy the dense net needs *fewer* parameters and less arithmetic. What it saves there it spends on
 # activations. ("Equal" means after 132 steps, to within two points: 360 test images tell no more.)
+# <!-- claim: fewer_parameters_at_equal_accuracy, but_no_less_memory -->
 #
 # Now look at the time. It follows neither parameters nor multiply-adds: small kernels start often, and copying what
 # was concatenated moves bytes without multiplying anything. That is why this package measures latency on your device
@@ -179,10 +189,11 @@ def claim_few_maps_are_read_often(layers=24):
 claim_few_maps_are_read_often()
 
 # %% [markdown]
-# Reading costs nothing if a layer looks at the maps where they lie. Most programs copy them first: the
-# concatenation is a *new tensor*, and so is what comes out of each layer's own batch norm and ReLU. The gradient needs
-# two of these three: the concatenation, which the batch norm read, and the ReLU's output, which the convolution read.
-# Layer i makes copies of 24 + 12 (i - 1) channels, and the sum of that over the layers is a square.
+# Reading costs nothing if a layer looks at the maps where they lie. Most programs copy them first: the concatenation is
+# a *new tensor*, and so is what comes out of each layer's own batch norm and ReLU.
+# The gradient needs two of these three: the concatenation, which the batch norm read, and the ReLU's output, which the
+# convolution read. Layer i makes copies of 24 + 12 (i - 1) channels, and the sum of that over the layers is a square.
+# <!-- claim: dense_memory_is_quadratic, few_maps_are_read_often -->
 #
 # > **Predict.** From 24 to 48 blocks: by what factor grows the memory of the residual and of the dense chain, (a) in
 # > training, (b) in inference, where nothing waits for a gradient?
@@ -248,17 +259,20 @@ def claim_half_is_copies_and_half_is_bottleneck(connection="dense"):
 claim_half_is_copies_and_half_is_bottleneck()
 
 # %% [markdown]
-# In this net of short blocks the copies are half of the bytes; the other half are the bottlenecks' own maps, 4k for
-# each k that stay. The longer a block, the larger the share of the copies: they alone grow with the square. The lowest
-# curve is what the dense layers *made*, each map once.
+# In this net of short blocks the copies are half of the bytes; the other half are the
+# [bottlenecks](../docs/glossary.md#bottleneck)' own maps, 4k for each k that stay.
+# <!-- claim: half_is_copies_and_half_is_bottleneck --> The longer a block, the larger the share of the copies: they
+# alone grow with the square. The lowest curve is what the dense layers *made*, each map once.
+# <!-- claim: dense_memory_is_quadratic -->
 #
 # In inference a residual chain needs the same at any depth, since each sum takes the place of the one before it; a
 # dense chain must hold all that later layers will read. So a phone notices the difference too.
+# <!-- claim: in_inference_it_is_linear, a_residual_chain_needs_the_same_at_any_depth -->
 #
 # ## 4. "Memory hungry" is the implementation
 #
-# Concatenation, norm and ReLU are cheap to compute and large to keep: the best things to forget. With
-# `recompute=True` this package keeps what the convolutions made and computes the rest again on the way back.
+# Concatenation, norm and ReLU are cheap to compute and large to keep, so one can forget them. With `recompute=True`
+# this package keeps what the convolutions made and computes the rest again on the way back.
 #
 # > **Predict.** Does that change the gradient? And how much of the memory that is *measured* in a training step (12
 # > layers, 256 images of 8x8) does it save: a tenth, half, nearly all?
@@ -285,6 +299,7 @@ claim_recomputing_saves_measured_memory()
 
 # %% [markdown]
 # Same net, same weights, same gradient, less memory. The price is time: a step computes those layers twice.
+# <!-- claim: recomputing_changes_no_gradient, recomputing_saves_measured_memory -->
 #
 # So the sentence to remember is: **a DenseNet buys accuracy with activations instead of parameters, and how many bytes
 # an activation costs in training is up to the program.**
@@ -293,10 +308,11 @@ claim_recomputing_saves_measured_memory()
 #
 # > - **Other data and sizes.** Digits are easy and these nets are tiny; the papers' own figure shows the same order on
 # >   ImageNet. Three seeds show the noise, they are not a test of significance.
-# > - **Equal accuracy is read off three sizes a family**, with one recipe for both, after 132 steps. Another recipe or
-# >   a longer run may move a curve. The ResNet was varied in width only, never in depth.
-# > - **Memory** is what float32 training on a CPU keeps. A framework that fuses norm and ReLU keeps fewer copies; mixed
-# >   precision halves them. Measured peaks hold gradients and workspaces too, so they exceed the counts.
+# > - **Equal accuracy is read off three sizes a family**, with one recipe for both, after 132 steps.
+# >   <!-- claim: test_the_nets_are_as_the_lessons_describe_them --> Another recipe may move a curve. The ResNet was
+# >   varied in width only, never in depth.
+# > - **Memory** is what float32 training on a CPU keeps. Frameworks that fuse norm and ReLU, and mixed precision, keep
+# >   other amounts. Measured peaks hold gradients and workspaces too, so they exceed the counts.
 # > - **Time** is this machine's, while it did other things as well. No claim above rests on it.
 #
 # ## In your own words
@@ -305,8 +321,10 @@ claim_recomputing_saves_measured_memory()
 #
 # <details><summary>One answer</summary>
 # At equal accuracy it needs fewer parameters and less arithmetic. It keeps more activations, in training with the
-# square of a block's depth, in inference linearly where a ResNet stays constant. Recomputing brings training back to
-# a line, for time.
+# square of a block's depth, in inference linearly where a ResNet stays constant. Recomputing brings training back to a
+# line, for time.
+# <!-- claim: fewer_parameters_at_equal_accuracy, dense_memory_is_quadratic, in_inference_it_is_linear,
+# a_residual_chain_needs_the_same_at_any_depth -->
 # </details>
 #
 # **Change this number, predict, run.** Set `DEPTHS = (6, 12, 24, 96)`. What is the dense chain's memory at 96: twice
@@ -350,6 +368,27 @@ def largest_batch(model, mebibytes):
 
 
 costs.check_largest_batch(largest_batch)
+
+# %% [markdown]
+# ## Solutions
+#
+# <details><summary>Open after trying</summary>
+#
+# ```python
+# def channels_read(layers, width, growth_rate):
+#     return layers * width + growth_rate * layers * (layers - 1) // 2
+#
+#
+# def equal_growth_rate(width):
+#     target = costs.net("residual", width).count_params()
+#     return min(range(1, 9), key=lambda rate: abs(costs.net("dense", rate).count_params() - target))
+#
+#
+# def largest_batch(model, mebibytes):
+#     return int(mebibytes * 2**20 // profile(model).activation_bytes)
+# ```
+#
+# </details>
 
 # %% [markdown]
 # ## Can these claims fail?

@@ -1,21 +1,25 @@
 # %% [markdown]
 # # 7. Build, train, tell apart
 #
-# Somebody hands you `resnet50.weights` and a folder of photographs. Which ResNet is it, what happens if you guess
-# wrong, and are trained weights worth more than fresh ones on *your* images?
+# [← 6. What does it cost?](06_what_it_costs.ipynb) ·
+# [8. To the phone →](08_to_the_phone.ipynb) ·
+# [Glossary](../docs/glossary.md)
+#
+# You have a folder of images. Are trained weights worth more than fresh ones there? And if somebody hands you
+# `resnet50.weights`: which ResNet is it, and what happens if you guess wrong? (The appendix.)
 #
 # After this lesson you can
 #
 # - build both families and train them on a folder of your own;
-# - tell v1, v1.5, v2 and D apart by stride, stem, shortcut and the place of the batch norm;
-# - recognise a file of weights, and the one confusion that no file gives away;
-# - say when transfer helps, and measure it instead of hoping.
+# - say when transfer helps, and measure it instead of hoping;
+# - (appendix) tell v1, v1.5, v2 and D apart, recognise a file of weights, and name the one confusion that no file gives
+#   away.
 #
 # **Time:** at most 3 minutes on 2 CPU cores; the last cell prints what this run took.
 # **Needs:** this package (`python -m pip install .` in its folder). No network: the digits nets ship with it.
 #
-# With `RESDENSE_FOLDER=FOLDER` in the environment part 4 runs on your own images (a folder a class, 5 or more images
-# each), at 8x8 grey pixels so that it takes seconds. `resdense train` trains on them as they are.
+# With `RESDENSE_FOLDER=FOLDER` in the environment part 2 runs on your own images (a folder a class), at 8x8 grey pixels
+# so that it takes seconds. `resdense train` trains on them as they are.
 
 # %%
 from resdense_keras.experiments import lesson
@@ -30,131 +34,11 @@ import resdense_keras
 from resdense_keras.experiments.build_train_tell_apart import recognition
 
 # %% [markdown]
-# ## 1. One name, four nets
+# ## 1. A folder of one's own
 #
-# "ResNet-50" names at least four layouts:
-#
-# - **v1**, the paper's: a bottleneck of 1x1, 3x3, 1x1; where the image shrinks, the *first* 1x1 takes steps of two.
-# - **v1.5**, torchvision's and most others': the *3x3* takes them, so that no pixel is skipped unseen.
-# - **v2**, pre-activation: batch norm and ReLU stand before each convolution, and once more before the head.
-# - **D**: three 3x3 convolutions instead of the 7x7 in front, and shortcuts that pool before their 1x1.
-#
-# We build each with two blocks, the second of which halves the image, and let the graph speak.
-
-# %%
-nets = {variant: recognition.small(variant) for variant in recognition.VARIANTS}
-print(
-    "layout   stride in  block begins with  stem convs  shortcut           norm before the head"
-)
-for variant, net in nets.items():
-    stride, first, stem, shortcut, last = recognition.layout(net)
-    print(
-        f"{variant:8} {stride:10} {first:18} {stem:<11} {shortcut:18} {'yes' if last else 'no'}"
-    )
-
-
-# %%
-def claim_each_layout_shows_in_its_graph(other="v1"):
-    looks = {
-        recognition.layout(recognition.small(variant))
-        for variant in ("v1.5", "v2", "vd", other)
-    }
-    assert len(looks) == 4, f"only {len(looks)} of four layouts differ"
-
-
-claim_each_layout_shows_in_its_graph()
-
-# %% [markdown]
-# > **Predict.** v1 and v1.5 differ in where the stride stands. Which of the two has more parameters, and which more
-# > multiply-adds?
-#
-# The arithmetic for the second block here, 32x32x32 in (width 16, so 16 -> 16 -> 64 channels), without norms:
-#
-#     parameters   32 x 16  +  9 x 16 x 16  +  16 x 64            in both
-#     v1           first 1x1 on 16x16 pixels, then all on 16x16
-#     v1.5         first 1x1 on 32x32 pixels, then all on 16x16
-
-# %%
-for variant in ("v1", "v1.5"):
-    for row in resdense_keras.profile(recognition.small(variant, stem="cifar")).layers:
-        if row.name.startswith("stage2_block1_conv") and row.macs:
-            shape = "x".join(map(str, row.output_shape))
-            print(
-                f"{variant:5} {row.name.removeprefix('stage2_block1_')} -> {shape:9}", end=" "
-            )
-            print(f"{row.parameters:6,} parameters {row.macs:9,} MACs")
-
-
-def claim_equal_parameters_but_not_equal_work(late="v1.5"):
-    first, second = (
-        resdense_keras.profile(recognition.small(v, stem="cifar")) for v in ("v1", late)
-    )
-    assert first.parameters == second.parameters, "the parameters differ"
-    assert second.macs > first.macs, f"{second.macs:,} MACs, no more than {first.macs:,}"
-    print(f"equal parameters, {second.macs / first.macs:.2f} times the multiply-adds")
-
-
-claim_equal_parameters_but_not_equal_work()
-
-# %% [markdown]
-# ## 2. Which file is this?
-#
-# A file of weights holds names and shapes, no strides. `load_weights` compares them with the net before it reads a
-# number, and says which layout the names tell of.
-#
-# > **Predict.** Of the twelve ways to load one of these four files into another layout, how many are refused?
-
-# %%
-print("file      net       load_weights says")
-for saved in recognition.VARIANTS:
-    for built in recognition.VARIANTS:
-        if saved != built:
-            hint = recognition.answer_to_foreign_weights(saved, built)
-            print(f"{saved:9} {built:9} {hint or 'nothing: it loads'}")
-
-
-# %%
-def claim_a_wrong_file_is_refused_by_name(saved="v2", built="v1"):
-    hint = recognition.answer_to_foreign_weights(saved, built)
-    assert hint and repr(saved) in hint, f"a {saved} file in a {built} net: {hint}"
-
-
-def claim_but_v1_and_v15_have_equal_tensors(other="v1.5"):
-    same = recognition.tensors(recognition.small("v1")) == recognition.tensors(
-        recognition.small(other)
-    )
-    assert same, f"v1 and {other} differ in their tensors"
-
-
-claim_a_wrong_file_is_refused_by_name()
-claim_but_v1_and_v15_have_equal_tensors()
-
-# %% [markdown]
-# Ten are refused by name. The two between v1 and v1.5 are not: nothing in the file could tell. What does it cost to
-# guess wrong?
-#
-# > **Predict.** We train a v1 net on the digits and put its weights into v1.5. Does the accuracy stay, drop, or fall to
-# > the 10 % of chance?
-
-
-# %%
-def claim_the_wrong_stride_costs_accuracy(built="v1.5"):
-    right, wrong = recognition.accuracies_of_one_file("v1", built)
-    assert right - wrong > 0.05, f"{right:.1%} in v1, {wrong:.1%} in {built}"
-    print(f"the same weights: {right:.1%} in v1, {wrong:.1%} in {built}")
-
-
-claim_the_wrong_stride_costs_accuracy()
-
-# %% [markdown]
-# It drops and stays far above chance, which is worse than an error: it looks like a net that is merely not very good.
-# So **a file's layout is settled by labelled images, never by loading**: build both, take the one whose accuracy is
-# what its authors promise. Convolutions with a bias in front of a batch norm point to keras.applications and so to v1.
-#
-# ## 3. A folder of one's own
-#
-# A folder of class folders is all that training needs. Ours is made from digits: 5 training images a class, none of
-# which the shipped nets have seen, once upright and once turned by a quarter.
+# A folder of class folders is all that training needs. Ours is made from digits, five training images a class, none of
+# which the shipped nets have seen; upright in one folder, turned by a quarter in the other.
+# <!-- claim: test_the_digits_folder_has_five_training_images_a_class -->
 
 # %%
 FOLDER = os.environ.get("RESDENSE_FOLDER")
@@ -170,7 +54,7 @@ for family, name in recognition.NETS.items():
     print(f"{family}: {name}, {net.count_params():,} parameters")
 
 # %% [markdown]
-# ## 4. Fresh or shipped weights
+# ## 2. Fresh or shipped weights
 #
 # Both families get a new head and are trained whole, with the same recipe, from fresh weights and from those that
 # ship.
@@ -179,6 +63,7 @@ for family, name in recognition.NETS.items():
 # > the other?
 
 # %%
+lesson.source(recognition.NewHead.run)
 results = {}
 for name in which:
     for family in recognition.NETS:
@@ -251,18 +136,148 @@ claim_fresh_the_dense_net_is_ahead()
 
 # %% [markdown]
 # Trained weights are worth what the two tasks share. Upright digits are the same task with other images. Turned ones
-# share strokes and contrast, and there the shipped weights have no effect beyond the seeds. In this both families
-# behave alike.
+# share strokes and contrast, and there the shipped weights have no effect beyond the [seeds](../docs/glossary.md#seed).
+# In this both families behave alike.
+# <!-- claim: transfer_helps_both_families_on_a_related_task, it_helps_less_on_another_task,
+# on_another_task_it_is_no_more_than_the_seeds -->
 #
-# In another way they do not: from *fresh* weights the dense net is ahead on 50 images, in both tasks. That is a hint
-# for "few images, DenseNet" and no proof: 75 steps may show which net fits faster rather than which needs less data,
-# and the 50 images were always the same.
+# In another way they do not: from *fresh* weights the dense net is ahead on 50 images, in both tasks.
+# <!-- claim: fresh_the_dense_net_is_ahead --> That is a hint for "few images, DenseNet" and no proof: so few steps may
+# show which net fits in less time and not which needs less data, and the images were always the same.
+# <!-- claim: test_the_digits_folder_has_five_training_images_a_class -->
+#
+# ## Appendix, for people with a file of weights
+#
+# ## A1. One name, four nets
+#
+# "ResNet-50" names several layouts, four of them here: <!-- claim: each_layout_shows_in_its_graph -->
+#
+# - **v1**, the paper's: a [bottleneck](../docs/glossary.md#bottleneck) of 1x1, 3x3, 1x1; where the image shrinks, the
+#   *first* 1x1 takes steps of two.
+# - **v1.5**, torchvision's and others': the *3x3* takes them, so that no pixel is skipped unseen.
+# - **v2**, pre-activation: [batch norm](../docs/glossary.md#batch-norm) and ReLU stand before each convolution, and
+#   again before the head.
+# - **D**: three 3x3 convolutions instead of the 7x7 in front, and shortcuts that pool before their 1x1.
+#
+# We build each with two blocks, the second of which has a stride, and let the graph speak.
+
+# %%
+nets = {variant: recognition.small(variant) for variant in recognition.VARIANTS}
+print(
+    "layout   stride in  block begins with  stem convs  shortcut           norm before the head"
+)
+for variant, net in nets.items():
+    stride, first, stem, shortcut, last = recognition.layout(net)
+    print(
+        f"{variant:8} {stride:10} {first:18} {stem:<11} {shortcut:18} {'yes' if last else 'no'}"
+    )
+
+
+# %%
+def claim_each_layout_shows_in_its_graph(other="v1"):
+    looks = {
+        recognition.layout(recognition.small(variant))
+        for variant in ("v1.5", "v2", "vd", other)
+    }
+    assert len(looks) == 4, f"only {len(looks)} of four layouts differ"
+
+
+claim_each_layout_shows_in_its_graph()
+
+# %% [markdown]
+# > **Predict.** v1 and v1.5 differ in where the stride stands. Which of the two has more parameters, and which more
+# > multiply-adds?
+#
+# The arithmetic for the second block here, 32x32x32 in (width 16, so 16 -> 16 -> 64 channels), without norms:
+# <!-- claim: equal_parameters_but_not_equal_work -->
+#
+#     parameters   32 x 16  +  9 x 16 x 16  +  16 x 64            in both
+#     v1           first 1x1 on 16x16 pixels, then all on 16x16
+#     v1.5         first 1x1 on 32x32 pixels, then all on 16x16
+
+# %%
+for variant in ("v1", "v1.5"):
+    for row in resdense_keras.profile(recognition.small(variant, stem="cifar")).layers:
+        if row.name.startswith("stage2_block1_conv") and row.macs:
+            shape = "x".join(map(str, row.output_shape))
+            print(
+                f"{variant:5} {row.name.removeprefix('stage2_block1_')} -> {shape:9}", end=" "
+            )
+            print(f"{row.parameters:6,} parameters {row.macs:9,} MACs")
+
+
+def claim_equal_parameters_but_not_equal_work(late="v1.5"):
+    first, second = (
+        resdense_keras.profile(recognition.small(v, stem="cifar")) for v in ("v1", late)
+    )
+    assert first.parameters == second.parameters, "the parameters differ"
+    assert second.macs > first.macs, f"{second.macs:,} MACs, no more than {first.macs:,}"
+    print(f"equal parameters, {second.macs / first.macs:.2f} times the multiply-adds")
+
+
+claim_equal_parameters_but_not_equal_work()
+
+# %% [markdown]
+# ## A2. Which file is this?
+#
+# A file of weights holds names and shapes, no strides. `load_weights` compares them with the net before it reads a
+# number, and says which layout the names tell of.
+#
+# > **Predict.** Of the twelve ways to load one of these four files into another layout, how many are refused?
+
+# %%
+print("file      net       load_weights says")
+for saved in recognition.VARIANTS:
+    for built in recognition.VARIANTS:
+        if saved != built:
+            hint = recognition.answer_to_foreign_weights(saved, built)
+            print(f"{saved:9} {built:9} {hint or 'nothing: it loads'}")
+
+
+# %%
+def claim_a_wrong_file_is_refused_by_name(saved="v2", built="v1"):
+    hint = recognition.answer_to_foreign_weights(saved, built)
+    assert hint and repr(saved) in hint, f"a {saved} file in a {built} net: {hint}"
+
+
+def claim_but_v1_and_v15_have_equal_tensors(other="v1.5"):
+    same = recognition.tensors(recognition.small("v1")) == recognition.tensors(
+        recognition.small(other)
+    )
+    assert same, f"v1 and {other} differ in their tensors"
+
+
+claim_a_wrong_file_is_refused_by_name()
+claim_but_v1_and_v15_have_equal_tensors()
+
+# %% [markdown]
+# Ten are refused by name. The two between v1 and v1.5 are not: nothing in the file could tell. What does it cost to
+# guess wrong?
+#
+# > **Predict.** We train a v1 net on the digits and put its weights into v1.5. Does the accuracy stay, drop, or fall to
+# > the 10 % of chance?
+
+
+# %%
+def claim_the_wrong_stride_costs_accuracy(built="v1.5"):
+    right, wrong = recognition.accuracies_of_one_file("v1", built)
+    assert right - wrong > 0.05, f"{right:.1%} in v1, {wrong:.1%} in {built}"
+    print(f"the same weights: {right:.1%} in v1, {wrong:.1%} in {built}")
+
+
+claim_the_wrong_stride_costs_accuracy()
+
+# %% [markdown]
+# It drops and stays far above chance, which is no error that one would see: it looks like a net that is merely not very
+# good. <!-- claim: the_wrong_stride_costs_accuracy --> So **a file's layout is settled by labelled images, never by
+# loading**: build both, take the one whose accuracy is what its authors promise. Convolutions with a bias in front of a
+# batch norm point to keras.applications and so to v1.
 #
 # ## What this does not show
 #
 # > - **Your images.** Ten small classes, 8x8 pixels. With thousands of images a class fresh weights catch up; with
 # >   photographs and ImageNet's weights, early layers carry over further.
-# > - **One recipe for both starts.** A lower learning rate or frozen stages may suit shipped weights better.
+# > - **One recipe for both starts.** Another learning rate or frozen stages may suit shipped weights.
 # > - **Three seeds** vary the fresh weights, the head and the order, not the choice of the training images.
 # > - **The drop between v1 and v1.5** is that of one small net; how large it is depends on the net.
 #
@@ -277,8 +292,8 @@ claim_fresh_the_dense_net_is_ahead()
 # against v1.5.
 # </details>
 #
-# **Change this number, predict, run.** Build `recognition.small("v1.5", stem="imagenet")` in part 1's table of MACs.
-# More or fewer than with the cifar stem?
+# **Change this number, predict, run.** Build `recognition.small("v1.5", stem="imagenet")` in A1's table of MACs. More
+# or fewer than with the cifar stem?
 #
 # ## Exercises
 #
@@ -318,6 +333,30 @@ def freeze(model):
 
 
 recognition.check_frozen(freeze)
+
+# %% [markdown]
+# ## Solutions
+#
+# <details><summary>Open after trying</summary>
+#
+# ```python
+# def recognize(tensors):
+#     if "stem_conv1/kernel" in tensors:
+#         return "vd"
+#     return "v2" if "head_bn/gamma" in tensors else "v1 or v1.5"
+#
+#
+# def halvings(model):
+#     last = [layer.output.shape for layer in model.layers if len(layer.output.shape) == 4][-1]
+#     return model.input_shape[1] // last[1]
+#
+#
+# def freeze(model):
+#     for layer in model.layers:
+#         layer.trainable = layer.name == "predictions"
+# ```
+#
+# </details>
 
 # %% [markdown]
 # ## Can these claims fail?

@@ -1,12 +1,16 @@
 # %% [markdown]
 # # 8. To the phone
 #
+# [← 7. Build, train, tell apart](07_build_train_tell_apart.ipynb) ·
+# [9. Which one for my photos? →](09_which_one_for_my_photos.ipynb) ·
+# [Glossary](../docs/glossary.md)
+#
 # A trained net becomes a file of operators. Which rewriting makes it faster without changing an answer, why does a
 # DenseNet gain more from it than a ResNet, and which number type is worth its loss?
 #
 # After this lesson you can
 #
-# - fold a batch norm into a convolution, and say where it cannot be folded;
+# - fold a [batch norm](../docs/glossary.md#batch-norm) into a convolution, and say where it cannot be folded;
 # - quantize numbers by hand, and say what calibration is for and what ruins it;
 # - read a table of schemes: size, accuracy, agreement, latency;
 # - choose the file for a phone's CPU, GPU, NPU or browser.
@@ -44,7 +48,7 @@ tensorflow.get_logger().setLevel("ERROR")  # it would report every conversion
 #     w relu(a x + b)  =  (a w) max(x, -b / a) + w b     in front of one, with a ReLU between, for a > 0: one maximum
 #
 # The smallest block has 12 channels: a 1x1 convolution has 12 x 12 weights, the folded one 12 more for its bias, and
-# the 24 numbers of the norm are gone.
+# the 24 numbers of the norm are gone. <!-- claim: test_the_smallest_block_of_lesson_8_has_so_many_weights -->
 #
 # > **Predict.** ResNet (v1): convolution, norm, ReLU. DenseNet: norm, ReLU, convolution. In which does every norm fold,
 # > and what happens to the others?
@@ -210,7 +214,8 @@ claim_a_maximum_remains_of_each_norm()
 
 # %% [markdown]
 # That is why a DenseNet gains more: what the stock converter folds anyway is all that a v1 ResNet has, while a DenseNet
-# keeps a multiplication and an addition for nearly every norm. In int8 each of those would be rounded once more.
+# keeps a multiplication and an addition for nearly every norm.
+# <!-- claim: the_dense_net_gains_more, a_maximum_remains_of_each_norm --> In int8 each of those would be rounded.
 #
 # ## 3. Eight bits by hand
 #
@@ -239,7 +244,7 @@ print(f"range 0 to 1: 6 is read as {cut[0]:g}")
 # %% [markdown]
 # ## 4. What each scheme costs and gives
 #
-# - **fp32**: the net itself. **fp16**: half the weights' bytes, computed in float.
+# - **fp32**: the net itself. **fp16**: the weights in two bytes each, computed in float.
 # - **dynamic**: int8 weights; activations are rounded while it runs. No calibration.
 # - **int8**: everything; needs calibration, runs on nearly every NPU.
 #
@@ -311,8 +316,9 @@ claim_int8_is_smaller_and_as_good()
 claim_dynamic_is_smaller_still()
 
 # %% [markdown]
-# Not a quarter: in nets this small, names, shapes and a scale for every channel weigh as much as the weights. Here
-# *dynamic* is the smallest. In nets of millions of weights the rest does not matter.
+# Not a quarter: in nets this small, names, shapes and a scale for every channel weigh heavily beside the weights. Here
+# *dynamic* is the smallest. <!-- claim: int8_is_smaller_and_as_good, dynamic_is_smaller_still --> In nets of millions
+# of weights the rest does not matter.
 #
 # And calibration? With images at an eighth of their brightness the file converts, runs, and is wrong:
 
@@ -329,10 +335,10 @@ for family in NETS:
 # ## 5. Which file to take
 #
 # - **A phone's CPU: int8**, if its accuracy holds; phones since about 2018 multiply 8-bit numbers natively. On a PC
-#   without such instructions it ties with float.
+#   without such instructions it gains little or nothing (docs/rewriting.md).
 # - **GPU: fp16**, which is what GPU delegates compute in. **NPU: int8**, which nearly every NPU takes; some take floats
 #   too (Qualcomm's delegate documents both, Core ML runs in float16).
-# - **Browser: fp16**: as fast as fp32 there, and half of the download (docs/rewriting.md).
+# - **Browser: fp16**: half of the download (docs/rewriting.md). <!-- claim: test_fp16_is_half_of_the_download -->
 # - **No images to calibrate with: dynamic.**
 #
 # `resdense export` writes this, with the reasons and figures of your net, into the bundle's `model.json`. Then measure
@@ -341,9 +347,10 @@ for family in NETS:
 # ## What this does not show
 #
 # > - **Your phone.** Latencies are those of this computer, of nets of microseconds, where starting an operator counts
-# >   as much as its arithmetic. No claim above rests on them.
+# >   beside its arithmetic. No claim above rests on them.
 # > - **Losses of large nets.** Digits hardly notice eight bits; other nets and images may.
 # > - **364 test images**: a point of accuracy is not more than four of them.
+# >   <!-- claim: test_the_shipped_digits_nets_are_judged_on_364_images -->
 # > - **Training with quantization**, which wins back what calibration loses.
 #
 # ## In your own words
@@ -397,6 +404,29 @@ def choose(files, least, max_kb):
 
 
 phone_files.check_choice_of_file(choose)
+
+# %% [markdown]
+# ## Solutions
+#
+# <details><summary>Open after trying</summary>
+#
+# ```python
+# def fold(kernel, norm):
+#     factor = norm.gamma / np.sqrt(norm.variance + phone_files.BN_EPSILON)
+#     return kernel * factor, norm.beta - norm.mean * factor
+#
+#
+# def scale_and_zero_point(low, high):
+#     scale = (high - low) / 255
+#     return scale, round(-128 - low / scale)
+#
+#
+# def choose(files, least, max_kb):
+#     good = [scheme for scheme, (size, accuracy) in files.items() if accuracy >= least and size <= max_kb]
+#     return min(good, key=lambda scheme: files[scheme][0], default=None)
+# ```
+#
+# </details>
 
 # %% [markdown]
 # ## Can these claims fail?

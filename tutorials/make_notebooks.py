@@ -3,7 +3,8 @@
     python tutorials/make_notebooks.py            run every lesson and write its notebook
     python tutorials/make_notebooks.py 01 04      only lessons 1 and 4
     python tutorials/make_notebooks.py --check    exit 1 where a notebook is not made from its script; runs nothing
-    python tutorials/make_notebooks.py --head     write the lines on installing again; runs nothing
+    python tutorials/make_notebooks.py --text     write text and folding again, keep outputs; runs nothing, and refuses
+                                                  where the code is not the one that ran
 
 A lesson runs in an empty folder. Where a cell fails or the kernel dies its notebook stays as it was, and the exit code
 is 1.
@@ -37,6 +38,7 @@ INSTALL = """\
 """
 SECONDS_PER_CELL = 600
 # What TensorFlow writes while it is imported, before anyone can turn its log down
+CLAIM = re.compile(r"^(def claim_|BREAK = )", re.MULTILINE)
 START_UP_LOG = re.compile(r"(WARNING: All log messages before absl::InitializeLog|[IWE]\d{4} )")
 COLOR_CODE = re.compile(r"\x1b\[[\d;]*m")
 
@@ -52,7 +54,10 @@ def read(script):
     notebook = jupytext.read(script, fmt="py:percent")
     for number, cell in enumerate(notebook.cells, start=1):
         cell.id = f"cell-{number:02}"
-        cell.metadata = {}
+        # JupyterLab folds the code of claims; their output, what was found, stays in sight.
+        cell.metadata = (
+            {"jupyter": {"source_hidden": True}} if CLAIM.search(cell.source) else {}
+        )
     first_code(notebook).source = INSTALL + first_code(notebook).source
     notebook.metadata = {
         "kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"},
@@ -66,12 +71,20 @@ def first_code(notebook):
     return next(cell for cell in notebook.cells if cell.cell_type == "code")
 
 
-def write_head(script):
-    """Gives the stored notebook of a script the lines on installing; outputs stay."""
-    path = script.with_suffix(".ipynb")
-    notebook = nbformat.read(path, as_version=4)
-    first_code(notebook).source = first_code(read(script)).source
+def write_text_cells(script):
+    """Writes the notebook of a script again with the outputs of the stored one; False where the code is another."""
+    path, notebook = script.with_suffix(".ipynb"), read(script)
+    stored, fresh = (
+        [cell for cell in made.cells if cell.cell_type == "code"]
+        for made in (nbformat.read(path, as_version=4), notebook)
+    )
+    if [cell.source for cell in stored] != [cell.source for cell in fresh]:
+        print(f"{script.name}: its code is not the one that ran\nhint: run it", file=sys.stderr)
+        return False
+    for cell, ran in zip(fresh, stored, strict=True):
+        cell.outputs, cell.execution_count = ran.outputs, ran.execution_count
     write_text(path, nbformat.writes(notebook) + "\n")
+    return True
 
 
 def sources(notebook):
@@ -142,7 +155,9 @@ def main(arguments=None, folder=HERE):
     parser.add_argument("lessons", nargs="*", help="beginnings of names, e.g. 01; default: all")
     parser.add_argument("--check", action="store_true", help="compare sources, run nothing")
     parser.add_argument(
-        "--head", action="store_true", help="write the lines on installing, run nothing"
+        "--text",
+        action="store_true",
+        help="write the text cells, keep the outputs, run nothing",
     )
     given = parser.parse_args(arguments)
     if given.check:
@@ -161,11 +176,7 @@ def main(arguments=None, folder=HERE):
             file=sys.stderr,
         )
         return 2
-    if given.head:
-        for script in chosen:
-            write_head(script)
-        return 0
-    made = [make(script) for script in chosen]
+    made = [(write_text_cells if given.text else make)(script) for script in chosen]
     return 0 if all(made) else 1
 
 

@@ -1,5 +1,6 @@
 """Options that several commands share."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -7,7 +8,7 @@ import typer
 from resdense_keras.errors import RequestError
 from resdense_keras.training.augmentation import AUGMENTATIONS
 
-NONE = "none"  # takes back what a config.yaml or a recipe says
+NONE = "none"  # removes a value of a config.yaml or a recipe
 
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 Overwrite = Annotated[
@@ -44,6 +45,29 @@ Resize = Annotated[
         "Default: crop, or what the model was trained with.",
     ),
 ]
+RunFolder = Annotated[
+    Path | None,
+    typer.Option("--out", metavar="RUN", help="Folder to write the run into. Required unless --show is given."),
+]
+Resume = Annotated[bool, typer.Option("--resume", help="Continue the run in this folder from its last checkpoint.")]
+SaveSeconds = Annotated[
+    float,
+    typer.Option("--save-seconds", min=0, help="Seconds between checkpoints, or more where saving takes long."),
+]
+Devices = Annotated[
+    str | None,
+    typer.Option(
+        "--devices", metavar="N|all", help="Number of this machine's devices that share each batch. Default: one."
+    ),
+]
+Preprocessing = Annotated[
+    str | None,
+    typer.Option(
+        "--preprocessing",
+        help="Normalisation that the model expects: imagenet, MODEL/WEIGHTS such as resnet50/imagenet, "
+        "or none for pixels in [0, 255]. Default: read from the model.",
+    ),
+]
 Deterministic = Annotated[
     bool | None,
     typer.Option(
@@ -72,14 +96,14 @@ Augment = Annotated[
 
 
 def names(text):
-    """("shift", "mirror") of "shift, mirror", () of "none", None of None: an --augment that a recipe takes."""
+    """--augment for a recipe: ("shift", "mirror") from "shift, mirror", () from "none", None from None."""
     if text is None:
         return None
     return () if text == NONE else tuple(name.strip() for name in text.split(","))
 
 
 def builder_options(settings):
-    """{"growth_rate": 24} of ["growth_rate=24"]; values are YAML, so that 0.5, true, null and [6, 12] work."""
+    """{"growth_rate": 24} from ["growth_rate=24"]; values are YAML, so that 0.5, true, null and [6, 12] work."""
     import yaml
 
     parsed = {}

@@ -35,9 +35,9 @@ def remove(model, block):
     if not own:
         raise unknown("block", block, block_names(model))
     if any(isinstance(layer, (layers.Add, layers.Concatenate)) for layer in own.values()):
-        _silence(own)
+        silence(own)
     elif "relu" in own:
-        _pass_on(own)
+        pass_on(own)
     else:
         raise RequestError(
             f"{block} of {model.name} has neither shortcut nor ReLU at its end; it cannot be left out",
@@ -74,7 +74,7 @@ def accuracy(model, images, labels, batch_size=256):
     return float(np.mean(np.argmax(predictions, axis=-1) == labels))
 
 
-def _silence(own):
+def silence(own):
     """Makes the branch give zeros: its last weights, those of a batch norm (v1) or of a convolution, become zeros."""
     last = max(part for part in own if re.fullmatch(r"conv\d+", part))
     closing = own.get(last.replace("conv", "bn"))
@@ -87,7 +87,7 @@ def _scales(variable):
     return variable.path.rpartition("/")[2] in ("gamma", "beta", "kernel", "bias")
 
 
-def _pass_on(own):
+def pass_on(own):
     """Makes every convolution the identity and every batch norm too; a ReLU after a ReLU changes nothing."""
     for layer in own.values():
         if isinstance(layer, layers.Conv2D):

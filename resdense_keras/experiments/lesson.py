@@ -5,15 +5,18 @@ A lesson never stops for something that is only looked at: where matplotlib is m
 it says so and goes on. Keras is not imported here before `begin` has said whether it will work.
 """
 
+import ast
 import base64
 import datetime
 import functools
 import importlib.util
+import inspect
 import io
 import json
 import os
 import platform
 import sys
+import textwrap
 import time
 from pathlib import Path
 
@@ -92,12 +95,37 @@ def large(name, measure):
         run = measured_run(name, measure)
         _write(f"{name}.json", lambda path: files.write_json(path, run), "result")
     else:
-        stored = STORED_RUNS / f"{name}.json"
-        if not stored.exists():
-            raise RequestError(f"no run {name!r} is stored", "RESDENSE_FULL=1 measures it")
-        run = json.loads(stored.read_text())
-    print(f"Large settings: {run['created'][:10]}, {run['machine']}, Keras {run['keras']}, {run['minutes']:g} minutes")
+        run = _stored(name, "RESDENSE_FULL=1 measures it")
+    print(f"Large settings: {_measured_where(run)}")
     return run["result"]
+
+
+def stored(name, quiet=False):
+    """The result of a run that `benchmarks/lessons.py` stored; says when, where and by which command."""
+    run = _stored(name, f"python benchmarks/lessons.py {name}")
+    if not quiet:
+        print(f"Stored: {_measured_where(run)}; python benchmarks/lessons.py {name}")
+    return run["result"]
+
+
+def _stored(name, hint):
+    path = STORED_RUNS / f"{name}.json"
+    if not path.exists():
+        raise RequestError(f"no run {name!r} is stored", hint)
+    return json.loads(path.read_text())
+
+
+def _measured_where(run):
+    return f"{run['created'][:10]}, {run['machine']}, Keras {run['keras']}, {run['minutes']:g} minutes"
+
+
+def source(function):
+    """Prints a function's code without its docstring: the lines that the lesson is about, as they run."""
+    lines = textwrap.dedent(inspect.getsource(function)).splitlines()
+    body = ast.parse("\n".join(lines)).body[0].body
+    if ast.get_docstring(ast.parse("\n".join(lines)).body[0]) is not None:
+        del lines[body[0].lineno - 1 : body[0].end_lineno]
+    print("\n".join(lines))
 
 
 def measured_run(name, measure):

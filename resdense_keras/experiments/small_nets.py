@@ -1,11 +1,13 @@
-"""Nets small enough to be trained many times in a minute, and their training: scikit-learn's digits, one stage.
+"""Nets that can be trained many times in a minute, and their training: one stage, on scikit-learn's digits.
 
-Behind lessons 2 to 5. All connections share stem, width and head, and differ in what stands between:
+Behind lessons 2 to 5. All connections share stem, width and head, and differ only in the blocks between:
 
     plain           y = F(x)            residual without its additions, and with just as many weights
     residual        y = relu(F(x) + x)  He et al. 2015
     preactivation   y = F(x) + x        He et al. 2016, batch norm and ReLU before the convolutions
     dense           y = [x, F(x)]       Huang et al. 2017, without bottlenecks
+    weighted        y_i = x_i + F(x_i)  Pagliardini et al. 2024 (DenseFormer), only for lesson 5: block i + 1 reads
+                                        x_(i+1) = a_0 stem + a_1 y_1 + ... + a_i y_i, one learnt number a each
 
 Depth counts the layers with weights: the stem's convolution, those of the blocks, the head. The stem halves the 8 x 8
 images, so that a block computes on 4 x 4.
@@ -25,6 +27,7 @@ from ..errors import RequestError, WorkError
 from .lesson import COLORS
 
 CONNECTIONS = ("plain", "residual", "preactivation", "dense")
+WEIGHTED = "weighted"
 WIDTH = 16
 GROWTH_RATE = 4
 BATCH = 64
@@ -51,7 +54,7 @@ class Images(NamedTuple):
 
 
 class Epoch(NamedTuple):
-    """Means over the steps of one epoch, with the training images as they came: loss in nats, accuracy 0 to 1."""
+    """Means over the steps of one epoch, on the training images of each step: loss in nats, accuracy 0 to 1."""
 
     loss: float
     accuracy: float
@@ -85,8 +88,8 @@ def net(connection, depth, *, width=WIDTH, growth_rate=GROWTH_RATE, batch_norm=T
     """A net of `depth` layers with weights: (N, size, size, 1) -> (N, 10) logits.
 
     Args:
-        connection: One of `CONNECTIONS`.
-        depth: An even number of 4 or more, for a residual block has two layers.
+        connection: One of `CONNECTIONS`, or `WEIGHTED`.
+        depth: An even number of 4 or more, because a residual block has two layers.
         width: Channels of the stem; all but the dense net keep them.
         growth_rate: Channels that a dense layer adds.
         batch_norm: False leaves every batch norm out.
@@ -94,7 +97,7 @@ def net(connection, depth, *, width=WIDTH, growth_rate=GROWTH_RATE, batch_norm=T
     Returns:
         Functional model; the layers of block i are named `stage1_block{i}_...`.
     """
-    check_choice("connection", connection, CONNECTIONS)
+    check_choice("connection", connection, (*CONNECTIONS, WEIGHTED))
     if check_integer("depth", depth, 4) % 2:
         raise RequestError(f"depth={depth} was given; it must be even: stem, blocks of two layers, head")
     norm = normalization(**_BN) if batch_norm else _no_norm
@@ -104,14 +107,35 @@ def net(connection, depth, *, width=WIDTH, growth_rate=GROWTH_RATE, batch_norm=T
         x = norm_relu(x, norm=norm, name="stem")
     if connection == "dense":
         x = dense_block(x, depth - 2, growth_rate, norm=norm, name="stage1", bottleneck=False)
+    earlier = [x]
     for index in range(1, depth // 2 if connection != "dense" else 1):
-        block = preactivation_block if connection == "preactivation" else residual_block
+        block = preactivation_block if connection in ("preactivation", WEIGHTED) else residual_block
         shortcut = None if connection == "plain" else "B"
         x = block(x, width, norm=norm, name=f"stage1_block{index}", shortcut=shortcut)
-    if connection in ("preactivation", "dense"):
+        if connection == WEIGHTED:
+            earlier.append(x)
+            x = WeightedSum(name=f"stage1_block{index}_mix")(earlier)
+    if connection in ("preactivation", WEIGHTED, "dense"):
         x = norm_relu(x, norm=norm, name="head")
     x = layers.GlobalAveragePooling2D(name="head_pool")(x)
     return keras.Model(inputs, layers.Dense(10, name="predictions")(x), name=f"{connection}_{depth}")
+
+
+class WeightedSum(layers.Layer):
+    """The sum of all that came before, each times one learnt number: a list of (N, H, W, C) -> (N, H, W, C).
+
+    A fresh one hands on the newest. Source: Pagliardini et al. 2024, arXiv:2402.02622.
+    """
+
+    def build(self, shapes):
+        self.shares = self.add_weight(shape=(len(shapes),), initializer=_newest, name="shares")
+
+    def call(self, earlier):
+        return sum(self.shares[number] * maps for number, maps in enumerate(earlier))
+
+
+def _newest(shape, dtype=None):
+    return np.eye(shape[0], dtype=dtype)[-1]
 
 
 def _no_norm(name, **_):
@@ -126,6 +150,8 @@ def draw(model, seed):
             gain = 2 if len(weight.shape) == 4 else 1  # no ReLU behind the head
             deviation = (gain / np.prod(weight.shape[:-1])) ** 0.5
             weight.assign(random.normal(scale=deviation, size=weight.shape))
+        elif weight.path.endswith("shares"):
+            weight.assign(_newest(weight.shape))
         else:
             weight.assign(np.full(weight.shape, weight.path.endswith(("gamma", "moving_variance"))))
 
@@ -141,7 +167,8 @@ def learning_rates(peak, warm_up, total):
 
 
 class RepeatedTraining:
-    """One net with its traced training step; TensorFlow traces for longer than it trains, so runs share it.
+    """One net with its traced training step, which all runs share, because TensorFlow takes longer to trace than to
+    train.
 
     SGD with momentum 0.9, batches of 64, the learning rate a cosine with one epoch of linear warm-up.
     """
@@ -152,17 +179,21 @@ class RepeatedTraining:
         self.steps = len(self.data.labels) // BATCH
         self._weights = [weight.value for weight in model.trainable_weights]
         self._velocities = [tf.Variable(tf.zeros_like(weight)) for weight in self._weights]
-        self._epoch = tf.function(self._run_epoch)
+        self._epoch = tf.function(self.run_steps)
 
-    def run(self, *, seed=0, learning_rate=0.1, epochs=EPOCHS):
+    def run(self, *, seed=0, learning_rate=0.1, epochs=EPOCHS, prepare=None):
         """Trains from fresh weights; weights and the order of the images follow from `seed`.
 
+        Args:
+            prepare: Function of the fresh model that changes its weights before the first step.
         Returns:
             A list of `Epoch`; the trained weights are in `model`.
         Raises:
             WorkError: the loss is no longer a number.
         """
         draw(self.model, seed)
+        if prepare is not None:
+            prepare(self.model)
         for velocity in self._velocities:
             velocity.assign(tf.zeros_like(velocity))
         random = np.random.default_rng(seed)
@@ -176,7 +207,7 @@ class RepeatedTraining:
                 raise WorkError(f"{self.model.name}: the loss became {history[-1].loss} in epoch {epoch + 1}")
         return history
 
-    def _run_epoch(self, order, rates):
+    def run_steps(self, order, rates):
         loss, accuracy = 0.0, 0.0
         for step in tf.range(self.steps):
             images, labels = (tf.gather(values, order[step]) for values in self.data)
@@ -250,7 +281,7 @@ def hits(labels, logits):
 
 
 def running_features(model, images):
-    """What goes from block to block: arrays behind the stem, behind block 1, ...; batch norms at their averages."""
+    """The tensors between the blocks: arrays after the stem, after block 1, ...; batch norms use their averages."""
     stem = [layer.name for layer in model.layers if layer.name.startswith("stem_")][-1]
     last = {layer.name.split("_")[1]: layer.name for layer in model.layers if layer.name.startswith("stage1_block")}
     inside = keras.Model(model.input, [model.get_layer(name).output for name in (stem, *last.values())])

@@ -145,7 +145,9 @@ def test_missing_scripts_are_an_error_and_not_an_empty_list(monkeypatch, tmp_pat
 
 def test_the_summary_is_the_page_and_as_json_its_rows(capsys):
     learn.command(summary=True)
-    assert capsys.readouterr().out == (ROOT / "docs" / "difference.md").read_text()
+    page = (ROOT / "docs" / "difference.md").read_text()
+    printed = capsys.readouterr().out
+    assert "<!--" not in printed and printed == learn.COMMENT.sub("", page)
     learn.command(summary=True, as_json=True)
     rows = json.loads(capsys.readouterr().out)
     assert len(rows) == 8 and all(set(row) == {"said", "verdict", "measured", "lessons"} for row in rows)
@@ -155,3 +157,21 @@ def test_the_summary_is_the_page_and_as_json_its_rows(capsys):
 def test_the_summary_of_one_lesson_is_refused():
     with pytest.raises(RequestError, match="--summary was given together with lesson '1'"):
         learn.command(lesson="1", summary=True)
+
+
+# Solutions
+
+
+def test_the_solutions_of_a_lesson_are_printed_and_nothing_is_run(resdense):
+    code, out, err = resdense("learn", "2", "--solutions")
+    assert (code, err) == (0, "") and out.startswith("def identity_kernel(channels):\n")
+
+
+def test_solutions_without_a_lesson_are_refused(resdense):
+    code, out, err = resdense("learn", "--solutions")
+    assert (code, out) == (2, "") and err.startswith("error: --solutions was given without a lesson\nhint: ")
+
+
+def test_a_terminal_shows_no_tag_and_no_folded_answer():
+    text = "It is 5. <!-- claim: five -->\n\n<details><summary>One answer</summary>\nNo.\n</details>\n"
+    assert learn.shown(text) == "It is 5.\n\n*(Folded in the notebook; `--solutions` prints solutions.)*\n"

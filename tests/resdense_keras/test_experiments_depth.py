@@ -30,6 +30,16 @@ def test_blocks_of_identity_change_nothing_and_random_ones_do():
     assert depth.extended(4, 10, identity=False)[1] < shallow - 0.2
 
 
+def test_branches_at_zero_hand_on_their_input():
+    net = small_nets.net("residual", 8, batch_norm=False)
+    small_nets.draw(net, 0)
+    depth.zero_branches(net)
+    before, *after = small_nets.running_features(net, small_nets.digits()[1].images[:4])
+    assert len(after) == 3
+    for maps in after:
+        np.testing.assert_array_equal(maps, before)
+
+
 # Exercises
 
 

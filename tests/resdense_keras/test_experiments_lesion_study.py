@@ -4,6 +4,7 @@ from math import comb
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from resdense_keras.experiments import small_nets
 from resdense_keras.experiments.pull_a_layer_out import lesion_study
@@ -23,6 +24,23 @@ def test_several_lesions_at_once_begin_with_none():
     found = lesion_study.together("residual", [0, 2], depth=6, draws=2)
     assert found.shape == (2, 2) and np.all(found[0] == whole)
     assert found[1, 0] == found[1, 1] < whole  # both draw both blocks
+
+
+def test_the_gradients_along_all_paths_add_up_to_the_gradient():
+    model = small_nets.net("preactivation", 6)
+    small_nets.draw(model, 0)
+    (stem, *branches), head = lesion_study.in_pieces(model)
+    data = small_nets.digits()[0]
+    start, labels = stem(data.images[:8], training=False), data.labels[:8]
+    paths = [lesion_study.path_gradient(start, branches, head, labels, chosen) for chosen in (set(), {0}, {1}, {0, 1})]
+    with tf.GradientTape() as tape:
+        tape.watch(start)
+        x = start
+        for branch in branches:
+            x = x + branch(x)
+        loss = small_nets.cross_entropy(labels, head(x))
+    np.testing.assert_allclose(sum(paths), tape.gradient(loss, start), rtol=1e-4, atol=1e-7)
+    np.testing.assert_allclose(head(x), model(data.images[:8], training=False), rtol=1e-4, atol=1e-5)
 
 
 # Exercises

@@ -5,6 +5,7 @@ import sys
 
 import pytest
 
+from resdense_keras.errors import RequestError
 from resdense_keras.experiments import lesson
 
 
@@ -153,3 +154,28 @@ def test_the_cost_is_at_least_what_this_process_holds(capsys):
     lesson.cost()
     said = capsys.readouterr().out
     assert "MiB of memory at its peak" in said and "s of processor time" in said
+
+
+def documented(number):
+    """A docstring
+    of two lines.
+    """
+    return number + 1  # a comment stays
+
+
+def test_a_source_is_the_code_that_runs_without_its_docstring(capsys):
+    lesson.source(documented)
+    assert capsys.readouterr().out == "def documented(number):\n    return number + 1  # a comment stays\n"
+
+
+def test_a_stored_run_says_when_where_and_by_which_command_it_was_made(capsys):
+    found = lesson.stored("09-flowers")
+    said = capsys.readouterr().out
+    assert said.startswith("Stored: 2026-") and said.endswith("python benchmarks/lessons.py 09-flowers\n")
+    assert lesson.stored("09-flowers", quiet=True) == found and capsys.readouterr().out == ""
+
+
+def test_a_run_that_is_not_stored_is_an_error_with_its_command():
+    with pytest.raises(RequestError, match="no run '00-none' is stored") as problem:
+        lesson.stored("00-none")
+    assert problem.value.hint == "python benchmarks/lessons.py 00-none"

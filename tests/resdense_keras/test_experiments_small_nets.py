@@ -117,3 +117,22 @@ def test_a_repeated_training_brings_the_first_weights_back():
     again, same = small_nets.trained("plain", 4, epochs=1)
     assert again is model and same is history
     assert all(np.array_equal(a, b) for a, b in zip(weights, again.get_weights(), strict=True))
+
+
+def test_a_fresh_weighted_net_is_the_preactivation_net():
+    images = small_nets.digits()[1].images[:8]
+    nets = [small_nets.net(name, 8) for name in ("preactivation", small_nets.WEIGHTED)]
+    for net in nets:
+        small_nets.draw(net, 0)
+    kernels = [[layer for layer in net.layers if layer.name.endswith(("_conv1", "_conv2"))] for net in nets]
+    for ours, theirs in zip(*kernels, strict=True):
+        theirs.set_weights(ours.get_weights())
+    np.testing.assert_allclose(*(net(images, training=False) for net in nets), rtol=1e-5, atol=1e-5)
+    assert [layer.shares.shape[0] for layer in nets[1].layers if isinstance(layer, small_nets.WeightedSum)] == [2, 3, 4]
+
+
+def test_a_net_is_prepared_between_its_fresh_weights_and_the_first_step():
+    trainer = small_nets.RepeatedTraining(small_nets.net("residual", 4, batch_norm=False))
+    seen = []
+    trainer.run(epochs=1, learning_rate=0.0, prepare=lambda model: seen.append(model.get_weights()[0].std()))
+    assert len(seen) == 1 and seen[0] > 0

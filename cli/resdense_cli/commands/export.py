@@ -12,7 +12,7 @@ from resdense_export.progress import steps
 from resdense_export.schemes import SCHEMES, standard_schemes
 from resdense_keras.data import resizing
 
-from ..options import ImageSize, Json, OnBadImage, Overwrite, Resize, Settings, Weights, builder_options
+from ..options import ImageSize, Json, OnBadImage, Overwrite, Preprocessing, Resize, Settings, Weights, builder_options
 from ..output import report_of_failure, say_data, show_report, start_tensorflow
 
 ORDER = 40
@@ -48,14 +48,14 @@ def command(
         float,
         typer.Option(
             "--min-agreement",
-            help="Smallest share of the images that the float model answers rightly and the file must too.",
+            help="Of the images that the float model answers rightly, the share (0 to 1) that the file must too.",
         ),
     ] = Limits.min_agreement,
     strict: Annotated[
         bool,
         typer.Option(
             "--strict",
-            help="Judge the measured figures themselves. Default: a file fails when its 95 % interval lies "
+            help="Judge the measured figures themselves. Default: a file fails only when its whole 95 % interval is "
             "beyond the limit.",
         ),
     ] = False,
@@ -65,14 +65,7 @@ def command(
             "--labels", help="Text file with one class name per line. Default: the names in the model or the data."
         ),
     ] = None,
-    preprocessing: Annotated[
-        str | None,
-        typer.Option(
-            "--preprocessing",
-            help="Normalisation that the model expects: imagenet, MODEL/WEIGHTS such as resnet50/imagenet, "
-            "or none for pixels in [0, 255]. Default: read from the model.",
-        ),
-    ] = None,
+    preprocessing: Preprocessing = None,
     softmax: Annotated[bool, typer.Option("--softmax", help="Add a softmax after the model's output.")] = False,
     input_type: Annotated[
         str, typer.Option("--input", help="Type of the input tensor: float32, or uint8 for camera frames.")

@@ -1,4 +1,4 @@
-"""MODEL_CARD.md: what a person reads first, with the front matter that Hugging Face renders."""
+"""Writes MODEL_CARD.md, which people read first, with the front matter that Hugging Face renders."""
 
 import yaml
 
@@ -12,7 +12,7 @@ def model_card(bundle, description):
 
     Args:
         bundle: A contents.Bundle whose files are made and measured.
-        description: What description.model_json gives of it.
+        description: The result of description.model_json for it.
     """
     lines = [
         "---",
@@ -21,6 +21,7 @@ def model_card(bundle, description):
         f"# {bundle.net.name}",
         "",
         *_ends(description),
+        *_slimmed(bundle.net.slimmed),
         "",
         "| file | bytes | accuracy | agreement | median here | gates |",
         "|---|--:|--:|--:|--:|---|",
@@ -35,7 +36,7 @@ def model_card(bundle, description):
         "",
         f"From a photo to the input: {description['input']['resize']}; `model.json` has it step by step.",
         "",
-        "`golden/` holds images and the answers of every file: replay them on the phone before trusting it.",
+        "`golden/` holds images and the answers of every file: replay them on the phone before you trust it.",
         "`snippets/` holds a classifier in Python, JavaScript, Kotlin and Swift; the last two were not compiled here.",
         "",
     ]
@@ -43,7 +44,8 @@ def model_card(bundle, description):
 
 
 def _front_matter(bundle):
-    """What huggingface.co/docs/hub/model-cards reads; results only where labelled images were judged."""
+    """The front matter by huggingface.co/docs/hub/model-cards; it has results only where labelled images were
+    judged."""
     from resdense_keras.catalog import family  # which imports Keras
 
     kind = bundle.net.family or family(bundle.net.name)
@@ -75,6 +77,25 @@ def _ends(description):
     return [
         f"Input `{given['name']}`: {given['dtype']} {tuple(given['shape'])} {given['channels'] or ''}, {pixels}.",
         f"Output `{gives['name']}`: float32 {tuple(gives['shape'])}, {gives['meaning']}{labels}.",
+    ]
+
+
+def _slimmed(slim):
+    """What left of a slim net and how the rest was trained: nothing of any other."""
+    if not slim:
+        return []
+    (before, after), (parameters, left) = slim["macs"], slim["parameters"]
+    blocks = ", ".join(f"`{name}`" for name in slim["removed_blocks"])
+    gone = f"what is gone as a whole: the branch into {blocks}" if blocks else "no block is gone"
+    epochs = f"{slim['epochs']} epoch{'s' * (slim['epochs'] != 1)}"
+    scored, repaired = (f"{slim[key]:,}" if slim[key] else "some" for key in ("scored", "repaired"))
+    return [
+        "",
+        f"Slimmed by `resdense slim` from {slim['from']}: {after / before:.1%} of its multiply-adds ({after:,} of "
+        f"{before:,}) and {left / parameters:.1%} of its parameters are left. {slim['narrower']} layers have fewer "
+        f"channels; {gone}. {scored} training images ranked the channels, and the layers were solved again on "
+        f"{repaired}. Then it was trained for {epochs} beside the whole net, whose answers at temperature "
+        f"{slim['temperature']:g} make {slim['teacher']:.0%} of the loss.",
     ]
 
 
@@ -110,17 +131,17 @@ def _judged(bundle):
 
 
 def _budget(budget, layers, images):
-    """The sentence on `--budget`, which says what the accuracy gate says."""
+    """The sentence about `--budget`; it agrees with the accuracy gate."""
     asked = f"{budget['points']:g} points"
     kept = f"Of the int8 file {layers} layers stay float, chosen so that it loses at most {asked}"
     if budget["lost_points"] is None:
-        return f"{kept}; no image told what it loses."
+        return f"{kept}; no image was left to measure what it loses."
     loses = f"on {images} test images that had no part in the choice it loses {budget['lost_points']:.2f}"
     return f"{kept}: {loses}{'.' if budget['proved'] else '; more images would tell whether it is kept.'}"
 
 
 def _in_float32(bundle):
-    """A line for each file in float16 that is computed in float32, with the reason."""
+    """A line with the reason for each float16 file that is computed in float32."""
     return [
         f"`{export['file']}` is computed in float32: {export['gates']['half_range']['detail']}."
         for export in bundle.exports

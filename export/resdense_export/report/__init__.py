@@ -6,6 +6,15 @@ Knows only the report's JSON: neither Keras nor TensorFlow, and a plotting libra
 from .folder import rebuild, write_report
 from .schema import read_report, validate
 from .terminal import terminal_table
-from .words import Summary, summary
+from .words import Summary, accuracy_sentence, summary
 
-__all__ = ["Summary", "read_report", "rebuild", "summary", "terminal_table", "validate", "write_report"]
+__all__ = [
+    "Summary",
+    "accuracy_sentence",
+    "read_report",
+    "rebuild",
+    "summary",
+    "terminal_table",
+    "validate",
+    "write_report",
+]

@@ -1,7 +1,7 @@
-"""What the numbers show and what they do not, in sentences that are computed from them.
+"""Says in sentences what the numbers show and what they do not; the sentences are computed from the numbers.
 
-A sentence that compares names the one that has more, or is faster, first, and says so only where noise.py calls it no
-tie: with the numbers swapped it turns round.
+A sentence that compares first names the one that has more or is faster, and only where noise.py says that it is not a
+tie. With the numbers swapped the sentence is swapped too.
 """
 
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ SAME_SIZE = 1.01  # a control net within this ratio of parameters differs only i
 SMALL_IMAGE = 64  # pixels a side
 FEW_SEEDS = 5
 
-# What is counted exactly and has no noise: key of a model -> what it is an amount of, how to write it.
+# Exact counts without noise: {key of a model: (what is counted, function that writes it)}.
 COUNTED = {
     "parameters": ("parameters", units.short),
     "macs": ("multiply-adds of an image", units.short),
@@ -36,6 +36,7 @@ def summary(report):
     names = _Names(report["models"])
     described = pair or (report["models"][0],)
     paragraphs = [
+        [_slimmed(names, model, report["models"]) for model in report["models"]],
         *(_compared(report, names, pair, conditions) if pair else _alone(report, names, conditions)),
         [_int8(names, model, conditions) for model in described],
         [_twins(names, model, condition, conditions) for model in described for condition in conditions],
@@ -46,10 +47,21 @@ def summary(report):
     return Summary(tuple(filter(None, texts)), tuple(limits))
 
 
-class _Names:
-    """How models are called: `the ResNet (resnet20)` when it is introduced, `the ResNet` after that.
+def accuracy_sentence(first, second, images):
+    """The report's sentence on the accuracy of two nets: one is more accurate, or they tie within the noise.
 
-    Where two models share a family, or the family says nothing, the model's own name is all there is.
+    Args:
+        first, second: {"name", "family", "accuracy", "accuracy_by_seed"}, as in the report's `models`.
+        images: Test images.
+    """
+    names = _Names([first, second])
+    return names.start(_accuracy(names, (first, second), images))
+
+
+class _Names:
+    """Names for models: `the ResNet (resnet20)` where it is introduced, `the ResNet` after that.
+
+    Where two models share a family, or the family is "other", only the model's own name is used.
     """
 
     def __init__(self, models):
@@ -61,7 +73,7 @@ class _Names:
         return f"the {view.label(model)}" if model["family"] in self._alone else model["name"]
 
     def full(self, model):
-        """With the model's own name behind the family's."""
+        """The family's name followed by the model's own."""
         return f"{self(model)} ({model['name']})" if model["family"] in self._alone else model["name"]
 
     def start(self, sentence):
@@ -74,9 +86,9 @@ class _Names:
 
 def _compared(report, names, pair, conditions):
     """The paragraphs on two nets."""
-    images = view.test_images(report)  # the sentence that matters stands alone, first
+    images = view.test_images(report)  # the most important sentence comes first, by itself
     return [
-        [_chosen(report, pair), _accuracy(names, pair, images)],
+        [_chosen(report, pair), _accuracy(names, pair, images) or _of_files(report, names, pair)],
         [_control(report, names, pair, images)],
         _counted(names, pair),
         [_latency(names, pair, condition) for condition in conditions],
@@ -84,7 +96,7 @@ def _compared(report, names, pair, conditions):
 
 
 def _chosen(report, pair):
-    """Which two are meant, where a report has more that could be."""
+    """Says which two nets are compared, where the report has more."""
     nets = sum(model["family"] != "plain" for model in report["models"])
     names = " and ".join(model["name"] for model in pair)
     return f"of the {nets} nets, {names} are put into words; the tables have all." if nets > 2 else None
@@ -93,8 +105,7 @@ def _chosen(report, pair):
 def _accuracy(names, pair, images):
     found = noise.accuracy_difference(*pair, images)
     if found is None:
-        both = " and ".join(names.full(model) for model in pair)
-        return f"{both} are not compared in accuracy: it was not measured for both on known images."
+        return None
     first, second, found = _winner_first(pair, found)
     one, two = (units.percent(value, images) for value in (found.first, found.second))
     what, where = f"{units.points(found.value, images)} points", f"of {units.count(images, 'test image')}"
@@ -104,10 +115,47 @@ def _accuracy(names, pair, images):
     else:
         verdict = f"{names.full(first)} is more accurate than {names.full(second)}"
         values = f"it gets {one} {where} right against {two}, {what} more"
-    lean = (
-        f" Every seed of {names(first)} lies above every seed of {names(second)}, but these few vary too much to tell."
-    )
+    above = f" Every seed of {names(first)} lies above every seed of {names(second)}"
+    lean = f"{above}, but so few seeds may differ by chance."
     return f"{verdict}: {values} ({_basis(found, images)})." + (lean if found.tie and found.apart else "")
+
+
+def _of_files(report, names, pair):
+    """The accuracies of two nets' files, where those of the nets themselves are not known."""
+    rows = view.side_by_side(report, pair)
+    judged = [(row, found) for row in rows if (found := row.difference) is not None]
+    both = " and ".join(names.full(model) for model in pair)
+    if not judged:
+        return f"{both} are not compared in accuracy: it was not measured for both on known images."
+    images = judged[0][0].second["images"]
+    basis = f"on the same {units.count(images, 'test image')}" if judged[0][0].paired else "each on its test images"
+    clauses = []
+    for row, found in judged:
+        first, _, found = _winner_first(pair, found)
+        one, two = (units.percent(value, images) for value in (found.first, found.second))
+        evidence = f"({one} against {two}; 95{units.SPACE}% interval {_range(found, images)})"
+        if found.tie:
+            clauses.append(f"as {row.scheme} the two tie within the noise {evidence}")
+        else:
+            amount = f"{units.points(found.value, images)} points"
+            clauses.append(f"as {row.scheme} {names(first)} is more accurate by {amount} {evidence}")
+    return f"{both}, {basis}: {'; '.join(clauses)}."
+
+
+def _slimmed(names, model, models):
+    """What left of a slim net, and how the rest was trained."""
+    slim = model.get("slim")
+    if not slim:
+        return None
+    before, after = slim["macs"]
+    origin = next((other for other in models if other is not model and other["name"] == slim["from"]), None)
+    whole = names(origin) if origin else slim["from"]
+    blocks = f" and {units.count(len(slim['removed_blocks']), 'block')} gone" if slim["removed_blocks"] else ""
+    return (
+        f"{names.full(model)} is {whole} with {units.percent(after / before)} of its multiply-adds: "
+        f"{units.count(slim['narrower'], 'layer')} narrower{blocks}, trained on for "
+        f"{units.count(slim['epochs'], 'epoch')} beside the whole net."
+    )
 
 
 def _winner_first(pair, found):
@@ -116,7 +164,7 @@ def _winner_first(pair, found):
 
 
 def _basis(found, images):
-    """How wide the noise is and where that is known from."""
+    """How wide the noise is, and where the width comes from."""
     interval = f"95{units.SPACE}% interval {_range(found, images)}"
     if found.seeds is None:
         return f"{interval}, binomial, one training each"
@@ -130,7 +178,7 @@ def _range(found, images):
 
 
 def _control(report, names, pair, images):
-    """What the plain net says about the shortcuts of the ResNet that it controls."""
+    """What the plain net shows about the shortcuts of the ResNet of which it is the control."""
     nets = view.control(report, pair)
     found = nets and noise.accuracy_difference(*nets, images)
     if not found:
@@ -161,7 +209,7 @@ def _ratio(one, two):
 
 
 def _counted(names, pair):
-    """What is counted: about equal, or how many times as much the larger has."""
+    """Compares what is counted: about equal, or how many times as much the larger has."""
     equal, more = [], {0: [], 1: []}
     for what, write, values in _amounts(pair):
         shown = [write(value) for value in values]
@@ -180,7 +228,7 @@ def _counted(names, pair):
 
 
 def _amounts(pair):
-    """(what, how to write it, the two values) of all that both nets have."""
+    """(what, function that writes it, the two values) of all figures that both nets have."""
     for key, (what, write) in COUNTED.items():
         values = [model[key] for model in pair]
         if all(values):
@@ -192,7 +240,7 @@ def _amounts(pair):
 
 
 def _latency(names, pair, condition):
-    """Who is faster in which scheme under one condition."""
+    """Says which net is faster in which scheme under one condition."""
     first, second = (view.exports(model) for model in pair)
     rows = [(scheme, first[scheme], second[scheme]) for scheme in first if scheme in second]
     faster, slower, ties = _judged(rows, condition)
@@ -221,7 +269,7 @@ def _place(condition):
 
 
 def _short_place(condition, conditions):
-    """The device's name where that is enough."""
+    """The condition's name; only that of the device where this is enough."""
     alike = sum(other.name == condition.name for other in conditions)
     return condition.name if alike == 1 else _place(condition)
 
@@ -274,7 +322,7 @@ def _latency_alone(model, condition):
 
 
 def _int8(names, model, conditions):
-    """What int8 brings and costs against fp32: bytes, accuracy, time."""
+    """What int8 saves and costs compared with fp32: bytes, accuracy, time."""
     files = view.exports(model)
     if not {"fp32", "int8"} <= files.keys():
         return None
@@ -349,7 +397,7 @@ def _limits(report, pair, conditions):
         yield _limit_of_epochs(pair)
     if conditions:
         places = units.listing(list(dict.fromkeys(condition.name for condition in conditions)))
-        yield f"the times hold for {places}; another processor may order the files otherwise."
+        yield f"the times hold for {places}; on another processor the order of the files may differ."
         for condition in conditions:
             yield _limit_of_drift(report, condition)
             yield from devices.limits(report, condition)
@@ -377,7 +425,7 @@ def _accuracies(model):
 
 
 def _limits_of_guesses(report):
-    """A sentence on each net that cannot be told from a guess: gates find nothing that it could lose."""
+    """A sentence on each net that is no better than chance: it has no accuracy that a gate could see it lose."""
     classes = report["data"]["classes"]
     for model in report["models"]:
         intervals = [export["accuracy_interval"] for export in model["exports"] if export["accuracy_interval"]]
@@ -389,7 +437,7 @@ def _limit_of_size(shape):
     if not shape or max(shape[:2]) > SMALL_IMAGE:
         return None
     height, width = shape[:2]
-    return f"images of {height} × {width} pixels are small: on photographs the nets may stand otherwise."
+    return f"images of {height} × {width} pixels are small: on photographs the order of the nets may differ."
 
 
 def _limit_of_drift(report, condition):
@@ -399,7 +447,7 @@ def _limit_of_drift(report, condition):
         return None
     return (
         f"while the files were timed, the speed of {condition.name} changed by up to {units.ratio(drift)} times: it "
-        "grew hot or had other work, and close times there say little."
+        "grew hot or had other work, so small differences there mean little."
     )
 
 
@@ -408,7 +456,7 @@ def _limit_of_seeds(pair):
         return None
     seeds = max(1, min(len(model["accuracy_by_seed"]) for model in pair))
     if seeds == 1:
-        return "each net was trained once: another seed may turn the order round."
+        return "each net was trained once: another seed may reverse the order."
     if seeds < FEW_SEEDS:
         return f"{seeds} seeds are few: a tie says that these runs cannot tell the nets apart, not that they are equal."
     return None

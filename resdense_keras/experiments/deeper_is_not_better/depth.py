@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from keras import ops
 
+from ...errors import WorkError
 from .. import lesions, small_nets
 from ..lesson import NotYet, exercise
 
@@ -63,11 +64,45 @@ def extended(shallow, deep, *, identity=True):
     return small_nets.measured(trained, data)[1], small_nets.measured(deeper, data)[1]
 
 
+# Batch norm or shortcut? Behind lesson 3
+
+
+def zero_branches(model):
+    """Sets the last convolution of every residual branch to zero: each block of a net without norms hands on its input.
+
+    The start of De and Smith 2020, arXiv:2002.10444, who put one factor of zero there instead.
+    """
+    for name in lesions.block_names(model):
+        kernel = model.get_layer(f"{name}_conv2").kernel
+        kernel.assign(np.zeros(kernel.shape))
+
+
+@functools.cache
+def without_norm(depth, *, zero, connection="residual", seed=0, learning_rate=0.03):
+    """Training accuracy (last epoch, 0 to 1) of a net without any batch norm; `zero` starts its branches at zero.
+
+    Returns:
+        0.0 where the loss stopped being a number.
+    """
+    try:
+        history = _trainer_without_norm(connection, depth).run(
+            seed=seed, learning_rate=learning_rate, prepare=zero_branches if zero else None
+        )
+    except WorkError:
+        return 0.0
+    return history[-1].accuracy
+
+
+@functools.lru_cache(maxsize=2)
+def _trainer_without_norm(connection, depth):
+    return small_nets.RepeatedTraining(small_nets.net(connection, depth, batch_norm=False))
+
+
 # Pictures
 
 
 def draw_depths(figure, found, depths):
-    """Training accuracy over depth, a line a connection.
+    """Training accuracy over depth, one line per connection.
 
     Args:
         figure: Empty matplotlib Figure.

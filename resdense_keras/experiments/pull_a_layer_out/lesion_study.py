@@ -4,8 +4,11 @@ Source: Veit et al. 2016, arXiv:1605.06431, section 4 and figures 3 and 5.
 """
 
 import functools
+import math
 
+import keras
 import numpy as np
+import tensorflow as tf
 
 from .. import lesions, small_nets
 from ..lesson import NotYet, exercise
@@ -49,7 +52,8 @@ def medians(connection, *, seeds=(0,), depth=DEPTH):
 
 
 def branch_after_removal(connection, *, removed=True):
-    """How far the first block's output is from what removal promises, over the largest value of that.
+    """Difference between the first block's output and what removal promises, divided by the largest value of the
+    latter.
 
     The promise: without its branch the block hands on its input, or, in a dense net, appends zeros to it.
     """
@@ -63,6 +67,58 @@ def branch_after_removal(connection, *, removed=True):
     return float(np.abs(after - promised).max() / np.abs(promised).max())
 
 
+@functools.cache
+def path_lengths(*, depth=DEPTH, seed=0, trained=True, draws=5):
+    """How much gradient comes through the paths of each length in a pre-activation net: {"one": ..., "all": ...}.
+
+    A path of length k passes k branches and goes around the others. "one" is the mean size of the gradient at the stem
+    that comes through one such path, of `draws` drawn by chance; "all" is that times the number of such paths, as a
+    share of the sum over all lengths. On 64 digits; nats per unit.
+
+    Source: Veit et al. 2016, arXiv:1605.06431, section 5.2 and figure 6.
+    """
+    if trained:
+        model, _ = small_nets.trained("preactivation", depth, seed=seed)
+    else:
+        model = small_nets.net("preactivation", depth)
+        small_nets.draw(model, seed)
+    (stem, *branches), head = in_pieces(model)
+    data, random = small_nets.digits()[0], np.random.default_rng(seed)
+    start = stem(data.images[: small_nets.BATCH], training=False)
+    labels, one = data.labels[: small_nets.BATCH], []
+    for length in range(len(branches) + 1):
+        sizes = []
+        for _ in range(draws if 0 < length < len(branches) else 1):  # there is one shortest path, and one longest
+            chosen = random.choice(len(branches), length, replace=False)
+            sizes.append(float(tf.norm(path_gradient(start, branches, head, labels, set(chosen)))))
+        one.append(np.mean(sizes))
+    total = np.array([math.comb(len(branches), length) for length in range(len(branches) + 1)]) * one
+    return {"one": np.array(one), "all": total / total.sum()}
+
+
+def path_gradient(start, branches, head, labels, chosen):
+    """The loss's gradient at `start` along the path through the branches `chosen` (numbers) and around the others."""
+    with tf.GradientTape() as tape:
+        tape.watch(start)
+        x = start
+        for number, branch in enumerate(branches):  # forward nothing changes
+            if number in chosen:
+                x = tf.stop_gradient(x) + branch(x)
+            else:
+                x = x + tf.stop_gradient(branch(x))
+        loss = small_nets.cross_entropy(labels, head(x))
+    return tape.gradient(loss, start)
+
+
+def in_pieces(model):
+    """([stem, branch 1, branch 2 ...], head) of a pre-activation net, batch norms at their averages."""
+    names = lesions.block_names(model)
+    adds = [model.get_layer(f"{name}_add") for name in names]
+    pieces = [keras.Model(model.input, adds[0].input[0])]
+    pieces += [keras.Model(*add.input) for add in adds]
+    return pieces, keras.Model(adds[-1].output, model.output)
+
+
 def width_of_the_head(connection, depth=DEPTH):
     """Channels that the head of a net reads."""
     return small_nets.net(connection, depth).get_layer("head_pool").output.shape[-1]
@@ -72,7 +128,7 @@ def width_of_the_head(connection, depth=DEPTH):
 
 
 def draw_lesions(figure, studies):
-    """Accuracy after one lesion over the block's place, a panel a connection.
+    """Accuracy after one lesion over the block's place, one panel per connection.
 
     Args:
         figure: Empty matplotlib Figure.
@@ -109,6 +165,24 @@ def draw_together(figure, found, shares):
     axes.axhline(10, color="#595f69", linewidth=1)
     axes.annotate("guessing", (0.55, 9), xycoords=("axes fraction", "data"), va="top", fontsize=9)
     axes.set(xlabel="blocks taken out (%)", ylabel="test accuracy (%)", ylim=(0, 104))
+    axes.legend()
+
+
+def draw_paths(figure, lengths):
+    """Share of the gradient that comes through all paths of a length, in the fresh and in the trained net.
+
+    Args:
+        figure: Empty matplotlib Figure.
+        lengths: {trained: what `path_lengths` gives}.
+    """
+    axes = figure.subplots()
+    count = len(lengths[True]["all"]) - 1
+    paths = [math.comb(count, length) / 2**count for length in range(count + 1)]
+    looks = {False: {"color": "#6a7079", "linestyle": "--", "marker": "o"}, True: small_nets.LOOKS["preactivation"]}
+    axes.bar(range(count + 1), [100 * share for share in paths], color="#dadde3", label="the paths themselves")
+    for trained, found in lengths.items():
+        axes.plot(100 * found["all"], label=f"gradient, {'trained' if trained else 'fresh'} net", **looks[trained])
+    axes.set(xlabel="length: branches on the path", ylabel="share (%)", xticks=range(count + 1))
     axes.legend()
 
 

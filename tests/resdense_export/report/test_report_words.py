@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy.stats import ttest_ind
 
 from resdense_export.judging.intervals import wilson
-from resdense_export.report import html, noise, plots, summary, terminal_table, units, validate
+from resdense_export.report import accuracy_sentence, html, noise, plots, summary, terminal_table, units, validate
 
 
 def text(report):
@@ -88,7 +88,7 @@ def test_seeds_that_lie_apart_and_vary_too_much_are_a_tie_that_leans(report):
     with_accuracies(report, resnet=[351, 358, 355], densenet=[295, 327, 342], plain=[295, 327, 342])
     assert "tie in accuracy within the noise" in shown(report)[0]
     assert shown(report)[0].endswith(
-        "Every seed of the ResNet lies above every seed of the DenseNet, but these few vary too much to tell."
+        "Every seed of the ResNet lies above every seed of the DenseNet, but so few seeds may differ by chance."
     )
     assert shown(report)[1].endswith(
         "though every seed of it lies below every seed of the ResNet: more seeds would tell."
@@ -431,3 +431,10 @@ def test_whatever_is_not_a_tie_is_claimed(report):
     for name, key in KEYS.items():
         small, large = sorted((one[key] or 0, two[key] or 0))
         assert any(what == name for _, what, _ in words) == (large > small * 1.1 and small > 0)
+
+
+def test_the_sentence_on_two_nets_alone_is_the_reports(report):
+    report = with_accuracies(report, resnet=[340, 341, 342], densenet=[350, 351, 352])
+    pair = net(report, "resnet"), net(report, "densenet")
+    sentence = accuracy_sentence(*pair, 360).replace(units.SPACE, " ")
+    assert sentence.startswith("The DenseNet") and sentence in text(report)

@@ -11,7 +11,7 @@ ZERO = -1e-37  # TensorFlow's converter makes RELU of a maximum with 0.0 itself
 
 
 def plain_rectifiers(nodes):
-    """Makes leaky rectifiers, rectifiers that stand alone, and global maxima of sums, maxima and constants.
+    """Replaces leaky rectifiers, rectifiers that no operator includes, and global maxima by sums, maxima and constants.
 
     Why: the quantizer has no 8-bit form of LEAKY_RELU, PRELU, RELU6 and REDUCE_MAX, leaves them in float and says
     nothing; every one then costs a way to float and back. RELU it has, with a kernel that takes number after number;
