@@ -1,4 +1,4 @@
-"""A batch norm behind a sum, with its ReLU, becomes the ReLU alone."""
+"""A batch norm behind a sum leaves nothing but its ReLU."""
 
 import numpy as np
 
@@ -75,7 +75,7 @@ def _maker(graph, node):
         alone = node.kind != "Add" or graph.sole_user(source) is not None
         if source.kind == "Conv2D" and source.channels == node.channels and alone and not _silent(source):
             return source.name, None
-    return None, f"no convolution alone goes into {node.name}, which is {node.kind}"
+    return None, f"no convolution of its own goes into {node.name}, which is {node.kind}"
 
 
 def _silent(convolution):
