@@ -1,4 +1,4 @@
-"""A batch norm behind a sum, with its ReLU, becomes the ReLU alone."""
+"""A batch norm behind a sum leaves nothing but its ReLU."""
 
 import numpy as np
 
@@ -12,13 +12,15 @@ SILENT = 1e-4  # of the largest weight: a bias then fits 32 bits up to 70 times 
 def zero_bounds(nodes):
     """Moves the shift of a norm behind a sum into the convolutions that make the sum, and its scale behind its ReLU.
 
-    Why: for scale > 0, relu(scale * x + shift) = scale * relu(x + shift / scale). The convolution whose output is added
-    last takes shift / scale into its bias, the convolution of every further sum that x goes into takes it out again,
-    and the scale folds into what reads the ReLU. Nothing is left of the norm, and an addition takes the ReLU along.
-    Unlike a maximum's bound, zero is an exact number in 8 bits: the rounding of a bound moves all values that it stands
-    for to the same side, which a trained net's int8 answers show (docs/rewriting.md).
+    Why: for scale > 0, relu(scale * x + shift) = scale * relu(x + shift / scale). A convolution whose output goes into
+    the sum takes shift / scale into its bias, a convolution of every further sum that x goes into takes it out again,
+    and the scale folds into what reads the ReLU: nothing else is left of the norm. Unlike a maximum's bound, zero is
+    an exact number in 8 bits. A bound is rounded, and all values that it stands for move to the same side with it:
+    a trained net's int8 file shows that (docs/rewriting.md).
     Pattern: Conv2D, or an Add that a Conv2D goes into -> Affine -> ReLU -> [pooling, padding] -> Conv2D or Dense; what
-    reads the sum besides are Adds that a Conv2D goes into. Pre-activation nets.
+    else reads the sum are Adds that a Conv2D goes into. Pre-activation nets. A negative scale, and a shift that puts a
+    channel far out in the sum's 8-bit range, are left for `as_depthwise`.
+    Kernel: an addition that clips what it gives, where nothing else reads the sum.
     """
     graph = Editor(nodes)
     for node in graph.kinds("Affine"):
@@ -73,7 +75,7 @@ def _maker(graph, node):
         alone = node.kind != "Add" or graph.sole_user(source) is not None
         if source.kind == "Conv2D" and source.channels == node.channels and alone and not _silent(source):
             return source.name, None
-    return None, f"no convolution alone goes into {node.name}, which is {node.kind}"
+    return None, f"no convolution of its own goes into {node.name}, which is {node.kind}"
 
 
 def _silent(convolution):
