@@ -232,7 +232,7 @@ def compare(
 
 
 def count_steps_beside(folders, counting):
-    """Steps of a `beside`: to read, to measure, and a file's count each."""
+    """Steps of a `beside`: to read, to measure, and one per file to count."""
     return 2 + (sum(len(list(Path(folder).rglob("*.tflite"))) for folder in folders) if counting else 0)
 
 

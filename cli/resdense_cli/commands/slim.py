@@ -68,8 +68,8 @@ def command(
             "--max-drop",
             metavar="POINTS",
             help="Find the smallest net that is expected to lose at most so many points of accuracy: what it loses on "
-            "held-out training images before the training, times the share that the training left in the nets of "
-            "docs/slimming.md.",
+            "held-out training images before the training, times the share that a training no longer than --epochs "
+            "left in the nets of docs/slimming.md.",
         ),
     ] = None,
     target: Annotated[
@@ -127,7 +127,7 @@ def command(
 
     net = sources.model(model, weights, builder_options(settings), image_size, preprocessing)
     if show:
-        planned = _planned(net, data, asked, seed, image_size, on_bad_image, resize)
+        planned = _planned(net, data, asked, epochs, seed, image_size, on_bad_image, resize)
         found = process.as_json(planned, net.name, asked)
         if as_json:
             print_json(found)
@@ -167,14 +167,15 @@ def _is_file(model):
     return opening.is_path(model, list_models())
 
 
-def _planned(net, data, asked, seed, image_size, on_bad_image, resize):
+def _planned(net, data, asked, epochs, seed, image_size, on_bad_image, resize):
     from resdense_export import sources
     from resdense_export.making.slimming import process
 
     if data is None:
         images = sources.generated_images(net.image_shape, GENERATED, seed)
         return process.show(net, None, asked, seed, tell, images)
-    return process.show(net, sources.dataset(data, net, image_size, on_bad_image, resize), asked, seed, tell)
+    dataset = sources.dataset(data, net, image_size, on_bad_image, resize)
+    return process.show(net, dataset, asked, seed, tell, epochs=epochs)
 
 
 def _request(net, data, asked, epochs, seed, deterministic, image_size, on_bad_image, resize, devices):

@@ -114,7 +114,7 @@ def accuracy_drop(before, after):
 
 
 def file_difference(first, second, same_images):
-    """Difference of two files' accuracies, of two nets as a rule; None where one was not measured.
+    """Difference of two files' accuracies, usually of two nets; None where one was not measured.
 
     `same_images`: Whether the same images judged both. Then, where the files say which they answer rightly, only the
     images on which they differ make the interval; else it is Newcombe's, of two fractions.
@@ -136,7 +136,7 @@ def is_paired(first, second, same_images):
 
 
 def _right(export):
-    """The images that a file answers rightly, a bit each."""
+    """The images that a file answers rightly, one bit for each."""
     return int.from_bytes(base64.b64decode(export["right"]))
 
 

@@ -58,7 +58,7 @@ class Net:
         return np.ones(self.count, bool)
 
     def users(self, running=None):
-        """{node: the nodes that read it}; of those named in `running` alone, where it is given."""
+        """{node: the nodes that read it}; only of those named in `running`, where it is given."""
         nodes = [node for node in self.nodes if running is None or node.name in running]
         found = {node.name: [] for node in nodes}
         for node in nodes:
