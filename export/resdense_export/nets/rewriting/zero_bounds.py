@@ -1,4 +1,4 @@
-"""A batch norm behind a sum, with its ReLU, becomes the ReLU alone."""
+"""A batch norm after a sum, with its ReLU, becomes only the ReLU."""
 
 import numpy as np
 
@@ -10,15 +10,15 @@ SILENT = 1e-4  # of the largest weight: a bias then fits 32 bits up to 70 times 
 
 
 def zero_bounds(nodes):
-    """Moves the shift of a norm behind a sum into the convolutions that make the sum, and its scale behind its ReLU.
+    """Moves the shift of a norm after a sum into the convolutions that make the sum, and its scale to after its ReLU.
 
-    Why: for scale > 0, relu(scale * x + shift) = scale * relu(x + shift / scale). The convolution whose output is added
-    last takes shift / scale into its bias, the convolution of every further sum that x goes into takes it out again,
-    and the scale folds into what reads the ReLU. Nothing is left of the norm, and an addition takes the ReLU along.
-    Unlike a maximum's bound, zero is an exact number in 8 bits: the rounding of a bound moves all values that it stands
-    for to the same side, which a trained net's int8 answers show (docs/rewriting.md).
-    Pattern: Conv2D, or an Add that a Conv2D goes into -> Affine -> ReLU -> [pooling, padding] -> Conv2D or Dense; what
-    reads the sum besides are Adds that a Conv2D goes into. Pre-activation nets.
+    Why: for scale > 0, relu(scale * x + shift) = scale * relu(x + shift / scale). The bias of the convolution whose
+    output is added last takes in shift / scale, the convolution of every further sum that reads x takes it out again,
+    and the scale folds into what reads the ReLU. Nothing is left of the norm, and the addition includes the ReLU.
+    Unlike the bound of a maximum, zero is exact in 8 bits: rounding a bound moves all values that it replaces to the
+    same side, which shows in a trained net's int8 answers (docs/rewriting.md).
+    Pattern: Conv2D, or an Add that reads a Conv2D -> Affine -> ReLU -> [pooling, padding] -> Conv2D or Dense; other
+    readers of the sum must be Adds that read a Conv2D. These are pre-activation nets.
     """
     graph = Editor(nodes)
     for node in graph.kinds("Affine"):
@@ -44,7 +44,7 @@ def zero_bounds(nodes):
 
 
 def _makers(graph, node):
-    """([(convolution, 1 or -1: with which sign its bias takes the shift)], None), or ([], what is in the way)."""
+    """([(convolution, 1 or -1: the sign with which its bias takes the shift)], None), or ([], the obstacle)."""
     source = graph.source(node)
     found, why = _maker(graph, source)
     if why:
@@ -68,22 +68,22 @@ def _makers(graph, node):
 
 
 def _maker(graph, node):
-    """(name of a convolution whose bias `node` is shifted by, None), or (None, why there is none)."""
+    """(name of a convolution whose bias shifts `node`, None), or (None, why there is none)."""
     for source in [graph[name] for name in node.inputs] if node.kind == "Add" else [node]:
         alone = node.kind != "Add" or graph.sole_user(source) is not None
         if source.kind == "Conv2D" and source.channels == node.channels and alone and not _silent(source):
             return source.name, None
-    return None, f"no convolution alone goes into {node.name}, which is {node.kind}"
+    return None, f"no convolution goes only into {node.name}, which is {node.kind}"
 
 
 def _silent(convolution):
-    """Whether it has a channel of nearly no weights: in units of these an int8 file's bias would overflow."""
+    """Whether it has a channel with almost no weights: in their unit the bias of an int8 file would overflow."""
     largest = np.abs(convolution.weights["kernel"]).max(axis=(0, 1, 2))
     return (largest <= SILENT * largest.max()).any()
 
 
 def _passes(node):
-    """Whether what is added to all numbers of a channel comes out of `node` as it went in."""
+    """Whether a number that is added to a whole channel passes through `node` unchanged."""
     if node.kind == "DepthwiseConv2D":
         one = node.weights["kernel"].shape[:2] == (1, 1) and (node.weights["kernel"] == 1).all()
         return one and "bias" not in node.weights and node.attributes["depth_multiplier"] == 1
