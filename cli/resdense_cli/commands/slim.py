@@ -50,7 +50,8 @@ def command(
         typer.Option(
             "--macs",
             metavar="SHARE",
-            help="Share of the multiply-adds (MACs) to keep, such as 0.5. Required unless --latency or --max-drop is given.",
+            help="Share of the multiply-adds (MACs) to keep, such as 0.5. "
+            "Required unless --latency or --max-drop is given.",
         ),
     ] = None,
     latency: Annotated[
