@@ -269,7 +269,7 @@ def test_a_share_that_cannot_be_is_refused(share):
 
 @pytest.mark.parametrize("given", [{}, {"macs": 0.5, "latency": 0.5}, {"latency": 0.5, "max_drop": 1}])
 def test_exactly_one_target_says_how_small_the_net_is_to_be(given):
-    with pytest.raises(RequestError, match="one of --macs, --latency, --max-drop says"):
+    with pytest.raises(RequestError, match="one of --macs, --latency, --max-drop must say"):
         process.SlimRequest(**given)
 
 
