@@ -232,7 +232,7 @@ def compare(
 
 
 def count_steps_beside(folders, counting):
-    """Steps of a `beside`: to read, to measure, and one per file to count."""
+    """Number of steps of a `beside`: one to read, one to measure, and one per file to count instructions."""
     return 2 + (sum(len(list(Path(folder).rglob("*.tflite"))) for folder in folders) if counting else 0)
 
 
@@ -248,20 +248,20 @@ def beside(
 ) -> dict[str, Any]:
     """Finished exports side by side: copies their bundles into one folder and writes one report, as `compare` does.
 
-    All files are timed anew, interleaved: times of different days cannot be compared. Accuracies are those of the
-    exports; where the same images judged them, their differences are paired.
+    All files are timed again, interleaved, because times of different days cannot be compared. Accuracies are those of
+    the exports; where the same images judged them, their differences are paired.
 
     Args:
         folders: Of `export`, or of `compare`.
         out: Folder of the report; appears when it is whole.
-        count: What gives the Arm instructions of one inference of a file, in millions; default: they are not counted.
+        count: Function that returns the Arm instructions of one inference of a file, in millions; default: not counted.
         overwrite: Replace a folder that has content.
         rounds, threads: Of the measurement.
         steps: A progress.Steps.
     Returns:
         The report.
     Raises:
-        RequestError: a folder without a report, or one twice.
+        RequestError: a folder has no report or is given twice.
         WorkError: a file is missing or changed, or does not run; the disk is full.
     """
     from .report import merging, write_report

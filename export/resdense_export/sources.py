@@ -28,7 +28,7 @@ class Net:
         resize: How photos were resized in its training, a name of data.resizing.RULES; None where that is not known.
         training: TrainingRequest of the training run that the file belongs to, or None.
         family: "resnet", "densenet", "plain" or "other"; None where it was not determined.
-        slimmed: What left a slim net and how it was trained, see `_slimmed`; None of any other.
+        slimmed: What was removed from a slim net and how it was trained, see `_slimmed`; None for other nets.
     """
 
     name: str
@@ -259,7 +259,7 @@ def _training_of_run(path):
 
 def _slimmed(path, run):
     """{"from", "target", "macs", "parameters", "narrower", "removed_blocks", "scored", "repaired", "epochs", "teacher",
-    "temperature"} of a run of `resdense slim`, for report.json; None of any other file.
+    "temperature"} of a run of `resdense slim`, for report.json; None for any other file.
     """
     if not (run and run.slim):
         return None

@@ -61,7 +61,7 @@ class Split:
         return images
 
     def identity(self) -> bytes:
-        """What tells these images from others: the names and sizes of the files, else the pixels."""
+        """Bytes that identify these images: the names and sizes of the files, or the pixels."""
         if self.paths is not None:  # a name that is not UTF-8 gives its own bytes
             names = "\n".join(f"{path.name} {path.stat().st_size}" for path in self.paths)
             return names.encode(errors="surrogateescape")

@@ -1,8 +1,8 @@
-"""What all lessons share: settings that fit the machine, pictures that need no display, exercises that answer, claims
-that must be able to fail, and what the run cost.
+"""Shared by all lessons: settings that fit the machine, pictures that need no display, exercises with a verdict, claims
+that can fail, and the costs of the run.
 
-A lesson never stops for something that is only looked at: where matplotlib is missing or the folder cannot be written,
-it says so and goes on. Keras is not imported here before `begin` has said whether it will work.
+A lesson never stops because of a picture: where matplotlib is missing or the folder cannot be written, it says so and
+continues. Keras is not imported here before `begin` has checked that it will work.
 """
 
 import ast
@@ -48,14 +48,14 @@ _STYLE = {
 
 
 def begin(*needs, threads=None):
-    """A lesson's first call, before Keras is imported: says which settings it will take, and stops where it cannot run.
+    """A lesson's first call, before Keras is imported: prints the settings, and stops where the lesson cannot run.
 
     Args:
         needs: Modules beyond numpy that the lesson cannot do without, e.g. "tensorflow" or "sklearn".
         threads: Threads for one operation of TensorFlow. For the smallest nets 1 is best: with 2 a step of a net of
             16 channels takes a third more processor time.
     Raises:
-        SystemExit: one is missing, or Keras is set to another backend; the message has a hint, the exit status is 1.
+        SystemExit: a module is missing, or Keras is set to another backend; with a hint and exit status 1.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # keeps TensorFlow's own log out
     if threads is not None:
@@ -81,9 +81,9 @@ def pick(usual, *, little):
 
 
 def large(name, measure):
-    """The result of the large settings: measured now under RESDENSE_FULL=1, else as it was stored; says which.
+    """The result of the large settings: measured now under RESDENSE_FULL=1, else the stored one; prints which.
 
-    A new result is written beside the pictures; what ships is such a file, copied to `experiments/stored_runs`.
+    A new result is written beside the pictures. The stored ones are such files, copied to `experiments/stored_runs`.
 
     Args:
         name: Name of the file, without its suffix.
@@ -129,7 +129,8 @@ def source(function):
 
 
 def measured_run(name, measure):
-    """What a file of `stored_runs` holds: the result of `measure()`, when, where and with what it was measured."""
+    """The content of a file of `stored_runs`: the result of `measure()`, and when, where and with which versions it was
+    measured."""
     start = time.perf_counter()
     run = {"name": name, "result": json.loads(json.dumps(measure())), **_provenance()}
     return run | {"minutes": round((time.perf_counter() - start) / 60, 1)}
@@ -144,7 +145,7 @@ def _provenance():
 
 
 def _processor():
-    """The processor's name; platform.processor() knows its family at best."""
+    """The processor's name; platform.processor() at best knows its family."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:  # not Linux
@@ -170,7 +171,7 @@ def _is_little():
 
 @functools.cache
 def _free_gib():
-    """What was free when first asked: a lesson must not change its mind while its own nets fill the memory."""
+    """Free memory at the first call: a lesson must not change its settings while its own nets fill the memory."""
     from ..data.memory import available_bytes
 
     return available_bytes() / 2**30
@@ -185,8 +186,8 @@ def show(draw, name, *, alt, size=(6, 4)):
     Args:
         draw: Function of an empty matplotlib Figure.
         name: Name of the file, without its suffix.
-        alt: What the picture shows, with its numbers, for those who do not see it. In a notebook it is the output's
-            text too, which viewers show that know no alternative texts.
+        alt: What the picture shows, with its numbers, for those who do not see it. In a notebook it is also the
+            output's text, for viewers that do not show alternative texts.
         size: Width and height in inches; 6 wide fits a phone.
     """
     try:
@@ -206,7 +207,7 @@ def show(draw, name, *, alt, size=(6, 4)):
 
 
 def show_drawing(svg, name, *, alt):
-    """Shows what `resdense_keras.draw` gave in a notebook; in a script writes it beside the pictures."""
+    """Shows a drawing of `resdense_keras.draw` in a notebook; in a script writes it beside the pictures."""
     if _in_notebook():
         from IPython.display import display
 
@@ -218,7 +219,7 @@ def show_drawing(svg, name, *, alt):
 
 
 def _write(name, write, kind):
-    """Writes a file to the lesson's folder by `write(path)`; its path, or None where that failed, which is said."""
+    """Writes a file to the lesson's folder by `write(path)`; returns its path, or prints why not and returns None."""
     path = Path(os.environ.get("RESDENSE_PLOTS", "lesson-plots")) / name
     try:
         write(path)
@@ -230,7 +231,7 @@ def _write(name, write, kind):
 
 
 def render(draw, size):
-    """PNG bytes of what `draw` draws on a figure; no window, no pyplot, the same bytes every time."""
+    """PNG bytes of a figure that `draw` fills; without window and pyplot, and the same bytes every time."""
     import matplotlib
     from matplotlib.figure import Figure
 
@@ -251,11 +252,11 @@ def _in_notebook():
 
 
 class NotYet(Exception):
-    """An exercise is not solved; the message says what came back and what should have."""
+    """An exercise is not solved; the message says what was returned and what was expected."""
 
 
 def exercise(check):
-    """Makes `check(answer)`, which raises NotYet, an exercise: it prints the verdict.
+    """Makes an exercise of `check(answer)`, which raises NotYet: the exercise prints the verdict.
 
     An unsolved exercise must not stop the lesson, whatever the learner's code raises.
     """
@@ -278,7 +279,7 @@ def exercise(check):
 
 
 def refutation(claim, change):
-    """What `claim` says when `change` (arguments of it) takes away what makes it true.
+    """The failure of `claim` when `change` (some of its arguments) removes what makes it true.
 
     Raises:
         RuntimeError: the claim still holds, so it has shown nothing.
@@ -297,7 +298,7 @@ def refutation(claim, change):
 def cost():
     """Prints the wall time of this process, its peak memory and its processor time, with the machine.
 
-    Wall time counts what others do on a busy machine; processor time does not.
+    Wall time includes the work of others on a busy machine; processor time does not.
     """
     import keras
 
@@ -316,7 +317,7 @@ def process_seconds():
 
 
 def peak_bytes():
-    """The largest resident size that this process has had; None where the system does not say (all but Linux)."""
+    """Peak resident memory of this process; None where the system does not tell it (only Linux does)."""
     try:
         lines = Path("/proc/self/status").read_text().splitlines()
     except OSError:

@@ -46,7 +46,7 @@ def command(
 ):
     """List the lessons, or run one here. Each takes at most three minutes on two cores."""
     if solutions and lesson is None:
-        raise RequestError("--solutions was given without a lesson", "`resdense learn 1 --solutions`")
+        raise RequestError("--solutions was given without a lesson", "name one: `resdense learn 1 --solutions`")
     if summary:
         if lesson is not None:
             raise RequestError(

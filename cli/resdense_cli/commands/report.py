@@ -20,7 +20,7 @@ def command(
         typer.Option(
             "--out",
             metavar="DIR",
-            help="Of several folders: where the report and copies of the bundles go. Default: resdense-report.",
+            help="Folder for the report of several folders, and for copies of their bundles. Default: resdense-report.",
         ),
     ] = None,
     count: Annotated[
@@ -28,8 +28,8 @@ def command(
         typer.Option(
             "--count",
             metavar="COMMAND",
-            help="Of several folders: a program that prints the millions of Arm instructions of the file that it is "
-            "given. Default: they are not counted.",
+            help="For several folders: program that prints the millions of Arm instructions of a given file. "
+            "Default: not counted.",
         ),
     ] = None,
     overwrite: Overwrite = False,
@@ -56,10 +56,10 @@ def command(
 
 
 def _counting(command):
-    """Function of a file that gives the number which `command FILE` prints last.
+    """Function of a file that returns the last number that `command FILE` prints.
 
     Raises:
-        WorkError: it fails, or prints no number.
+        WorkError: the command fails or prints no number.
     """
     import shlex
     import subprocess

@@ -1,4 +1,4 @@
-"""`resdense slim`: a trained net with fewer channels, trained on beside the whole one."""
+"""`resdense slim`: makes a trained net with fewer channels, trained beside the whole one."""
 
 from pathlib import Path
 from typing import Annotated
@@ -50,7 +50,8 @@ def command(
         typer.Option(
             "--macs",
             metavar="SHARE",
-            help="Share of the multiply-adds (MACs) to keep, such as 0.5. This, --latency or --max-drop is required.",
+            help="Share of the multiply-adds (MACs) to keep, such as 0.5. "
+            "Required unless --latency or --max-drop is given.",
         ),
     ] = None,
     latency: Annotated[
@@ -58,8 +59,8 @@ def command(
         typer.Option(
             "--latency",
             metavar="SHARE",
-            help="Share of the Arm instructions to keep, of the int8 file (with --for phone-float of the fp32 file), "
-            "as the table of measured layers that ships predicts them.",
+            help="Share of the Arm instructions to keep, as predicted from a table of measured layers, for the int8 "
+            "file (with --for phone-float for the fp32 file). Required unless --macs or --max-drop is given.",
         ),
     ] = None,
     max_drop: Annotated[
@@ -67,9 +68,8 @@ def command(
         typer.Option(
             "--max-drop",
             metavar="POINTS",
-            help="Find the smallest net that is expected to lose at most so many points of accuracy: what it loses on "
-            "held-out training images before the training, times the share that a training no longer than --epochs "
-            "left in the nets of docs/slimming.md.",
+            help="Points of accuracy that the net may be expected to lose after --epochs; the smallest such net is "
+            "searched, see docs/slimming.md. Required unless --macs or --latency is given.",
         ),
     ] = None,
     target: Annotated[
@@ -136,7 +136,7 @@ def command(
         return
     if weights is None and not _is_file(model):
         raise RequestError(
-            f"{model} without --weights is untrained: what its channels are worth cannot be told",
+            f"{model} without --weights is untrained, so the worth of its channels cannot be measured",
             "give the model.keras of a run, or --weights; --show plans an untrained net",
         )
     chosen = choose(devices)
@@ -152,9 +152,11 @@ def _check_given(model, data, out, targets, show):
             "slim the model.keras that it was made from, then `resdense export` the slim net with --schemes qat",
         )
     if targets == (None, None, None):
-        raise RequestError("nothing says how small the net is to be", "pass --macs 0.5 for half of the multiply-adds")
+        raise RequestError("the size of the slim net is missing", "pass --macs 0.5 for half of the multiply-adds")
     if targets[-1] is not None and data is None:
-        raise RequestError("--max-drop was given without --data SPEC", "held-out training images tell what a net loses")
+        raise RequestError(
+            "--max-drop was given without --data SPEC", "held-out training images measure what a net loses"
+        )
     for flag, value in (("--data SPEC", data), ("--out RUN", out)):
         if value is None and not show:
             raise RequestError(f"{flag} is missing", "for example --data cifar10 --out runs/slim; --show needs neither")

@@ -81,12 +81,12 @@ def _ends(description):
 
 
 def _slimmed(slim):
-    """What left of a slim net and how the rest was trained: nothing of any other."""
+    """What was removed from a slim net and how the rest was trained; nothing for other nets."""
     if not slim:
         return []
     (before, after), (parameters, left) = slim["macs"], slim["parameters"]
     blocks = ", ".join(f"`{name}`" for name in slim["removed_blocks"])
-    gone = f"what is gone as a whole: the branch into {blocks}" if blocks else "no block is gone"
+    gone = f"the branches into {blocks} were removed" if blocks else "no block was removed"
     epochs = f"{slim['epochs']} epoch{'s' * (slim['epochs'] != 1)}"
     scored, repaired = (f"{slim[key]:,}" if slim[key] else "some" for key in ("scored", "repaired"))
     return [

@@ -1,7 +1,7 @@
-"""A float .tflite file -> one in a smaller number type, with litert-quantizer.
+"""Quantizes a float .tflite file with litert-quantizer.
 
-Quantizing the file takes seconds where converting the model again takes tens of seconds a scheme: convert once,
-quantize many.
+Quantizing takes seconds where converting the model again would take tens of seconds per scheme, so a model is converted
+once and quantized many times.
 """
 
 import contextlib
@@ -39,14 +39,14 @@ def quantize(
         scheme: A name in `SCHEMES`.
         calibration: For int8: (N, H, W, C) training images as the file takes them, limits.LEAST_CALIBRATION or more;
             their activations set the ranges.
-        ranges: Instead of `calibration`: what `calibrate` gave, for many files from the same images.
-        float_layers: Layers that stay float all the same, by the names of their output tensors in `float_tflite`.
-        half_arithmetic: For fp16 and pruned: whether the file asks for float16 arithmetic. Not where the net's numbers
-            may leave float16's range, which the gate half_range tells.
+        ranges: Result of `calibrate`, instead of `calibration`, for many files from the same images.
+        float_layers: Layers that stay float, by the names of their output tensors in `float_tflite`.
+        half_arithmetic: For fp16 and pruned: whether the file asks for float16 arithmetic. Pass False where the net's
+            numbers may leave float16's range; the gate half_range tells.
     Returns:
         The file's bytes; the same arguments give the same bytes.
     Raises:
-        RequestError: an unknown scheme, int8 without images, images that cannot calibrate it.
+        RequestError: the scheme is unknown, int8 has no images, or the images cannot calibrate it.
         WorkError: the quantizer cannot serve the file.
     Example:
         >>> file = resdense_export.convert(resdense_keras.resnet20_digits(weights="digits", include_preprocessing=True))
@@ -73,7 +73,7 @@ def quantize(
 
 
 def calibrate(float_tflite, images, scheme="int8"):
-    """The ranges of a float file's activations over (N, H, W, C) images, as `quantize` takes them.
+    """The ranges of a float file's activations over (N, H, W, C) images, for `quantize`.
 
     Raises:
         RequestError: images that cannot calibrate it.
@@ -89,10 +89,10 @@ def calibrate(float_tflite, images, scheme="int8"):
 def share_ranges(ranges, graph):
     """`ranges` with one range for all tensors that concatenations and maxima tie together, such as a dense block's.
 
-    Both operators copy numbers: where what goes in has another range than what comes out, the quantizer puts a
-    requantization of the whole tensor between them. The range is the union of those that something else reads. A tensor
-    that only maxima read adds nothing to it: what lies below the range is rounded up to the range's lower end, which is
-    no higher than any bound, so the maximum comes out the same and 8 bits hold a narrower range.
+    Both operators copy numbers. Where input and output have different ranges, the quantizer adds a requantization of
+    the whole tensor. The range is the union of the tensors that other operators read. A tensor that only maxima read
+    does not count: its values below the range are rounded up to the lower end, which is not above any bound, so the
+    maximum is the same, and 8 bits hold a narrower range.
     """
     keys = {name[: flatbuffer.NAME]: name for name in ranges}
     names = [keys.get(tensor.name) for tensor in graph.tensors]
@@ -128,7 +128,7 @@ def share_ranges(ranges, graph):
 
 
 def _left_float(name):
-    """The rule for the one layer whose output tensor has this name; the quantizer puts a semicolon behind it."""
+    """The rule for the layer whose output tensor has this name; the quantizer adds a semicolon to the name."""
     return {**rule("*", "no_quantize"), "regex": f"^{re.escape(name)};$"}
 
 
@@ -139,7 +139,7 @@ def input_shape(tflite):
 
 
 def check_calibration(images, shape):
-    """Raises a RequestError for images from which no range can be learned; wrong ones that pass show in the gates.
+    """Raises a RequestError for images from which no range can be learned; other wrong images fail at the gates.
 
     Args:
         shape: (H, W, C) that the file takes.
@@ -168,11 +168,11 @@ def _tool(float_tflite, recipe):
 
 
 def _calibrate(float_tflite, recipe, images):
-    """{tensor name: its range}, each one's smallest and largest value over all `images`.
+    """{tensor name: its range}, the smallest and largest value over all `images`.
 
     The tool's default is a moving average, which forgets all but the last images and cuts off what they lack
-    (benchmarks/calibrations.py). LiteRT's own profiler collects the values, in a seventh of the time that copying every
-    tensor out to Python takes. One thread, so that the file is the same on every machine of a kind.
+    (benchmarks/calibrations.py). LiteRT's own profiler collects the values, in a seventh of the time of copying every
+    tensor to Python. One thread is used, so that the file is the same on all machines of a kind.
     """
     from litert_quantizer import calibrator, recipe_manager
     from litert_quantizer.utils import qsv_utils
@@ -187,7 +187,7 @@ def _calibrate(float_tflite, recipe, images):
 
 @contextlib.contextmanager
 def _explained(scheme):
-    """Silence, and the quantizer's errors as one that says which scheme it could not make."""
+    """Hides the quantizer's output, and turns its errors into a WorkError that names the scheme."""
     try:
         with _silence():
             yield
@@ -197,7 +197,7 @@ def _explained(scheme):
 
 @contextlib.contextmanager
 def _silence():
-    """Nothing on stdout or stderr: the tool prints progress bars and LiteRT logs from C++."""
+    """Hides stdout and stderr, because the tool prints progress bars and LiteRT logs from C++."""
     with native_stderr(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):

@@ -53,10 +53,13 @@ MEANINGS = (
     ),
     (
         "paired",
-        "The 95 % interval of a difference in accuracy, of the same test images: only those on which two files differ "
-        "say anything of it.",
+        "The 95 % interval of a difference in accuracy comes from the test images on which the two files differ; both "
+        "were judged on the same images.",
     ),
-    ("Arm instructions", "Of one inference on one thread, counted on an emulated core: nearly the same every time."),
+    (
+        "Arm instructions",
+        "Instructions of one inference on one thread, counted on an emulated core; nearly the same every time.",
+    ),
     ("kB, MB", "1,000 and 1,000,000 bytes."),
 )
 
@@ -164,7 +167,7 @@ def _files(report):
 
 
 def _beside(report):
-    """The files of two nets, scheme by scheme: (the nets, the conditions, rows); None where there are no two."""
+    """The files of two nets, scheme by scheme: (the nets, the conditions, rows); None without two nets."""
     pair = view.pair(report)
     rows = view.side_by_side(report, pair) if pair else []
     if not rows:
@@ -174,7 +177,7 @@ def _beside(report):
 
 
 def _both(row, conditions, counted):
-    """One row: of each figure the two values and what is between them."""
+    """One row: for each figure the two values and their difference or ratio."""
     exports, found, images = (row.first, row.second), row.difference, row.second["images"]
     cells = [_pair([export["bytes"] for export in exports], units.size)]
     if counted:

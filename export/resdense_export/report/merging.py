@@ -1,4 +1,4 @@
-"""Reports of several folders as one."""
+"""Combines the reports of several folders into one."""
 
 import copy
 import shutil
@@ -13,23 +13,23 @@ from .schema import read_report
 
 
 def read(folders):
-    """[(folder, its report)] of two folders and more.
+    """[(folder, its report)] for two or more folders.
 
     Raises:
-        RequestError: fewer, one twice, or one without a report.
+        RequestError: there are fewer, a folder is given twice, or one has no report.
     """
     folders = [Path(folder) for folder in folders]
     if len({folder.resolve() for folder in folders}) < max(2, len(folders)):
         shown = ", ".join(map(str, folders))
-        raise RequestError(f"{shown} was given; two different folders and more can stand side by side")
+        raise RequestError(f"{shown} was given; give two or more different folders")
     return [(folder, read_report(folder)) for folder in folders]
 
 
 def merged(found):
-    """(report of all models in order, {place: the bundle that belongs there}); `file` paths begin with the place.
+    """(report of all models in order, {folder in the report: its bundle}); `file` paths begin with that folder.
 
-    What differs between the reports, such as counts of images, is null; differing names are listed. A model whose name
-    another has too gets its folder's behind it.
+    Values that differ between the reports, such as numbers of images, are null; names that differ are listed. A model
+    that shares its name with another gets the name of its folder added.
     """
     models, places = [], {}
     names = [model["name"] for _, report in found for model in report["models"]]
@@ -56,10 +56,10 @@ def merged(found):
 
 
 def copy_bundles(places, out):
-    """Copies each bundle to its place below `out`, without its own report.
+    """Copies each bundle to its folder in `out`, without its own report.
 
     Raises:
-        WorkError: a file is not as it was written.
+        WorkError: a file has changed since it was written.
     """
     for place, source in places.items():
         if problems := files.verify_manifest(source):
@@ -68,7 +68,7 @@ def copy_bundles(places, out):
 
 
 def of_browsers(measurements):
-    """Those that stay when a computer measures anew."""
+    """The measurements of browsers, which stay when this computer measures again."""
     return [row for row in measurements if browser(row)]
 
 
@@ -79,7 +79,7 @@ def _data(rows):
     if merged.get("understood", "") is None:
         del merged["understood"]
     if any(row["test"] for row in rows) and merged.get("judged_sha256") is None:
-        merged["note"] = "it is not known that all nets were judged on the same images."
+        merged["note"] = "it is not known whether all nets were judged on the same images."
     return merged
 
 

@@ -116,8 +116,8 @@ def accuracy_drop(before, after):
 def file_difference(first, second, same_images):
     """Difference of two files' accuracies, usually of two nets; None where one was not measured.
 
-    `same_images`: Whether the same images judged both. Then, where the files say which they answer rightly, only the
-    images on which they differ make the interval; else it is Newcombe's, of two fractions.
+    `same_images`: Whether the same images judged both. If so, and if the files say which images they answer rightly,
+    the interval uses only the images on which they differ; otherwise it is Newcombe's for two fractions.
     """
     images, accuracies = ([row[key] for row in (first, second)] for key in ("images", "accuracy"))
     if None in accuracies or not all(images):
@@ -131,12 +131,12 @@ def file_difference(first, second, same_images):
 
 
 def is_paired(first, second, same_images):
-    """Whether it is known of each image that judged two files whether they answer it rightly."""
+    """Whether it is known for each judging image which of two files answer it rightly."""
     return bool(same_images and first["images"] == second["images"] and first.get("right") and second.get("right"))
 
 
 def _right(export):
-    """The images that a file answers rightly, one bit for each."""
+    """The images that a file answers rightly, one bit per image."""
     return int.from_bytes(base64.b64decode(export["right"]))
 
 

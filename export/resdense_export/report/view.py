@@ -50,9 +50,9 @@ def printable(value):
 
 
 def with_looks(report):
-    """The report with a `look` in each model: the family whose colour and line draw it.
+    """The report with a `look` in each model: the family whose colour and line are used for it.
 
-    It is the model's own, but a further net of one family takes that of a family which the report does not have.
+    It is the model's own family; a second net of one family gets the look of a family that is not in the report.
     """
     families, looks, models = [model["family"] for model in report["models"]], set(), []
     for model in report["models"]:
@@ -170,7 +170,8 @@ def counted(report):
 
 @dataclass(frozen=True)
 class Beside:
-    """Files of one scheme of two nets; `difference`: noise.Difference of their accuracies or None, `paired` or not."""
+    """The files of two nets in one scheme; `difference` is the noise.Difference of their accuracies or None, `paired`
+    or not."""
 
     scheme: str
     first: dict

@@ -48,11 +48,11 @@ def summary(report):
 
 
 def accuracy_sentence(first, second, images):
-    """The report's sentence on the accuracy of two nets: one is more accurate, or they tie within the noise.
+    """The report's sentence on the accuracy of two nets: which is more accurate, or that they tie within the noise.
 
     Args:
         first, second: {"name", "family", "accuracy", "accuracy_by_seed"}, as in the report's `models`.
-        images: Test images.
+        images: Number of test images.
     """
     names = _Names([first, second])
     return names.start(_accuracy(names, (first, second), images))
@@ -121,7 +121,7 @@ def _accuracy(names, pair, images):
 
 
 def _of_files(report, names, pair):
-    """The accuracies of two nets' files, where those of the nets themselves are not known."""
+    """Compares the accuracies of two nets' files where those of the nets are not known."""
     rows = view.side_by_side(report, pair)
     judged = [(row, found) for row in rows if (found := row.difference) is not None]
     both = " and ".join(names.full(model) for model in pair)
@@ -143,7 +143,7 @@ def _of_files(report, names, pair):
 
 
 def _slimmed(names, model, models):
-    """What left of a slim net, and how the rest was trained."""
+    """What was removed from a slim net, and how the rest was trained."""
     slim = model.get("slim")
     if not slim:
         return None

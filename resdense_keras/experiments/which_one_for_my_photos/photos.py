@@ -1,6 +1,6 @@
-"""Which net for a folder of pictures: both families, from shipped weights and from fresh ones. Behind lesson 9.
+"""Compares nets for a folder of pictures: both families, from shipped weights and from fresh ones. Behind lesson 9.
 
-Without a folder there are drawings made by code. They look like no photo, so nothing found on them is about photos.
+Without a folder it uses drawings made by code. They are not like photos, so results on them say nothing about photos.
 """
 
 import functools
@@ -25,9 +25,9 @@ SHAPES = ("disc", "square", "triangle", "ring", "cross")
 
 
 def write_drawings(folder, *, per_class=16, tests_per_class=24, side=40, seed=0):
-    """Writes drawings of five shapes in train/ and test/, a folder a class, as RGB PNGs of `side` x `side`.
+    """Writes drawings of five shapes into train/ and test/, one folder per class, as RGB PNGs of `side` x `side`.
 
-    Place, size and the two colours are drawn at random, and noise lies over all.
+    Place, size and the two colours are random, and noise is added.
 
     Returns:
         `folder`.
@@ -67,7 +67,7 @@ def folder(path=None, per_class=None):
 
     Args:
         path: A folder of class folders.
-        per_class: The most training images of a class to take, and of test images; None takes all.
+        per_class: Largest number of training images, and of test images, of each class; None takes all.
     Raises:
         SystemExit: the folder cannot be used; says why and what to do, as the command line would.
     """
@@ -99,7 +99,7 @@ def training(family, path=None, per_class=None, epochs=EPOCHS):
 
 @functools.cache
 def accuracies(family, path=None, *, transfer, per_class=None, epochs=EPOCHS, seeds=3):
-    """Test accuracies of a family, one a seed; `transfer` begins with the shipped weights.
+    """Test accuracies of a family, one per seed; `transfer` begins with the shipped weights.
 
     The net keeps the weights of the last seed.
     """
@@ -133,7 +133,7 @@ def step_ms(family, path=None, per_class=None, epochs=EPOCHS):
 
 
 def files(family, export, path=None, per_class=None, epochs=EPOCHS):
-    """What the net, as it is now trained, becomes as .tflite files, judged on the test images.
+    """The .tflite files of the net as it is now trained, judged on the test images.
 
     Args:
         export: The package `resdense_export`, which this one does not import.
@@ -160,7 +160,7 @@ def files(family, export, path=None, per_class=None, epochs=EPOCHS):
 
 
 def entry(family, found):
-    """What the report's sentences are computed from: a net's name, family and test accuracies, one a seed."""
+    """What the report's sentences are computed from: a net's name, family and test accuracies, one per seed."""
     kind = {"residual": "resnet", "dense": "densenet"}[family]
     return {"name": NETS[family], "family": kind, "accuracy": found[0], "accuracy_by_seed": list(found)}
 

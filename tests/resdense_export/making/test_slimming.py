@@ -269,7 +269,7 @@ def test_a_share_that_cannot_be_is_refused(share):
 
 @pytest.mark.parametrize("given", [{}, {"macs": 0.5, "latency": 0.5}, {"latency": 0.5, "max_drop": 1}])
 def test_exactly_one_target_says_how_small_the_net_is_to_be(given):
-    with pytest.raises(RequestError, match="one of --macs, --latency, --max-drop says"):
+    with pytest.raises(RequestError, match="one of --macs, --latency, --max-drop must say"):
         process.SlimRequest(**given)
 
 
@@ -391,7 +391,7 @@ def test_slim_makes_a_run_that_goes_on_after_a_stop_in_the_repair_and_evaluates(
         assert resdense(*command)[0] == 130
     assert resdense(*command)[0] == 2  # without --resume
     code, said, errors = resdense(*command, "--resume")
-    assert (code, said.strip()) == (0, "run") and "the plan in slim.json is gone on with" in errors
+    assert (code, said.strip()) == (0, "run") and "continuing with the plan in slim.json" in errors
     found = json.loads(Path("run/slim.json").read_text())
     assert found["macs"][1] <= 0.6 * found["macs"][0] and found["from"] == "tiny"
     slim = keras.saving.load_model("run/model.keras")

@@ -95,7 +95,7 @@ def test_what_differs_between_reports_is_not_said_of_all(report):
     merged, _ = merging.merged([(Path("a"), report), (Path("b"), other)])
     assert merged["data"]["spec"] == "digits and cifar10" and merged["data"]["test"] is None
     assert merged["versions"]["keras"] == "3.15.1 and 4.0" and merged["seed"] is None
-    assert "not known that all nets were judged on the same images" in merged["data"]["note"]
+    assert "not known whether all nets were judged on the same images" in merged["data"]["note"]
     names = [model["name"] for model in merged["models"]]
     assert names == ["resnet20-a", "densenet_bc22_24-a", "plain20-a", "resnet20-b", "densenet_bc22_24-b", "plain20-b"]
     assert all(
@@ -142,7 +142,7 @@ def test_a_changed_file_is_not_put_beside_another(two, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("one", "one"), "two different folders"),
+        (("one", "one"), "two or more different folders"),
         (("one", "nothing"), "cannot read"),
         (("one", "--count", "x"), "--count was given with one folder"),
         (("one", "other", "--count", "false"), "it must print a number"),

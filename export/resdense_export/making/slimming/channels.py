@@ -1,9 +1,9 @@
-"""Which channels of a net go together, read off its nodes.
+"""Finds which channels of a net go together, from its nodes.
 
-Every node has a group number for each of its channels. A convolution and a dense layer begin new groups; what works
-channel by channel hands its input's on; an addition makes the groups of its inputs one; a concatenation sets them side
-by side; padding of channels (shortcut option A) begins groups of zeros, which the addition behind it ties to others. A
-group leaves everywhere or nowhere.
+Every node has a group number for each of its channels. A convolution or dense layer begins new groups. A node that
+works channel by channel keeps the groups of its input, an addition joins the groups of its inputs, and a concatenation
+puts them side by side. Padding of channels (shortcut option A) begins groups of zeros, which the addition after it
+joins with others. A group is removed everywhere or nowhere.
 """
 
 from collections import Counter, defaultdict
@@ -29,12 +29,12 @@ class Net:
     """A model as nodes, with the group of each channel.
 
     Attributes:
-        nodes: As nets.reading gives them, inputs before what reads them.
+        nodes: Nodes of nets.reading, each after its inputs.
         calls: {node: {"operation", "arguments"}} of Keras.
-        kinds: {node: kind}; an operation that the export carries has its Keras class here where slimming knows it.
-        groups: {node: (channels,) numbers of groups}.
-        count: Groups, numbered from 0.
-        fixed: (count,) bool: what may not leave.
+        kinds: {node: kind}; for a carried operation that slimming knows, its Keras class.
+        groups: {node: (channels,) group numbers}.
+        count: Number of groups; they are numbered from 0.
+        fixed: (count,) bool: groups that must stay.
         born: {group: tuple of the producers that make it}.
         uncut: {layer: why its channels stay}.
     """
@@ -58,7 +58,7 @@ class Net:
         return np.ones(self.count, bool)
 
     def users(self, running=None):
-        """{node: the nodes that read it}; only of those named in `running`, where it is given."""
+        """{node: the nodes that read it}; where `running` is given, only for its nodes."""
         nodes = [node for node in self.nodes if running is None or node.name in running]
         found = {node.name: [] for node in nodes}
         for node in nodes:
@@ -68,14 +68,14 @@ class Net:
         return found
 
     def channels_of(self, groups):
-        """(numbers of the nodes with channels of these groups, how many each has)."""
+        """(numbers of the nodes with channels of these groups, number of such channels in each)."""
         counts = np.bincount(np.concatenate([self._places[group] for group in groups]))
         numbers = np.flatnonzero(counts)
         return numbers.tolist(), counts[numbers].tolist()
 
     @cached_property
     def _places(self):
-        """Of each group, the numbers of the nodes that have it, once a channel."""
+        """For each group the numbers of the nodes that have it, once per channel."""
         lengths = [len(self.groups[node.name]) for node in self.nodes]
         groups = np.concatenate([self.groups[node.name] for node in self.nodes])
         order = np.argsort(groups, kind="stable")
@@ -116,7 +116,7 @@ class _Grouping:
             self.parent[self.root(int(one))] = self.root(int(other))
 
     def pin(self, node, why=None):
-        """Fixes all that `node` reads, and new groups for what it gives."""
+        """Fixes all groups that `node` reads, and gives its output new, fixed groups."""
         for source in node.inputs:
             self.pinned.extend(self.groups[source])
         if why:
@@ -126,7 +126,7 @@ class _Grouping:
         return given
 
     def of(self, node):
-        """The groups of what `node` gives, its inputs' being known."""
+        """The groups of the output of `node`, from those of its inputs."""
         kind, inputs = self.kinds[node.name], [self.groups[source] for source in node.inputs]
         if kind in ("Input", "Output"):
             return self.pin(node)
@@ -181,7 +181,7 @@ def _class(node, calls):
 
 
 def _kind(node, calls):
-    """The node's kind; for what the export carries, the class of Keras' own layer."""
+    """The node's kind; for a carried operation the class of Keras' layer."""
     import keras
 
     if node.attributes.get("groups", 1) > 1:  # each group of its outputs reads channels of its own

@@ -1,4 +1,4 @@
-"""What a net of some widths costs: MACs, parameters, and Arm instructions from a measured table of stairs."""
+"""Costs of a net with given widths: MACs, parameters, and Arm instructions from a measured table of stairs."""
 
 import bisect
 import json
@@ -18,12 +18,12 @@ TABLE = Path(__file__).with_name("stairs.json")
 
 @dataclass(frozen=True)
 class Target:
-    """What a slim net is to be cheap for.
+    """What a slim net should be cheap for.
 
     Attributes:
-        scheme: Whose instructions are looked at, a key of the table of stairs.
-        stair: Channels by which widths fall: fewer of them save nothing.
-        ranks: What a step is to save, of MEASURES.
+        scheme: Scheme whose instructions count, a key of the table of stairs.
+        stair: Number of channels by which widths fall; fewer save nothing.
+        ranks: What a step should save, a name of MEASURES.
     """
 
     scheme: str
@@ -65,11 +65,11 @@ def instructions(net, shape, scheme):
 
 
 class Counted:
-    """A choice of groups with what it costs; a smaller one is counted from it, without what stays as it is.
+    """A choice of groups with its costs. A smaller choice is counted from it, and only where it differs.
 
     Attributes:
         shape: The shrinking.Shape.
-        macs, instructions: Of the Target's scheme, as the functions of those names count them.
+        macs, instructions: For the Target's scheme, as counted by the functions of these names.
     """
 
     def __init__(self, net, target, shape):
@@ -79,7 +79,7 @@ class Counted:
         self._sum()
 
     def without(self, groups):
-        """The Counted where `groups` leave too, or None where that net could not run."""
+        """The Counted without `groups`, or None where that net could not run."""
         keep, net = self.shape.keep.copy(), self.net
         keep[groups] = False
         widths = dict(self.shape.widths)
@@ -151,7 +151,8 @@ def _table():
 
 @cache
 def stairs(scheme, kind, width):
-    """Instructions a position of a layer with `width` channels; beyond the table, its last 16 channels go on."""
+    """Instructions per position of a layer with `width` channels; beyond the table its last 16 channels are
+    extrapolated."""
     widths, values = _table()["widths"], _table()["instructions"][scheme][kind]
     if width <= 0:
         return 0.0

@@ -1,4 +1,5 @@
-"""Which groups of channels leave: by the smallest loss for what they save, down a stair at a time."""
+"""Chooses the groups of channels to remove: always those with the smallest loss for what they save, one stair at a
+time."""
 
 import heapq
 import math
@@ -18,15 +19,16 @@ NAMES = {"macs": "MACs", "instructions": "Arm instructions"}
 
 @dataclass(frozen=True, eq=False)
 class Plan:
-    """A choice of groups, and what it costs.
+    """A choice of groups, and its costs.
 
     Attributes:
         keep: (groups,) bool.
         shape: The shrinking.Shape of it.
         macs: (before, after).
-        parameters: (before, after) of the layers with weights; batch norms have four a channel.
+        parameters: (before, after) for the layers with weights; batch norms have four per channel.
         instructions: {scheme: (before, after)}, estimates in Arm instructions.
-        widths: {layer: (before, after)} of convolutions and dense layers that lose outputs; 0 where the layer goes.
+        widths: {layer: (before, after)} for convolutions and dense layers that lose outputs; 0 where the layer is
+            removed.
         removed_blocks: Names of additions and concatenations that lost a branch.
     """
 
@@ -50,12 +52,13 @@ def check_share(share, name="--macs"):
 def plan(net, scores, share, target="phone-int8", of="macs"):
     """The Plan of a Net whose MACs (or instructions, see costs.MEASURES) are at most `share` of the whole.
 
-    Channels are grouped by the layers that make them. Of each such site the least valuable channels leave together, as
-    many as bring its layer down to the next stair of the target; next is always the site that loses least for what it
-    saves. Of the steps that reach the share the one with the least loss in all is the last.
+    Channels are grouped by the layers that make them. At each such site the least valuable channels are removed
+    together, as many as bring its layer down to the next stair of the target. The next step is always at the site that
+    loses least for what it saves. Of all steps that would reach the share, the last step is the one with the smallest
+    total loss.
 
     Raises:
-        RequestError: no choice has so few; the message says how few there are.
+        RequestError: no choice has so few; the message has the smallest possible share.
     """
     check_share(share)
     chosen = TARGETS[target]
@@ -80,7 +83,7 @@ def _around(net):
 
 
 class _Descent:
-    """The way down from a whole net, a Counted, a step of one site at a time."""
+    """The way down from a whole net (a Counted), one step at one site at a time."""
 
     def __init__(self, net, scores, target, whole):
         self.net, self.scores, self.target, self.now = net, scores, target, whole
@@ -121,14 +124,14 @@ class _Descent:
         return (self.loss(site) / saved if saved > 0 else math.inf, self.order[site], site)
 
     def loss(self, site):
-        """How much more the answers move once the next step of a site is gone."""
+        """How much more the answers change after the next step at a site."""
         own = self.sites[site]
         gone = own[~self.now.shape.keep[own]]
         after = np.concatenate([gone, self.step(site)])
         return max(self.scores.of(after, whole=len(after) == len(own)) - self.scores.of(gone), 0.0)
 
     def step(self, site):
-        """The groups of a site that leave next: down to the next stair of its first layer that still runs."""
+        """The groups of a site that are removed next: down to the next stair of its first layer that still runs."""
         own, keep = self.sites[site], self.now.shape.keep
         left = own[keep[own]]
         width = int(keep[self.net.groups[site[0]]].sum())
@@ -166,7 +169,7 @@ def described(net, keep):
 
 
 def _parameters(net, shape):
-    """Numbers in the layers that run, of their present widths."""
+    """Parameters of the layers that run, at their present widths."""
     total = 0
     for node in net.nodes:
         operation = net.calls.get(node.name, {}).get("operation")

@@ -1,7 +1,7 @@
-"""A trained net and data -> a run folder with a slimmer net: scores, plan, repair, then the ordinary training.
+"""Makes a run folder with a slimmer net from a trained net and data: scores, plan, repair, then the ordinary training.
 
-Files appear in the order in which a killed run needs them: config.yaml (what was asked for), checkpoints/whole.keras,
-slim.json (the plan), checkpoints/slim.keras (the repaired net), and then those of any training. What is there whole is
+Files are written in the order in which a killed run needs them: config.yaml (the request), checkpoints/whole.keras,
+slim.json (the plan), checkpoints/slim.keras (the repaired net), and then those of any training. Files that exist are
 not made again.
 """
 
@@ -33,12 +33,12 @@ PLAN, CHOICE = "slim.json", "checkpoints/keep.json"
 
 @dataclass(frozen=True)
 class SlimRequest:
-    """What a slim net is asked to be.
+    """What is asked of a slim net.
 
     Attributes:
-        macs: Share of the original's MACs that may be left, above 0 and below 1.
-        target: Of costs.TARGETS: what the ranking saves.
-        latency: Share of the Arm instructions of the target's file that may be left, as predicted.
+        macs: Largest share of the original's MACs, above 0 and below 1.
+        target: Name of costs.TARGETS: what the ranking saves.
+        latency: Largest predicted share of the Arm instructions of the target's file.
         max_drop: Points of accuracy that the net may be expected to lose, see search.py.
     Raises:
         RequestError: a value that is not allowed, or not exactly one of `macs`, `latency` and `max_drop`.
@@ -53,7 +53,9 @@ class SlimRequest:
         given = {flag: value for flag, value in self._flags().items() if value is not None}
         if len(given) != 1:
             shown = " and ".join(f"{flag} {value}" for flag, value in given.items()) or "nothing"
-            raise RequestError(f"{shown} was given; one of {', '.join(self._flags())} says how small the net is to be")
+            raise RequestError(
+                f"{shown} was given; one of {', '.join(self._flags())} must say how small the net should be"
+            )
         for flag, value in given.items():
             if flag == "--max-drop":
                 search.check_points(value)
@@ -70,9 +72,9 @@ class SlimRequest:
 
 @dataclass(frozen=True, eq=False)
 class Planned:
-    """A plan with the net that it is of, and how many images scored it; 0 where it was read from a file.
+    """A plan with its net, and the number of images that scored it; 0 where it was read from a file.
 
-    `repaired`: How many the layers are solved on.
+    `repaired`: Number of images on which the layers are solved.
     """
 
     net: object
@@ -105,7 +107,8 @@ def slim(net, asked, request, out, *, resume=False, scan=False, save_seconds=60,
     Returns:
         The history of the training, as training.run's.
     Raises:
-        RequestError: an untrained net, a target that cannot be reached, another run's folder, and as training.run.
+        RequestError: the net is untrained, the target cannot be reached, the folder holds another run, or as
+            training.run.
         WorkError: as training.run.
     """
     from resdense_keras import training
@@ -141,7 +144,7 @@ def training_request(net, data, asked, **given):
 
 
 def _prepare(net, asked, request, out, resume, tell):
-    """Plans and repairs; the request with the slim net's name."""
+    """Plans and repairs; returns the request with the slim net's name."""
     import yaml
 
     from resdense_keras import training
@@ -164,7 +167,7 @@ def _prepare(net, asked, request, out, resume, tell):
         files.write_json(out / PLAN, as_json(planned, net.name, asked))
         files.write_json(out / CHOICE, {"keep": np.flatnonzero(planned.plan.keep).tolist()})
     else:
-        tell("the plan in slim.json is gone on with")
+        tell("continuing with the plan in slim.json")
         graph = net_of(whole)
         keep = np.zeros(graph.count, bool)
         keep[choice] = True
@@ -175,7 +178,7 @@ def _prepare(net, asked, request, out, resume, tell):
     if guesses:
         tell(
             f"warning: the repaired net answers {hits:.1%} of {count} training images rightly, no more than guessing "
-            "would: the training begins almost anew; a larger share, such as --macs 0.2, keeps what was learnt"
+            "would: the training begins almost from scratch; a larger share, such as --macs 0.2, keeps what was learnt"
         )
     with files.writing(out / SLIM) as temporary:
         made.save(temporary)
@@ -217,7 +220,9 @@ def _planned(model, images, asked, seed, tell, dataset=None, epochs=None):
     for layer, why in graph.uncut.items():
         tell(f"note: the channels at {layer!r} stay: {why}")
     if graph.fixed.all():
-        raise RequestError("no channel of this net can leave", "all its layers are read by what slimming does not know")
+        raise RequestError(
+            "no channel of this net can be removed", "all its layers are read by operations that slimming does not know"
+        )
     whole = macs(graph, shape_of(graph, graph.everything))
     tell(f"scores: {len(images)} training images, {whole / 1e6:,.1f} M MACs each")
     scores = Scores(graph, images, seed, stair=target(asked.target).stair)
@@ -232,12 +237,12 @@ def _planned(model, images, asked, seed, tell, dataset=None, epochs=None):
     else:
         chosen = plan(graph, scores, asked.macs, asked.target)
     before, after = chosen.macs
-    tell(f"plan: {after / before:.1%} of the MACs, {len(chosen.widths)} layers get narrower or go")
+    tell(f"plan: {after / before:.1%} of the MACs, {len(chosen.widths)} layers get narrower or are removed")
     return Planned(graph, chosen, scores.images, min(len(images), repair.images_that_fit(graph)))
 
 
 def _scoring(dataset, seed):
-    """Training images in random order, as many as anything here takes."""
+    """Training images in random order, as many as scores and repair use at most."""
     from resdense_keras.data.dataset import representative
 
     chosen = representative(dataset.train, IMAGES, seed)
@@ -256,7 +261,7 @@ def _check_data(dataset, net):
 
 
 def _check_trained(model, dataset, net):
-    """Refuses a net that guesses: what its channels are worth cannot be told."""
+    """Refuses a net that guesses, because the worth of its channels cannot be measured."""
     if not answers.has_classes(net.answers) or net.answers == answers.LABELS:
         raise RequestError(
             f"the numbers of {net.name} are {answers.MEANINGS[net.answers]}",
@@ -272,7 +277,7 @@ def _check_trained(model, dataset, net):
 
 
 def _hits(model, dataset):
-    """(share of LABELLED training images answered rightly, how many these are, whether guessing would do as well)."""
+    """(share of LABELLED training images answered rightly, their number, whether guessing would be as good)."""
     from resdense_keras.data.dataset import representative
 
     chosen = representative(dataset.train, LABELLED)
@@ -283,7 +288,7 @@ def _hits(model, dataset):
 
 
 def _check_place(out, request, resume):
-    """Refuses a folder of another slim run before the long work; training.run refuses all others."""
+    """Refuses a folder of another slim run before the long work; training.run refuses all other folders."""
     from resdense_keras import training
 
     path = out / "config.yaml"
@@ -309,7 +314,7 @@ def _name_there(out):
 
 
 def _read_choice(out):
-    """The numbers of the groups that the plan in a run folder keeps, or None where it was not finished."""
+    """Numbers of the groups that the plan in a run folder keeps; None where the plan was not finished."""
     from resdense_keras.training.starts import WHOLE
 
     path = out / CHOICE
@@ -319,13 +324,13 @@ def _read_choice(out):
 
 
 def _named(name, chosen):
-    """`resnet20_slim50` of a net with 50 % of the MACs; a slim net slimmed again keeps one such ending."""
+    """`resnet20_slim50` for a net with 50 % of the MACs; a slim net that is slimmed again has only one such ending."""
     before, after = chosen.macs
     return f"{re.sub(r'_slim[0-9]+$', '', name)}_slim{round(100 * after / before)}"
 
 
 def _fingerprint(model):
-    """sha256 of a net's weights, which tells two files of one name apart."""
+    """sha256 of a net's weights, which tells files with one name apart."""
     digest = hashlib.sha256()
     for weight in model.get_weights():
         digest.update(np.ascontiguousarray(weight).tobytes())

@@ -1,9 +1,11 @@
-"""The slim net's layers, solved again: ridge regression against the whole net's, on the slim net's own inputs.
+"""Solves the layers of a slim net again: ridge regression towards the whole net's outputs, on the slim net's own
+inputs.
 
-A layer that lost inputs can make up for much of them with those that are left. Both nets run side by side, layer by
-layer, so that each is solved on what the repaired layers before it give. Then the statistics of the batch norms are
-measured anew and their scales and shifts rewritten, so that they compute what they computed, and the first step of a
-training does not jump. Source: He, Zhang and Sun 2017, arXiv:1707.06168, section 3.2 (reconstruction by least squares).
+A layer that lost inputs can replace much of them by the inputs that are left. Both nets run side by side, layer by
+layer, so that each layer is solved on the output of the repaired layers before it. Then the statistics of the batch
+norms are measured again, and their scales and shifts are rewritten such that they compute the same as before. So the
+first step of a training changes little. Source: He, Zhang and Sun 2017, arXiv:1707.06168, section 3.2 (reconstruction
+by least squares).
 """
 
 import numpy as np
@@ -21,7 +23,7 @@ SMALL_SCALE = 1e-2  # of a batch norm: a channel that it silences is not asked f
 
 
 def images_that_fit(net, most=IMAGES):
-    """How many images both nets can hold at once, `most` at the most."""
+    """Number of images that both nets can hold at once, at most `most`."""
     users, alive, peak, now = net.users(), {}, 0, 0
     left = {name: len(readers) for name, readers in users.items()}
     for node in net.nodes:
@@ -36,7 +38,7 @@ def images_that_fit(net, most=IMAGES):
 
 
 def unsupported(net, keep):
-    """Layers that the repair shifts and that have nothing to hold it: no bias, and no batch norm behind them."""
+    """Layers that the repair shifts and that cannot store a shift: they have no bias, and no batch norm after them."""
     shape, users = shape_of(net, keep), net.users()
     return [
         node.name
@@ -55,7 +57,7 @@ def repaired(net, keep, images, name="model"):
 
 
 def repair(net, whole, slim, keep, images, progress=None):
-    """Solves the layers of the Built net `slim` that lost inputs against those of the Built `whole`; in place.
+    """Solves, in place, those layers of the Built net `slim` that lost inputs, against those of the Built `whole`.
 
     Args:
         net: The channels.Net that both were built from; `slim` of the groups `keep`, with biases for `unsupported`.
@@ -141,7 +143,7 @@ class _Repair:
             behind.moving_mean.assign(behind.moving_mean.numpy() - bias)
 
     def rows(self, node, norm):
-        """(rows, inputs) and (rows, outputs) float32: what a layer reads at positions, and is to give there."""
+        """(rows, inputs) and (rows, outputs) float32: what a layer reads at some positions, and should give there."""
         sides = [size or 1 for size in node.shape[:-1]]
         inputs = self.values[False][node.inputs[0]]
         positions = int(np.prod(sides))
@@ -160,7 +162,7 @@ class _Repair:
         return rows.reshape(-1, rows.shape[-1]), goals.reshape(-1, goals.shape[-1])
 
     def linear(self, node, origin):
-        """What the whole net's layer gives before its activation."""
+        """Output of the whole net's layer before its activation."""
         import keras
 
         if origin.activation is keras.activations.linear:
@@ -169,8 +171,8 @@ class _Repair:
         return _batched(lambda inputs: _linear(origin, inputs[0], kind), [self.values[True][node.inputs[0]]])
 
     def drift(self, node, norm):
-        """[(factor, node, whether of the whole net, channels)]: what to add to a layer's goal, so that it makes up for
-        the other inputs of the addition behind it: what a lost branch gave is missing from the sums.
+        """[(factor, node, whether of the whole net, channels)]: what to add to a layer's goal, so that it replaces what
+        is missing from the sum after it, such as the output of a lost branch.
         """
         tail = norm or node.name
         add = self.users[tail][0] if len(self.users[tail]) == 1 else None
@@ -190,7 +192,8 @@ class _Repair:
         return whole + [(-factor, source, False, slice(None)) for source in there]
 
     def measure(self, node):
-        """Gives a batch norm the statistics of its present input, and a scale and shift that keep what it computes."""
+        """Gives a batch norm the statistics of its present input, and a scale and shift such that its output stays the
+        same."""
         layer, inputs = self.slim.layers[node.name], self.values[False][node.inputs[0]]
         axes = tuple(range(inputs.ndim - 1))
         mean, variance = inputs.mean(axes, dtype=np.float64), inputs.var(axes, dtype=np.float64)
@@ -250,7 +253,7 @@ def _patches(inputs, node, chosen):
 
 
 def _linear(layer, inputs, kind):
-    """What a layer gives before its activation."""
+    """Output of a layer before its activation."""
     import keras
 
     found = keras.ops.matmul(inputs, layer.kernel) if kind == "Dense" else layer.convolution_op(inputs, layer.kernel)

@@ -1,13 +1,15 @@
-"""What channels are worth: how far the answers move where they leave, on training images and without labels.
+"""Measures the worth of channels: how much the answers change without them, on training images and without labels.
 
-"Answers" are the centred logits, that is all differences between logits; labels of images that were learnt by heart say
-nothing. What leaves is a channel's deviation from its mean: the mean is kept by the repair. Two measures:
+"Answers" are the centred logits, which hold all differences between logits. Labels are not used, because they say
+nothing where images were learnt by heart. Removing a channel removes its deviation from its mean, because the repair
+keeps the mean. There are two measures:
 
-- to first order, of every group of channels at once: the slope of the answers along the channel times its deviation.
-  One random direction of the logits an image stands for all: its square is, on average, that of the whole change.
+- to first order, for every group of channels at once: the slope of the answers along the channel times its deviation.
+  One random direction of the logits per image replaces all: its square is, on average, that of the whole change.
   Source: Molchanov et al. 2017, arXiv:1611.06440, section 2.2, with the logits in the loss's place.
-- as it is, of one choice at a time: the net answers with the channels held at their means. First order says little of
-  a whole branch: for 65 % of ResNet-20's MACs in int8 it gives up two blocks of the first stage, this one of them.
+- directly, for one choice at a time: the net answers with the channels held at their means. The first order says little
+  about a whole branch: for 65 % of ResNet-20's MACs in int8 it removes two blocks of the first stage, where the direct
+  measure removes one.
 """
 
 import time
@@ -33,13 +35,13 @@ class Scores:
     Args:
         net: The Net.
         images: (N, H, W, C) training images, in random order.
-        seed: Of the directions.
-        seconds: As many images are looked at to first order as take so long.
+        seed: Seed of the directions.
+        seconds: Time for the first-order measure; it uses as many images as fit.
         progress: Function of (images done, images).
-        stair: Channels by which widths fall, which says how many choices there are to measure.
+        stair: Number of channels by which widths fall; it determines how many choices there are to measure.
     Attributes:
-        images: How many were looked at.
-        single: (groups,): the mean square of the first-order change where one leaves.
+        images: Number of images that were used.
+        single: (groups,) mean square of the first-order change without that group.
     """
 
     def __init__(self, net, images, seed=0, seconds=SECONDS, progress=None, stair=16):
@@ -55,9 +57,9 @@ class Scores:
         self._prepare()
 
     def of(self, groups, whole=False):
-        """The mean square of the change of the answers where all of `groups` leave.
+        """The mean square of the change of the answers without `groups`.
 
-        `whole`: They are all groups of a site, so that a layer goes.
+        `whole`: They are all groups of a site, so that a layer is removed.
         """
         if not len(groups):
             return 0.0
@@ -149,7 +151,7 @@ class Scores:
 
 
 def tails(net):
-    """{producer: the node at which its channels are looked at}: the last that works on them channel by channel."""
+    """{producer: the node at which its channels are measured}, the last one that works on them channel by channel."""
     users, found = net.users(), {}
     for node in net.nodes:
         if net.kinds[node.name] not in PRODUCERS or net.fixed[net.groups[node.name]].all():
@@ -166,7 +168,7 @@ def _hands_on(net, node, channels):
 
 
 def _centred(logits):
-    """Minus the mean of the classes; one number, of two classes, as it is."""
+    """The logits minus their mean over the classes; a single number, for two classes, stays as it is."""
     import keras
 
     return logits if logits.shape[-1] == 1 else logits - keras.ops.mean(logits, axis=-1, keepdims=True)

@@ -1,8 +1,8 @@
-"""The smallest net that is expected to lose no more points than allowed: bisection over the share of MACs.
+"""Finds the smallest net that is expected to lose no more points than allowed, by bisection over the share of MACs.
 
-Each trial is planned and repaired, but not trained; held-out training images tell what it loses. Of that the training
-wins back a part. How much is a table, KEPT: the share of the loss that the training left in the rows of
-benchmarks/results/slim.json, on the test images. It holds for nets and data like those.
+Each trial is planned and repaired, but not trained; held-out training images measure its loss. The training regains a
+part of the loss. How much is a table, KEPT: the share of the loss that was left after the training, on the test images,
+in the rows of benchmarks/results/slim.json. It applies to nets and data like those.
 """
 
 import math
@@ -19,7 +19,7 @@ MOST = 5_000  # held-out images
 
 
 def check_points(points):
-    """Refuses a number of points that no net can lose."""
+    """Refuses a number of points that cannot be a loss."""
     if isinstance(points, bool) or not isinstance(points, int | float) or not 0 < points < 100:
         raise RequestError(
             f"--max-drop {points} was given; it must be points of accuracy, above 0 and below 100",
@@ -28,9 +28,9 @@ def check_points(points):
 
 
 def held_out(dataset):
-    """(images, labels) of training images that a net was not trained on, as far as anybody can know that here.
+    """(images, labels) of training images that the net was not trained on, as far as is known here.
 
-    Of data whose own held-out images are those that judge, training images.
+    Where the data's held-out images are the test images, training images are used.
     """
     from resdense_keras.data.dataset import representative
 
@@ -57,7 +57,7 @@ def smallest(net, scores, images, held_out, points, target, epochs, tell):
         held_out: (images, labels) that tell what is lost.
         epochs: Of the training to come.
     Raises:
-        RequestError: not even the largest net that was tried keeps within them.
+        RequestError: even the largest net that was tried loses more.
     """
     judging, labels = held_out
     whole = float(right(scores.built.model, judging, labels).mean())

@@ -1,8 +1,8 @@
 """Exact rewrites of a net before it is converted: one per file, each a function nodes -> Rewrite.
 
-`GRAPHS` says which run for which graph, in which order. There are two graphs: the float one, from which fp32, fp16 and
-dynamic files are made, and int8's, which has its own pooling. Schemes that train on have theirs without maxima and
-rows, which tf_keras's tools do not know.
+`GRAPHS` lists the passes of each graph in their order. There are two graphs: one for fp32, fp16 and dynamic files, and
+one for int8, which has its own pooling. Schemes with training have graphs of their own without maxima and rows, which
+tf_keras' tools do not know.
 """
 
 from __future__ import annotations
@@ -58,10 +58,10 @@ def rewrite(model: keras.Model, graph: str = "float") -> keras.Model:
         model: Functional or Sequential Keras model; not changed.
         graph: A name in GRAPHS, such as "float", or "int8" for a model that is quantized afterwards.
     Returns:
-        Functional model of the same inputs and outputs: their order, shapes and values.
+        Functional model with the same inputs and outputs, in order, shape and value.
     Raises:
-        RequestError: an unknown graph, a model that is not a graph of layers, or a layer that cannot be copied; it is
-            named.
+        RequestError: the graph is unknown, the model is not a graph of layers, or a layer, which is named, cannot be
+            copied.
     Example:
         >>> net = resdense_keras.resnet20_digits()
         >>> equal = resdense_export.rewrite(net)

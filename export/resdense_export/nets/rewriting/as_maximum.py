@@ -5,14 +5,14 @@ from .fold_forward import FARTHEST, after, distances
 
 
 def as_maximum(nodes):
-    """Makes relu(scale * x + shift) a maximum of x and a constant, and folds scale and shift into what follows.
+    """Turns relu(scale * x + shift) into a maximum of x and a constant, and folds scale and shift into what follows.
 
-    Why: for scale > 0, relu(scale * x + shift) = scale * max(x, -shift / scale) + shift; what stands outside the
-    maximum folds into the next convolution. A comparison is the cheapest operator there is, for the processor and in
-    the file: one constant a channel instead of weight, bias and tables.
+    Why: for scale > 0, relu(scale * x + shift) = scale * max(x, -shift / scale) + shift; what is outside the maximum
+    folds into the next convolution. A comparison is the cheapest operator, for the processor and in the file: one
+    constant per channel instead of weight, bias and tables.
     Pattern: Affine -> ReLU -> [average pooling] -> Conv2D that pads nothing, or Dense; nothing else reads in between.
-    Behind the zeros of a padded convolution it would be wrong: there, zero must mean zero. A negative scale needs a
-    minimum, and a bound far out spoils 8-bit ranges: such a norm is left for `as_depthwise`.
+    Before a convolution that pads with zeros it would be wrong, because there zero must mean zero. A negative scale
+    needs a minimum, and a bound far out spoils 8-bit ranges; such norms are left for `as_depthwise`.
     Kernel: LiteRT's own MAXIMUM in int8, XNNPACK's in float.
     """
     graph = Editor(nodes)
@@ -35,7 +35,7 @@ def readers_of(graph, relu, zero=False):
     """(convolutions and dense layers that read `relu`, directly or through a mean, None), or ([], why not).
 
     Args:
-        zero: Whether the ReLU's bound is zero, which padding leaves as it is and a pooling maximum too.
+        zero: Whether the ReLU's bound is zero, which padding and max pooling do not change.
     """
     if relu is None or relu.kind != "Activation" or relu.attributes["activation"] != "relu":
         return [], "what reads it is not one ReLU"

@@ -1,4 +1,4 @@
-"""Rectifiers that 8-bit arithmetic lacks, out of operators that it has."""
+"""Builds rectifiers that 8-bit arithmetic lacks from operators that it has."""
 
 import numpy as np
 
@@ -13,12 +13,12 @@ ZERO = -1e-37  # TensorFlow's converter makes RELU of a maximum with 0.0 itself
 def plain_rectifiers(nodes):
     """Replaces leaky rectifiers, rectifiers that no operator includes, and global maxima by sums, maxima and constants.
 
-    Why: the quantizer has no 8-bit form of LEAKY_RELU, PRELU, RELU6 and REDUCE_MAX, leaves them in float and says
-    nothing; every one then costs a way to float and back. RELU it has, with a kernel that takes number after number;
-    that of MAXIMUM takes many at once.
+    Why: the quantizer has no 8-bit form of LEAKY_RELU, PRELU, RELU6 and REDUCE_MAX. It leaves them in float without a
+    message, and each then costs a conversion to float and back. It has RELU, but with a kernel that takes one number at
+    a time; that of MAXIMUM takes many at once.
     Pattern: LeakyReLU with slopes a from 0 to 1 -> max(x, a x); any other slopes -> relu(x) - a relu(-x).
-    relu6(x), where nothing takes it in -> 6 - relu(6 - relu(x)); relu(x) there -> a maximum with zeros, a channel each.
-    A global maximum -> a pool as large as the image.
+    relu6(x), where no operator includes it -> 6 - relu(6 - relu(x)); relu(x) there -> a maximum with zeros, one per
+    channel. A global maximum -> a pool as large as the image.
     """
     graph = Editor(nodes)
     for node in graph.kinds("LeakyReLU"):

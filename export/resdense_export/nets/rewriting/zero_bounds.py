@@ -1,4 +1,4 @@
-"""A batch norm behind a sum leaves nothing but its ReLU."""
+"""A batch norm after a sum leaves nothing but its ReLU."""
 
 import numpy as np
 
@@ -10,17 +10,17 @@ SILENT = 1e-4  # of the largest weight: a bias then fits 32 bits up to 70 times 
 
 
 def zero_bounds(nodes):
-    """Moves the shift of a norm behind a sum into the convolutions that make the sum, and its scale behind its ReLU.
+    """Moves the shift of a norm after a sum into the convolutions that make the sum, and its scale to after its ReLU.
 
-    Why: for scale > 0, relu(scale * x + shift) = scale * relu(x + shift / scale). A convolution whose output goes into
-    the sum takes shift / scale into its bias, a convolution of every further sum that x goes into takes it out again,
-    and the scale folds into what reads the ReLU: nothing else is left of the norm. Unlike a maximum's bound, zero is
-    an exact number in 8 bits. A bound is rounded, and all values that it stands for move to the same side with it:
-    a trained net's int8 file shows that (docs/rewriting.md).
-    Pattern: Conv2D, or an Add that a Conv2D goes into -> Affine -> ReLU -> [pooling, padding] -> Conv2D or Dense; what
-    else reads the sum are Adds that a Conv2D goes into. Pre-activation nets. A negative scale, and a shift that puts a
-    channel far out in the sum's 8-bit range, are left for `as_depthwise`.
-    Kernel: an addition that clips what it gives, where nothing else reads the sum.
+    Why: for scale > 0, relu(scale * x + shift) = scale * relu(x + shift / scale). The bias of a convolution whose output
+    is added to the sum takes in shift / scale, a convolution of every further sum that reads x takes it out again, and
+    the scale folds into what reads the ReLU: nothing else is left of the norm. Unlike the bound of a maximum, zero is
+    exact in 8 bits. A bound is rounded, and all values that it replaces move to the same side with it, which shows in a
+    trained net's int8 file (docs/rewriting.md).
+    Pattern: Conv2D, or an Add that reads a Conv2D -> Affine -> ReLU -> [pooling, padding] -> Conv2D or Dense; other
+    readers of the sum must be Adds that read a Conv2D. These are pre-activation nets. A negative scale, and a shift
+    that puts a channel far out in the sum's 8-bit range, are left for `as_depthwise`.
+    Kernel: an addition that clips its result, where nothing else reads the sum.
     """
     graph = Editor(nodes)
     for node in graph.kinds("Affine"):
@@ -46,7 +46,7 @@ def zero_bounds(nodes):
 
 
 def _makers(graph, node):
-    """([(convolution, 1 or -1: with which sign its bias takes the shift)], None), or ([], what is in the way)."""
+    """([(convolution, 1 or -1: the sign with which its bias takes the shift)], None), or ([], the obstacle)."""
     source = graph.source(node)
     found, why = _maker(graph, source)
     if why:
@@ -70,7 +70,7 @@ def _makers(graph, node):
 
 
 def _maker(graph, node):
-    """(name of a convolution whose bias `node` is shifted by, None), or (None, why there is none)."""
+    """(name of a convolution whose bias shifts `node`, None), or (None, why there is none)."""
     for source in [graph[name] for name in node.inputs] if node.kind == "Add" else [node]:
         alone = node.kind != "Add" or graph.sole_user(source) is not None
         if source.kind == "Conv2D" and source.channels == node.channels and alone and not _silent(source):
@@ -79,13 +79,13 @@ def _maker(graph, node):
 
 
 def _silent(convolution):
-    """Whether it has a channel of nearly no weights: in units of these an int8 file's bias would overflow."""
+    """Whether it has a channel with almost no weights: in their unit the bias of an int8 file would overflow."""
     largest = np.abs(convolution.weights["kernel"]).max(axis=(0, 1, 2))
     return (largest <= SILENT * largest.max()).any()
 
 
 def _passes(node):
-    """Whether what is added to all numbers of a channel comes out of `node` as it went in."""
+    """Whether a number that is added to a whole channel passes through `node` unchanged."""
     if node.kind == "DepthwiseConv2D":
         one = node.weights["kernel"].shape[:2] == (1, 1) and (node.weights["kernel"] == 1).all()
         return one and "bias" not in node.weights and node.attributes["depth_multiplier"] == 1
