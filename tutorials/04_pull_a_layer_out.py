@@ -229,10 +229,10 @@ lesson.show(
 #
 # A path of length k goes through k branches and around the others. Three blocks make eight:
 #
-#     length 0   x -------------------> y       1 path
-#     length 1   x --F1--  --F2--  --F3--       3 paths, one branch each
-#     length 2   F1 F2,  F1 F3,  F2 F3          3 paths
-#     length 3   F1 F2 F3                       1 path
+#     length 0   around all three                 1 path
+#     length 1   F1, or F2, or F3                 3 paths
+#     length 2   F1 F2, or F1 F3, or F2 F3        3 paths
+#     length 3   F1 F2 F3                         1 path
 #
 # Forward they cannot be told apart. Backward they can: let the gradient pass only the branches of one path, and see how
 # much arrives at the stem.
