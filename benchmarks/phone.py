@@ -72,7 +72,7 @@ def measure_page(url, rounds):
         page.fill("#device-name", NAME)
         page.fill("#rounds", str(rounds))
         page.click("#start")
-        page.get_by_text("The report on the computer has these numbers now.").wait_for(timeout=600_000)
+        page.get_by_text("These numbers are now in the report on the computer.").wait_for(timeout=600_000)
         first, loaded = (
             page.evaluate(f"performance.getEntriesByName('resdense-{mark}')[0].startTime")
             for mark in ("first", "runtime")

@@ -62,7 +62,10 @@ def main():
     options = parser.parse_args()
     if options.child:
         what, recompute = options.child[0], options.child[1] == "1"
-        peak(recompute) if what == "peak" else time_steps(recompute, options.steps)
+        if what == "peak":
+            peak(recompute)
+        else:
+            time_steps(recompute, options.steps)
         return
     peaks = [child("--child", "peak", int(recompute))[0] for recompute in (False, True)]
     times = [[], []]

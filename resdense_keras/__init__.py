@@ -1,8 +1,9 @@
 """ResNet and DenseNet as Functional Keras 3 models: `model = resdense_keras.densenet121()`.
 
-The public names stand in `__init__.pyi`, for type checkers and for the line below, which imports a name's module when
-the name is first used: the command line's help and a board that only measures .tflite files need no Keras. Modules are
-in the plural where a function has the singular, because `resdense_keras.resnet` can be only one of the two.
+The public names are in `__init__.pyi`, for type checkers and for the line below. That line imports a module when one of
+its names is first used, so that the command line's help, and a board that only measures .tflite files, need no Keras. A
+module's name is in the plural where a function has the singular, because `resdense_keras.resnet` can be only one of the
+two.
 """
 
 import lazy_loader

@@ -1,7 +1,7 @@
-"""The pieces both families are made of: tensor in, tensor out, nothing but built-in Keras layers.
+"""The blocks of both families, as functions from tensor to tensor; all layers in them are Keras' own.
 
 ResNet adds what a block computes to its input, `y = x + F(x)`: the width stays, the sum is shared.
-DenseNet appends it, `y = [x, F(x)]`: the width grows by the growth rate, and every later layer reads every earlier one.
+DenseNet appends it, `y = [x, F(x)]`: the width grows by the growth rate, and each layer reads all layers before it.
 
 `norm` is a BatchNormalization with momentum and epsilon already chosen (`functools.partial`), called with a name.
 Shapes in comments are (N, H, W, C); s is the stride.
@@ -21,8 +21,8 @@ KERNELS = {"basic": (3, 3), "bottleneck": (1, 3, 1)}
 def conv(x, filters, kernel, *, stride=1, bias=False, name):
     """Convolution with `kernel // 2` zeros on every side, as the papers pad: (N, ceil(H/s), ceil(W/s), filters).
 
-    TensorFlow's "same" pads a strided convolution on one side only, which shifts the image by half a pixel and does
-    not fit anyone's trained weights, so a strided convolution gets its zeros from a layer of its own.
+    TensorFlow's "same" pads a strided convolution on one side only. That shifts the image by half a pixel, and
+    published weights were not trained that way. So a strided convolution is preceded by a padding layer.
     """
     padding = "same"
     if stride > 1 and kernel > 1:
@@ -119,11 +119,11 @@ def residual_block(
 
 
 def preactivation_block(x, filters, *, norm, name, block="basic", stride=1, strided=1, shortcut="B", bias=False):
-    """F(relu(BN(x))) + x with batch norm and ReLU *before* each convolution: nothing stands on the identity path.
+    """F(relu(BN(x))) + x with batch norm and ReLU *before* each convolution: the identity path has no layer.
 
-    Where the width changes, the shortcut starts from relu(BN(x)); where only the size does (keras.applications puts
-    the stride at the end of a stage), it takes every second pixel. `bias` is that layout's too: one in the branch's
-    last convolution and one in the projection.
+    Where the width changes, the shortcut starts from relu(BN(x)). Where only the size changes (keras.applications puts
+    the stride at the end of a stage), the shortcut takes every second pixel. `bias`, also of that layout, gives the
+    branch's last convolution and the projection a bias.
     Source: He et al. 2016, arXiv:1603.05027, figure 1b.
     """
     widths = branch_widths(filters, block)
@@ -150,9 +150,9 @@ def branch_widths(filters, block):
 def changed_shortcut(x, filters, stride, shortcut, *, pooled=False, bias=False, norm=None, name):
     """The shortcut where size or width change: (N, ceil(H/s), ceil(W/s), filters).
 
-    Option A takes every second pixel and adds zero channels, half on each side: no parameters, exactly the identity.
-    Option B is a 1x1 convolution, with a batch norm behind it in the original nets. `pooled` averages before it, so
-    that no pixel is skipped (the "D" tweak of He et al. 2019, arXiv:1812.01187, section 4.1).
+    Option A takes every second pixel and adds zero channels, half on each side. It has no parameters and changes
+    nothing else. Option B is a 1x1 convolution, with a batch norm behind it in the original nets. `pooled` averages
+    before it, so that no pixel is skipped (the "D" tweak of He et al. 2019, arXiv:1812.01187, section 4.1).
     Source: He et al. 2015, arXiv:1512.03385, section 3.3.
     """
     if shortcut == "A":
@@ -195,7 +195,8 @@ def dense_convolutions(growth_rate, bottleneck):
 
 
 def transition(x, compression, *, norm, name, dropout=0.0):
-    """Narrows and halves between two dense blocks: (N, H, W, C) -> (N, H/2, W/2, floor(compression * C))."""
+    """The transition between two dense blocks, which narrows and halves: (N, H, W, C) -> (N, H/2, W/2,
+    floor(compression * C))."""
     filters = int(compression * x.shape[CHANNEL_AXIS])
     x = norm_relu(x, norm=norm, name=name)
     x = conv(x, filters, 1, name=f"{name}_conv")

@@ -1,7 +1,7 @@
 """What the builders of both families share: the input, the head, checked arguments, one-line variants.
 
-A builder is `image_input` -> stem and stages -> `classifier`. A variant is a base builder with the arguments of its
-table row; what its signature shows and what it accepts are both read from the base builder.
+A builder calls `image_input`, adds stem and stages, and ends with `classifier`. A named net is a base builder with the
+arguments of its table row; its signature and the arguments that it accepts are read from the base builder.
 """
 
 import contextlib
@@ -43,7 +43,7 @@ def check_integer(name, value, minimum, hint=None):
 
 
 def check_number(name, value, low, high, ends="[)"):
-    """`value` as a float between `low` and `high`; `ends` says which of the two are allowed themselves."""
+    """`value` as a float between `low` and `high`; `ends` says whether the two limits themselves are allowed."""
     try:
         number = float(value)
     except (TypeError, ValueError, OverflowError):
@@ -56,7 +56,7 @@ def check_number(name, value, low, high, ends="[)"):
 
 
 def check_name(name):
-    """`name` if Keras takes it as a model's: None, or text without a slash."""
+    """`name` if Keras accepts it as the name of a model: None, or text without a slash."""
     if name is not None and (not isinstance(name, str) or not name or "/" in name):
         raise RequestError(f"name={name!r} was given; it must be None or text without a slash, not empty")
     return name
@@ -75,8 +75,8 @@ def check_blocks(blocks):
 def normalization(bn_momentum, bn_epsilon):
     """BatchNormalization with its two numbers chosen, to be called with a name.
 
-    Momentum is 0.9, PyTorch's 0.1 the other way round: with Keras' default of 0.99 the moving statistics of a short
-    run lag behind the weights, and evaluation falls far below training.
+    Momentum is 0.9 by default, which PyTorch writes as 0.1. With Keras' default of 0.99 the moving statistics of a
+    short run lag behind the weights, and the evaluation is far worse than the training.
     """
     momentum = check_number("bn_momentum", bn_momentum, 0, 1)
     epsilon = check_number("bn_epsilon", bn_epsilon, 0, 1, "()")
@@ -167,7 +167,8 @@ def classifier(inputs, x, *, include_top, pooling, classes, classifier_activatio
 
 @contextlib.contextmanager
 def _deep_recursion(limit=20_000):
-    """Keras walks a graph by recursion, a frame an operation; resnet1202 has four times Python's limit of them."""
+    """Raises Python's recursion limit for the body: Keras walks a graph recursively, and resnet1202 needs four times
+    the usual limit."""
     before = sys.getrecursionlimit()
     sys.setrecursionlimit(max(before, limit))
     try:
@@ -187,12 +188,14 @@ def _activation(activation):
 
 
 def _head_dtype():
-    """Under mixed precision the head computes in the variables' float32: a softmax of float16 logits loses classes."""
+    """dtype of the head: under mixed precision the variables' float32, because a softmax of float16 logits loses
+    classes."""
     return keras.config.dtype_policy().variable_dtype
 
 
 def load_path(model, path):
-    """Loads the file that a base builder was given; sets of weights by name belong to the catalogue's nets."""
+    """`model` with the weights of a file, where a path is given. Only the nets of the catalogue have weights by
+    name."""
     if path is not None:
         weights.load_weights(model, path)
     return model
@@ -204,7 +207,7 @@ def arguments_for(weight_set, arguments, given):
     Args:
         weight_set: Row of the table of weights; its `arguments` are the builder arguments it was trained with.
         arguments: Row of the net and the caller's options, merged.
-        given: What the caller chose: an option that contradicts the weights is an error, never overridden.
+        given: Options that the caller chose. One that contradicts the weights raises an error.
     """
     trained = dict(weight_set.arguments)
     if arguments.get("include_top", True):
@@ -227,9 +230,11 @@ def derived(base, *, without, **changed):
     Args:
         base: Builder that spells every argument.
         without: Arguments of `base` that the new builder makes itself.
-        changed: {argument: default} of those with another default, and of its own ones, which are shown first.
+        changed: {argument: default} of the arguments with another default, and of the new builder's own arguments,
+            which the signature shows first.
     Returns:
-        Decorator of a function, which is called with every argument. Its `__signature__` shows them all.
+        Decorator of a function that is called with every argument. The decorated function's `__signature__` shows them
+        all.
     """
     spelled = inspect.signature(base).parameters
     shared = [parameter for name, parameter in spelled.items() if name not in without]
@@ -274,7 +279,7 @@ def named_net(base, name, *, doc, preprocessing=None, **row):
         base: Base builder that spells every argument.
         name: Catalogue name, and the model's.
         doc: First line of its docstring.
-        preprocessing: What `include_preprocessing=True` means, where it is not what the base builder takes it for.
+        preprocessing: Record that `include_preprocessing=True` stands for, where it differs from the base builder's.
     Returns:
         Function of keyword arguments; its `__signature__` is the base's with the row's values as defaults.
     """
@@ -301,8 +306,8 @@ def named_net(base, name, *, doc, preprocessing=None, **row):
         weights.load_named(model, chosen, head="skip" if new_head else None)
         if new_head:
             warnings.warn(
-                f"{name}: weights={chosen.name!r} know {chosen.classes} classes, {model.output_shape[-1]} were asked "
-                "for: the features are trained, the head is new and was never trained",
+                f"{name}: weights={chosen.name!r} have {chosen.classes} classes, {model.output_shape[-1]} were asked "
+                "for: the features are trained, the head is new and untrained",
                 stacklevel=2,
             )
         return model
@@ -323,7 +328,7 @@ def named_net(base, name, *, doc, preprocessing=None, **row):
 
 
 def _plain(value):
-    """A list, as YAML and JSON have it, as the tuple that it stands for."""
+    """A list (YAML and JSON have no tuples) as a tuple; anything else as it is."""
     return tuple(value) if isinstance(value, list) else value
 
 

@@ -1,7 +1,8 @@
-"""What this package uses of Keras, TensorFlow and LiteRT beyond their public interfaces, each thing in one place.
+"""Everything private that this package uses of Keras, TensorFlow and LiteRT, each thing once.
 
-SEEN are the versions that it was seen to work on; tests/resdense_keras/test_compat.py is the first to fail where
-another version has changed something. Nothing here imports any of them: it works on what it is given.
+SEEN are the versions that it was seen to work with. Where another version has changed something,
+tests/resdense_keras/test_compat.py is the first to fail. This module imports none of the three: it works on the objects
+that it is given.
 """
 
 import importlib
@@ -11,7 +12,7 @@ KERAS_MODELS = "keras.src.models"  # the module of each kind of model, as a save
 
 
 def graph(model):
-    """The graph inside a Sequential model, which keeps it there once it is built; anything else is itself."""
+    """The Functional model inside a built Sequential one; anything else is returned as it is."""
     return getattr(model, "_functional", None) or model
 
 
@@ -21,7 +22,7 @@ def is_graph(model):
 
 
 def calls(model):
-    """The calls of a graph, those near its inputs first; of anything else none."""
+    """The calls of a graph, those near its inputs first; an empty list for anything else."""
     depths = getattr(model, "_nodes_by_depth", {})
     return [call for depth in sorted(depths, reverse=True) for call in depths[depth]]
 
@@ -32,7 +33,7 @@ def maker(tensor):
 
 
 def sources(operation, number):
-    """The Keras tensors that a call of an operation read; of a call that is unknown none."""
+    """The Keras tensors that a call of an operation read; none where the call is unknown."""
     known = operation._inbound_nodes if operation is not None else ()
     return known[number].arguments.keras_tensors if known else []
 
@@ -43,12 +44,12 @@ def run_through(graph, inputs, at):
 
 
 def parts(layer):
-    """A layer and all layers in it."""
+    """A layer and all layers inside it."""
     return (layer, *layer._flatten_layers(include_self=False))
 
 
 def set_generator(layer, generator):
-    """Gives a layer that draws random numbers another generator, in tf.data too where Keras runs on JAX."""
+    """Replaces the random generator of a layer; where Keras runs on JAX, also the one that it uses in tf.data."""
     layer.generator = generator
     layer._backend_generators = {"tensorflow": generator}
 
@@ -59,7 +60,7 @@ def is_keras_operation(kind):
 
 
 def image_augmentation():
-    """The base class of Keras' layers that change images in training only, or None where it is kept elsewhere."""
+    """The base class of Keras' augmentation layers, or None where this version of Keras has it elsewhere."""
     try:
         place = importlib.import_module(
             "keras.src.layers.preprocessing.image_preprocessing.base_image_preprocessing_layer"

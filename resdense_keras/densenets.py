@@ -58,12 +58,12 @@ def densenet(
     Args:
         blocks: Dense layers in each block, e.g. (6, 12, 24, 16). A transition after every block but the last halves
             the image.
-        include_top: Whether pooling and the dense head stand at the end.
+        include_top: Whether the net ends with global pooling and the dense head.
         weights: None, or the path of a file that `load_weights` reads.
         input_tensor: Keras tensor to build on.
         input_shape: (height, width, channels), height and width possibly None. Default: (224, 224, 3) with the head,
             (None, None, 3) without.
-        pooling: None, "avg" or "max"; what ends a net without head.
+        pooling: None, "avg" or "max": global pooling at the end of a net without head.
         classes: Outputs of the head.
         classifier_activation: Activation of the head; None for logits.
         name: Name of the model.
@@ -74,12 +74,12 @@ def densenet(
         compression: Share of the channels that a transition keeps, above 0 and at most 1 (the C of DenseNet-BC).
         stem_width: Channels of the stem; None is twice the growth rate.
         dropout: Rate after every convolution but the stem's, from 0 up to 1.
-        recompute: Forget each dense layer's concatenation, norms and ReLUs and compute them again in the backward
-            pass: memory linear in depth instead of quadratic, for about a fifth more time
-            (Pleiss et al. 2017, arXiv:1707.06990).
+        recompute: Compute each dense layer's concatenation, norms and ReLUs again in the backward pass instead of
+            keeping them: memory linear in depth instead of quadratic, for about a fifth more time (Pleiss et al. 2017,
+            arXiv:1707.06990).
         stem: "imagenet", "deep" or "cifar".
-        bn_momentum: Of the moving statistics.
-        bn_epsilon: Of the batch norms; 1.001e-5 in keras.applications' weights.
+        bn_momentum: Momentum of the batch norms' moving statistics.
+        bn_epsilon: Epsilon of the batch norms; keras.applications' weights need 1.001e-5.
     Returns:
         Functional model, (N, height, width, channels) float32 -> (N, classes) float32 probabilities.
     Raises:
@@ -187,7 +187,7 @@ _PLAIN = {"bottleneck": False, "compression": 1.0}
 CIFAR_DENSENETS = {
     "densenet40_12": {"depth": 40, "growth_rate": 12, **_PLAIN},
     "densenet100_12": {"depth": 100, "growth_rate": 12, **_PLAIN},
-    "densenet_bc22_16": {"depth": 22, "growth_rate": 16},  # ours: trains in twice resnet20's time an epoch
+    "densenet_bc22_16": {"depth": 22, "growth_rate": 16},  # ours: an epoch takes twice as long as resnet20's
     "densenet_bc22_24": {"depth": 22, "growth_rate": 24},  # ours: as many parameters as resnet20, few wide layers
     "densenet_bc40_12": {"depth": 40, "growth_rate": 12},
     "densenet_bc100_12": {"depth": 100, "growth_rate": 12},

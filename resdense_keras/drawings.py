@@ -1,4 +1,4 @@
-"""Pictures of nets and of single blocks as SVG: what is added, what is appended, and how wide it is afterwards."""
+"""Draws nets and single blocks as SVG: what is added, what is appended, and how wide the result is."""
 
 import re
 from collections import Counter
@@ -28,12 +28,12 @@ class Drawing(str):
 
 
 def draw(model: keras.Model, block: str | None = None) -> Drawing:
-    """Draws a net as its stages and blocks, or one block with everything in it.
+    """Draws a net as stages and blocks, or one block with all its layers.
 
-    In a net each circle is a block: (+) adds its result to what it was given, [ , ] appends it, an empty circle hands
-    on its result alone; the band below is as high as the channels are many. Of a stage of more than 11 blocks the first
-    and the last five are drawn, and the number of those between. In a block each box is a layer with the
-    channels it reads and makes, and the coloured line is the way around.
+    In a net each circle is a block: (+) adds its result to its input, [ , ] appends its result, and an empty circle
+    hands on only its result. The height of the band below shows the number of channels. Of a stage of more than 11
+    blocks the first five, the last five and the number of blocks between are drawn. In a block each box is a layer with
+    the channels that it reads and makes, and the coloured line is the shortcut.
 
     Args:
         model: Functional Keras model: a net of this package (or named like one: `stage1_block1_...`), or a block of at
@@ -42,7 +42,8 @@ def draw(model: keras.Model, block: str | None = None) -> Drawing:
     Returns:
         Drawing: a str with the SVG, 360 units wide; `pathlib.Path("net.svg").write_text(drawing)` keeps it.
     Raises:
-        RequestError (a ValueError): no Functional model, an unknown block, or a model that is neither.
+        RequestError (a ValueError): the model is not Functional, the block is unknown, or the model is neither a net
+            nor a block.
     Example:
         >>> drawing = resdense_keras.draw(resdense_keras.resnet20(), block="stage1_block1")
         >>> "adds: still 16" in drawing
@@ -131,7 +132,7 @@ def _rows(blocks):
         stage = int(_BLOCK.match(name)[2])
         join = next((op for op in reversed(own) if isinstance(op, (layers.Add, layers.Concatenate))), None)
         recomputed = next((op for op in own if isinstance(op, RecomputedDenseLayer)), None)
-        if recomputed is not None:  # its input is the list of all before it, its output the new maps alone
+        if recomputed is not None:  # its input is the list of all earlier maps, its output only the new maps
             before = sum(_channels(tensor) for tensor in _inputs(recomputed))
             kind, after = ",", before + recomputed.growth_rate
         else:
@@ -154,7 +155,7 @@ def _between(before, after):
 
 
 def _stage(blocks, y, widest):
-    """(SVG of the circles and of the band below them, the y behind them); of many blocks the first and last few."""
+    """(SVG of the circles and of the band below them, the y after them); of many blocks only the first and the last."""
     most, step, high = 11, 26, 34
     gap = most // 2 if len(blocks) > most else None  # the place of the dots
     line = blocks if gap is None else [*blocks[:gap], None, *blocks[gap - most + 1 :]]
@@ -191,8 +192,8 @@ def _stage(blocks, y, widest):
 
 
 class _Box(NamedTuple):
-    """A layer of a block, or two that are one step: its text, what it reads (numbers of boxes, -1 the input), its join
-    ("+", "," or None), the channels that come out, and the operation."""
+    """A layer of a block, or two layers drawn as one: its text, what it reads (numbers of boxes; -1 is the input), its
+    join ("+", "," or None), its output channels, and the operation."""
 
     text: str
     reads: list
@@ -274,7 +275,7 @@ def _boxes(operations):
 
 
 def _label(operation, tensors):
-    """What a box says; None for what belongs to the layer behind it."""
+    """The text of a box; None for a layer that is drawn with the one after it."""
     if isinstance(operation, layers.Conv2D):
         size = "×".join(map(str, operation.kernel_size))
         stride = f", stride {operation.strides[0]}" if operation.strides[0] > 1 else ""
@@ -308,7 +309,7 @@ def _longest(boxes):
 
 
 def _around(boxes, chain, start, end, x_main, x_side, kind):
-    """The way around, from below `start` to the join at `end`, with its own layers on it."""
+    """The shortcut, from below `start` to the join at `end`, with its own layers."""
     color = _color(kind)
     yield (
         f'<path d="M{x_main} {start:g}H{x_side}V{end:g}H{x_main - 15}" fill="none" stroke="{color}" '

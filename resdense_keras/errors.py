@@ -1,7 +1,7 @@
-"""The two errors that this project raises on purpose, and how an unknown name is answered.
+"""The two errors that this project raises on purpose, and the message for an unknown name.
 
-A message says what was given and what is allowed; `hint` says what to do. The command line prints both and turns
-`RequestError` into exit 2 and `WorkError` into exit 1; in Python they are a ValueError and a RuntimeError.
+A message says what was given and what is allowed; `hint` says what to do. The command line prints both and exits with 2
+for a `RequestError` and with 1 for a `WorkError`. In Python they are a ValueError and a RuntimeError.
 """
 
 import difflib
@@ -40,7 +40,7 @@ class RequestError(ResdenseError, ValueError):
 class WorkError(ResdenseError, RuntimeError):
     """The request is right and the work failed: a full disk, a gate, a loss that is not a number.
 
-    `report` is the content of report.json where an export or a comparison came to its end and a file failed a gate.
+    `report` is the content of report.json where an export or a comparison was finished but a file failed a gate.
     Example:
         >>> isinstance(resdense_keras.WorkError("the disk is full"), RuntimeError)
         True
@@ -50,7 +50,7 @@ class WorkError(ResdenseError, RuntimeError):
 
 
 def nearest(given, known, count=3):
-    """The names in `known` that `given` most likely meant, best first; often empty."""
+    """The names in `known` that are most like `given`, best first; often empty."""
     return difflib.get_close_matches(str(given).lower(), [str(name) for name in known], n=count, cutoff=0.6)
 
 
@@ -66,6 +66,6 @@ def unknown(kind, given, known):
 
 
 def first_line(error):
-    """What another library's error says first, at most 200 characters; its class where it says nothing."""
+    """First line of another library's error, at most 200 characters; its class where it has no text."""
     lines = str(error).strip().splitlines() or [type(error).__name__]
     return lines[0][:200]

@@ -1,12 +1,12 @@
-"""To which family a net belongs, by how its blocks are joined: by sums a ResNet, by concatenations a DenseNet."""
+"""The family of a net, told by how its blocks are joined: by sums (ResNet) or by concatenations (DenseNet)."""
 
 import re
 
 from . import compat
 
-FARTHEST = 40  # operations between the two ends of a branch
+FARTHEST = 40  # largest number of operations in a branch
 _OWN = re.compile(r"stage\d+_block\d+_\w+")
-# What none of the two families has: a net of others may add and concatenate too.
+# Layers that neither family has; other nets may add and concatenate too.
 _FOREIGN = (
     "DepthwiseConv2D",
     "SeparableConv2D",
@@ -18,7 +18,7 @@ _FOREIGN = (
 
 
 def recognised(model):
-    """ "resnet", "densenet", "plain" (a net of this package without shortcuts) or "other", by structure only."""
+    """ "resnet", "densenet", "plain" (a net of this package without shortcuts) or "other", told only by structure."""
     calls = list(_calls(model))
     kinds = [type(call.operation).__name__ for call in calls]
     if any(kind in _FOREIGN for kind in kinds):
@@ -45,7 +45,7 @@ def _calls(model):
 
 
 def _joins(call):
-    """Whether two of the tensors that a sum or concatenation reads come from one, by a branch with a convolution."""
+    """Whether two inputs of a sum or concatenation come from the same tensor, one of them through a convolution."""
     tensors = call.arguments.keras_tensors
     if len(tensors) != 2:
         return False
@@ -57,7 +57,7 @@ def _joins(call):
 
 
 def _before(tensor):
-    """Ids of the tensors that one was made of, FARTHEST operations back."""
+    """Ids of the tensors that a tensor was made of, up to FARTHEST operations back."""
     found, waiting = set(), [(tensor, 0)]
     while waiting:
         current, steps = waiting.pop()

@@ -1,12 +1,12 @@
-"""Writes every file of this project, so that what has its final name is whole.
+"""Writes all files of this project such that a file under its final name is always complete.
 
-A file or folder is made under a temporary name beside its place, brought to the disk (fsync) and renamed: a reader sees
-the old one or the new one and never a part, whether the writer is killed, fails or runs out of disk. Keras' own savers
-write in place: killed in a loop, they destroyed 24 of 30 good files.
+A file or folder is written under a temporary name beside its place, flushed to the disk (fsync) and renamed. A reader
+sees the old one or the new one, never a part, even if the writer is killed, fails or runs out of disk. Keras' own
+savers write in place: killed in a loop, they destroyed 24 of 30 good files.
 
-Temporary names carry the process that made them (pid and start time), so the next write of the same target removes what
-a killed one has left and nothing that a living one still needs. Beside the standard library: filelock and psutil, which
-know every system's way, imported where they are used.
+A temporary name holds the pid and the start time of its process, so the next write of the same target removes what a
+killed process has left, and nothing that a running one needs. filelock and psutil, which support all systems, are
+imported where they are used.
 """
 
 import contextlib
@@ -25,14 +25,10 @@ from pathlib import Path
 from resdense_keras.errors import RequestError, WorkError
 
 MANIFEST = "manifest.json"
-GROWING = (
-    "report.*",
-    "metrics.jsonl",
-    "checkpoints/*",
-    "tensorboard/*",
-)  # these change after the manifest and carry their own checks
+# These change after the manifest is written and have their own checks.
+GROWING = ("report.*", "metrics.jsonl", "checkpoints/*", "tensorboard/*")
 
-_NEW, _OLD = ".new-", ".old-"  # what will take a target's place, and a former folder that gave way
+_NEW, _OLD = ".new-", ".old-"  # kinds of temporary names: the new target, and the old folder that was moved away
 _COUNTER = itertools.count()
 
 _REASONS = {
@@ -50,7 +46,7 @@ _REASONS = {
 }
 
 
-# What a system call says that a file system does not know.
+# Errors of a system call that the file system does not support.
 _NOT_SUPPORTED = (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP)
 
 
@@ -61,12 +57,13 @@ def write_bytes(path, data):
 
 
 def write_text(path, text):
-    """Writes `text` as UTF-8; see `write_bytes`. Of names that are not UTF-8, what cannot be read is U+FFFD."""
+    """Writes `text` as UTF-8; see `write_bytes`. Characters that UTF-8 cannot hold (from foreign file names) become
+    U+FFFD."""
     write_bytes(path, re.sub("[\ud800-\udfff]", "\N{REPLACEMENT CHARACTER}", text).encode())
 
 
 def write_json(path, obj):
-    """Writes `obj` as indented JSON; a NaN is a ValueError, for browsers refuse it."""
+    """Writes `obj` as indented JSON; a NaN raises a ValueError, because browsers refuse it."""
     text = json.dumps(obj, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
     # File names that are not UTF-8 reach us as lone surrogates; written as \udcXX they are JSON, and come back equal.
     write_bytes(path, text.encode("utf-8", "backslashreplace"))
@@ -74,10 +71,10 @@ def write_json(path, obj):
 
 @contextlib.contextmanager
 def writing(path):
-    """Gives a temporary path with the suffix of `path`, for savers that want a name; renamed to `path` on success.
+    """Gives a temporary path with the suffix of `path`, for savers that take a path; renamed to `path` on success.
 
     Raises:
-        WorkError: the disk is full or read-only, permission is missing, the path cannot be.
+        WorkError: the disk is full or read-only, permission is missing, or the path is impossible.
     """
     path = _real(path)
     with _explained(path):
@@ -96,10 +93,10 @@ def writing(path):
 
 @contextlib.contextmanager
 def new_folder(path, *, overwrite=False):
-    """Gives a temporary folder beside `path`, renamed to `path` last; removed if the body fails.
+    """Gives a temporary folder beside `path`; renamed to `path` on success, removed if the body fails.
 
-    With `overwrite` an old folder at `path` stays whole until the new one takes its place in one step. An empty folder
-    counts as none.
+    With `overwrite` an old folder at `path` stays complete until the new one replaces it in one step. An empty folder
+    does not count.
 
     Raises:
         RequestError: `path` is a file or a folder with content and `overwrite` is False, or replacing it would remove
@@ -128,10 +125,10 @@ def new_folder(path, *, overwrite=False):
 def lock(path):
     """Keeps every other run out of the folder `path` while the body runs.
 
-    The lock is the system's, on a hidden file beside the folder, so it ends with its process however that dies: a file
-    left by a killed run is taken over, and a pid that was given away again cannot hold it. The pid inside is only for
-    the message. Some disks have no locks (NFS without its lock daemon, Lustre, FUSE): a warning says so, and the body
-    runs without one.
+    The system locks a hidden file beside the folder, so the lock ends with its process, however that dies. A file left
+    by a killed run is taken over, and a reused pid cannot hold it. The pid in the file is only for the message. Some
+    disks have no locks (NFS without its lock daemon, Lustre, FUSE): a warning says so, and the body runs without a
+    lock.
 
     Raises:
         RequestError: another run, or this process itself, holds the lock; names its pid.
@@ -150,13 +147,13 @@ def lock(path):
 
 
 def check_writable(path, need_bytes=0):
-    """Fails now, and not after an hour of work, where `path` cannot be written or has too little space.
+    """Fails now, instead of after an hour of work, where `path` cannot be written or has too little space.
 
     Args:
-        path: A file or folder, there or yet to be made.
+        path: A file or folder, which need not exist yet.
         need_bytes: Free space that the work will need.
     Raises:
-        WorkError: says which, with the bytes needed and free.
+        WorkError: says which of the two, with the bytes needed and free.
     """
     path = _real(path)
     with _explained(path):
@@ -166,7 +163,7 @@ def check_writable(path, need_bytes=0):
         probe.touch()
         probe.unlink()
         total, _, free = shutil.disk_usage(folder)
-    if total and free < need_bytes:  # a disk of no size is one that does not tell
+    if total and free < need_bytes:  # a disk of size 0 does not tell its size
         raise WorkError(
             f"cannot write {path}: about {need_bytes / 1e6:.0f} MB are needed and {free / 1e6:.0f} MB are free",
             _REASONS[errno.ENOSPC][1],
@@ -174,7 +171,8 @@ def check_writable(path, need_bytes=0):
 
 
 def write_manifest(folder, *, grows=GROWING):
-    """Writes manifest.json: size and sha256 of each file in `folder` but those that match `grows` (and hidden ones)."""
+    """Writes manifest.json: size and sha256 of each file in `folder`, except those that match `grows` and hidden
+    ones."""
     folder = Path(folder)
     names = [name for name in _names(folder) if not _matches(name, grows)]
     content = {
@@ -186,9 +184,9 @@ def write_manifest(folder, *, grows=GROWING):
 
 
 def verify_manifest(folder):
-    """What is wrong with the files of `folder`, one sentence each; an empty list where all are as they were written.
+    """One sentence for each file of `folder` that is not as it was written; an empty list where all are.
 
-    Only files found in the folder are opened: the names inside a foreign manifest are compared, never followed.
+    Only files found in the folder are opened: names in a foreign manifest are compared, never used as paths.
     """
     folder = Path(folder)
     try:
@@ -220,7 +218,7 @@ def _fingerprint(path):
 
 
 def _names(folder):
-    """The files under `folder` that a manifest speaks of, as sorted relative names; hidden ones belong to others."""
+    """The files under `folder` that a manifest lists, as sorted relative names; hidden files are left out."""
     paths = (path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
     visible = (path.as_posix() for path in paths if not any(part.startswith(".") for part in path.parts))
     return sorted(name for name in visible if name != MANIFEST)
@@ -231,7 +229,7 @@ def _matches(name, patterns):
 
 
 def _real(path):
-    """`path` without links, so that the target of a link is replaced and not the link, and absolute."""
+    """`path` as an absolute path without links, so that the target of a link is replaced and not the link."""
     return Path(os.path.realpath(path))
 
 
@@ -248,7 +246,7 @@ def _explained(path):
 
 
 def check_replaceable(path, overwrite):
-    """Raises what `new_folder` would, for a folder that may not be made or replaced at `path`."""
+    """Raises the error of `new_folder` where a folder may not be made or replaced at `path`."""
     path = _real(path)
     if path.is_file():
         raise RequestError(f"{path} is a file, a folder is to be made there", "choose another folder")
@@ -261,18 +259,21 @@ def check_replaceable(path, overwrite):
 
 
 def _prefix(path, kind):
-    """Start of the temporary names of `path`: a digest, for the name itself may already be as long as names may be."""
+    """Start of the temporary names of `path`: a digest, because the name itself may already have the greatest
+    length."""
     return kind + hashlib.sha256(os.fsencode(path.name)).hexdigest()[:16]
 
 
 def _temporary(path, kind):
-    """A fresh name beside `path` that says whose it is: kind, target, pid, start of the process, a counter, suffix."""
+    """A new name beside `path` that identifies its owner: kind, target, pid, start of the process, a counter,
+    suffix."""
     pid = os.getpid()
     return path.with_name(f"{_prefix(path, kind)}-{pid}-{_started(pid)}-{next(_COUNTER)}{path.suffix}")
 
 
 def _started(pid):
-    """When a process began, in hundredths of a second, which tells it from later ones of its pid; None: it is gone."""
+    """Start time of a process in hundredths of a second, which tells it from a later one with its pid; None if it is
+    gone."""
     import psutil
 
     try:
@@ -283,13 +284,15 @@ def _started(pid):
 
 
 def _is_alive(pid, started):
-    """Whether the process that began then still runs, to a second: the system's clock is set now and then."""
+    """Whether the process that began at this time still runs; a second's difference is allowed, because clocks get
+    adjusted."""
     now = _started(pid)
     return now is not None and abs(now - started) <= 100
 
 
 def _sweep(path):
-    """Removes what killed runs have left of `path`; a former folder whose successor never came is put back first."""
+    """Removes what killed runs have left beside `path`; first puts back an old folder that was moved away but not
+    replaced."""
     prefixes = _prefix(path, _OLD), _prefix(path, _NEW)
     for leftover in [entry for entry in path.parent.iterdir() if entry.name.startswith(prefixes)]:
         pid, started = leftover.name.split("-")[2:4]
@@ -304,7 +307,7 @@ def _sweep(path):
 
 
 def _place_folder(new, path):
-    """Gives `new` the name `path`; a folder that was there is afterwards found under the name `new`."""
+    """Renames `new` to `path`; a folder that was there is afterwards found under the name `new`."""
     if path.exists() and any(path.iterdir()):
         if not _exchange(new, path):
             _replace_in_two_renames(new, path)
@@ -313,10 +316,10 @@ def _place_folder(new, path):
 
 
 def _exchange(first, second):
-    """Swaps two names in one step, or gives False where the kernel or the file system cannot (NFS, some FUSE)."""
+    """Swaps two names in one step; False where the kernel or the file system cannot (NFS, some FUSE)."""
     if sys.platform != "linux":
         return False
-    import ctypes  # not everyone who writes a file overwrites a folder
+    import ctypes  # most writers never overwrite a folder
 
     rename = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
     if rename is None:
@@ -331,7 +334,8 @@ def _exchange(first, second):
 
 
 def _replace_in_two_renames(new, path):
-    """The second best: killed between the renames, the old folder waits under its `_OLD` name for `_sweep`."""
+    """Two renames, where one step is impossible: after a kill between them the old folder waits under its `_OLD` name
+    for `_sweep`."""
     aside = _temporary(path, _OLD)
     path.rename(aside)
     try:
@@ -343,7 +347,7 @@ def _replace_in_two_renames(new, path):
 
 
 def _acquire(file, path):
-    """Descriptor of `file`, locked where the disk has locks, this process's pid inside."""
+    """Descriptor of `file`, locked where the disk has locks, with this process' pid in it."""
     while True:
         descriptor = os.open(file, os.O_RDWR | os.O_CREAT, 0o666)
         locked = _try_to_lock(descriptor, path)
@@ -356,11 +360,12 @@ def _acquire(file, path):
             os.ftruncate(descriptor, 0)
             os.write(descriptor, str(os.getpid()).encode())
             return descriptor
-        os.close(descriptor)  # its holder ended, and removed the name, between our open and our lock
+        os.close(descriptor)  # its holder ended and removed the file between our open and our lock
 
 
 def _try_to_lock(descriptor, path):
-    """True, False where another process holds the lock, or None and a warning where the disk has no locks."""
+    """True when locked, False where another process holds the lock, None (with a warning) where the disk has no
+    locks."""
     import filelock
 
     try:
@@ -390,7 +395,7 @@ def _still_named(descriptor, file):
 
 
 def _sync(path):
-    """Brings a file or a folder's list of names to the disk."""
+    """Flushes a file, or the list of names of a folder, to the disk."""
     windows = sys.platform == "win32"
     if windows and path.is_dir():
         return  # it opens no folders

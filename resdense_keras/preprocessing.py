@@ -1,7 +1,7 @@
 """Which pixels a set of weights expects.
 
-Every record takes float32 RGB pixels in [0, 255] to what the net was trained on: `(pixels[..., order] - mean) / std`.
-keras.applications calls three of them "caffe", "torch" and "tf" mode; here they are rows of one table.
+A record turns float32 RGB pixels in [0, 255] into the numbers that the net was trained on: `(pixels[..., order] - mean)
+/ std`. keras.applications calls three of the records "caffe", "torch" and "tf" mode; here they are rows of one table.
 """
 
 import json
@@ -14,17 +14,17 @@ import numpy as np
 
 from .errors import RequestError
 
-DIGITS = 4  # behind the point, of a measured record
-MOST_JSON_BYTES = 50_000_000  # of a net's description in a .keras file; resnet1202 has 4 million
-BLOCK_PIXELS = 1 << 22  # numbers that `measured` looks at at once; their squares take four times as many bytes
+DIGITS = 4  # digits after the point of a measured record
+MOST_JSON_BYTES = 50_000_000  # largest size of the JSON in a .keras file; that of resnet1202 has 4 million bytes
+BLOCK_PIXELS = 1 << 22  # numbers that `measured` reads at once; their squares take four times as many bytes
 
 
 @dataclass(frozen=True)
 class Preprocessing:
     """Mean and standard deviation of each channel in units of [0, 255] pixels, in the order of `channels`.
 
-    `channels` is "RGB", "BGR" (the nets that came from Caffe), or "L" and the like for other channel counts: only
-    "BGR" reorders.
+    `channels` is "RGB", "BGR" (for nets that came from Caffe), or another text for another number of channels, such as
+    "L". Only "BGR" changes the order.
     Example:
         >>> halves = resdense_keras.Preprocessing((127.5,), (127.5,), "L")
         >>> halves([[0.0], [255.0]]).tolist()
@@ -38,7 +38,7 @@ class Preprocessing:
     def __post_init__(self):
         if len(self.mean) != len(self.std) or not all(value > 0 for value in self.std):
             raise RequestError(
-                f"mean={self.mean}, std={self.std} were given; both need one number a channel, and std above 0"
+                f"mean={self.mean}, std={self.std} were given; both need one number per channel, and std above 0"
             )
 
     def __call__(self, pixels: Any) -> np.ndarray:
@@ -51,7 +51,7 @@ class Preprocessing:
         return (pixels - np.asarray(self.mean, "float32")) / np.asarray(self.std, "float32")
 
     def apply(self, x: Any) -> Any:
-        """The same as layers of a Functional model: a flip where the order is BGR, then one Rescaling."""
+        """Applies the record as layers of a Functional model: a flip where the order is BGR, then one Rescaling."""
         from keras import layers, ops
 
         if self.channels == "BGR":
@@ -83,12 +83,12 @@ PREPROCESSING = {
 def measured(images):
     """Record with each channel's mean and standard deviation over pixels in [0, 255].
 
-    Exact sums of integers, a block of images at a time: what is held beside the images does not grow with them.
+    The sums are exact integers, taken over one block of images at a time, so little memory is needed beside the images.
 
     Args:
-        images: uint8 (N, H, W, C), or such arrays one after the other.
+        images: uint8 (N, H, W, C), or an iterable of such arrays.
     Raises:
-        RequestError: there are none.
+        RequestError: there are no images.
     """
     count, total, squares = 0, 0, 0
     for block in _blocks(images):
@@ -107,11 +107,12 @@ def measured(images):
 
 
 def from_affine(scale, offset, flipped=False):
-    """The record that `pixels * scale + offset` is, numbers of DIGITS digits as they were before `apply` divided.
+    """The record that equals `pixels * scale + offset`, its numbers rounded to DIGITS digits as they were before
+    `apply` divided.
 
     Args:
         scale, offset: (channels,) float64.
-        flipped: Whether the channels are turned round first: RGB in, BGR behind.
+        flipped: Whether the order of the channels is reversed first (RGB in, BGR after it).
     """
     scale, offset = np.asarray(scale, "float64"), np.asarray(offset, "float64")
     letters = "BGR" if flipped else _letters(scale.size)
@@ -124,7 +125,7 @@ def from_affine(scale, offset, flipped=False):
 
 
 def of_file(path):
-    """The record inside a .keras file of this package, or None; its JSON is read, no model is built."""
+    """The record in a .keras file of this package, or None; only its JSON is read, and no model is built."""
     path = Path(path).expanduser()
     if path.suffix.lower() != ".keras" or not path.is_file():
         return None
@@ -139,7 +140,7 @@ def of_file(path):
             return None  # of another's net
         return from_affine(scale, offset, flipped="Flip" in before)
     except (OSError, zipfile.BadZipFile, ValueError, KeyError, TypeError, AttributeError):
-        return None  # what is wrong with the file is said by the reader of its weights
+        return None  # the reader of the weights says what is wrong with the file
 
 
 def _letters(channels):
@@ -147,7 +148,7 @@ def _letters(channels):
 
 
 def _blocks(images):
-    """Arrays of at most BLOCK_PIXELS numbers, or of one image; of one array or of several."""
+    """Splits one array or several into arrays of at most BLOCK_PIXELS numbers, or of one image."""
     for array in [images] if isinstance(images, np.ndarray) else images:
         step = max(1, BLOCK_PIXELS // max(1, array[0].size)) if len(array) else 1
         for begin in range(0, len(array), step):

@@ -1,8 +1,8 @@
-"""What a net costs, read off its graph: parameters, multiply-adds, memory in training and in inference.
+"""Costs of a net, read from its graph: parameters, multiply-adds, memory in training and in inference.
 
-Nothing is computed with numbers: shapes walk through the graph once, and three tables below say what each kind of layer
-multiplies, keeps and shares. They name classes, so that `layers.Add` and `keras.ops.add` meet in one row; a subclass
-follows its base.
+No numbers are computed: shapes are passed through the graph once, and three tables say what each kind of layer
+multiplies, keeps and shares. The tables name classes, so `layers.Add` and `keras.ops.add` share a row, and a subclass
+has the row of its base.
 """
 
 import math
@@ -22,8 +22,8 @@ FLOAT_BYTES = 4
 class LayerProfile:
     """One call of a layer or operation, in graph order.
 
-    `kept_bytes` are those of the tensors that this call is the first to keep for the backward pass, `alive_bytes` those
-    of all tensors alive while it runs. Both, like `output_shape`, are of one image.
+    `kept_bytes` counts the tensors that this call is the first to keep for the backward pass, `alive_bytes` all tensors
+    alive while it runs. Both, like `output_shape`, are for one image.
     """
 
     name: str
@@ -37,9 +37,10 @@ class LayerProfile:
 
 @dataclass(frozen=True)
 class Profile:
-    """Figures of one image; `print` shows them layer by layer.
+    """Figures for one image; `print` shows them layer by layer.
 
-    `uncounted` names layers whose matrices no rule of `macs` knows (attention, recurrent ones): `macs` leaves them out.
+    `uncounted` names layers that `macs` leaves out because it has no rule for their matrices (attention, recurrent
+    layers).
     Example:
         >>> one = resdense_keras.Profile("empty", 0, 0, 0, 0, 0, layers=())
         >>> found = resdense_keras.profile(resdense_keras.resnet20_digits())
@@ -75,7 +76,8 @@ class Profile:
         return "\n".join(line.rstrip() for line in [*lines, "", *self._totals()])
 
     def _totals(self):
-        yield f"{self.name}: {self.parameters:,} parameters ({self.trainable:,} trainable), {self.macs:,} MACs an image"
+        parameters = f"{self.parameters:,} parameters ({self.trainable:,} trainable)"
+        yield f"{self.name}: {parameters}, {self.macs:,} MACs per image"
         yield f"{self.activation_bytes / 2**20:,.1f} MiB of activations kept for the gradient of one image"
         yield f"{self.inference_peak_bytes / 2**20:,.1f} MiB alive at once in inference"
         if self.uncounted:
@@ -83,29 +85,29 @@ class Profile:
 
 
 def profile(model: keras.Model, input_shape: tuple[int, ...] | None = None) -> Profile:
-    """Counts what one image costs in any Functional model, nested and multi-input ones included.
+    """Counts the costs of one image in any Functional model, also with nested models or several inputs.
 
-    macs: convolutions (depthwise, separable, transposed and grouped ones too) and dense layers; bias, batch norm and
-    pooling are not counted, nor are bare operations such as keras.ops.matmul. A layer that is called twice counts
+    macs: those of convolutions (also depthwise, separable, transposed and grouped ones) and dense layers. Bias, batch
+    norm, pooling and bare operations such as keras.ops.matmul are not counted. A layer that is called twice counts
     twice, its parameters once.
 
     activation_bytes: float32 bytes of all tensors that the backward pass must keep, each once, if every layer trains.
     Convolutions, dense layers and batch norms keep their input, a ReLU its output, max pooling both, dropout a mask of
     one byte; adding, padding, averaging and reshaping keep nothing. Every Concatenate output counts (DenseNet's price);
-    an operation that no rule names keeps its inputs.
+    an operation without a rule keeps its inputs.
 
-    inference_peak_bytes: the largest sum of float32 tensors alive at once when the graph runs in its order; reshapes
-    and dropout hand their input on without a copy.
+    inference_peak_bytes: the largest sum of float32 tensors alive at once when the graph runs in its order. Reshapes
+    and dropout make no copy of their input.
 
     Args:
         model: Functional (or built Sequential) Keras model.
-        input_shape: Shape of one image, e.g. (224, 224, 3), where the model leaves dimensions open; a list with one
-            shape an input for several inputs.
+        input_shape: Shape of one image, e.g. (224, 224, 3), where the model leaves dimensions open; for several inputs
+            a list with one shape per input.
     Returns:
         Profile.
     Raises:
-        RequestError (a ValueError): no Functional model, open dimensions without `input_shape`, or a shape that does
-            not fit.
+        RequestError (a ValueError): the model is not Functional, dimensions are open and `input_shape` is missing, or
+            the shape does not fit.
     Example:
         >>> resdense_keras.profile(resdense_keras.resnet20()).macs
         40551040
@@ -152,7 +154,7 @@ def profile(model: keras.Model, input_shape: tuple[int, ...] | None = None) -> P
 
 @dataclass(frozen=True)
 class _Call:
-    """One call of an operation with the symbolic tensors that go in and come out; the batch is 1."""
+    """One call of an operation, with its symbolic input and output tensors of batch 1."""
 
     operation: keras.Operation
     inputs: list
@@ -171,7 +173,7 @@ def _graph(model):
 
 
 def _symbolic_inputs(graph, input_shape):
-    """One symbolic tensor an input, batch 1, every dimension known."""
+    """One symbolic tensor per input, with batch 1 and every dimension known."""
     declared = [tuple(tensor.shape[1:]) for tensor in graph.inputs]
     shapes = declared if input_shape is None else _given_shapes(input_shape, declared)
     if any(size is None for shape in shapes for size in shape):
@@ -183,7 +185,7 @@ def _symbolic_inputs(graph, input_shape):
 
 
 def _given_shapes(input_shape, declared):
-    """`input_shape` as one tuple of ints an input, checked against what the model declares."""
+    """`input_shape` as one tuple of ints per input, checked against what the model declares."""
     single = not any(isinstance(entry, (list, tuple)) for entry in input_shape)
     shapes = [tuple(shape) for shape in ([input_shape] if single else input_shape)]
     fits = len(shapes) == len(declared) and all(
@@ -201,8 +203,8 @@ def _given_shapes(input_shape, declared):
 def _walk(graph, inputs, calls):
     """Sends symbolic tensors through `graph`, models inside it included, and appends every call to `calls`.
 
-    Keras runs the graph itself; only what happens at a node is ours. Its public `compute_output_spec` does the same
-    without telling which tensor met which layer.
+    Keras walks the graph; only the work at each node is ours. Its public `compute_output_spec` does not tell which
+    tensor goes into which layer.
     """
 
     def traced(operation):
@@ -229,12 +231,12 @@ def _size(tensor):
 
 
 def _rule(operation, table, default):
-    """The row of the nearest class of `operation` that `table` names."""
+    """The row in `table` of the class of `operation`, or of its nearest base class."""
     return next((table[cls.__name__] for cls in type(operation).__mro__ if cls.__name__ in table), default)
 
 
 def _own_parameters(calls):
-    """Parameters of each call's layer, 0 where an earlier call has counted them."""
+    """Parameters of each call's layer; 0 where an earlier call has counted them."""
     seen = set()
     counts = []
     for call in calls:
@@ -249,12 +251,14 @@ def _own_parameters(calls):
 
 
 def _positions_times_kernel(layer, inputs, output):
-    """Every output position meets the whole kernel, whose last axis is the output channels (groups included)."""
+    """MACs of a convolution: every output position is multiplied with the whole kernel, whose last axis is the output
+    channels (also with groups)."""
     return _size(output) // layer.kernel.shape[-1] * math.prod(layer.kernel.shape)
 
 
 def _transposed(layer, inputs, output):
-    """Every *input* position meets the whole kernel, whose last axis is the input channels."""
+    """MACs of a transposed convolution: every *input* position is multiplied with the whole kernel, whose last axis is
+    the input channels."""
     return _size(inputs[0]) // layer.kernel.shape[-1] * math.prod(layer.kernel.shape)
 
 
@@ -339,7 +343,7 @@ def _kept_bytes(calls):
 
 
 def _kept(call):
-    """(tensors of the graph that the gradient of this call needs, bytes of others that only the call itself knows)."""
+    """(tensors of the graph that the gradient of this call needs, bytes of others inside the call)."""
     operation, output = call.operation, call.outputs[0]
     if isinstance(operation, RecomputedDenseLayer):
         # its second step starts from what the first convolution made; all else is computed again
@@ -365,7 +369,8 @@ def _activation(operation):
 
 
 def _alive_bytes(calls, inputs, outputs):
-    """Bytes of all tensors alive while each call runs: from the call that makes them to the last that reads them."""
+    """Bytes of all tensors alive while each call runs; a tensor is alive from the call that makes it to the last that
+    reads it."""
     roots = _roots(calls, INFERENCE_VIEWS)
     sizes = {id(x): FLOAT_BYTES * _size(x) for x in (*inputs, *(x for call in calls for x in call.outputs))}
     last_use = {_root(x, roots): i for i, call in enumerate(calls) for x in (*call.inputs, *call.outputs)}

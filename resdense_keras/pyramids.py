@@ -1,4 +1,4 @@
-"""The features of a net at each stride, as detection and segmentation heads read them."""
+"""The features of a net at each stride, for detection and segmentation heads."""
 
 import re
 
@@ -15,19 +15,18 @@ def pyramid(model: keras.Model) -> keras.Model:
     Nets with the ImageNet stem have strides 4, 8, 16 and 32, CIFAR nets 1, 2 and 4. All features end in a ReLU:
 
     - ResNet v1, v1.5, vd: the output of each stage.
-    - ResNet v2, v2-keras: the sum of the last block, after the batch norm and ReLU that follow it. They belong to the
-      block that halves the image next (or to the head): only the sum is not normalized. In v2-keras that block is
-      the last of its stage, so that "stride4" is the output of the block before it.
+    - ResNet v2, v2-keras: the sum of the last block, after the batch norm and ReLU that follow it, because the sum
+      itself is not normalized. These two layers belong to the block that halves the image next, or to the head. In
+      v2-keras that block is the last of its stage, so "stride4" is the output of the block before it.
     - DenseNet: everything the dense block collected, normalized and activated, before a transition narrows it.
 
-    A side that no power of two divides is rounded as the net rounds it: up in a ResNet, down in a DenseNet's
-    transitions.
+    A side that the stride does not divide is rounded as the net does: up in a ResNet, down in a DenseNet's transitions.
 
     Args:
-        model: A net of this package, with or without head, also reloaded from a .keras file, or a Functional model
+        model: A net of this package (with or without head, also reloaded from a .keras file), or a Functional model
             that was built on its output.
     Returns:
-        Functional model with a dict of outputs; it shares its layers, and so its weights, with `model`.
+        Functional model with a dict of outputs; it shares its layers and weights with `model`.
     Raises:
         RequestError (a ValueError): the layers are not named as this package names them.
     Example:

@@ -1,7 +1,7 @@
 """The memory-efficient dense layer: forget the concatenation, compute it again when the gradient needs it.
 
-A plain DenseNet keeps every layer's concatenated input, its normalized copy and its ReLU for the backward pass:
-memory quadratic in depth. Here only what the convolutions made is kept, which is linear.
+For the backward pass a plain DenseNet keeps every layer's concatenated input, its normalized copy and its ReLU, which
+takes memory quadratic in depth. Here only the outputs of the convolutions are kept, which is linear.
 Source: Pleiss et al. 2017, "Memory-Efficient Implementation of DenseNets", arXiv:1707.06990.
 """
 
@@ -14,7 +14,7 @@ from .blocks import CHANNEL_AXIS, INITIALIZER, dense_convolutions
 def recomputed_dense_block(x, depth, growth_rate, *, norm, name, bottleneck=True, dropout=0.0):
     """`blocks.dense_block` that forgets its concatenations and computes them again in the backward pass.
 
-    The maps stay apart until the end: a layer that concatenates inside what is forgotten keeps nothing of the
+    The maps stay separate until the end of the block: a layer that concatenates inside its recomputed part keeps no
     concatenation for the backward pass.
     """
     options = {"bottleneck": bottleneck, "dropout": dropout}
@@ -29,12 +29,12 @@ def recomputed_dense_block(x, depth, growth_rate, *, norm, name, bottleneck=True
 class RecomputedDenseLayer(layers.Layer):
     """F of a dense layer, without its concatenation: a list of (N, H, W, C_i) feature maps -> (N, H, W, growth_rate).
 
-    Holds the same built-in layers under the same names and in the same order as the plain dense layer, so that the
-    weights of one net load into the other; only the call differs, and only while training.
+    It holds the same Keras layers as the plain dense layer, with the same names and in the same order, so the weights
+    of either net load into the other. Only the call differs, and only in training.
 
     Why it is written this way: `keras.RematScope` around a BatchNormalization raises on TensorFlow (keras#21207) and
-    updates the moving statistics twice. So the recomputed function is pure: weights go in, batch moments come out
-    without a gradient, and the moving statistics are updated here, once.
+    updates the moving statistics twice. So the recomputed function is pure: it takes the weights and returns the batch
+    moments without a gradient, and the moving statistics are updated here, once.
 
     Args:
         growth_rate: Channels that it makes.
@@ -113,9 +113,9 @@ class RecomputedDenseLayer(layers.Layer):
 
 
 def plain(model):
-    """The same net without recomputation: its layers, names and weights as the plain dense block has them.
+    """The same net without recomputation, with the layers, names and weights of plain dense blocks.
 
-    `model` itself where nothing in it recomputes.
+    `model` itself where nothing in it is recomputed.
     """
     if not any(isinstance(layer, RecomputedDenseLayer) for layer in model.layers):
         return model
@@ -137,12 +137,12 @@ def plain(model):
 
 
 def _starts_in(maps, joined):
-    """Whether the maps are those of a block: all but the last were concatenated for its last layer."""
+    """Whether the maps are those of a block: all but the last were concatenated for the block's last layer."""
     return (len(maps) == 2 and (id(maps[0]),) in joined) or (len(maps) > 2 and tuple(map(id, maps[:-1])) in joined)
 
 
 def _plain_layer(layer, maps, joined):
-    """What a RecomputedDenseLayer computes, as layers of their own."""
+    """The computation of a RecomputedDenseLayer, as separate layers."""
     x = _concatenated(maps, joined, _name(layer.name.rpartition("_block")[0], maps))
     for part, (norm, conv, drop) in enumerate(layer.steps, start=1):
         x = layers.BatchNormalization.from_config(norm.get_config())(x)
@@ -153,12 +153,13 @@ def _plain_layer(layer, maps, joined):
 
 
 def _name(stage, maps):
-    """Of the concatenation that the dense layer before ends with."""
+    """Name of the concatenation at the end of the dense layer before."""
     return f"{stage}_block{len(maps) - 1}_concat"
 
 
 def _concatenated(maps, joined, name):
-    """All maps in one: the last behind the concatenation of those before it, which the layer before has made."""
+    """All maps as one tensor: the last is appended to the concatenation of the others, which the layer before has
+    made."""
     key = tuple(map(id, maps))
     if len(maps) == 1:
         joined[key] = maps[0]

@@ -34,9 +34,9 @@ from .preprocessing import PREPROCESSING, Preprocessing
 class Variant:
     """Where a ResNet has its stride, its activations and its biases.
 
-    `strided` counts the convolution of a bottleneck that halves the image, from 1; a basic block always uses its
-    first. `keras_layout` is keras.applications' V2: the stride in the last block of a stage, and biases in the stem,
-    the projections and each block's last convolution.
+    `strided` is the number (from 1) of the convolution that halves the image in a bottleneck; in a basic block it is
+    always the first. `keras_layout` is that of keras.applications' V2 nets: the stride is in the last block of a stage,
+    and the stem, the projections and each block's last convolution have biases.
     """
 
     strided: int
@@ -84,12 +84,12 @@ def resnet(
     Args:
         blocks: Residual blocks in each stage, e.g. (3, 4, 6, 3). Every stage but the first halves the image.
         block: "basic" (two 3x3 convolutions) or "bottleneck" (1x1, 3x3, 1x1 with four times the width).
-        include_top: Whether pooling and the dense head stand at the end.
+        include_top: Whether the net ends with global pooling and the dense head.
         weights: None, or the path of a file that `load_weights` reads.
         input_tensor: Keras tensor to build on.
         input_shape: (height, width, channels), height and width possibly None. Default: (224, 224, 3) with the head,
             (None, None, 3) without.
-        pooling: None, "avg" or "max"; what ends a net without head.
+        pooling: None, "avg" or "max": global pooling at the end of a net without head.
         classes: Outputs of the head.
         classifier_activation: Activation of the head; None for logits.
         name: Name of the model.
@@ -99,12 +99,12 @@ def resnet(
         shortcut: Where size or width change, "A" pads with zero channels, "B" projects; None leaves every shortcut
             out and makes the plain control net.
         conv_bias: Whether convolutions that a batch norm follows have a bias (keras.applications' v1 nets do).
-        zero_gamma: Start the last batch norm of each block at zero (v1 layouts with a shortcut).
+        zero_gamma: Start the last batch norm of each block at zero (only v1, v1.5 and vd, with a shortcut).
         dropout: Rate before the head, from 0 up to 1.
         width: Channels of the first stage's 3x3 convolutions; each stage doubles them.
         stem: "imagenet", "deep" or "cifar"; None is the variant's own.
-        bn_momentum: Of the moving statistics.
-        bn_epsilon: Of the batch norms; 1.001e-5 in keras.applications' weights.
+        bn_momentum: Momentum of the batch norms' moving statistics.
+        bn_epsilon: Epsilon of the batch norms; keras.applications' weights need 1.001e-5.
     Returns:
         Functional model, (N, height, width, channels) float32 -> (N, classes) float32 probabilities.
     Raises:
@@ -164,7 +164,7 @@ def resnet(
 
 
 def _layout(variant, conv_bias, shortcut, zero_gamma, block):
-    """The row of VARIANTS, after the arguments that must agree with it."""
+    """The row of VARIANTS; first checks the arguments that must agree with it."""
     layout = VARIANTS[check_choice("variant", variant, (None, *VARIANTS)) or DEFAULT_VARIANT]
     check_choice("block", block, tuple(KERNELS))
     check_choice("shortcut", shortcut, ("A", "B", None))
@@ -197,8 +197,8 @@ def _stride(stage, index, depth, stages, layout):
 def _strided(layout, block, stem):
     """Which convolution of a block halves the image, from 1.
 
-    The pre-activation bottlenecks for CIFAR have the stride in the first 1x1, in the authors' own code
-    (KaimingHe/resnet-1k-layers), and 0.245 G multiply-adds at 164 layers; with the stride in the 3x3 it were 0.248.
+    In the authors' own code (KaimingHe/resnet-1k-layers) the pre-activation bottlenecks for CIFAR have the stride in
+    the first 1x1: 0.245 G multiply-adds at 164 layers, where the stride in the 3x3 would give 0.248.
     """
     if block == "basic" or (stem == "cifar" and layout == VARIANTS["v2"]):
         return 1

@@ -92,6 +92,7 @@ def test_the_public_names_of_the_stub_are_all_there():
 
     for package in (resdense_keras, resdense_export):
         assert package.__all__ and all(callable(getattr(package, name)) for name in package.__all__)
+        assert len(set(package.__all__)) == len(package.__all__)  # no name twice
 
 
 def test_the_project_names_no_machine_path():
@@ -121,6 +122,7 @@ def test_the_readmes_table_is_the_stored_reports():
 
 
 OWN = ("resdense_keras", "resdense_export", "resdense_cli")
+FOLDERS = ("resdense_keras", "export", "cli", "docs", "benchmarks", "tests", "tutorials")
 
 
 def python_files(*patterns):
@@ -129,7 +131,7 @@ def python_files(*patterns):
     return [path for path in found if path.name != "metadata_schema.py" and "old" not in path.relative_to(ROOT).parts]
 
 
-@pytest.mark.parametrize("folder", ["resdense_keras", "export", "cli", "docs", "benchmarks", "tests", "tutorials"])
+@pytest.mark.parametrize("folder", FOLDERS)
 def test_nothing_of_ours_is_imported_under_a_second_name(folder):
     files = python_files(f"{folder}/**/*.py", f"{folder}/**/*.pyi")
     assert files
@@ -159,3 +161,28 @@ def test_a_lessons_experiments_stand_in_a_folder_of_its_name():
     assert lessons == folders
     for lesson in ROOT.glob("tutorials/[0-9][0-9]_*.py"):
         assert f"from resdense_keras.experiments.{lesson.stem[3:]} import" in lesson.read_text()
+
+
+def test_lines_of_javascript_are_up_to_120_characters_long():
+    folders = ("docs", "export/resdense_export")
+    scripts = [path for folder in folders for kind in ("js", "mjs") for path in ROOT.glob(f"{folder}/**/*.{kind}")]
+    assert scripts
+    made = ROOT / "docs/explainer/nets.js"  # by docs/embed_nets.py
+    long = [
+        f"{path.relative_to(ROOT)}:{number}"
+        for path in scripts
+        if path != made and "node_modules" not in path.parts
+        for number, line in enumerate(path.read_text().splitlines(), start=1)
+        if len(line) > 120
+    ]
+    assert long == []
+
+
+def test_no_statement_is_an_expression_with_two_ends():
+    """`a() if x else b()` as a statement hides that it branches: an if says it."""
+    found = []
+    for path in python_files(*(f"{folder}/**/*.py" for folder in FOLDERS)):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Expr) and isinstance(node.value, ast.IfExp | ast.BoolOp):
+                found.append(f"{path.relative_to(ROOT)}:{node.lineno}")
+    assert found == []

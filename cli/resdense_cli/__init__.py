@@ -1,1 +1,1 @@
-"""`resdense`: the command line. One file a command in `commands/`; nothing imports this package."""
+"""`resdense`: the command line. There is one file per command in `commands/`; no other package imports this one."""

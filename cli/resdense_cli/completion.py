@@ -1,7 +1,7 @@
-"""What the Tab key offers for an argument, by the argument's name: one rule for all commands.
+"""Completion with the Tab key, by the name of the argument; the same for all commands.
 
-A shell asks a new process at every Tab, so names come from tables that are read without Keras. Where nothing fits, the
-shell offers files.
+A shell starts a new process at every Tab, so names come from tables that are read without Keras. Where nothing fits,
+the shell offers files.
 """
 
 import inspect
@@ -10,7 +10,7 @@ from importlib.resources import files
 
 
 def nets():
-    """The catalogue's names, from its table of sizes: the builders themselves need Keras."""
+    """The catalogue's names, from its table of sizes, because the builders need Keras."""
     return list(json.loads(files("resdense_keras").joinpath("sizes.json").read_text()))
 
 
@@ -57,7 +57,7 @@ OFFERED = {
 
 
 def attach(command):
-    """Lets the arguments of a command's function be completed where their name is one of OFFERED; returns it."""
+    """Adds completion to those arguments of a command's function whose names are in OFFERED; returns the function."""
     for name, parameter in inspect.signature(command).parameters.items():
         if name in OFFERED:
             (info,) = parameter.annotation.__metadata__
@@ -66,7 +66,7 @@ def attach(command):
 
 
 def _begun(names):
-    """The names that begin as what was typed; in a list with commas the last one is completed."""
+    """The names that begin with what was typed; in a list with commas the last item is completed."""
 
     def complete(incomplete: str):
         before, comma, last = incomplete.rpartition(",")

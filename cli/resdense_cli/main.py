@@ -1,4 +1,4 @@
-"""`resdense`: verbs over the libraries.
+"""`resdense`: the command line over the libraries.
 
 Results go to stdout (`--json` for machines), everything else to stderr. Exit 0: done; 1: the work failed; 2: the
 request is wrong; 130: Ctrl-C; 143: SIGTERM. Nothing heavy is imported before a command needs it.
@@ -24,16 +24,16 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-HELP = "`resdense --help` and `resdense COMMAND --help` list what there is"
-STOPPED = "what has its final name is whole; run the same command again"
+HELP = "`resdense --help` and `resdense COMMAND --help` list all commands and options"
+STOPPED = "files under their final names are complete; run the same command again"
 
 
 class Terminated(BaseException):
-    """SIGTERM, raised so that temporary files go the same way as on Ctrl-C."""
+    """Raised on SIGTERM, so that temporary files are removed as on Ctrl-C."""
 
 
 def main(arguments=None):
-    """Runs the command line; returns never, exits with the codes above."""
+    """Runs the command line; never returns, but exits with the codes above."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in arguments
     arguments = [argument for argument in arguments if argument != "--debug"]
@@ -63,7 +63,7 @@ def _after_stop(arguments):
 
 
 def _with_address(arguments):
-    """Writes `--lan` without an address as `--lan=pick`: typer knows no option whose value may be left out."""
+    """Writes `--lan` without an address as `--lan=pick`, because typer has no options with an optional value."""
     from ipaddress import ip_address
 
     def is_address(text):
@@ -84,7 +84,7 @@ def _terminate(number, frame):
 
 
 def _explain(error, arguments):
-    """Prints an error as one line and its hint; the exit code."""
+    """Prints an error and its hint, a line each; returns the exit code."""
     if isinstance(error, ResdenseError):
         _complain(error.message, error.hint or HELP)
         return 2 if isinstance(error, RequestError) else 1
@@ -105,7 +105,7 @@ def _complain(message, hint):
 
 
 def _warn(message, category, filename, lineno, file=None, line=None):
-    """A warning in words for users: Python's own form shows a line of our source."""
+    """Prints a warning for users; Python's own form shows a line of our source."""
     print(f"warning: {message}", file=sys.stderr)
 
 

@@ -7,7 +7,7 @@ import typer
 from resdense_keras.errors import RequestError
 from resdense_keras.training.augmentation import AUGMENTATIONS
 
-NONE = "none"  # takes back what a config.yaml or a recipe says
+NONE = "none"  # removes a value of a config.yaml or a recipe
 
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 Overwrite = Annotated[
@@ -72,14 +72,14 @@ Augment = Annotated[
 
 
 def names(text):
-    """("shift", "mirror") of "shift, mirror", () of "none", None of None: an --augment that a recipe takes."""
+    """--augment for a recipe: ("shift", "mirror") from "shift, mirror", () from "none", None from None."""
     if text is None:
         return None
     return () if text == NONE else tuple(name.strip() for name in text.split(","))
 
 
 def builder_options(settings):
-    """{"growth_rate": 24} of ["growth_rate=24"]; values are YAML, so that 0.5, true, null and [6, 12] work."""
+    """{"growth_rate": 24} from ["growth_rate=24"]; values are YAML, so that 0.5, true, null and [6, 12] work."""
     import yaml
 
     parsed = {}

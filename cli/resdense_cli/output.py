@@ -1,4 +1,4 @@
-"""What commands have in common: the start of TensorFlow, lines of progress, tables and JSON on stdout."""
+"""Shared by the commands: starting TensorFlow, lines of progress, tables and JSON on stdout."""
 
 import contextlib
 import json
@@ -11,7 +11,7 @@ PIPE_COLUMNS = 500
 
 
 def start_tensorflow():
-    """Export and training run on Keras' TensorFlow backend, without its start-up chatter."""
+    """Imports Keras on its TensorFlow backend, without TensorFlow's start-up messages."""
     import logging
 
     from resdense_export.native_stderr import native_stderr
@@ -19,10 +19,11 @@ def start_tensorflow():
     os.environ["KERAS_BACKEND"] = "tensorflow"
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
-    with native_stderr():  # some of it is written before that variable is read
+    with native_stderr():  # some messages come before that variable is read
         import keras
         import tensorflow  # noqa: F401
-    keras.config.set_image_data_format("channels_last")  # a keras.json may say otherwise; phones and these nets do not
+    # A keras.json may say channels_first, but phones and these nets have the channels last.
+    keras.config.set_image_data_format("channels_last")
 
 
 def tell(line):
@@ -31,12 +32,12 @@ def tell(line):
 
 
 def say_data(dataset):
-    """Prints what was understood of the data, before the work begins."""
+    """Prints how the data were understood, before the work begins."""
     print(f"data: {dataset.describe()}", file=sys.stderr, flush=True)
 
 
 def columns(*columns):
-    """Columns by name; a ">" in front aligns numbers to the right."""
+    """A table with columns of these names; a ">" in front aligns a column to the right."""
     from rich.table import Table
 
     table = Table(box=None, header_style="bold")
@@ -48,7 +49,7 @@ def columns(*columns):
 def print_table(table):
     from rich.console import Console
 
-    # Into a pipe or a file a line is as long as it is, so that names stay whole.
+    # Lines that go into a pipe or a file are not wrapped, so that names stay whole.
     Console(width=None if sys.stdout.isatty() else PIPE_COLUMNS).print(table)
 
 
@@ -56,9 +57,17 @@ def print_json(value):
     print(json.dumps(value, indent=2, allow_nan=False))
 
 
+def print_result(result, table, as_json):
+    """Prints a command's result on stdout: as JSON, or as the table that `table(result)` makes."""
+    if as_json:
+        print_json(result)
+    else:
+        print_table(table(result))
+
+
 @contextlib.contextmanager
 def report_of_failure(out, as_json):
-    """Shows the report of a work whose body failed a gate, before the error: what is there is shown."""
+    """Where the body raises an error with a report (a gate failed), shows the report before the error."""
     try:
         yield
     except WorkError as error:

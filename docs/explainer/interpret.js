@@ -143,8 +143,9 @@ const OPERATIONS = {
 /**
  * What every operation of `net` gives for an image, in graph order; the last is the probabilities.
  *
- * A block named in `out` is left out: a sum keeps its shortcut, a concatenation appends zeros, and a plain block hands on
- * its input (every second pixel and channels of zeros where its shape differs), as experiments/lesions.py does in Keras.
+ * A block named in `out` is left out: a sum keeps its shortcut, a concatenation appends zeros, and a plain block hands
+ * on its input (every second pixel and channels of zeros where its shape differs), as experiments/lesions.py does in
+ * Keras.
  */
 function run(net, pixels, out = new Set()) {
   net.numbers = net.numbers || decodeWeights(net.weights);

@@ -60,10 +60,13 @@ function choose(change) {
 
 const STORIES = {
   plain:
-    "Each block <b>replaces</b> what it was given. What the input held reaches the end only through every block in between.",
-  add: "Each block <b>adds</b> its result onto the same channels. The width stays, and every channel becomes a sum in which old and new can no longer be told apart.",
+    "Each block <b>replaces</b> what it was given. What the input held reaches the end only through every block in " +
+    "between.",
+  add: "Each block <b>adds</b> its result onto the same channels. The width stays, and every channel becomes a sum " +
+    "in which old and new can no longer be told apart.",
   concat:
-    "Each layer <b>appends</b> its result. The width grows by k, nothing is overwritten, and every later layer reads every earlier one by itself.",
+    "Each layer <b>appends</b> its result. The width grows by k, nothing is overwritten, and every later layer reads " +
+    "every earlier one by itself.",
 };
 
 function showChain() {
@@ -79,18 +82,23 @@ function showChain() {
     .map((row, index) => {
       const shape = `<b>${SIDE}×${SIDE}×${row.channels}</b>`;
       const figures = index
-        ? `${shape} · ${count(row.parameters)} parameters · ${short(row.macs)} MACs · keeps ${bytes(row.keptBytes)} · alive ${bytes(row.aliveBytes)}`
+        ? `${shape} · ${count(row.parameters)} parameters · ${short(row.macs)} MACs · keeps ` +
+          `${bytes(row.keptBytes)} · alive ${bytes(row.aliveBytes)}`
         : `${shape} · the input, ${bytes(row.aliveBytes)}`;
       const picture = strip(connection, index, growth, widest);
-      const inside = `<span class="name">${index ? `block ${index}` : "input"}</span>${picture}<span class="figures">${figures}</span>`;
+      const inside = `<span class="name">${index ? `block ${index}` : "input"}</span>${picture}` +
+        `<span class="figures">${figures}</span>`;
       return index
-        ? `<li><button type="button" class="row" data-block="${index}" aria-pressed="${index === block}">${inside}</button></li>`
+        ? `<li><button type="button" class="row" data-block="${index}" ` +
+          `aria-pressed="${index === block}">${inside}</button></li>`
         : `<li><div class="row">${inside}</div></li>`;
     })
     .join("");
   fill(
     "key",
-    `Strips are drawn to scale: the whole width is ${count(widest)} channels. Grey is the input, each block has a colour of its own${connection === "add" ? "; bands that lie over the same channels have been summed up" : ""}. “Keeps” is what the gradient needs later, “alive” what lies in memory while the block runs.`,
+    `Strips are drawn to scale: the whole width is ${count(widest)} channels. Grey is the input, each block has a ` +
+    `colour of its own${connection === "add" ? "; bands over the same channels have been added together" : ""}. ` +
+    `“Keeps” is memory that the gradient needs later, “alive” is memory in use while the block runs.`,
   );
   showBlock(found.blocks[block]);
   showCosts();
@@ -104,9 +112,11 @@ function showBlock(block) {
     "blockStory",
     {
       plain: "The numbers beside the layers are their parameters. Nothing leads around the two convolutions.",
-      add: "The numbers beside the layers are their parameters. The blue line carries the input around the two convolutions, unchanged.",
+      add: "The numbers beside the layers are their parameters. The blue line carries the input around the two " +
+        "convolutions, unchanged.",
       concat:
-        "The numbers beside the layers are their parameters. The orange line carries all earlier channels around the convolution, unchanged.",
+        "The numbers beside the layers are their parameters. The orange line carries all earlier channels around the " +
+        "convolution, unchanged.",
     }[connection],
   );
   showEquation(block);
@@ -120,7 +130,9 @@ function showEquation(block) {
   const lines = {
     plain: [
       `${after} = ${f}(${before})`,
-      `<span class="small">unrolled: ${Array.from({ length: index }, (_, i) => subscript("F", index - i)).join("(")}(${subscript("x", 0)}${")".repeat(index)}</span>`,
+      `<span class="small">unrolled: ` +
+      `${Array.from({ length: index }, (_, i) => subscript("F", index - i)).join("(")}` +
+      `(${subscript("x", 0)}${")".repeat(index)}</span>`,
     ],
     add: [
       `${after} = ${before} + ${f}(${before})`,
@@ -140,10 +152,13 @@ function showEquation(block) {
     "equationStory",
     {
       plain:
-        "Nothing keeps a plain block from learning to hand on its input, and yet a deep plain net trains worse than a shallow one. This degradation is what both connections were made against.",
-      add: "The gradient of a sum goes to both of its parts unchanged: each block has a way to the output that no other block stands in.",
+        "Nothing keeps a plain block from learning to hand on its input, and yet a deep plain net trains worse than " +
+        "a shallow one. This degradation is what both connections were made against.",
+      add: "The gradient of a sum goes to both of its parts unchanged: each block has a path to the output that " +
+        "passes through no other block.",
       concat:
-        "Addition is concatenation with tied weights: W(x + y) = [W W][x, y]. A layer behind a concatenation may weigh each part on its own, and pays with a wider kernel.",
+        "Addition is concatenation with tied weights: W(x + y) = [W W][x, y]. A layer behind a concatenation may " +
+        "weigh each part on its own, and pays with a wider kernel.",
     }[connection],
   );
 }
@@ -207,7 +222,8 @@ function showMemory() {
   $("#memory").innerHTML = chart({
     width: Math.max(280, Math.min(560, $("#memory").clientWidth)),
     height: 230,
-    label: `Memory for the gradient against depth. At ${depth} blocks: ${CONNECTIONS.map((name) => `${name} ${memory(name, depth).toFixed(2)} MiB`).join(", ")}.`,
+    label: `Memory for the gradient against depth. At ${depth} blocks: ` +
+      `${CONNECTIONS.map((name) => `${name} ${memory(name, depth).toFixed(2)} MiB`).join(", ")}.`,
     series,
     xRange: [1, 12],
     yRange: [0, ticks.at(-1)[0]],
@@ -218,7 +234,9 @@ function showMemory() {
   const [add, concat] = ["add", "concat"].map((name) => memory(name, 12) / memory(name, 6));
   fill(
     "memoryStory",
-    `From 6 to 12 blocks the sum needs ${add.toFixed(1)} times the memory, the concatenation ${concat.toFixed(1)} times: each layer keeps all channels before it once more, so it grows with the square of the depth. Computing them again instead of keeping them (<code>recompute=True</code>) makes it a line.`,
+    `From 6 to 12 blocks the sum needs ${add.toFixed(1)} times the memory, the concatenation ${concat.toFixed(1)} ` +
+    `times: each layer keeps all channels before it once more, so it grows with the square of the depth. Computing ` +
+    `them again instead of keeping them (<code>recompute=True</code>) makes it grow linearly.`,
   );
 }
 
@@ -261,19 +279,26 @@ function buildNets() {
         const shape = net.graph[place].shape;
         const maps = `<canvas data-place="${place}" aria-hidden="true"></canvas>`;
         if (!block)
-          return `<li><div class="row fixed"><span class="name">${name}</span>${maps}<span><span class="hidden">${label}: ${shape[2]} maps of ${shape[0]} by ${shape[1]}</span></span></div></li>`;
+          return `<li><div class="row fixed"><span class="name">${name}</span>${maps}<span>` +
+            `<span class="hidden">${label}: ${shape[2]} maps of ${shape[0]} by ${shape[1]}</span></span></div></li>`;
         const left = net.lesions.blocks[block];
         return (
           `<li><button type="button" class="row" data-block="${block}" aria-pressed="false">` +
-          `<span class="name">${name}<span class="hidden"> pull out ${label}, ${shape[2]} maps of ${shape[0]} by ${shape[1]}; right without it: </span></span>${maps}<span class="left">${percent(left)}<span class="meter"><i style="width:${percent(left, 1).replace(" ", "")}"></i></span></span></button></li>`
+          `<span class="name">${name}<span class="hidden"> pull out ${label}, ${shape[2]} maps of ${shape[0]} by ` +
+          `${shape[1]}; right without it: </span></span>${maps}<span class="left">${percent(left)}` +
+          `<span class="meter"><i style="width:${percent(left, 1).replace(" ", "")}"></i></span></span></button></li>`
         );
       });
       return (
-        `<article class="card net ${net.connection}" data-net="${number}" aria-label="${net.connection}: ${net.name}">` +
-        `<header><div class="head"><h3><b class="${net.connection}">${net.connection}</b> <small>${net.name}</small></h3><p class="says"></p></div><div class="bars" aria-hidden="true"></div></header>` +
-        `<p class="meta">${count(net.trainable)} parameters · ${short(net.macs)} MACs · ${bytes(net.activationBytes)} for the gradient · ${percent(net.accuracy, 1)} of the test digits right</p>` +
+        `<article class="card net ${net.connection}" data-net="${number}" ` +
+        `aria-label="${net.connection}: ${net.name}">` +
+        `<header><div class="head"><h3><b class="${net.connection}">${net.connection}</b> <small>${net.name}</small>` +
+        `</h3><p class="says"></p></div><div class="bars" aria-hidden="true"></div></header>` +
+        `<p class="meta">${count(net.trainable)} parameters · ${short(net.macs)} MACs · ` +
+        `${bytes(net.activationBytes)} for the gradient · ${percent(net.accuracy, 1)} of the test digits right</p>` +
         `<div class="columnheads"><span>block and what it hands on</span><span>right without</span></div>` +
-        `<ol class="blocks">${rows.join("")}</ol><footer><button type="button" class="restore">Put all blocks back</button></footer></article>`
+        `<ol class="blocks">${rows.join("")}</ol>` +
+        `<footer><button type="button" class="restore">Put all blocks back</button></footer></article>`
       );
     })
     .join("");
@@ -340,7 +365,8 @@ function showCurve() {
   $("#curve").innerHTML = chart({
     width: Math.max(280, Math.min(640, $("#curve").clientWidth)),
     height: 240,
-    label: `Share of ${NETS.images.test} test digits that are right without one block, from the first block to the last. ${spoken.join(". ")}.`,
+    label: `Share of ${NETS.images.test} test digits that are right without one block, from the first block to the ` +
+      `last. ${spoken.join(". ")}.`,
     series,
     xRange: [-0.02, 1.02],
     yRange: [0, 1],
@@ -355,7 +381,9 @@ function showCurve() {
   });
   fill(
     "curveNote",
-    `Measured in Keras: the share of the ${NETS.images.test} test digits that are right with one block out, every other weight as it was. What you pull out below is ringed here. The first blocks matter most: all others read what they make.`,
+    `Measured in Keras: the share of the ${NETS.images.test} test digits that are right with one block out, every ` +
+    `other weight as it was. What you pull out below is ringed here. The first blocks matter most: all others read ` +
+    `what they make.`,
   );
 }
 
@@ -467,7 +495,8 @@ function buildSamples() {
   $(".samples").innerHTML = NETS.samples
     .map(
       ({ label }) =>
-        `<button type="button" aria-label="test digit ${label}"><canvas width="8" height="8" aria-hidden="true"></canvas></button>`,
+        `<button type="button" aria-label="test digit ${label}"><canvas width="8" height="8" aria-hidden="true">` +
+        `</canvas></button>`,
     )
     .join("");
   document.querySelectorAll(".samples canvas").forEach((canvas, i) => drawPixels(canvas, NETS.samples[i].pixels));
@@ -553,9 +582,14 @@ function showLearned() {
     "learned",
     [
       `<b>Width.</b> Adding keeps it, appending lets it grow by k a layer.`,
-      `<b>Parameters.</b> At equal parameters (${count(add.trainable)} and ${count(concat.trainable)}) the dense net gets ${percent(concat.accuracy, 1)} of the test digits right, the residual one ${percent(add.accuracy, 1)}, the plain one ${percent(plain.accuracy, 1)}. A DenseNet does not need more parameters.`,
-      `<b>Price.</b> For them the dense net computes ${(concat.macs / add.macs).toFixed(1)} times the MACs and keeps ${(concat.activationBytes / add.activationBytes).toFixed(1)} times the memory for the gradient.`,
-      `<b>Ways around.</b> With one block out, the plain net falls to ${percent(left("plain")[0])} to ${percent(left("plain").at(-1))}; half of the residual net's blocks leave ${percent(median(left("add")))} or more, half of the dense net's ${percent(median(left("concat")))} or more.`,
+      `<b>Parameters.</b> At equal parameters (${count(add.trainable)} and ${count(concat.trainable)}) the dense net ` +
+      `gets ${percent(concat.accuracy, 1)} of the test digits right, the residual one ${percent(add.accuracy, 1)}, ` +
+      `the plain one ${percent(plain.accuracy, 1)}. A DenseNet does not need more parameters.`,
+      `<b>Price.</b> For them the dense net computes ${(concat.macs / add.macs).toFixed(1)} times the MACs and keeps ` +
+      `${(concat.activationBytes / add.activationBytes).toFixed(1)} times the memory for the gradient.`,
+      `<b>Ways around.</b> With one block out, the plain net falls to ${percent(left("plain")[0])} to ` +
+      `${percent(left("plain").at(-1))}; half of the residual net's blocks leave ${percent(median(left("add")))} or ` +
+      `more, half of the dense net's ${percent(median(left("concat")))} or more.`,
     ]
       .map((line) => `<li>${line}</li>`)
       .join(""),

@@ -36,7 +36,8 @@ function strip(connection, index, growth, widest) {
   const cuts = lines.map(
     ({ from }) => `<path d="M${from} 0V1" stroke="var(--card)" stroke-width="1.5" vector-effect="non-scaling-stroke"/>`,
   );
-  return `<svg viewBox="0 0 ${widest} 1" preserveAspectRatio="none" aria-hidden="true">${stripShapes(connection, index, growth, 1, 1)}${cuts.join("")}</svg>`;
+  return `<svg viewBox="0 0 ${widest} 1" preserveAspectRatio="none" ` +
+    `aria-hidden="true">${stripShapes(connection, index, growth, 1, 1)}${cuts.join("")}</svg>`;
 }
 
 /** The inside of a block: its layers from top to bottom, and the way around them. */
@@ -66,9 +67,11 @@ function blockPicture(connection, index, growth, block) {
     shapes += `<path class="wire" d="M${middle} ${y - 14}V${y}"/>`;
     if (layer.join) {
       joined = y + 13;
-      shapes += `<circle class="box" cx="${middle}" cy="${joined}" r="14"/><text x="${middle}" y="${joined + 4.5}" text-anchor="middle" font-weight="700">${layer.join}</text>`;
+      shapes += `<circle class="box" cx="${middle}" cy="${joined}" r="14"/><text x="${middle}" y="${joined + 4.5}" ` +
+        `text-anchor="middle" font-weight="700">${layer.join}</text>`;
     } else {
-      shapes += `<rect class="box" x="${left}" y="${y}" width="200" height="28" rx="6"/><text x="${middle}" y="${y + 18.5}" text-anchor="middle">${layer.text}</text>`;
+      shapes += `<rect class="box" x="${left}" y="${y}" width="200" height="28" rx="6"/><text x="${middle}" ` +
+        `y="${y + 18.5}" text-anchor="middle">${layer.text}</text>`;
       if (layer.note)
         shapes += `<text class="muted" x="${width}" y="${y + 18.5}" text-anchor="end">${layer.note}</text>`;
     }
@@ -80,7 +83,8 @@ function blockPicture(connection, index, growth, block) {
   const height = y + 32;
   const end = y - 14;
   return (
-    `<svg viewBox="0 0 ${width} ${height}" style="max-width:${width + 60}px" role="img" aria-label="${blockLabel(connection, index, growth, block)}">` +
+    `<svg viewBox="0 0 ${width} ${height}" style="max-width:${width + 60}px" role="img" ` +
+    `aria-label="${blockLabel(connection, index, growth, block)}">` +
     `<g transform="translate(2 0)">${stripShapes(connection, index - 1, growth, scale, 14)}</g>` +
     `<text class="muted" x="${width}" y="11" text-anchor="end">reads ${reads} channels</text>` +
     `<path class="wire" d="M${middle} 16V${top - 14}"/>${around || ""}${shapes}` +
@@ -94,7 +98,8 @@ function blockLabel(connection, index, growth, { reads, channels }) {
   const inside = {
     plain: "two convolutions, each with a batch norm, and nothing around them",
     add: "two convolutions, each with a batch norm; a line around them leads to a sum with the input",
-    concat: `a batch norm and one convolution to ${growth} channels; a line around them leads to a concatenation with the input`,
+    concat: `a batch norm and one convolution to ${growth} channels; a line around them leads to a concatenation ` +
+      `with the input`,
   }[connection];
   return `Block ${index} reads ${reads} channels and hands on ${channels}: ${inside}.`;
 }
@@ -107,13 +112,17 @@ function chart({ width, height, label, series, xRange, yRange, xTicks, yTicks, x
     height - pad.bottom - ((value - yRange[0]) / (yRange[1] - yRange[0])) * (height - pad.top - pad.bottom);
   let svg = `<svg viewBox="0 0 ${width} ${height}" role="img" aria-label="${label}">`;
   for (const [value, text] of yTicks) {
-    svg += `<path class="axis" d="M${pad.left} ${y(value)}H${width - pad.right}"/><text class="muted" x="${pad.left - 6}" y="${y(value) + 4}" text-anchor="end">${text}</text>`;
+    svg += `<path class="axis" d="M${pad.left} ${y(value)}H${width - pad.right}"/><text class="muted" ` +
+      `x="${pad.left - 6}" y="${y(value) + 4}" text-anchor="end">${text}</text>`;
   }
   for (const [value, text] of xTicks)
     svg += `<text class="muted" x="${x(value)}" y="${height - pad.bottom + 17}" text-anchor="middle">${text}</text>`;
-  svg += `<text class="muted" x="${(pad.left + width - pad.right) / 2}" y="${height - 5}" text-anchor="middle">${xTitle}</text>`;
+  svg += `<text class="muted" x="${(pad.left + width - pad.right) / 2}" y="${height - 5}" ` +
+    `text-anchor="middle">${xTitle}</text>`;
   if (level)
-    svg += `<path d="M${pad.left} ${y(level.value)}H${width - pad.right}" stroke="var(--muted)" stroke-dasharray="1 4"/><text class="muted" x="${pad.left - 6}" y="${y(level.value) + 4}" text-anchor="end">${level.text}</text>`;
+    svg += `<path d="M${pad.left} ${y(level.value)}H${width - pad.right}" stroke="var(--muted)" ` +
+      `stroke-dasharray="1 4"/><text class="muted" x="${pad.left - 6}" y="${y(level.value) + 4}" ` +
+      `text-anchor="end">${level.text}</text>`;
   for (const { color, dash, mark, points, chosen = [] } of series) {
     const line = points
       .map((point, i) => `${i ? "L" : "M"}${x(point[0]).toFixed(1)} ${y(point[1]).toFixed(1)}`)
@@ -139,7 +148,10 @@ function marker(kind, x, y, r, color, big) {
 function legend(series) {
   const entries = series.map(({ name, color, dash, mark }) => {
     const point = mark ? marker(mark, 14, 7, 4, color, false) : "";
-    return `<span class="entry"><svg viewBox="0 0 28 14" style="width:28px;height:14px;display:inline-block;vertical-align:-2px" aria-hidden="true"><path d="M0 7H28" stroke="${color}" stroke-width="2.5" stroke-dasharray="${dash}"/>${point}</svg> ${name}</span>`;
+    return `<span class="entry"><svg viewBox="0 0 28 14" ` +
+      `style="width:28px;height:14px;display:inline-block;vertical-align:-2px" aria-hidden="true">` +
+      `<path d="M0 7H28" stroke="${color}" stroke-width="2.5" stroke-dasharray="${dash}"/>${point}</svg> ` +
+      `${name}</span>`;
   });
   return `<figcaption class="legend">${entries.join(" &ensp; ")}</figcaption>`;
 }
@@ -154,8 +166,9 @@ const TILES = 12; // maps in a row
 const TILE = 11; // pixels of a map with its frame, and the gap behind it
 
 /**
- * Draws all maps of a tensor side by side, each framed and 8 pixels wide whatever its size. Zero is the paper, the largest
- * magnitude of the tensor is `color`, or --minus where it is negative. The last `fresh` maps are underlined.
+ * Draws all maps of a tensor side by side, each framed and 8 pixels wide whatever its size. Zero is the colour of the
+ * paper, the largest magnitude of the tensor is `color`, or --minus where it is negative. The last `fresh` maps are
+ * underlined.
  */
 function drawMaps(canvas, { shape, data }, color, fresh = 0) {
   const [height, width, channels] = shape;

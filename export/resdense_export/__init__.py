@@ -2,8 +2,8 @@
 
     report = resdense_export.export(model, "bundle", dataset=resdense_keras.data.load("digits"))
 
-The public names stand in `__init__.pyi`; each imports its module when it is first used. Modules are called by the noun
-where a function is the verb: `resdense_export.check` can be only one of the two.
+The public names are in `__init__.pyi`; each imports its module when it is first used. A module's name is a noun where a
+function's is a verb, because `resdense_export.check` can be only one of the two.
 """
 
 import lazy_loader

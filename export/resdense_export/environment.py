@@ -1,4 +1,4 @@
-"""What a report says about how it was made: the command and the versions."""
+"""The command and the versions, for a report to say how it was made."""
 
 import platform
 import shlex
@@ -21,5 +21,5 @@ def versions():
 
 
 def command():
-    """The command line that runs now, without the folders above the program."""
+    """The present command line, without the folders of the program."""
     return shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])

@@ -1,24 +1,24 @@
-"""What a file may lose, and when a figure says little: each limit once, for gates, report, card and page."""
+"""What a file may lose, and when a figure is weak: each limit is here once, for gates, report, card and page."""
 
 from dataclasses import dataclass
 
 from resdense_keras.errors import RequestError
 
-WEAK_BELOW = 500  # images; with fewer, a point of accuracy is within the noise
-LEAST_CALIBRATION = 20  # training images, below which int8 is not made
-WEAK_CALIBRATION = 100  # below which it is marked weak: one image costs four points of accuracy, a hundred none
-DRIFT = 1.2  # of the speed between the first and the last rounds of a measurement, from which the report warns
+WEAK_BELOW = 500  # images; with fewer a point of accuracy is noise
+LEAST_CALIBRATION = 20  # training images; with fewer int8 is not made
+WEAK_CALIBRATION = 100  # training images; with fewer int8 is marked weak: with one it loses four points, with 100 none
+DRIFT = 1.2  # ratio of the speeds in the first and the last rounds from which the report warns
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What a file may lose against its Keras model.
+    """What a file may lose compared with its Keras model.
 
     Attributes:
-        max_drop: Points (hundredths) of top-1.
-        min_agreement: Share of images on which both must have the same top-1.
-        strict: Judge the measured figures themselves. Otherwise a file fails only where the 95 % interval lies wholly
-            beyond the limit, so that a small test set does not fail a good file by chance.
+        max_drop: Points (hundredths) of top-1 accuracy that a file may lose.
+        min_agreement: Smallest share of images on which both must have the same top-1.
+        strict: Judge the measured figures themselves. Otherwise a file fails only where the whole 95 % interval is
+            beyond the limit, so that a good file does not fail by chance on a small test set.
     """
 
     max_drop: float = 1.0

@@ -1,6 +1,7 @@
-"""Keeps the chatter of C++ libraries out of the terminal.
+"""Keeps log messages of C++ libraries out of the terminal.
 
-TensorFlow's converter and LiteRT log to descriptor 2 from C++, where neither `logging` nor `redirect_stderr` reaches.
+TensorFlow's converter and LiteRT write to descriptor 2 from C++, which neither `logging` nor `redirect_stderr` can
+catch.
 """
 
 import contextlib
@@ -16,12 +17,11 @@ from resdense_keras.errors import ResdenseError
 
 @contextlib.contextmanager
 def native_stderr():
-    """Sends what is written to descriptor 2 into a file that is thrown away, for the whole process.
+    """Redirects descriptor 2 of the whole process into a file that is deleted.
 
-    Where the body fails, what was swallowed is written to descriptor 2 after all, for it may say why: where it raises
-    (but not a ResdenseError, which says itself what was wrong), and where the whole process dies in it, as C++ code
-    ends it by an abort. Python's own `sys.stderr` keeps its way to the terminal where it has one, so a progress display
-    goes on.
+    Where the body fails, the file is written to descriptor 2 after all, because it may say why. That is where the body
+    raises (except a ResdenseError, which has its own message), and where the process dies, as by an abort in C++ code.
+    Python's `sys.stderr` still leads to the terminal, so a progress display goes on.
     """
     sys.stderr.flush()
     kept, terminal = os.dup(2), _terminal()
@@ -47,10 +47,10 @@ def native_stderr():
 
 @contextlib.contextmanager
 def _told_of_death(sink):
-    """While the body runs, a shell waits beside this process, and writes the file `sink` to descriptor 2 if it dies.
+    """While the body runs, a shell waits, and writes the file `sink` to descriptor 2 if this process dies.
 
-    No handler of a signal could do it: an abort gives Python no turn. The shell reads one line from a pipe; a line says
-    that all went well, and the pipe ends without one where this process does.
+    A signal handler cannot do this, because Python does not run after an abort. The shell reads one line from a pipe: a
+    line means success, and the pipe ends without a line where this process dies.
     """
     shell = shutil.which("sh")
     if shell is None:  # Windows: what an abort swallows is lost there
@@ -75,7 +75,7 @@ def _replay(sink, descriptor):
 
 @functools.cache
 def _terminal():
-    """A second stream to where descriptor 2 leads. Never closed: a logger that is made meanwhile keeps it for good."""
+    """A second stream to the target of descriptor 2. It is never closed, because loggers made meanwhile keep it."""
     return os.fdopen(os.dup(2), "w", buffering=1)
 
 

@@ -1,6 +1,6 @@
 """`export` and `compare`: the steps of this package in their order, and the report at the end.
 
-Data walks one way: spec -> tf.data -> model -> trained weights -> float .tflite -> quantized files -> gates ->
+Data moves in one direction: spec -> tf.data -> model -> trained weights -> float .tflite -> quantized files -> gates ->
 measurements -> report.
 """
 
@@ -61,26 +61,26 @@ def export(
     """Turns a Keras model into a bundle of checked and measured .tflite files with a report.
 
     Args:
-        model: Functional Keras model, float32 (1, H, W, C) pixels in, probabilities out.
+        model: Functional Keras model, float32 (N, H, W, C) pixels -> (N, classes) probabilities.
         out: Folder of the bundle; appears when it is whole.
         schemes: Names of SCHEMES; default: all that can be made.
-        name: First part of the files' names; default: the model's.
+        name: First part of the files' names; default: the model's name.
         dataset: data.Dataset whose train split calibrates and whose test split judges; without it int8 is refused and
             only parity is checked.
-        class_names: Labels; default: the data's.
-        preprocessing: What stands inside the net, as JSON.
+        class_names: Names of the classes; default: those of the data.
+        preprocessing: The normalisation inside the net, as JSON.
         input_type: "float32", or "uint8" for camera frames.
         budget: Points of top-1 that int8 may lose; sensitive layers stay in float for it, see making.within_budget.
-        max_drop, min_agreement: Gates, see Limits.
+        max_drop, min_agreement: Limits of the gates, see Limits.
         baseline: Also the stock converter's files.
         overwrite: Replace a folder that has content.
-        rounds, threads: Of the measurement.
+        rounds, threads: Timed inferences per file and threads of one inference, see `measure`.
         steps: A progress.Steps.
     Returns:
         The report (the content of report.json).
     Raises:
         RequestError: a wrong argument; nothing was written.
-        WorkError: a file failed a gate. The bundle is there without it, and the error's `report` says why.
+        WorkError: a file failed a gate. The bundle was written without it, and the error's `report` says why.
     Example:
         >>> net = resdense_keras.resnet20_digits(weights="digits", include_preprocessing=True)
         >>> report = resdense_export.export(net, "bundle", dataset=data.load("digits"))
@@ -104,7 +104,7 @@ def export(
 
 
 def export_net(net, request, dataset=None, steps=None):
-    """`export` of a sources.Net by an ExportRequest; the same results and errors."""
+    """`export` for a sources.Net and an ExportRequest; the same results and errors."""
     from .report import write_report
 
     steps = steps or Steps()
@@ -117,9 +117,7 @@ def export_net(net, request, dataset=None, steps=None):
             dataset.check_outputs(classes)
             net = replace(net, class_names=net.class_names or dataset.class_names)
         elif request.budget is not None:
-            message = (
-                f"a budget of {request.budget:g} points was given; the model's numbers are no classes to get right"
-            )
+            message = f"a budget of {request.budget:g} points was given; the model's outputs are not classes"
             raise RequestError(message, "leave --budget out")
     with files.lock(request.out), files.new_folder(request.out, overwrite=request.overwrite) as folder:
         if dataset is None:
@@ -127,7 +125,7 @@ def export_net(net, request, dataset=None, steps=None):
         else:
             evidence = from_dataset(dataset, request.seed, with_sensitivity=request.budget is not None)
             _check_calibration(evidence, request)
-            if not answers.has_classes(net.answers):  # nothing that a label could be compared with
+            if not answers.has_classes(net.answers):  # nothing to compare a label with
                 evidence = replace(evidence, labels=None)
         (bundle,) = _with_measurements([contents.make(folder, net, evidence, request, steps)], request, steps)
         contents.describe(bundle)
@@ -160,8 +158,9 @@ def compare(
         models: Catalogue names; default: a ResNet, a DenseNet-BC of equal size, and the plain net.
         out: Folder of the report; appears when it is whole.
         data: Data spec.
-        epochs, augment: As a Recipe has them; default: those of the recipe `compare`.
-        seeds: Trainings of each net, `seed`, `seed` + 1 ...; the first one's weights are exported.
+        epochs, augment: As in a Recipe; default: those of the recipe `compare`.
+        seeds: Number of trainings per net, with the seeds `seed`, `seed` + 1 ...; the weights of the first are
+            exported.
         options: Builder options for every net.
         image_size, on_bad_image, resize: For image folders, see data.load; the size defaults to the nets' own.
         deterministic: Repeat to the bit.
@@ -171,7 +170,8 @@ def compare(
         The report.
     Raises:
         RequestError: a wrong argument; nothing was written.
-        WorkError: a loss that is not finite, a full disk; or a file failed a gate: the report is there and says it.
+        WorkError: the loss is not finite or the disk is full; or a file failed a gate: the report was written and says
+            so.
     Example:
         >>> report = resdense_export.compare(["resnet20"], "report", seeds=1)
         >>> [net["name"] for net in report["models"]], report["data"]["test"]
@@ -203,7 +203,7 @@ def compare(
     replace(asked[0], seed=seed + seeds - 1)  # the last one
     if deterministic:
         training.be_deterministic()
-    # The report speaks of figures: here the gates must hold as measured, without the benefit of the interval.
+    # The report states figures, so the gates judge the measured figures and not their intervals.
     request = ExportRequest(out, has_data=True, limits=Limits(strict=True), overwrite=overwrite, seed=seed)
     request.check_place()
     with files.lock(request.out), files.new_folder(request.out, overwrite=overwrite) as folder:
@@ -232,7 +232,8 @@ def compare(
 
 
 def count_steps(models, seeds):
-    """Steps of a `compare`: one to read, a training a net and seed, a file a net and scheme, to measure, to report."""
+    """Number of steps of a `compare`: one to read the data, one per net and seed to train, one per net and scheme to
+    export, one to measure, one to report."""
     return 1 + models * (seeds + len(standard_schemes())) + 2
 
 
@@ -242,7 +243,7 @@ def _check_seeds(seeds):
 
 
 def _check_alike(asked):
-    """Refuses nets that would not all see the same images: of other channels, or, from files, of other sizes."""
+    """Refuses nets that would not all see the same images: with other channels or, for image files, other sizes."""
     from resdense_keras import catalog
     from resdense_keras.data import is_folder
 
@@ -257,14 +258,15 @@ def _check_alike(asked):
 
 
 def _rule(net, dataset):
-    """How photos come to the net's size, for model.json: as the data's did, as the net was trained, or the default."""
+    """The rule by which photos are resized, for model.json: that of the data, that of the net's training, or the
+    default."""
     if dataset is not None and dataset.found is not None:
         return dataset.resize
     return net.resize or resizing.DEFAULT
 
 
 def _check_calibration(evidence, request):
-    """Refuses now, and not in the middle of the work, images that no scheme can be calibrated with."""
+    """Refuses images that cannot calibrate a scheme now, and not in the middle of the work."""
     calibrated = [name for name in request.schemes if SCHEMES[name].calibrated]
     if not calibrated:
         return
@@ -276,8 +278,8 @@ def _check_calibration(evidence, request):
 
 
 def _train(request, started, seeds, steps):
-    """The net of a request, whose training is `started`, by so many seeds from the request's on: (a Net with the first
-    one's weights, its part of the report)."""
+    """Trains the net of a request, whose training is `started`, with `seeds` seeds from the request's on: (a Net with
+    the weights of the first seed, its part of the report)."""
     from resdense_keras import training
     from resdense_keras.training.interrupts import Interrupts
     from resdense_keras.training.peak_memory import is_measured, peak_training_bytes
@@ -314,9 +316,9 @@ def _tell(steps, epochs, row):
 
 
 def _with_measurements(made, request, steps):
-    """The bundles with a measurement for each file that opens, all of them interleaved in the same rounds."""
+    """The bundles with a measurement of each file that opens; all files are timed in the same interleaved rounds."""
     steps.start("measure latency")
-    # A stock twin is kept whatever its gates say, and one that does not open would end the measuring of all.
+    # A stock twin is kept even if gates fail, and one that does not open would end the measurement of all files.
     paths = [
         bundle.folder / export["file"]
         for bundle in made
@@ -333,7 +335,7 @@ def _with_measurements(made, request, steps):
 
 
 def _model_record(bundle, exports):
-    """A model's entry in report.json, with null for what only a training knows."""
+    """A model's entry in report.json; values that only a training knows are null."""
     from resdense_keras.catalog import family
     from resdense_keras.profiles import profile
 
@@ -381,14 +383,14 @@ def _report(records, dataset, seed):
 
 
 def _way_out(bundle):
-    """What `export` has for an int8 file that answers too differently; empty where that is not it, or was tried."""
+    """Hint for an int8 file that lost too much; empty where the failure is another, or the remedy was used already."""
     if bundle.budget or not bundle.rejected.get("int8", {}).keys() & {"accuracy", "agreement"}:
         return ""
     return "; `resdense export --budget 0.1` keeps layers of int8 in float, and `--schemes qat` trains on for it"
 
 
 def _raise_rejected(made, out, report):
-    """A file that failed its gates is not written; the rest is, and the command fails, with the report at hand."""
+    """Raises a WorkError with the report where a file failed its gates; that file was not written, the others were."""
     reasons = [
         f"{bundle.net.name}-{scheme}: " + "; ".join(f"{gate}: {why}" for gate, why in gates.items())
         for bundle in made

@@ -1,4 +1,4 @@
-"""What a long command is doing and what is left: a live display in a terminal, plain lines anywhere else.
+"""Shows what a long command is doing and what is left: a live display in a terminal, plain lines elsewhere.
 
 All of it goes to stderr; stdout belongs to results.
 """

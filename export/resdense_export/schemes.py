@@ -1,7 +1,7 @@
-"""The schemes: how a file stores numbers and computes with them. One row holds everything that anyone asks about one.
+"""The schemes: how a file stores numbers and computes with them. Everything about a scheme is in its row.
 
-Adding a scheme is adding a row: help texts, the quantizer, the gates, golden images, model.json, the report and the
-phone's page read it here. Rows stand in the order in which files are made and shown.
+A new scheme is a new row: help texts, the quantizer, the gates, golden images, model.json, the report and the phone's
+page all read it here. Files are made and shown in the order of the rows.
 """
 
 from collections.abc import Mapping
@@ -15,13 +15,15 @@ TARGETS = ("cpu", "gpu", "browser", "npu")
 
 @dataclass(frozen=True)
 class Parity:
-    """How far probabilities may be from Keras': `statistic` over the images of each one's largest difference.
+    """How far probabilities may differ from Keras': the `statistic`, over the images, of each image's largest
+    difference.
 
-    Outputs of a wider span than the 0 to 1 of probabilities, such as logits, may be off by as many times more.
+    Outputs with a wider span than the 0 to 1 of probabilities, such as logits, may differ by as many times more.
 
     Attributes:
         statistic: "largest", "95th percentile" or "mean".
-        made_up: Whether generated images may be compared too: a calibrated file knows the ranges of real ones only.
+        made_up: Whether generated images may be compared too; not for a calibrated file, which only knows the ranges of
+            real ones.
     """
 
     statistic: str
@@ -31,7 +33,7 @@ class Parity:
 
 @dataclass(frozen=True)
 class Recommended:
-    """Why a file of the scheme is the one to begin with on a target; of several files the lowest `rank` is named."""
+    """Why to try a file of the scheme first on a target; of several files the one with the lowest `rank` is named."""
 
     rank: int
     reason: str
@@ -46,17 +48,17 @@ class Scheme:
         meaning: What it does, for the legend of a report.
         computes_in: "float"; "half" where the processor may compute in float16; "int8" where weights and activations
             are integers; "dynamic" where activations become integers while it runs.
-        marker: Of matplotlib, in plots.
-        parity: How far the outputs may be from Keras'.
-        recommended: {target: Recommended} of TARGETS.
-        recipe: litert-quantizer's; empty where the float file is not quantized.
-        graph: Which of nets.rewriting.GRAPHS it is made from.
+        marker: Matplotlib's marker in plots.
+        parity: How far the outputs may differ from Keras'.
+        recommended: {target of TARGETS: Recommended}.
+        recipe: Recipe for litert-quantizer; empty where the float file is not quantized.
+        graph: Name in nets.rewriting.GRAPHS of the graph that it is made from.
         calibrated: Whether it needs images to learn the ranges of its activations.
-        training: Name in making.aware.METHODS: the weights are trained on first, which takes minutes, so it is made
-            only where it is asked for, and need not agree with the net that it was trained on from.
+        training: Name in making.aware.METHODS by which the weights are trained further first. That takes minutes, so
+            the file is made only where it is asked for, and it need not agree with the net that it was trained from.
         stock: Settings of TensorFlow's own converter for its twin of this file, see making.stock_converter; None where
             that converter has no such scheme.
-        zipped: Whether the size of the zipped file is its point.
+        zipped: Whether the purpose is a small zipped file.
     """
 
     summary: str
@@ -74,7 +76,7 @@ class Scheme:
 
     @property
     def tolerance(self):
-        """The key in golden.json's `tolerance` by which its answers are compared."""
+        """The key in golden.json's `tolerance` that applies to its outputs."""
         return {"float": "float", "half": "half"}.get(self.computes_in, "int8")
 
 
@@ -206,15 +208,15 @@ _OTHER_MARKER = "X"  # of a scheme that only a report from elsewhere knows
 
 
 def standard_schemes(has_data=True):
-    """The schemes that are made where none are asked for: all that need no training, without data no calibration."""
+    """The schemes that are made by default: all without training, and without data only those without calibration."""
     return [name for name, row in SCHEMES.items() if not row.training and (has_data or not row.calibrated)]
 
 
 def chosen_schemes(schemes, has_data):
-    """The schemes to make: those asked for, or all that can be made.
+    """The schemes to make: those asked for, or by default all that can be made.
 
     Raises:
-        RequestError: an unknown scheme; int8 without data.
+        RequestError: a scheme is unknown, or needs data and there are none.
     """
     if schemes is None:
         return standard_schemes(has_data)
@@ -230,7 +232,7 @@ def chosen_schemes(schemes, has_data):
 
 
 def rank(scheme):
-    """Where a scheme stands among others: the table's order; unknown ones follow, by name."""
+    """Sort key of a scheme: the order of the table; unknown ones follow by name."""
     known = list(SCHEMES)
     return (known.index(scheme), "") if scheme in known else (len(known), scheme)
 
@@ -238,8 +240,8 @@ def rank(scheme):
 def recommendations(schemes):
     """{target: (scheme, reason, [schemes that would be better but are not there])} of the schemes of a bundle.
 
-    A phone is not this machine: int8 goes first on a processor that has instructions for it, as every phone's has
-    (Armv8.2 dot product). A CPU and a browser run every file, so both are named as soon as there is one.
+    The choice is made for phones, not for this machine: int8 comes first where the processor has instructions for it,
+    as phones' have (Armv8.2 dot product). A CPU and a browser run every file, so they get one as soon as there is any.
     """
     chosen = {}
     for target in TARGETS:
@@ -257,6 +259,7 @@ def marker(scheme):
 
 
 def shown(scheme):
-    """What the phone's page has to know of a scheme, as JSON: its `tolerance` in golden.json, its `meaning` or None."""
+    """What the phone's page needs to know of a scheme, as JSON: its `tolerance` in golden.json, its `meaning` or
+    None."""
     row = SCHEMES.get(scheme)
     return {"tolerance": row.tolerance if row else "float", "meaning": row and row.meaning}

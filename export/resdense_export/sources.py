@@ -1,4 +1,4 @@
-"""What the command line names - a net, a file, data, labels - as objects."""
+"""Turns what the command line names (a net, a file, data, labels) into objects."""
 
 import dataclasses
 import json
@@ -23,11 +23,11 @@ class Net:
     """A model to export.
 
     Attributes:
-        preprocessing: What stands inside it as JSON, or "unknown".
-        class_names: Of the weights or the training run, or None.
-        resize: How photos were resized where it was trained, of data.resizing.RULES; None where that is not known.
-        training: The TrainingRequest of the run that the file lies in, or None.
-        family: "resnet", "densenet", "plain" or "other"; None where nobody asked.
+        preprocessing: The normalisation inside it as JSON, or "unknown".
+        class_names: Class names of the weights or the training run, or None.
+        resize: How photos were resized in its training, a name of data.resizing.RULES; None where that is not known.
+        training: TrainingRequest of the training run that the file belongs to, or None.
+        family: "resnet", "densenet", "plain" or "other"; None where it was not determined.
     """
 
     name: str
@@ -45,12 +45,12 @@ class Net:
 
     @property
     def answers(self):
-        """What its outputs are, one of answers.MEANINGS."""
+        """What its outputs mean, a key of answers.MEANINGS."""
         return answers.kind(self.model)
 
     @property
     def outputs_are(self):
-        """ "classes" where one number tells two apart, else "outputs"."""
+        """ "classes" where a single output stands for two classes, else "outputs"."""
         return "classes" if self.answers == answers.TWO else "outputs"
 
     @property
@@ -65,17 +65,17 @@ class Net:
 
 
 def model(name_or_file, weights=None, options=None, image_size=None, preprocessing=None, softmax=False):
-    """The net of that catalogue name, its normalisation inside, or the model in a file.
+    """The catalogue's net of that name with its normalisation inside, or the model in a file.
 
     Args:
         name_or_file: Name in the catalogue, or path of a .keras or .h5 file.
-        weights, options: For the builder.
+        weights, options: Arguments of the builder.
         image_size: Side in pixels, where the model leaves it open.
-        preprocessing: What the model's pixels mean: a key of PREPROCESSING or "model/weights", which is then put in
-            front of it, or "none" for a model that takes pixels in [0, 255] as they are.
-        softmax: Put a softmax behind it.
+        preprocessing: The normalisation that the model expects: a key of PREPROCESSING or "model/weights", which is
+            then put in front of it, or "none" for a model that takes pixels in [0, 255].
+        softmax: Add a softmax after the model's output.
     Raises:
-        RequestError: no such model, or one that these do not fit.
+        RequestError: there is no such model, or the arguments do not fit it.
     """
     from resdense_keras import list_models
 
@@ -103,7 +103,7 @@ def _from_catalogue(name, weights, options, image_size, preprocessing):
     options.setdefault("include_preprocessing", True)
     built = fitness.fitted(resdense_keras.create(name, weights=weights, **options))
     if weights is None:
-        print("warning: no --weights: the net is untrained, its gates and timings mean little", file=sys.stderr)
+        print("warning: no --weights: the net is untrained, so its gates mean nothing", file=sys.stderr)
     known = preprocessing_inside(built)
     if preprocessing == "none":
         known = _as_they_are(built.input_shape[-1])
@@ -142,7 +142,8 @@ def _from_file(path, weights, options, image_size, preprocessing):
 
 
 def _name(path, model):
-    """Of files and report: the catalogue's, which a training run writes into its model.keras, else the file's stem."""
+    """The name for files and report: the catalogue's name, which a training run writes into its model.keras, or the
+    file's stem."""
     from resdense_keras import list_models
 
     of_run = path.name == "model.keras" and re.sub(r"_slim\d+$", "", model.name) in list_models()
@@ -150,7 +151,7 @@ def _name(path, model):
 
 
 def _family(model):
-    """By what a training run called the net, else by its structure."""
+    """The family of a net, by its name in a training run, or by its structure."""
     from resdense_keras.catalog import family
     from resdense_keras.families import recognised
 
@@ -175,7 +176,7 @@ def _record(preprocessing):
 
 
 def _with_input(model, shape, record):
-    """`model` for only images of `shape`, behind the normalisation of `record` if there is one."""
+    """`model` for images of `shape`, after the normalisation of `record` if there is one."""
     import keras
 
     image = keras.Input(shape)
@@ -194,10 +195,11 @@ def _with_softmax(model):
 
 
 def preprocessing_inside(model):
-    """{"channels", "scale", "offset"} of what normalises pixels in [0, 255] at the model's front, else "unknown".
+    """{"channels", "scale", "offset"} of the normalisation of pixels in [0, 255] at the model's front; "unknown" where
+    none is found.
 
-    x * scale + offset, a number a channel, in the order of `channels`: "BGR" where a flip of the last axis comes first,
-    as in weights from Caffe. The model itself takes RGB.
+    It is x * scale + offset, with one number per channel in the order of `channels`: "BGR" where the last axis is
+    flipped first, as for weights from Caffe. The model itself takes RGB.
     """
     found = pixels.front(model)
     if not found.takes_pixels:
@@ -215,7 +217,7 @@ def _channels(count):
 
 
 def names_of_weights(weights, outputs):
-    """The class names of a named set of weights, or None; Keras' index is fetched for "imagenet"."""
+    """The class names of a named set of weights, or None; for "imagenet" Keras' index is downloaded."""
     from resdense_keras.data import class_names
     from resdense_keras.weights import download
 
@@ -231,7 +233,7 @@ def names_of_weights(weights, outputs):
 
 
 def _labels_of_run(path, outputs):
-    """The names in the labels.txt that a training run leaves beside its model.keras, where it has one an output."""
+    """The names in the labels.txt that a training run writes beside its model.keras, if there is one per output."""
     beside = path.with_name("labels.txt")
     if not beside.is_file():
         return None
@@ -243,7 +245,7 @@ def _labels_of_run(path, outputs):
 
 
 def _training_of_run(path):
-    """The TrainingRequest in the config.yaml that a training run leaves beside its model.keras."""
+    """The TrainingRequest in the config.yaml that a training run writes beside its model.keras."""
     from resdense_keras import training
 
     beside = path.with_name("config.yaml")
@@ -254,10 +256,11 @@ def _training_of_run(path):
 
 
 def class_names(net, dataset, file=None):
-    """A name for each output: of the `--labels` file, else of the weights or run, else of the data; None of none.
+    """A name for each output: from the `--labels` file, else from the weights or run, else from the data; None where
+    there are none.
 
     Raises:
-        RequestError: a wrong number of names, or the data number their classes otherwise than the model.
+        RequestError: the number of names is wrong, or the data's classes have another order than the model's.
     """
     count = answers.classes(net.answers, net.model.output_shape[-1])
     if count is None:
@@ -274,10 +277,10 @@ def class_names(net, dataset, file=None):
 
 
 def agreed(own, given, spec):
-    """The names of the classes, the model's `own` or those that the data `spec` give.
+    """The names of the classes: the model's `own`, or those that the data `spec` have.
 
     Raises:
-        RequestError: the data number their classes otherwise than the model.
+        RequestError: the data's classes have another order than the model's.
     """
     if own and given and own[: len(given)] != tuple(given):
         number = next((i for i, pair in enumerate(zip(own, given, strict=False)) if pair[0] != pair[1]), 0)
@@ -289,12 +292,12 @@ def agreed(own, given, spec):
 
 
 def dataset(spec, net, image_size=None, on_bad_image="fail", resize=None):
-    """The data of `spec` in the size and the channels that a Net takes, photos resized as it was trained.
+    """The data of `spec` in the size and the channels that a Net takes; photos are resized as in its training.
 
     Args:
-        resize: How instead, of data.resizing.RULES; another way than the training's is warned of.
+        resize: Another rule of data.resizing.RULES; a warning says where it differs from the training's.
     Raises:
-        RequestError: images of another shape than the model takes.
+        RequestError: the images have another shape than the model takes.
     """
     from resdense_keras import data
 
@@ -315,7 +318,7 @@ def dataset(spec, net, image_size=None, on_bad_image="fail", resize=None):
 
 
 def _warn_of_resizing(net, dataset, asked):
-    """Warns where photos may be judged otherwise than the net was trained."""
+    """Warns where photos may be resized in another way than in the net's training."""
     if dataset.found is None:
         return
     if asked and net.resize and asked != net.resize:
@@ -338,14 +341,14 @@ def labels(path):
         names = tuple(line.strip() for line in path.read_text("utf-8-sig").splitlines() if line.strip())
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
-        raise RequestError(f"--labels {path}: {reason}", "give a text file with a class name a line") from None
+        raise RequestError(f"--labels {path}: {reason}", "give a text file with one class name per line") from None
     if not names:
-        raise RequestError(f"--labels {path} holds no names", "give a text file with a class name a line")
+        raise RequestError(f"--labels {path} holds no names", "give a text file with one class name per line")
     return names
 
 
 def image_shape(model, image_size=None):
-    """(H, W, C) of the file's input: the model's own, its open sizes filled from `image_size`."""
+    """(H, W, C) of the file's input: the model's, with open sizes filled from `image_size`."""
     inputs, outputs = (
         [compat.maker(end)[0].name for end in getattr(model, side, None) or ()] for side in ("inputs", "outputs")
     )
@@ -374,7 +377,7 @@ def image_shape(model, image_size=None):
 
 
 def generated_images(shape, count=16, seed=0):
-    """(count, *shape) uint8 images of blocks with some noise; noise alone would leave every unit near its mean."""
+    """(count, *shape) uint8 images of blocks with some noise; pure noise would leave every unit near its mean."""
     height, width, channels = shape
     random = np.random.default_rng(seed)
     coarse = random.uniform(0, 255, (count, math.ceil(height / 8), math.ceil(width / 8), channels))

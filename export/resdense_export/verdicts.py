@@ -1,6 +1,6 @@
-"""The third answer of a gate: so many images can tell neither that a figure keeps its limit nor that it breaks it.
+"""The third answer of a gate, "not proved": the images are too few to tell whether a figure keeps its limit.
 
-It reads the record of a file as report.json has it, so card, terminal, report and `check` say the same words.
+It reads a file's record in the form of report.json, so card, terminal, report and `check` use the same words.
 """
 
 _INTERVALS = {
@@ -10,7 +10,7 @@ _INTERVALS = {
 
 
 def verdict(export):
-    """ "failed", "not proved" or "passed" of a file's record."""
+    """ "failed", "not proved" or "passed", from a file's record."""
     if any(gate and not gate["passed"] for gate in export["gates"].values()):
         return "failed"
     return "not proved" if unproved(export) else "passed"
@@ -19,7 +19,7 @@ def verdict(export):
 def unproved(export):
     """`not proved by 200 images: -1.50 to 2.50 points of accuracy lost`, by 95 % intervals; None where all is proved.
 
-    A gate that judges the figure itself (Limits.strict) has no third answer.
+    A gate that judges the figure itself (Limits.strict) does not have this third answer.
     """
     found = [
         _INTERVALS[name](*gate["interval"]) if name in _INTERVALS and gate.get("interval") else name

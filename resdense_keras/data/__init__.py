@@ -1,10 +1,10 @@
-"""Data for training and measuring: a spec becomes splits, a split becomes batches; one function decodes every image.
+"""Data for training and measuring: a spec becomes splits, a split becomes batches, and one function decodes all images.
 
     dataset = load("digits")
     for images, labels in pipeline(dataset.train, 128, augment=shift_and_mirror(pad=1, mirror=False)): ...
 
-The public names stand in `__init__.pyi`. Only `pipeline`, `naming_bad_files` and `shift_and_mirror` need TensorFlow,
-which is imported with the first use of one of them.
+The public names are in `__init__.pyi`. TensorFlow is imported at the first use of `pipeline`, `naming_bad_files` or
+`shift_and_mirror`; the other names do not need it.
 """
 
 import lazy_loader

@@ -23,7 +23,8 @@ _ARRAYS = ("x_train", "y_train", "x_test", "y_test")
 
 
 def read_digits():
-    """scikit-learn's 1,797 scans of 8 x 8 pixels, 0 to 16, spread over 0 to 255. Part of its wheel: no network."""
+    """scikit-learn's 1,797 scans of 8 x 8 pixels, their values of 0 to 16 scaled to 0 to 255. They come with
+    scikit-learn, so no network is needed."""
     from sklearn.datasets import load_digits  # 1 s, for those who ask for it
 
     digits = load_digits()
@@ -58,8 +59,8 @@ def read_keras(name, class_names):
 def read_npz(path):
     """A .npz with x_train, x_test (uint8, NHWC or NHW) and y_train, y_test (integers, N or N x 1).
 
-    Nothing of the pixels is read before the headers are known to be sound: no objects, a size that free
-    memory allows, and above ALWAYS_FINE_BYTES at most MOST_INFLATION times that of the file.
+    The headers are checked before any pixel is read: no Python objects, a size that fits into free memory, and above
+    ALWAYS_FINE_BYTES at most MOST_INFLATION times the size of the file.
 
     Raises:
         RequestError: the file is not such an .npz; names the array and the reason.
@@ -111,7 +112,7 @@ def _check_size(path, headers):
     declared, packed = sum(header.nbytes for header in headers.values()), path.stat().st_size
     if declared > ALWAYS_FINE_BYTES and declared > MOST_INFLATION * packed:
         message = f"{path} declares {declared / 1e6:,.0f} MB in a file of {packed / 1e6:,.1f} MB"
-        raise RequestError(message, "if the images are so uniform indeed, save them uncompressed with numpy.savez")
+        raise RequestError(message, "if the images really are that uniform, save them uncompressed with numpy.savez")
     if declared > most_pixel_bytes():
         message = f"{path} holds {declared / 1e9:.1f} GB, free memory allows {most_pixel_bytes() / 1e9:.1f} GB"
         raise RequestError(message, "save fewer images, or pass a folder of image files: they are read as needed")
@@ -135,7 +136,7 @@ def _from_arrays(name, arrays, class_names):
 
 
 def _checked_images(name, images):
-    """(N, H, W, C) uint8 of an array that is that already, or lacks the last axis."""
+    """(N, H, W, C) uint8 of an array of that shape, or of one without the last axis."""
     if images.dtype.kind == "f" and not np.isfinite(images).all():
         raise RequestError(f"{name} holds NaN or infinite pixels", "repair them, and save pixels 0 to 255 as uint8")
     if images.dtype != np.uint8:

@@ -1,7 +1,7 @@
 """The one tf.data pipeline: batches in an order that depends only on (seed, epoch, index).
 
-So a run that stops anywhere and starts again sees the batches that it would have seen. TensorFlow's own `shuffle` and
-`tf.image.random_*` keep their state inside, where no checkpoint reaches it; in `map`, the latter even repeat the same
+So a run that is stopped anywhere and resumed sees the same batches as a run that was not stopped. TensorFlow's own
+`shuffle` and `tf.image.random_*` keep a state that no checkpoint saves; in `map` the latter even repeat the same
 augmentation in every epoch.
 """
 
@@ -43,18 +43,18 @@ def pipeline(
     Args:
         split: A `Split`; its pixels stay uint8, or in their files, until the batch is made.
         seed: Decides order and augmentation of every epoch.
-        epochs: How many epochs, from the beginning of the training and not from `first_step`.
-        first_step: Batches to leave out, for a run that goes on; none of them is decoded.
-        shuffle: Whether each epoch has an order of its own, or all that of the split.
-        crop: Keys -> (B, 4) float32 parts of the images in their files, see `images.decode`; for a split that has
+        epochs: Number of epochs, counted from the beginning of the training and not from `first_step`.
+        first_step: Number of batches to leave out, for a run that is resumed; they are not decoded.
+        shuffle: Whether each epoch has its own order; without it all epochs have the order of the split.
+        crop: Keys -> (B, 4) float32 parts of the images in their files, see `images.decode`. Only for a split with
             files, which are then read for every batch, even where their pixels are in memory.
         augment: (uint8 images (B, H, W, C), int32 keys (B, 2)) -> images of that shape, see `shift_and_mirror`. A key
             belongs to one image in one epoch; it is a seed for TensorFlow's stateless operations.
         mix: (float32 images, int64 labels, keys) -> images and labels of any kind, for what mixes labels too.
-        part: (i, n): the i-th of n equal parts of every batch, for n hosts; only with `whole`.
-        whole: Leave out the smaller batch at the end of an epoch; each epoch leaves out other images.
+        part: (i, n) for the i-th of n equal parts of every batch, for training on n hosts; needs `whole`.
+        whole: Leave out the smaller batch at the end of an epoch. Each epoch leaves out other images.
     Returns:
-        tf.data.Dataset of (float32 [0, 255] (B, H, W, C), int64 (B,)), of known length. Take its batches within
+        tf.data.Dataset of known length, (float32 [0, 255] (B, H, W, C), int64 (B,)). Iterate over it inside
         `naming_bad_files`.
     """
     steps = len(split) // batch_size if whole else -(-len(split) // batch_size)
@@ -88,7 +88,7 @@ def pipeline(
 
 @contextlib.contextmanager
 def naming_bad_files():
-    """Raises the WorkError of a file that cannot be read as it is, where TensorFlow makes one of its own errors of it.
+    """Re-raises TensorFlow's error about an unreadable file as the WorkError that names the file.
 
     Also a decorator, for a function that takes batches of a `pipeline`.
     """
@@ -102,11 +102,12 @@ def naming_bad_files():
 
 
 def shift_and_mirror(pad: int | tuple[int, int] = 4, mirror: bool = True, reflect: bool = False) -> Callable[..., Any]:
-    """The augmentation of the CIFAR papers, for `pipeline`: a shift of up to `pad` pixels, every second image mirrored.
+    """The augmentation of the CIFAR papers, for `pipeline`: shifts by up to `pad` pixels and mirrors half of the
+    images.
 
-    `pad` is one number, or (down, right). What a shift leaves open is black, or with `reflect` the image beside it
-    mirrored, which keeps the statistics of batch norms nearer to those of whole images. Digits and other writing must
-    not be mirrored as a whole.
+    `pad` is one number, or (down, right). The gap that a shift leaves is black, or with `reflect` filled with the
+    mirrored border of the image, which keeps the statistics of batch norms closer to those of whole images. Pass
+    `mirror=False` for digits and other writing.
     """
 
     tall, wide = (pad, pad) if isinstance(pad, int) else pad
@@ -127,7 +128,7 @@ def shift_and_mirror(pad: int | tuple[int, int] = 4, mirror: bool = True, reflec
 def _epoch(seed, epoch, count, shuffle):
     """The order of one epoch, (count,) int64, and the key of each image, (count, 2) int32, in that order.
 
-    Keys are drawn for all images at once and by index, so none depends on where its image stands.
+    Keys are drawn for all images at once and by index, so a key does not depend on its image's place in the order.
     """
     keys = tf.random.stateless_uniform(
         (count, 2), [seed, 2 * epoch], minval=None, maxval=None, dtype=tf.int32, alg=_ALGORITHM
@@ -161,11 +162,11 @@ def _from_files(split):
 
 
 class _Door:
-    """Lets TensorFlow's threads into Python until the interpreter ends.
+    """Lets TensorFlow's threads call Python until the interpreter ends.
 
-    A thread that asks for the interpreter's lock while that ends never goes on, and what waits for the thread waits for
-    ever: one in ten processes that left a training early did not end. So the end begins with closing the door, and with
-    waiting for the calls that are inside or on their way.
+    A thread that asks for the interpreter's lock while the interpreter ends is stopped for good, and whoever waits for
+    the thread waits for ever: one in ten processes that left a training early did not end. So at the end new calls are
+    refused first, and running ones are waited for.
     """
 
     quiet_seconds = 0.2  # after which nobody is on the way: nothing is consumed any more, so the buffers are full

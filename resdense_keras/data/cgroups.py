@@ -1,6 +1,6 @@
-"""What a container (a control group of Linux) lets this process have; nothing elsewhere.
+"""Memory and processors that a container (a control group of Linux) grants this process; None on other systems.
 
-A program sees all of the machine's memory and processors in /proc, whatever its container was given.
+/proc shows a program the whole machine's memory and processors, whatever its container was granted.
 """
 
 from pathlib import Path
@@ -10,9 +10,9 @@ MEMBERSHIP = Path("/proc/self/cgroup")
 
 
 def free_bytes():
-    """Memory that the tightest of the groups around this process has left, or None without a limit.
+    """Bytes of memory that the tightest of the groups around this process has left, or None without a limit.
 
-    What a group uses counts, less the file pages that the kernel gives up at once when memory gets short.
+    Used memory counts without the file pages that the kernel frees at once when memory gets short.
     """
     left = []
     for folder in _folders("memory"):
@@ -27,7 +27,7 @@ def free_bytes():
 
 
 def processors():
-    """Processors that the tightest of the groups gives time for, at least 1, or None without a limit."""
+    """Processors that the tightest of the groups allows, at least 1, or None without a limit."""
     given = []
     for folder in _folders("cpu"):
         old = [word for name in ("quota", "period") for word in _words(folder / f"cpu.cfs_{name}_us")]
@@ -38,7 +38,7 @@ def processors():
 
 
 def _folders(controller):
-    """The folders of the groups that this process is in, of both versions, each with those above it."""
+    """Folders of this process' groups, in both versions of the interface, each followed by the folders above it."""
     folders = [ROOT, ROOT / controller]
     for line in _lines(MEMBERSHIP):
         _, controllers, path = line.split(":", 2)

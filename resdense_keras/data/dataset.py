@@ -14,18 +14,19 @@ from resdense_keras.data.source import Found
 from resdense_keras.data.splits import VALIDATION_SHARE, spread
 from resdense_keras.errors import RequestError, WorkError
 
-# A run goes on only with the files that it began with.
-BLOCK_BYTES = 32 * 2**20  # of pixels that are looked at at once
-_HINT = "bring it back as it was and go on, or begin anew with `--on-bad-image skip`, which reads all files first"
+# A run can only be resumed with the files that it began with.
+BLOCK_BYTES = 32 * 2**20  # of pixels that are read at once
+_HINT = "restore the file and go on, or begin again with `--on-bad-image skip`, which reads all files first"
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Split:
-    """A part of a data set: pixels in memory, or the files to read them from where memory is too small.
+    """A part of a data set: its pixels in memory, or the files to read them from where memory is too small.
 
     Attributes:
         labels: (N,) int64 class numbers.
-        indices: (N,) int64 positions in the source, in rising order; no two splits share one, but see Dataset.
+        indices: (N,) int64 positions in the source, in rising order. No two splits share one; Dataset names the
+            exception.
         image_shape: (height, width, channels).
         images: (N, height, width, channels) uint8, or None.
         paths: N files in a tuple, or None where the source has none.
@@ -45,10 +46,10 @@ class Split:
     def array(self, indices: Any = None, parts: Any = None) -> np.ndarray:
         """The images at `indices` (0 to N - 1, all when None), (n, height, width, channels) uint8.
 
-        `parts`: Of each image in its file, the part to show, see `images.decode`; None for all that fits.
+        `parts`: The part of each image in its file to show, see `images.decode`; None for the whole image.
 
         Raises:
-            WorkError: a file went bad after the scan, or the scan read only its header; names it.
+            WorkError: a file is damaged (it changed after the scan, or the scan read only its header); names it.
         """
         if self.images is not None and parts is None:
             return self.images if indices is None else self.images[indices]
@@ -61,11 +62,11 @@ class Split:
 
     @property
     def in_memory(self) -> bool:
-        """Whether the pixels are held, so that `array` costs nothing."""
+        """Whether the pixels are in memory, so that `array` costs nothing."""
         return self.images is not None
 
     def held(self) -> Any:
-        """All images as they are held: an array in memory, or ImagesOnDisk."""
+        """All images: an array where they are in memory, else ImagesOnDisk."""
         return self.images if self.in_memory else ImagesOnDisk(self)
 
     def part(self, positions):
@@ -79,7 +80,8 @@ class Split:
         )
 
     def blocks(self, indices: Any = None, count: int | None = None) -> Iterator[np.ndarray]:
-        """The images at `indices`, `count` at a time (as many as BLOCK_BYTES hold when None): arrays as of `array`."""
+        """The images at `indices` in blocks of `count` (None: as many as fit into BLOCK_BYTES), each as `array` returns
+        it."""
         indices = np.arange(len(self)) if indices is None else indices
         count = count or max(1, BLOCK_BYTES // int(np.prod(self.image_shape)))
         for begin in range(0, len(indices), count):
@@ -87,7 +89,7 @@ class Split:
 
 
 class ImagesOnDisk:
-    """The images of a split that stays on disk, in place of the array that they would be: read where they are used.
+    """Stands for the array of images of a split that stays on disk: files are read where pixels are used.
 
     Attributes:
         shape: (N, height, width, channels).
@@ -124,7 +126,7 @@ class ImagesOnDisk:
 
 
 def in_blocks(images: Any) -> Iterator[np.ndarray]:
-    """The blocks of ImagesOnDisk; an array as the one block that it is."""
+    """The blocks of ImagesOnDisk; an array as a single block."""
     return images.blocks() if isinstance(images, ImagesOnDisk) else [images]
 
 
@@ -134,11 +136,11 @@ class Dataset:
 
     Attributes:
         class_names: Names in the order of the class numbers; None where the source has none (.npz).
-        validation, test: One and the same Split where a folder brings val/ and no test/, else two disjoint ones.
-        given: How many images the source itself puts into train, validation and test; 0 where we split.
-        held_out: Share of the training images that became validation, where the source brings none.
-        mirror: False where a mirrored image means something else, as a digit does.
-        found: What a folder turned out to be, or None.
+        validation, test: Two disjoint Splits; one and the same where a folder has val/ and no test/.
+        given: Numbers of images that the source itself puts into train, validation and test; 0 where we split.
+        held_out: Share of the training images that became the validation split, where the source has none.
+        mirror: False where a mirrored image has another meaning, such as a digit.
+        found: A Found record of what the folder contains, or None for other sources.
     """
 
     spec: str
@@ -172,7 +174,7 @@ class Dataset:
         return self.train.resize
 
     def val_note(self) -> str | None:
-        """A sentence for reports and cards where val/ judges twice, or None."""
+        """A sentence for reports and cards where val/ is the validation and the test split, or None."""
         return description.val_note(self)
 
     def describe(self) -> str:
@@ -181,7 +183,7 @@ class Dataset:
 
     @property
     def classes(self) -> int:
-        """Outputs that a model of these data needs at least."""
+        """Number of outputs that a model for these data needs at least."""
         highest = max(split.labels.max() for split in self.splits.values())
         return int(highest) + 1 if self.class_names is None else len(self.class_names)
 

@@ -1,4 +1,5 @@
-"""What a command says of its data before the work begins, so that a wrong guess is seen in time."""
+"""What a command says about its data before the work begins, so that users see in time how their folder was
+understood."""
 
 import re
 
@@ -8,7 +9,7 @@ _TEST_SHARE = "a fifth"  # splits.TEST_SHARE in words; a test compares them
 
 
 def as_text(name):
-    """A name that a terminal, a text file and JSON can show: bytes that are not UTF-8 become U+FFFD."""
+    """A name as text for terminals, files and JSON: bytes that are not UTF-8 become U+FFFD."""
     return re.sub("[\ud800-\udfff]+", "\N{REPLACEMENT CHARACTER}", name)
 
 
@@ -30,7 +31,7 @@ def line(dataset):
 
 
 def val_note(dataset):
-    """A sentence for reports and cards where val/ judges twice, or None."""
+    """A sentence for reports and cards where val/ is the validation and the test split, or None."""
     if not dataset.val_judges:
         return None
     folder = as_text(dataset.found.names["validation"])
@@ -85,11 +86,11 @@ def _sizes(dataset):
 
 
 def _order(names):
-    """A note where class numbers are not what a reader of numbered folders expects."""
+    """A note where class numbers differ from the numbers in the folders' names, or None."""
     counted = sorted(names or (), key=natural)
     if list(names or ()) == counted or list(names) != sorted(names):
         return None
     return (
         f"classes in the order of text ({', '.join(names[:3])}), not of numbers ({', '.join(counted[:3])}): "
-        "heads of timm count in the latter"
+        "heads of timm use the order of numbers"
     )

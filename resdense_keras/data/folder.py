@@ -1,4 +1,4 @@
-"""A folder of class folders: which files it has, which of them are bad, and their pixels where memory allows."""
+"""Reads a folder of class folders: lists its files, finds the bad ones, and decodes the pixels where memory allows."""
 
 import re
 import warnings
@@ -16,9 +16,9 @@ from resdense_keras.data.source import Found, Source
 from resdense_keras.errors import RequestError, unknown
 
 ON_BAD_IMAGE = ("fail", "skip")
-SKIP_SHARE = 0.01  # more bad files than this are not an accident
-FULL_SCAN_FILES = 20_000  # fewer are decoded once before the work, as many are judged by their headers
-MOST_NAMED = 10  # files of one class that are bad for one reason
+SKIP_SHARE = 0.01  # share of bad files above which they are not an accident
+FULL_SCAN_FILES = 20_000  # with fewer files all are decoded before the work, with more only headers are read
+MOST_NAMED = 10  # listed files of one class that are bad for the same reason
 
 
 @dataclass(frozen=True)
@@ -41,24 +41,23 @@ def read_folder(
 ):
     """Reads FOLDER/class/image, or FOLDER/split/class/image, see `layout.find`.
 
-    The folder names in the order of text are the classes; an empty one is none, and one with files of which no one is
-    an image is an error. Hidden files and folders (`._*` of macOS) are skipped; what has no image's suffix is named in
-    a warning; what has one is read by its content, see `images.decode`. The headers of all files are read before
-    anything is trained, and all files are decoded where their pixels fit in memory, below FULL_SCAN_FILES of them, or
-    on demand.
+    The names of the class folders, sorted as text, are the classes. An empty folder is not a class; a folder with files
+    but no image is an error. Hidden files and folders (`._*` of macOS) are skipped, files without the suffix of an
+    image are named in a warning, and all others are read by their content, see `images.decode`. Before the training the
+    headers of all files are read. All files are decoded too where their pixels fit in memory, where there are fewer
+    than FULL_SCAN_FILES, or where `scan` asks for it.
 
-    Without test/, val/ is also the test split, as it is for ImageNet; so it judges the epochs and the result.
+    Without test/, val/ is also the test split, as it is for ImageNet: it then judges both the epochs and the result.
 
     Args:
-        image_size: (height, width) for all; None takes the size that they share.
+        image_size: (height, width) for all images; None takes the size that they share.
         channels: 3 for RGB, 1 for grey.
         resize: How images come to that size, of resizing.RULES.
-        on_bad_image: "fail", or "skip" for up to SKIP_SHARE of the files, which are then decoded, however many.
+        on_bad_image: "fail", or "skip" to leave out up to SKIP_SHARE of the files; all files are then decoded.
         scan: Decode all files, however many.
-        val_judges: False for what version 0.1 did without test/: val/ is the test split only, and a share of train
+        val_judges: False to do as version 0.1 did without test/: val/ is only the test split, and a share of train
             judges the epochs.
-        labelled: False for images of which nobody asks the class: where the folder has no class folders, all images
-            in it are taken as of one.
+        labelled: False where classes do not matter: the images of a folder without class folders then form one class.
     Raises:
         RequestError: no images, splits that cannot be told apart, bad files (each of them named), or several sizes and
             no `image_size`.
@@ -92,7 +91,8 @@ def read_folder(
 
 
 def _found(root, disk, labelled):
-    """What `layout.find` finds; of a folder without class folders, itself as the only one where that is allowed."""
+    """The Layout of `layout.find`; where classes do not matter, a folder without class folders is its own only
+    class."""
     try:
         return layout.find(root, disk)
     except RequestError:
@@ -102,10 +102,10 @@ def _found(root, disk, labelled):
 
 
 def readable(names):
-    """Class names as text: bytes that are not UTF-8 become U+FFFD, and names that are then equal get a number.
+    """Class names as text: bytes that are not UTF-8 become U+FFFD, and equal names get a number.
 
-    Folders out of a zip of Windows, or of an old disk, have names in other encodings, which Python hands on as lone
-    surrogates: no text file, terminal or JSON parser takes those.
+    Folders from a Windows zip or an old disk have names in other encodings. Python represents these by lone surrogates,
+    which no text file, terminal or JSON parser accepts.
     """
     taken, texts = set(), []
     for name in names:
@@ -140,7 +140,7 @@ def _source(files, images, found, val_judges, *, channels, size, resize):
 
 
 def _list_images(part, classes, disk):
-    """The images of a part, class after class, sorted; class folders may have folders inside."""
+    """The images of one split, class by class, sorted; class folders may contain folders."""
     found = [(name, disk.below(folder)) for name, folder in classes.items()]
     others = [path.name for _, below in found for path in below.others]
     if others:
@@ -159,12 +159,12 @@ def _common_size(root, sizes):
     if len(sizes) > 1:
         (height, width), count = sizes.most_common(1)[0]
         message = f"{root} has images of {len(sizes)} sizes, most often {height} x {width} ({count} times)"
-        raise RequestError(message, "say with `--image-size` to which size all are brought, e.g. `--image-size 224`")
+        raise RequestError(message, "pass one size for all of them, e.g. `--image-size 224`")
     return next(iter(sizes))
 
 
 def _decode_or_scan(paths, scan, *, channels, size, resize):
-    """All pixels where memory allows, else None; and {place: reason} of the files whose pixels are damaged."""
+    """(all pixels, or None where memory is too small; {place: reason} of the files whose pixels are damaged)."""
     how = {"channels": channels, "size": size, "resize": resize}
     height, width = size
     if len(paths) * height * width * channels <= most_pixel_bytes():
@@ -175,8 +175,8 @@ def _decode_or_scan(paths, scan, *, channels, size, resize):
 
 
 def _check_classes_readable(root, files, bad):
-    """Refuses a folder with a class of which no file can be read, by the class: as a list of files nobody would see
-    that, and a class that vanishes makes a model that knows less than its user thinks."""
+    """Refuses a folder with a class of which no file can be read, and names the class: in a list of files it would go
+    unnoticed, and the model would silently lack a class."""
     total, faulty = (
         Counter((file.part, file.class_name) for file in chosen)
         for chosen in (files, [files[position] for position in bad])
@@ -210,7 +210,7 @@ def _hint(bad, otherwise):
 
 
 def _list_bad(root, files, bad, fate):
-    """Every bad file with its reason; of many photos of an iPhone in one class only the first few."""
+    """Lists every bad file with its reason; of many HEIC photos in one class only the first few."""
     lines, alike = [f"{len(bad)} of {len(files)} image files in {root} {fate}:"], Counter()
     for position in sorted(bad):
         key = files[position].class_name if "extra `heic`" in bad[position] else None

@@ -1,6 +1,7 @@
-"""The one function that turns an image file into pixels, for training, calibration, evaluation and golden images alike.
+"""The only function that turns an image file into pixels: training, calibration, evaluation and golden images all use
+it.
 
-Two decoders that disagree on orientation, alpha or the resize filter cost accuracy that no test of either one shows.
+Two decoders that treat orientation, alpha or resizing differently cost accuracy, and no test of either one shows it.
 """
 
 import contextlib
@@ -24,13 +25,13 @@ SUFFIXES = (
     *(".ppm", ".pgm", ".pbm", ".pnm", ".avif", ".heic", ".heif", ".hif"),
 )
 MAX_PIXELS = Image.MAX_IMAGE_PIXELS  # 89.5 million: Pillow's own guard against small files of huge images
-LARGE_PIXELS = 25_000_000  # more are decoded one image at a time, and JPEGs at a reduced scale
+LARGE_PIXELS = 25_000_000  # larger images are decoded one at a time, and JPEGs at a reduced scale
 RESIZE_RULE = resizing.words(resizing.DEFAULT)
 
 _MODES = {1: "L", 3: "RGB"}
-_STRIP_PIXELS = 1 << 20  # what is converted at once, for conversions make several copies
+_STRIP_PIXELS = 1 << 20  # pixels converted at once, because conversions make several copies
 _ORIENTATION = 0x0112  # EXIF tag
-_UPRIGHT = {  # EXIF 2.32, tag 274: what is to be done to the stored pixels
+_UPRIGHT = {  # EXIF 2.32, tag 274: how to turn the stored pixels
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
     4: Image.Transpose.FLIP_TOP_BOTTOM,
@@ -59,25 +60,25 @@ def decode(
 ) -> np.ndarray:
     """Decodes one image file to (H, W, C) uint8 pixels.
 
-    EXIF orientation is applied, alpha laid over white, 16 bits scaled to 8 (grey rounded; of colour Pillow takes the
-    upper byte and shows a PNG's transparent colour), grey, palette and CMYK made RGB (or grey for one channel), of an
-    animation the first frame is taken. Colour profiles are not applied: pixels count as sRGB. The content tells the
-    format, whatever the file is called. Damage outside the pixels (EXIF, texts, profiles) is passed over.
+    The EXIF orientation is applied, alpha is laid over white, and 16 bits are scaled to 8 (grey is rounded; of colour
+    Pillow takes the upper byte and shows a PNG's transparent colour). Grey, palette and CMYK become RGB (or grey for
+    one channel), and of an animation the first frame is taken. Colour profiles are not applied: pixels count as sRGB.
+    The format is told by the content, not by the name. Damage outside the pixels (EXIF, texts, profiles) is ignored.
 
-    A file costs at most 10 bytes a pixel while it is decoded. Of JPEGs over LARGE_PIXELS that are resized only every
-    second, fourth or eighth pixel is made, as long as that leaves twice the size.
+    Decoding takes at most 10 bytes of memory per pixel. JPEGs over LARGE_PIXELS that are resized anyway are decoded at
+    a half, a quarter or an eighth of their size, as long as that leaves twice the target size.
 
     Args:
         path_or_bytes: A path, or the bytes of a file.
         channels: 3 for RGB, 1 for grey.
         size: (height, width) to which the image is brought; None keeps its own.
         resize: How, of resizing.RULES.
-        part: (area, ratio, down, right) of a part of the image that is brought to `size` in place of the whole: its
-            share of the area, its width to its height as a multiple of the shape that `resize` shows, and where it
-            lies, 0 to 1. Where it would reach beyond the image it is smaller, of the same shape.
+        part: (area, ratio, down, right) of the part of the image that is resized to `size` instead of the whole: its
+            share of the area, its aspect ratio as a multiple of that of the shape that `resize` shows, and its
+            position, 0 to 1. A part that would reach beyond the image is made smaller and keeps its shape.
     Raises:
-        RequestError: not an image, damaged or cut short, of 32-bit pixels, over MAX_PIXELS (known from the header);
-            names the file and the reason.
+        RequestError: the file is not an image, is damaged or cut short, has 32-bit pixels, or more than MAX_PIXELS (by
+            its header); names the file and the reason.
     """
     pixels = _read(path_or_bytes, functools.partial(_pixels, _MODES[channels], size, resizing.check(resize), part))
     return pixels.reshape(*pixels.shape[:2], channels)
@@ -89,14 +90,14 @@ def resize_steps(channels, resize=resizing.DEFAULT):
 
 
 def read_size(path):
-    """(height, width) of an image file as `decode` will give it, only from the header; raises as `decode`."""
+    """(height, width) that `decode` will give for an image file, read from the header; raises as `decode`."""
     return _read(path, _upright_size)
 
 
 def decode_all(paths, *, channels=3, size, resize=resizing.DEFAULT, parts=None):
     """Decodes files in parallel: (N, *size, channels) uint8, and {position: reason} of those that cannot be used.
 
-    `parts`: One of `decode` for each file, or None.
+    `parts`: A `part` of `decode` for each file, or None.
     """
     images = np.zeros((len(paths), *size, channels), np.uint8)
 
@@ -108,7 +109,7 @@ def decode_all(paths, *, channels=3, size, resize=resizing.DEFAULT, parts=None):
 
 
 def _read(path_or_bytes, work):
-    """What `work` makes of the Pillow image; of a damaged file, of a copy that holds only its pixels.
+    """What `work` returns for the Pillow image; for a damaged file, for a copy of it that holds only its pixels.
 
     Pillow's readers answer damaged files with OSError, SyntaxError, ValueError, struct.error and half a dozen more.
     """
@@ -143,14 +144,14 @@ def _opened(file, work):
 
 @functools.cache
 def _formats():
-    """Those of FORMATS that this installation reads."""
+    """The formats of FORMATS that this installation can read."""
     left_out = {"AVIF"} - {name.upper() for name in features.get_supported()}
     return [name for name in FORMATS if name not in left_out and (name != "HEIF" or _reads_heif())]
 
 
 @functools.cache
 def _reads_heif():
-    """Whether the extra is installed that reads the photos of an iPhone."""
+    """Whether the extra `heic`, which reads the photos of iPhones, is installed."""
     try:
         from pillow_heif import register_heif_opener
     except ImportError:
@@ -185,7 +186,7 @@ def _reason(error):
 
 
 def _pixels(mode, size, resize, part, image):
-    """What `decode` returns, without its last shape; closes `image` as soon as its pixels were read."""
+    """What `decode` returns, before its last reshape; closes `image` as soon as its pixels are read."""
     upright = _upright(_reduced(image, size, resize, part))
     if size is None:
         strips = _strips(upright, mode, (0, 0, *upright.size))
@@ -209,7 +210,7 @@ def _pixels(mode, size, resize, part, image):
 
 
 def _reduced(image, size, resize, part):
-    """The image, told to decode itself smaller where it is a JPEG so large that no detail is lost by that."""
+    """The image; a JPEG that is so large that no detail is lost is told to decode itself smaller."""
     if size is None or image.format not in ("JPEG", "MPO") or image.width * image.height <= LARGE_PIXELS:
         return image
     turned = _orientation(image) in _ON_ITS_SIDE
@@ -224,7 +225,7 @@ def _reduced(image, size, resize, part):
 
 
 def _upright(image):
-    """The image turned by its EXIF orientation, decoded; the file's own pixels are given up."""
+    """The decoded image, turned by its EXIF orientation; the file's own pixels are freed."""
     image.load()
     method = _UPRIGHT.get(_orientation(image))
     if method is None:
@@ -242,10 +243,10 @@ def _upright_size(image):
 
 
 def _orientation(image):
-    """The EXIF orientation, or None where there is none or none that can be read."""
+    """The EXIF orientation, or None where it is missing or cannot be read."""
     try:
         return image.getexif().get(_ORIENTATION)
-    except Exception:  # Pillow has a dozen kinds for an EXIF block that is none
+    except Exception:  # Pillow raises a dozen kinds of errors for a broken EXIF block
         return None
 
 
@@ -259,7 +260,7 @@ def _flat(image, mode, box):
 
 
 def _strips(image, mode, box):
-    """(first row, strip) of `_flat`, for a conversion of the whole makes several copies of it."""
+    """(first row, strip) of `_flat` in strips, because converting the whole image makes several copies of it."""
     if image.mode == "F" or (image.mode == "I" and not 0 <= image.getextrema()[0] <= image.getextrema()[1] < 1 << 16):
         raise ValueError("its pixels are 32-bit numbers, for which there is no agreed range")
     left, top, right, bottom = box
@@ -270,12 +271,12 @@ def _strips(image, mode, box):
 
 
 def _eight_bit(image):
-    """16-bit grey scaled to 8 bits, where Pillow's own conversion cuts at 255; 16-bit colour it scales itself."""
+    """16-bit grey scaled to 8 bits; Pillow's own conversion would cut at 255. (It scales 16-bit colour itself.)"""
     if not image.mode.startswith("I"):
         return image
     values = np.asarray(image, np.uint32)
     scaled = Image.fromarray(((values + 128) // 257).astype(np.uint8))
-    if "transparency" in image.info:  # the one grey of a PNG that is not there
+    if "transparency" in image.info:  # the grey value that a PNG declares transparent
         scaled.putalpha(Image.fromarray(np.where(values == image.info["transparency"], 0, 255).astype(np.uint8)))
     return scaled
 

@@ -1,8 +1,8 @@
-"""What lies in a folder of photos: which folders are splits, which are classes, and what is neither.
+"""Finds out which folders in a folder of photos are splits, which are classes, and which are neither.
 
-Structure decides and names only tell splits apart: folders beside each other that hold the same class folders are
-splits, and the words in their names say which. Words are what stands between signs that are not letters and between
-changes of case, so `seg_train` and `TestData` have one and `contest` has none.
+The structure decides, and names only tell splits apart: folders beside each other that hold the same class folders are
+splits, and the words in their names say which. Words are separated by signs that are not letters and by changes of
+case, so `seg_train` contains the word train and `TestData` the word test, but `contest` does not.
 """
 
 import functools
@@ -20,7 +20,7 @@ WORDS = {
     "validation": ("val", "valid", "validation", "dev", "eval"),
     "test": ("test", "testing"),
 }
-JUNK = ("thumbs.db", "desktop.ini")  # that Windows leaves behind; what begins with a dot is left out anyway
+JUNK = ("thumbs.db", "desktop.ini")  # files that Windows leaves behind; names that begin with a dot are left out anyway
 _HINT = "put the images of each class into a folder of its own: FOLDER/cat/1.jpg, FOLDER/dog/1.jpg"
 
 
@@ -30,8 +30,8 @@ class Layout:
 
     Attributes:
         classes: {part: {class name: its folder}}; where there are no splits, all of them in "train".
-        names: {part: its folder as it is called, `seg_train`}; empty where there are no splits.
-        left_out: {folder beside the splits that is none: how many images it has}.
+        names: {part: name of its folder, such as `seg_train`}; empty where there are no splits.
+        left_out: {folder beside the splits that is not a split: number of its images}.
         loose: Images beside the class folders or the splits; they belong to no class.
     """
 
@@ -48,7 +48,8 @@ def words(name):
 
 
 def part_of(name):
-    """The part that a folder's name says, or None. `train_val` is trained on; two other parts say nothing."""
+    """The part (train, val or test) that a folder's name says, or None. `train_val` means train; any other two parts in
+    one name mean nothing."""
     said = [part for part, known in WORDS.items() if words(name) & set(known)]
     if said == ["train", "validation"]:
         return "train"
@@ -59,8 +60,8 @@ def find(root, disk):
     """The Layout of the folder `root` on `disk`.
 
     Raises:
-        RequestError: no images in class folders, splits that cannot be told apart, a folder of class folders beside
-            the splits that is none of them, or a class folder of files that are not images.
+        RequestError: no images in class folders, splits that cannot be told apart, a folder of class folders beside the
+            splits that is not a split, or a class folder whose files are not images.
     """
     top = _walked(root, disk)
     level = disk.entries(top)
@@ -75,7 +76,7 @@ def find(root, disk):
 
 
 class _Inside:
-    """A folder that may be a split: the `level` below it where its class folders lie, and their names."""
+    """A folder that may be a split: `level` is the folder in it that holds its class folders, with their names."""
 
     def __init__(self, path, disk):
         self.level = _walked(path, disk)
@@ -84,8 +85,8 @@ class _Inside:
 
 
 def _walked(path, disk):
-    """The folder at or below `path` that holds the class folders or splits: a level of one folder and no image is
-    walked through, as long as folders follow."""
+    """The folder at or below `path` that holds the class folders or splits: folders that hold one folder and no image
+    are walked through."""
     while True:
         inside, level = disk.inside(path), disk.entries(path)
         if level.images or len(inside) != 1:
@@ -94,7 +95,7 @@ def _walked(path, disk):
         if disk.entries(below).images or not disk.inside(below):  # it is a class
             return path
         empty = [name for name in level.folders if name not in inside and part_of(name)]
-        if empty and part_of(inside[0]):  # a split beside one that has no images: `_splits` says so
+        if empty and part_of(inside[0]):  # a split beside one without images, which `_splits` refuses
             return path
         path = below
 
@@ -198,7 +199,7 @@ def _kinds(files):
 
 @dataclass(frozen=True)
 class _Entries:
-    """What lies in one folder, or in it and below; links that lead nowhere count as images."""
+    """The entries of one folder, or of it and all folders below; broken links count as images."""
 
     folders: list
     images: list
@@ -208,11 +209,11 @@ class _Entries:
 class Disk:
     """Folders as they lie on the disk, each read once.
 
-    Hidden entries and JUNK are left out. Links to folders are followed; what lies below a folder has no folder twice,
-    and none that this folder lies in, so links cannot lead round in circles.
+    Hidden entries and JUNK are left out. Links to folders are followed, but no folder is entered twice, nor one that
+    contains the present folder, so links cannot lead in circles.
 
     Args:
-        is_image: Tells of a file's name whether the file is looked at as an image.
+        is_image: Function of a file's name: whether the file is read as an image.
     """
 
     def __init__(self, is_image):
@@ -224,7 +225,7 @@ class Disk:
         """The _Entries of the folder `path`: names of folders, paths of files; sorted.
 
         Raises:
-            RequestError: the folder may not be read.
+            RequestError: reading the folder is not permitted.
         """
         found = _Entries([], [], [])
         try:
@@ -250,7 +251,7 @@ class Disk:
             found.images.append(path / entry.name)
 
     def _inside(self, path):
-        """The names of the folders in `path` that have images in them or below."""
+        """Names of the folders in `path` with images in or below them."""
         return [name for name in self.entries(path).folders if self.below(path / name).images]
 
     def _below(self, path):

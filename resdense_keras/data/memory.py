@@ -1,7 +1,7 @@
-"""How much memory there is, to decide before the work what fits.
+"""How much memory is free, to decide before the work what fits.
 
-The environment variable RESDENSE_FREE_BYTES replaces the free memory that is found here: set low, no image folder is
-held in memory, which is how the tests and benchmarks/memory.py look at large folders.
+The environment variable RESDENSE_FREE_BYTES replaces the free memory that is found here. Set to a small number it keeps
+every image folder on disk; tests and benchmarks/memory.py use it that way.
 """
 
 import os
@@ -17,15 +17,15 @@ SHARE = 0.2
 
 
 def most_pixel_bytes():
-    """The size up to which the pixels of a data set are held in memory."""
+    """Bytes up to which the pixels of a data set are held in memory."""
     return int(SHARE * available_bytes())
 
 
 def available_bytes():
-    """Memory that this process can still take: the machine's, or what its container has left if that is less.
+    """Bytes of memory that this process can still take: the machine's free memory, or the container's if that is less.
 
     Raises:
-        RequestError: RESDENSE_FREE_BYTES is set and no whole number of bytes.
+        RequestError: RESDENSE_FREE_BYTES is set and is not a whole number of bytes.
     """
     told = os.environ.get(VARIABLE)
     if told:

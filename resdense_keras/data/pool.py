@@ -1,4 +1,4 @@
-"""The threads that decode: one pool for the whole process, as large as the processors that it may use."""
+"""The threads that decode: one pool per process, with a thread for each processor that it may use."""
 
 import functools
 import os
@@ -9,7 +9,7 @@ from resdense_keras.errors import RequestError
 
 
 def usable_processors():
-    """How many processors this process may use: its affinity, or its container's share where that is less."""
+    """Number of processors that this process may use: its affinity, or its container's share if that is less."""
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return min(allowed, cgroups.processors() or allowed)
 
@@ -17,7 +17,7 @@ def usable_processors():
 def try_all(function, items):
     """Runs `function` on the items in the pool: a list of results, and {position: reason} of RequestErrors.
 
-    `function` itself must not come back here: its call would wait for a thread that waits for it.
+    `function` must not use the pool itself: the inner call would wait for a thread that waits for it.
     """
 
     def attempt(item):

@@ -1,7 +1,7 @@
-"""How an image of any shape is brought to the size that a net takes: one row a rule.
+"""How an image of any shape is resized to the input of a net: one row per rule.
 
-The formulas are Python over the names that `Frame` computes with, so that `model.json` can hand them to people who
-write them again in another language, and a test can evaluate them.
+The formulas are Python expressions. `model.json` gives them to people who write the rule again in another language, and
+a test evaluates them.
 """
 
 from dataclasses import dataclass
@@ -16,8 +16,8 @@ class Rule:
     """One way to resize.
 
     Attributes:
-        name: In words, behind "resized to 224 by".
-        words: The rule in a sentence, without its first step, the EXIF orientation.
+        name: Words that follow "resized to 224 by".
+        words: The rule as a sentence, without its first step (the EXIF orientation).
     """
 
     name: str
@@ -50,12 +50,12 @@ _FILTER = {
 
 @dataclass(frozen=True)
 class Frame:
-    """What of an image is shown, and where.
+    """Which part of an image is shown, and where in the result.
 
     Attributes:
-        box: (left, top, right, bottom) in pixels of the image; may lie between pixels.
+        box: (left, top, right, bottom) of the part in pixels of the image; may be fractions.
         size: (width, height) to which the box is resized.
-        at: (left, top) of it in the result; what it leaves open there is black.
+        at: (left, top) of the resized box in the result; the rest of the result is black.
     """
 
     box: tuple
@@ -64,7 +64,7 @@ class Frame:
 
 
 def check(rule):
-    """`rule`, where it is one of RULES.
+    """`rule` if it is one of RULES.
 
     Raises:
         RequestError: it is not.
@@ -75,12 +75,12 @@ def check(rule):
 
 
 def words(rule):
-    """The whole of a rule in a sentence."""
+    """The whole rule as a sentence."""
     return f"apply the EXIF orientation, {RULES[check(rule)].words}"
 
 
 def steps(channels, rule=DEFAULT):
-    """A rule for people who write it again in another language: [{"step", ...}], in their order.
+    """A rule step by step, for people who write it again in another language: [{"step", ...}].
 
     Names in the formulas: image_width and image_height after the step before, input_width and input_height of the net.
     Sizes and positions count pixels; `//` rounds down, `round` rounds halves to the even number. A step that is
@@ -163,7 +163,7 @@ def _pad(image_width, image_height, width, height):
 
 
 def _part_box(image_width, image_height, shape, area, ratio, down, right):
-    """The part of an image whose width to its height is `ratio` times `shape`."""
+    """The part of an image whose aspect ratio is `ratio` times that of `shape`."""
     pixels, ratio = area * image_width * image_height, ratio * shape
     cut_width, cut_height = (pixels * ratio) ** 0.5, (pixels / ratio) ** 0.5
     scale = min(1.0, image_width / cut_width, image_height / cut_height)
@@ -177,12 +177,12 @@ def _crop_part(image_width, image_height, width, height, *part):
 
 
 def _stretch_part(image_width, image_height, width, height, *part):
-    """The part has the image's own shape, so that it is stretched as the whole is."""
+    """The part has the shape of the image, so that it is stretched like the whole image."""
     return Frame(_part_box(image_width, image_height, image_width / image_height, *part), (width, height))
 
 
 def _pad_part(image_width, image_height, width, height, *part):
-    """A part of the padded image: what of it lies in the image, where it lies."""
+    """A part of the padded image: the piece of it inside the image, and its place."""
     scale = max(image_width / width, image_height / height)
     border_x, border_y = (scale * width - image_width) / 2, (scale * height - image_height) / 2
     left, top, right, bottom = _part_box(scale * width, scale * height, width / height, *part)
@@ -194,9 +194,9 @@ def _pad_part(image_width, image_height, width, height, *part):
 
 
 def _shown(begin, end, image, zoom, size):
-    """Of a stretch from `begin` to `end`, that within 0 to `image`: (begin, end, its new length, its new place)."""
+    """Clips the interval from `begin` to `end` to 0 to `image`: (begin, end, its new length, its new place)."""
     low, high = max(0.0, begin), min(float(image), end)
-    if high <= low:  # the border alone: a pixel's width of the image, so that there is something to resize
+    if high <= low:  # only the border is left: take one pixel of the image, so that there is something to resize
         low, high = (0.0, min(1.0, image)) if end <= 0 else (max(0.0, image - 1.0), float(image))
     length = min(size, max(1, round((high - low) * zoom)))
     return low, high, length, min(size - length, max(0, round((low - begin) * zoom)))

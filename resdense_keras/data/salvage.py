@@ -1,8 +1,8 @@
-"""An image file without what is not needed for its pixels: comments, colour profiles, thumbnails, and their damage.
+"""Copies of image files without the parts that pixels do not need (comments, colour profiles, thumbnails), which may be
+damaged.
 
-Pillow refuses a whole photo where a text chunk is too long, a checksum of a profile is wrong or an index of further
-pictures is malformed. So what it calls damaged is tried again with the parts that say how the pixels look, and nothing
-else.
+Pillow refuses a whole photo where a text chunk is too long, the checksum of a profile is wrong, or an index of further
+pictures is malformed. So a file that it calls damaged is tried again with only the parts that the pixels need.
 """
 
 import struct
@@ -15,8 +15,8 @@ _SCAN = 0xDA
 
 
 def copies(content):
-    """Copies of a file to try in its place: with its orientation, then without. None of a file that has nothing to
-    lose, or whose parts cannot be told.
+    """Copies of a file to try instead of it: with its orientation, then without. No copy where nothing can be left out,
+    or where the parts cannot be told apart.
 
     Args:
         content: The bytes of a file.
@@ -32,7 +32,7 @@ def copies(content):
 
 
 def _png(content, keep_exif):
-    """The critical chunks, and of the others the transparency (and the EXIF) whose checksum is right."""
+    """The critical chunks, and of the others only the transparency (and the EXIF) with a correct checksum."""
     wanted, parts, place = (b"tRNS", b"eXIf") if keep_exif else (b"tRNS",), [_PNG], len(_PNG)
     while place + 12 <= len(content):
         length, kind = struct.unpack(">I4s", content[place : place + 8])
@@ -47,7 +47,7 @@ def _png(content, keep_exif):
 
 
 def _jpeg(content, keep_exif):
-    """All but the application segments; Adobe's (14) says how the colours are meant."""
+    """All but the application segments; Adobe's (14) stays, because it says how colours are stored."""
     parts, place = [_JPEG], len(_JPEG)
     while place + 4 <= len(content) and content[place] == 0xFF:
         marker = content[place + 1]
@@ -65,7 +65,7 @@ def _jpeg(content, keep_exif):
 
 
 def _webp(content, keep_exif):
-    """The whole chunks of pixels and of animation; the header's bits of what is gone are cleared."""
+    """The complete chunks of pixels and of animation; the header's flags for the removed chunks are cleared."""
     wanted, parts, place = (b"VP8 ", b"VP8L", b"VP8X", b"ALPH", b"ANIM", b"ANMF"), [], 12
     wanted += (b"EXIF",) * keep_exif
     while place + 8 <= len(content):

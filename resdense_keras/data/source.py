@@ -10,19 +10,19 @@ from resdense_keras.data import resizing
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Source:
-    """All that a reader of data hands over, train first, then validation, then test.
+    """What a reader of data returns: the images of train first, then validation, then test.
 
     Attributes:
         labels: (N,) int64 class numbers.
         image_shape: (height, width, channels).
-        given: How many of the N images the source itself puts into train, validation and test. A 0 for the last two
-            means that we split.
+        given: Numbers of the N images that the source itself puts into train, validation and test. Where the last two
+            are 0, we split.
         class_names: Names in the order of the class numbers, or None.
         images: (N, height, width, channels) uint8, or None.
         paths: N files, or None.
         resize: How the files are brought to `image_shape`, of resizing.RULES.
-        mirror: False where a mirrored image means something else, as a digit does.
-        found: What a folder turned out to be, or None.
+        mirror: False where a mirrored image has another meaning, such as a digit.
+        found: A Found record of what the folder contains, or None for other sources.
     """
 
     labels: np.ndarray
@@ -38,11 +38,11 @@ class Source:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Found:
-    """What a folder turned out to be, for the line that a command begins with.
+    """What was found in a folder, for the first line that a command prints.
 
     Attributes:
-        names: {part: the name of its folder}, of the splits that the folder brings.
-        left_out: {folder that is not a split: how many images it has}.
+        names: {part: the name of its folder}, for the splits that the folder has.
+        left_out: {folder that is not a split: number of its images}.
         sizes: A Counter of the (height, width) of the images before they are resized.
     """
 

@@ -39,23 +39,23 @@ def load(
 ) -> Dataset:
     """Loads the data that `spec` names, as train, validation and test.
 
-    Splits are disjoint and stratified, and depend on the data and `seed` only. A test split that the data bring is used
-    as it is, else TEST_SHARE or more becomes one; a share of the training images is held out of them unless the data
-    bring a validation split. A folder with val/ and without test/ is the one case where two splits are the same.
+    Splits are disjoint and stratified, and depend only on the data and `seed`. A test split in the data is used as it
+    is; otherwise TEST_SHARE or more of the images become one. Unless the data have a validation split, a share of the
+    training images becomes one. In one case two splits are the same: a folder with val/ and without test/.
 
     Args:
         spec: A name of NAMED, a .npz file (see `read_npz`) or a folder of class folders (see `read_folder`).
         seed: 0 or more; decides the splits that we make.
-        image_size: One number, or (height, width), to which the images of a folder are brought.
-        channels: 3 or 1, in which a folder is decoded; None is 3. Arrays have their own.
-        resize: How the images of a folder come to that size, of resizing.RULES.
-        on_bad_image, scan: What damaged files of a folder lead to, and whether all are read in full to find them, see
-            `read_folder`.
+        image_size: One number, or (height, width): the images of a folder are resized to it.
+        channels: 3 or 1 channels, in which a folder is decoded; None means 3. Arrays keep their own.
+        resize: How the images of a folder are resized, a name of resizing.RULES.
+        on_bad_image, scan: What happens to damaged files of a folder, and whether all files are read in full to find
+            them, see `read_folder`.
         held_out: Share of the training images of each class that becomes the validation split, above 0 and below 1.
-        val_judges: False for what version 0.1 made of a folder with val/ and without test/, see `read_folder`.
-        labelled: False where nobody asks for classes: one is enough then, and a folder may hold its images as they are.
+        val_judges: False to treat a folder with val/ and without test/ as version 0.1 did, see `read_folder`.
+        labelled: False where classes do not matter: one class is then enough, and a folder may hold images directly.
     Raises:
-        RequestError: no such data, or data that do not fit, with the reason.
+        RequestError: there is no such data, or they do not fit; with the reason.
         WorkError: a download failed.
     """
     if seed < 0:
@@ -97,7 +97,7 @@ def load(
 
 
 def is_folder(spec: str | Path) -> bool:
-    """Whether `spec` names a folder of images; a name of NAMED never does, whatever lies beside the work."""
+    """Whether `spec` names a folder of images; a name of NAMED never does, even if there is a folder of that name."""
     return spec not in NAMED and Path(spec).expanduser().is_dir()
 
 
@@ -123,7 +123,8 @@ def _height_width(image_size):
 
 
 def _of_size(spec, source, size, resize):
-    """`source`, where no other size than its own is asked for: small images would only be blown up."""
+    """`source`, unless another size than its own is asked for, which is refused: enlarging small arrays gains
+    nothing."""
     if resize != resizing.DEFAULT:
         message = f"resize={resize} was given; {spec} holds arrays, which are never resized"
         raise RequestError(message, "leave `--resize` out; it is for folders of images")
@@ -135,7 +136,8 @@ def _of_size(spec, source, size, resize):
 
 
 def _positions(source, seed, held_out):
-    """{split: its positions in the source, rising}; of a source that brings val/ alone, test's are validation's."""
+    """{split: its positions in the source, rising}; where a source has only val/, test gets the positions of
+    validation."""
     train, validation, test = np.split(np.arange(len(source.labels)), np.cumsum(source.given)[:2])
     if len(validation) and not len(test):
         test = validation

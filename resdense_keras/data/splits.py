@@ -9,15 +9,15 @@ VALIDATION_SHARE = 0.1
 def permutation(count, *seeds):
     """A random order of 0 to count - 1 that depends only on the `seeds` (0 or more each).
 
-    Sorting by raw bits: NumPy keeps those from version to version, `Generator.permutation` it does not.
+    It sorts by raw random bits, because NumPy keeps these from version to version, but not `Generator.permutation`.
     """
     return np.argsort(np.random.PCG64(seeds).random_raw(count), kind="stable")
 
 
 def hold_out(positions, labels, share, *seeds):
-    """Splits `positions` into (rest, held), the share of every class held, rounded up; both keep the order given.
+    """Splits `positions` into (rest, held): of every class `share`, rounded up, is held; both keep the given order.
 
-    A class always keeps one image in the rest, so a class of one image holds none.
+    At least one image of each class stays in the rest, so no image of a class of one image is held.
 
     Args:
         labels: Class numbers, one for each of `positions`.

@@ -1,12 +1,12 @@
-"""Nets small enough to be trained many times in a minute, and their training: scikit-learn's digits, one stage.
+"""Nets that can be trained many times in a minute, and their training: one stage, on scikit-learn's digits.
 
-Behind lessons 2 to 5. All connections share stem, width and head, and differ in what stands between:
+Behind lessons 2 to 5. All connections share stem, width and head, and differ only in the blocks between:
 
     plain           y = F(x)            residual without its additions, and with just as many weights
     residual        y = relu(F(x) + x)  He et al. 2015
     preactivation   y = F(x) + x        He et al. 2016, batch norm and ReLU before the convolutions
     dense           y = [x, F(x)]       Huang et al. 2017, without bottlenecks
-    weighted        y_i = x_i + F(x_i)  Pagliardini et al. 2024 (DenseFormer), for lesson 5 alone: block i + 1 reads
+    weighted        y_i = x_i + F(x_i)  Pagliardini et al. 2024 (DenseFormer), only for lesson 5: block i + 1 reads
                                         x_(i+1) = a_0 stem + a_1 y_1 + ... + a_i y_i, one learnt number a each
 
 Depth counts the layers with weights: the stem's convolution, those of the blocks, the head. The stem halves the 8 x 8
@@ -54,7 +54,7 @@ class Images(NamedTuple):
 
 
 class Epoch(NamedTuple):
-    """Means over the steps of one epoch, with the training images as they came: loss in nats, accuracy 0 to 1."""
+    """Means over the steps of one epoch, on the training images of each step: loss in nats, accuracy 0 to 1."""
 
     loss: float
     accuracy: float
@@ -89,7 +89,7 @@ def net(connection, depth, *, width=WIDTH, growth_rate=GROWTH_RATE, batch_norm=T
 
     Args:
         connection: One of `CONNECTIONS`, or `WEIGHTED`.
-        depth: An even number of 4 or more, for a residual block has two layers.
+        depth: An even number of 4 or more, because a residual block has two layers.
         width: Channels of the stem; all but the dense net keep them.
         growth_rate: Channels that a dense layer adds.
         batch_norm: False leaves every batch norm out.
@@ -167,7 +167,8 @@ def learning_rates(peak, warm_up, total):
 
 
 class RepeatedTraining:
-    """One net with its traced training step; TensorFlow traces for longer than it trains, so runs share it.
+    """One net with its traced training step, which all runs share, because TensorFlow takes longer to trace than to
+    train.
 
     SGD with momentum 0.9, batches of 64, the learning rate a cosine with one epoch of linear warm-up.
     """
@@ -280,7 +281,7 @@ def hits(labels, logits):
 
 
 def running_features(model, images):
-    """What goes from block to block: arrays behind the stem, behind block 1, ...; batch norms at their averages."""
+    """The tensors between the blocks: arrays after the stem, after block 1, ...; batch norms use their averages."""
     stem = [layer.name for layer in model.layers if layer.name.startswith("stem_")][-1]
     last = {layer.name.split("_")[1]: layer.name for layer in model.layers if layer.name.startswith("stage1_block")}
     inside = keras.Model(model.input, [model.get_layer(name).output for name in (stem, *last.values())])

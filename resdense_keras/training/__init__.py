@@ -1,8 +1,8 @@
-"""Recipes as data, the training that follows them, and the run folder that it leaves.
+"""Recipes as data, the training by a recipe, and the run folder that it writes.
 
     run = train("resnet20", "cifar10", "runs/resnet20", recipe="fast")
 
-The public names stand in `__init__.pyi`; TensorFlow is imported with the first use of a name that needs it.
+The public names are in `__init__.pyi`; TensorFlow is imported at the first use of a name that needs it.
 """
 
 import lazy_loader

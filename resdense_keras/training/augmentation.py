@@ -1,11 +1,10 @@
-"""What a recipe does to training images, each a pure function of the key of (seed, epoch, image).
+"""What a recipe does to training images. Each change is a pure function of a key made of (seed, epoch, image).
 
-AUGMENTATIONS has a row for each name; recipes, help texts and the pipeline read it, so that another augmentation is
-another row. TensorFlow is imported where it is used: the command line reads the names without it.
+AUGMENTATIONS has a row for each name; recipes, help texts and the pipeline read it, so a new augmentation is a new row.
+TensorFlow is imported where it is used, because the command line reads the names without it.
 
-RandAugment, mixup and cutmix are Keras' own layers. Those draw from a state of their own, which no checkpoint reaches;
-here their generator is one that folds the key of the batch, so that a run that goes on sees the images that it would
-have seen.
+RandAugment, mixup and cutmix are Keras' own layers. These draw random numbers from an internal state that no checkpoint
+saves. Here they get a generator that depends on the key of the batch, so that a resumed run sees the same images.
 """
 
 from collections.abc import Callable
@@ -31,11 +30,12 @@ class Augmentation:
     """What one name of a recipe's `augment` does to training images.
 
     Attributes:
-        change: (dataset, rules) -> a function (images, keys) -> images of that shape, or None where these data are left
-            alone; or None where the row does nothing to single images.
-        part: Keys -> the part of each image that is decoded, where images come from files, see `crop_parts`; or None.
-        mixer: () -> the Keras layer that mixes images in pairs; or None.
-        replaces: The row that this one stands for where a recipe names both, or None.
+        change: (dataset, rules) -> a function (images, keys) -> images of that shape, or None where these data are not
+            changed. None for a row that does nothing to single images.
+        part: Function from keys to the part of each image that is decoded, where images come from files, see
+            `crop_parts`; or None.
+        mixer: Function that returns the Keras layer that mixes images in pairs; or None.
+        replaces: Name of the row that this one replaces where a recipe names both, or None.
     """
 
     change: Callable | None = None
@@ -45,26 +45,27 @@ class Augmentation:
 
 
 def mirrors(dataset, rules=RULES):
-    """Whether images may be mirrored: the data say it, and by rules 2 one channel says that they are writing."""
+    """Whether images may be mirrored: not where the data forbid it, nor, by rules 2, where they have one channel, as
+    writing has."""
     if rules == 1:
         return dataset.spec != "digits"
     return dataset.mirror and dataset.image_shape[-1] != 1
 
 
 def shifts(dataset, rules=RULES):
-    """The most pixels by which images are shifted (down, right)."""
+    """Largest shift of the images in pixels, (down, right)."""
     height, width, _ = dataset.image_shape
     return tuple(max(1, side // SHIFT) for side in ((height, height) if rules == 1 else (height, width)))
 
 
 def describe(recipe, dataset, rules=RULES):
-    """What a recipe does to these training images, in words."""
+    """Describes in words what a recipe does to these training images."""
     left_out = left_alone(recipe, dataset, rules)
     return ", ".join(name for name in recipe.augment if name not in left_out) or "none"
 
 
 def left_alone(recipe, dataset, rules=RULES):
-    """The names of the recipe that do nothing to these images."""
+    """Names in the recipe that do nothing to these images."""
     return {name for name in recipe.augment if not _acts(AUGMENTATIONS[name], dataset, rules)}
 
 
@@ -97,7 +98,7 @@ def _rows(recipe):
 def mix(recipe, classes):
     """(float images, labels, keys) -> images and one-hot labels mixed in pairs; None where the recipe mixes nothing.
 
-    With both mixup and cutmix each batch gets one of them, half of the batches each.
+    With both mixup and cutmix each batch gets one of the two, with equal chance.
     """
     import tensorflow as tf
 
@@ -120,7 +121,7 @@ def mix(recipe, classes):
 def crop_files(recipe, dataset):
     """Keys -> parts, for `data.pipeline`; None where the recipe does not crop, or the images have no files.
 
-    An image of a file is cropped as it is decoded: at the net's size its detail is gone, and small parts would be
+    Images in files are cropped while they are decoded: at the net's size their detail would be lost and small parts
     blurred.
     """
     if dataset.train.paths is None:
@@ -140,7 +141,7 @@ def crop_parts(keys):
 
 
 def crop(images, keys):
-    """A random part of each image, brought back to the full size: (B, H, W, C) -> float32 of that shape."""
+    """A random part of each image, resized to the full size: (B, H, W, C) -> float32 of that shape."""
     import tensorflow as tf
 
     area, ratio, down, right = tf.unstack(crop_parts(keys), axis=1)
@@ -174,7 +175,7 @@ def _mirror(dataset, rules):
 
 
 def _rand_augment(dataset, rules):
-    """Keras' RandAugment; the operations are drawn once a batch, as Keras does."""
+    """Keras' RandAugment; as in Keras, the operations are drawn once per batch."""
     import keras
     import tensorflow as tf
 
@@ -214,7 +215,8 @@ AUGMENTATIONS = {
 
 
 def _uniform(keys):
-    """Four numbers in [0, 1) from the bits of each key, (B, 2) int32 -> (B, 4) float32, but for the mirror's."""
+    """Four numbers in [0, 1) from the bits of each key, (B, 2) int32 -> (B, 4) float32; the bit that mirrors is left
+    out."""
     import tensorflow as tf
 
     words = tf.bitcast(keys, tf.uint32)
@@ -223,12 +225,13 @@ def _uniform(keys):
 
 
 def _keyed(layer):
-    """`layer` as a function of (inputs, key), with every generator in it replaced."""
+    """`layer` as a function of (inputs, key); every random generator in it is replaced."""
     import keras
     import tensorflow as tf
 
     class KeyedGenerator(keras.random.SeedGenerator):
-        """Hands out seeds that depend on `key` and the number of the draw; Keras' own counts in a variable."""
+        """A generator whose seeds depend on `key` and the number of the draw; Keras' own generator counts in a
+        variable."""
 
         def __init__(self):
             super().__init__(0)

@@ -1,4 +1,4 @@
-"""The moving average of a net's weights: what a recipe with `ema` judges and saves."""
+"""The moving average of a net's weights, which a recipe with `ema` judges and saves."""
 
 import contextlib
 
@@ -6,15 +6,16 @@ import keras
 
 
 class Average:
-    """Of all floating-point variables of a net, the moving statistics of its batch norms among them.
+    """The moving average of all floating-point variables of a net, also of the moving statistics of its batch norms.
 
-    The decay begins low and reaches `decay` with the steps, (1 + n) / (10 + n) of n steps, so that a short training
-    does not average its first weights (as TensorFlow's ExponentialMovingAverage does with `num_updates`).
+    The decay begins low and grows with the number n of steps, as (1 + n) / (10 + n), up to `decay`. So the first
+    weights do not dominate the average of a short training (as in TensorFlow's ExponentialMovingAverage with
+    `num_updates`).
 
     Args:
         model: Built net.
-        decay: Of the average, above 0 and below 1.
-        devices: Where the net is trained, see devices.py; made in their scope.
+        decay: Decay of the average, above 0 and below 1.
+        devices: Where the net is trained, see devices.py; the average is made in their scope.
     """
 
     def __init__(self, model, decay, devices):
@@ -31,13 +32,13 @@ class Average:
         return [*self.means, self.steps]
 
     def begin(self):
-        """The average of no steps: the present weights."""
+        """Starts the average anew with the present weights."""
         self.steps.assign(0)
         for mean, variable in zip(self.means, self.of, strict=True):
             mean.assign(self.devices.read(variable))
 
     def update(self):
-        """Takes the weights after a step into the average."""
+        """Adds the weights after a step to the average."""
         self.steps.assign(self.steps.value + 1)
         steps = keras.ops.cast(self.steps.value, "float32")
         share = 1 - keras.ops.minimum(self.decay, (1 + steps) / (10 + steps))
@@ -45,13 +46,13 @@ class Average:
             mean.assign(mean.value + keras.ops.cast(share, mean.dtype) * (self.devices.read(variable) - mean.value))
 
     def keep(self):
-        """The average becomes the net's weights."""
+        """Makes the average the net's weights."""
         for mean, variable in zip(self.means, self.of, strict=True):
             variable.assign(mean.numpy())
 
     @contextlib.contextmanager
     def in_place(self):
-        """The net has the average as its weights while the body runs."""
+        """Gives the net the average as its weights while the body runs."""
         kept = [variable.numpy() for variable in self.of]
         self.keep()
         try:

@@ -1,4 +1,4 @@
-"""The picture of a run: loss and accuracy by epoch, training and held-out images."""
+"""Draws the curves of a run: loss and accuracy by epoch, for training and held-out images."""
 
 from .. import files
 

@@ -1,9 +1,9 @@
 """Where the steps of a training run: one device, all devices of a machine, or several hosts.
 
-`Training` asks of each to prepare the model, to take a step, to judge a batch, how the data are dealt out, and what its
-devices keep for themselves. The batch of a recipe is the batch over all devices together, so the recipe, and the
-result, stay the same however many there are. Held-out images are few: every device judges all of them, by the same
-weights, which keeps the figures exact.
+Each class prepares the model, takes a step, judges a batch, says how the data are shared out, and which values each
+device keeps for itself; `Training` calls it. The batch of a recipe is the batch over all devices together, so the
+recipe and the result do not depend on their number. Held-out images are few, so every device judges all of them with
+the same weights, which keeps the figures exact.
 """
 
 import contextlib
@@ -19,9 +19,9 @@ class OneDevice:
     """TensorFlow's default device: the first GPU, or the CPU.
 
     Attributes:
-        name: What a run's config.yaml keeps: another arrangement is another run.
-        count: Devices over all hosts.
-        part: (number of this host, hosts), which share of each batch this process reads.
+        name: Kept in a run's config.yaml, because another arrangement is another run.
+        count: Number of devices on all hosts together.
+        part: (number of this host, number of hosts): the share of each batch that this process reads.
         writes: Whether this process writes the run folder.
     """
 
@@ -43,8 +43,8 @@ class OneDevice:
         """Makes ready to train `model`, which Keras has compiled.
 
         Args:
-            weights: (classes,) of the loss, see Training, or None.
-            average: An averages.Average that takes in every step, or None.
+            weights: (classes,) class weights of the loss, see Training, or None.
+            average: An averages.Average to which every step is added, or None.
         """
         self._prepare_labels(model, weights)
         self._train_steps = {jit: self._graph(model.train_step, jit, weights) for jit in (False, True)}
@@ -52,7 +52,7 @@ class OneDevice:
         self._average = tf.function(average.update) if average else _nothing
 
     def train(self, batch, jit):
-        """One step on (images, class numbers or one-hot labels); the loss of the epoch so far."""
+        """Takes one step on (images, class numbers or one-hot labels); the mean loss of the epoch so far."""
         loss = float(self._train_steps[jit](batch)["loss"])
         self._average()
         return loss
@@ -62,7 +62,7 @@ class OneDevice:
         self._test_step(batch)
 
     def copies(self, variables):
-        """The variables behind `variables` of which each device has its own, which may differ."""
+        """Each device's own values of `variables`, which may differ."""
         return []
 
     def read(self, variable):
@@ -70,10 +70,10 @@ class OneDevice:
         return variable.value
 
     def agree(self, model):
-        """Gives all devices the mean of what batch norms have seen on each."""
+        """Sets the batch norms' moving statistics on all devices to their mean over the devices."""
 
     def any(self, flag):
-        """Whether `flag` is true on any host."""
+        """Whether `flag` is true on at least one host."""
         return flag
 
     def from_first(self, number):
@@ -84,7 +84,7 @@ class OneDevice:
         """Raises a WorkError where the hosts do not begin at the same `place`."""
 
     def release(self):
-        """Called when the training is over: what follows happens only on this host."""
+        """Called when the training is over; what follows concerns only this host."""
 
     def _prepare_labels(self, model, weights):
         self.model, self.weights = model, weights
@@ -96,8 +96,8 @@ class OneDevice:
         return tf.function(self._labelled(step, weights), jit_compile=jit)
 
     def _labelled(self, step, weights):
-        """`step` of a batch whose labels may be class numbers: the loss takes them one-hot, or as the share of the
-        second class where the net has one output."""
+        """Wraps `step`: class numbers become one-hot labels, or the share of the second class where the net has one
+        output."""
         single = self.model.output_shape[-1] == 1
 
         def on_batch(batch):
@@ -110,12 +110,12 @@ class OneDevice:
 
 
 class AllDevices(OneDevice):
-    """All GPUs of this machine, or the first `count` of them, each with its part of every batch (MirroredStrategy).
+    """All GPUs of this machine, or the first `count`; each takes a part of every batch (MirroredStrategy).
 
     Args:
-        count: How many, or None for all.
-        synchronized: Whether batch norms take their moments over all devices. Without, each takes those of its own
-            part, as PyTorch and Keras do by default: another result than on one device, and less traffic.
+        count: Number of GPUs, or None for all.
+        synchronized: Whether batch norms compute their moments over all devices. Without it each device uses those of
+            its own part, as PyTorch and Keras do by default: less traffic, but another result than on one device.
     """
 
     def __init__(self, count=None, synchronized=False):
@@ -187,7 +187,7 @@ class AllDevices(OneDevice):
                 variable.assign(first + np.mean([copy.numpy() - first for copy in own], axis=0))  # equal ones stay
 
     def _own(self, variable):
-        """What each device has of a variable; nothing where there is one device."""
+        """Each device's value of a variable; empty where there is one device."""
         own = self.strategy.experimental_local_results(variable.value)
         return own if len(own) > 1 else ()
 
@@ -207,7 +207,7 @@ class AllDevices(OneDevice):
 
 
 class Hosts(OneDevice):
-    """All devices of several hosts, through Keras on JAX, after hosts.connect. Batch norms see the whole batch."""
+    """All devices of several hosts, with Keras on JAX, after hosts.connect. Batch norms see the whole batch."""
 
     def __init__(self):
         import jax
@@ -282,7 +282,7 @@ class Hosts(OneDevice):
         keras.distribution.set_distribution(None)  # building a net under it waits for all hosts
 
     def _stepped(self, step, variables, batch):
-        """Logs of one step of the stateless form of Keras' own; the variables take their new values."""
+        """Takes one of Keras' stateless steps and assigns the new values to the variables; returns its logs."""
         logs, new = step(tuple([v.value for v in group] for group in variables), self._global(batch))
         for group, values in zip(variables, new, strict=True):
             for variable, value in zip(group, values, strict=True):
@@ -290,7 +290,7 @@ class Hosts(OneDevice):
         return logs
 
     def _global(self, batch):
-        """This host's part of a batch as a part of the whole, over the devices of all hosts."""
+        """The whole batch as one array over the devices of all hosts, made of this host's part."""
         import jax
 
         distribution = keras.distribution.distribution()
@@ -318,7 +318,7 @@ def choose(devices=None, *, coordinator=None, synchronized=False):
         coordinator: Whether hosts.connect was called.
         synchronized: See AllDevices.
     Raises:
-        RequestError: more devices than there are, or something that is not a number.
+        RequestError: more devices are asked for than there are, or `devices` is not a number.
     """
     if coordinator:
         return Hosts()

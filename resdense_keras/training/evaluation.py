@@ -1,4 +1,4 @@
-"""What a trained net is worth on images that it has not seen: the only reader of the test split here."""
+"""Judges a trained net on images that it has not seen; in this package only this module reads the test split."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ def evaluate(
 
     Args:
         model: (N, H, W, C) float32 pixels in [0, 255] -> probabilities (or logits, which are told by their sums).
-        split: A `data.Split`, as a rule `dataset.test`.
+        split: A `data.Split`, usually `dataset.test`.
         class_names: Names of the classes, or None.
-        batch_size: Images at a time; fewer where the memory is short.
+        batch_size: Images per step; fewer where the memory is short.
     Returns:
         {"accuracy", "top5", "per_class": [{"class", "name", "images", "accuracy"}], "confusion": rows of true classes,
-        columns of answers, "calibration_error", "images"}. Accuracies are fractions; "accuracy" of a class without
-        images is None.
+        columns of predicted classes, "calibration_error", "images"}. Accuracies are fractions; "accuracy" of a class
+        without images is None.
     Raises:
         WorkError: an output is not finite, or a file of the split cannot be read.
     """
@@ -65,7 +65,7 @@ def figures(predicted, labels, class_names=None):
 
 @naming_bad_files()
 def probabilities(model, split, batch_size=BATCH):
-    """(N, classes) float64 of the model's answers on a split."""
+    """(N, classes) float64 probabilities of the model for a split."""
 
     def predict(size):
         return model.predict(pipeline(split, size, shuffle=False).map(lambda images, _: images), verbose=0)
@@ -75,9 +75,9 @@ def probabilities(model, split, batch_size=BATCH):
 
 
 def as_probabilities(found, name):
-    """(N, classes) float64 of what a net or file called `name` answers: (N, outputs).
+    """(N, classes) float64 probabilities from the (N, outputs) that a net or file called `name` gave.
 
-    One output is the probability of the second of two classes; outputs beyond 0 to 1 are logits.
+    A single output is the probability of the second of two classes; outputs outside 0 to 1 are taken as logits.
     """
     found = np.asarray(found, "float64")
     if not np.isfinite(found).all():
@@ -93,13 +93,14 @@ def as_probabilities(found, name):
 
 
 def top_accuracy(predicted, labels, top):
-    """Share of images whose class is among the `top` most probable ones; equal ones count in the order of classes."""
+    """Share of images whose class is among the `top` most probable ones; of equal probabilities the lower class comes
+    first."""
     best = np.argsort(-predicted, axis=1, kind="stable")[:, :top]
     return float((best == labels[:, None]).any(axis=1).mean())
 
 
 def confusion_matrix(predicted, labels):
-    """(classes, classes) counts: row the true class, column the answer."""
+    """(classes, classes) counts: the row is the true class, the column the predicted one."""
     classes = predicted.shape[1]
     pairs = labels * classes + predicted.argmax(axis=1)
     return np.bincount(pairs, minlength=classes**2).reshape(classes, classes)

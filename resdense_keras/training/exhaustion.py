@@ -1,4 +1,5 @@
-"""A smaller batch where the memory of the device is short, for work whose result does not depend on the batch."""
+"""Repeats work with a smaller batch where the device's memory is short; for work whose result does not depend on the
+batch."""
 
 import tensorflow as tf
 
@@ -8,10 +9,10 @@ _MARK = "RESOURCE_EXHAUSTED"  # JAX raises an error of its own, with this word
 
 
 def halving(work, batch_size):
-    """`work(batch_size)`; where the memory is exhausted, with half the batch again, down to one image.
+    """The result of `work(batch_size)`; where memory runs out, it is repeated with half the batch, down to one image.
 
     Raises:
-        WorkError: one image is too many.
+        WorkError: memory runs out even with one image.
     """
     while True:
         try:
@@ -20,6 +21,6 @@ def halving(work, batch_size):
             if not isinstance(error, tf.errors.ResourceExhaustedError) and _MARK not in str(error):
                 raise
             if batch_size == 1:
-                hint = "free the device, or take smaller images"
+                hint = "free memory on the device, or use smaller images"
                 raise WorkError("the memory of the device does not hold the net and one image", hint) from error
         batch_size = max(1, batch_size // 2)

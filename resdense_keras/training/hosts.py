@@ -1,4 +1,4 @@
-"""Several hosts that train one net: how their processes find each other."""
+"""How the processes of several hosts that train one net find each other."""
 
 import contextlib
 import os
@@ -16,10 +16,10 @@ def connect(coordinator, process, processes, seconds=CONNECT_SECONDS):
 
     Args:
         coordinator: "HOST:PORT" of process 0.
-        process, processes: Number of this one, from 0, and how many there are.
-        seconds: How long to wait for the others.
+        process, processes: Number of this process, from 0, and the number of all processes.
+        seconds: Longest time to wait for the others.
     Raises:
-        RequestError: numbers that do not fit, another backend than JAX, no HOST:PORT.
+        RequestError: the numbers do not fit, the backend is not JAX, or the coordinator is not HOST:PORT.
         WorkError: the coordinator or another host did not answer in time.
     """
     host, _, port = coordinator.rpartition(":")
@@ -56,8 +56,8 @@ def connect(coordinator, process, processes, seconds=CONNECT_SECONDS):
 def _meet(host, port, process, processes, seconds):
     """Returns when all processes are there.
 
-    JAX ends a process that has waited in vain, with a stack trace and no word of why, so it is called only when nobody
-    needs to wait: the others connect to process 0 and say their number, and it answers when it has heard all.
+    JAX ends a process that has waited in vain with a stack trace and without a reason. So JAX is called only when
+    nobody needs to wait: the other processes connect to process 0 and send their number, and it answers when all have.
     """
     end = time.monotonic() + seconds
     if process == 0:
@@ -82,7 +82,7 @@ def _meet(host, port, process, processes, seconds):
 
 
 def _gather(port, processes, end, seconds):
-    """Process 0's side: waits for one connection of each other process."""
+    """Process 0's part: waits for one connection from each other process."""
     there = {}
     try:
         with contextlib.ExitStack() as stack:
@@ -109,7 +109,7 @@ def _gather(port, processes, end, seconds):
 
 
 def _number(connection, processes):
-    """Which process has connected; None for whoever else knocks at the port."""
+    """Number of the process that has connected; None for any other connection to the port."""
     try:
         said = connection.recv(64).decode("ascii", "replace").split()
     except OSError:
@@ -119,5 +119,5 @@ def _number(connection, processes):
 
 
 def _left(end):
-    """Seconds until `end`, never 0, which sockets take for "do not wait"."""
+    """Seconds until `end`, but never 0, because sockets take 0 as "do not wait"."""
     return max(0.05, end - time.monotonic())

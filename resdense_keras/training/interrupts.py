@@ -1,11 +1,11 @@
-"""Ctrl-C and SIGTERM (a preempted machine) wait until the step is over and the state is saved."""
+"""Delays Ctrl-C and SIGTERM (of a preempted machine) until the step is over and the state is saved."""
 
 import signal
 import threading
 
 
 class Interrupts:
-    """Notes SIGINT and SIGTERM while its body runs and hands them on at its end; a second one is not held back."""
+    """Notes SIGINT and SIGTERM while its body runs and raises them at its end; a second signal is not delayed."""
 
     def __init__(self):
         self.number, self._former = None, {}

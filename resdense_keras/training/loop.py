@@ -1,4 +1,4 @@
-"""Trains a net step by step: a loop that can begin and end after any step, and stops when the loss is not a number."""
+"""Trains a net step by step: the loop can begin and end after any step, and stops when the loss is not a number."""
 
 from __future__ import annotations
 
@@ -29,23 +29,23 @@ if TYPE_CHECKING:
 
 
 def steps_per_epoch(images, batch_size, whole=False):
-    """Steps of one epoch; the last batch may be smaller, or is left out where all must be `whole`."""
+    """Number of steps of one epoch; a smaller last batch counts, unless all batches must be `whole`."""
     return images // batch_size if whole else math.ceil(images / batch_size)
 
 
 class Training:
-    """A net compiled for one data set and one recipe; `run` may be called many times, once a seed.
+    """A net compiled for one data set and one recipe; `run` may be called many times, such as once per seed.
 
-    TensorFlow takes longer to trace these nets than to train them on small images, so the seeds of one net share the
+    TensorFlow takes longer to trace these nets than to train them on small images, so all seeds of a net use the same
     traced step.
 
     Args:
-        model: Functional net with the normalisation inside, (N, H, W, C) float32 pixels in [0, 255] -> probabilities or
-            logits; one output is the second of two classes.
+        model: Functional net that contains the normalisation, (N, H, W, C) float32 pixels in [0, 255] -> probabilities
+            or logits; a single output stands for the second of two classes.
         dataset: A `data.Dataset`.
         recipe: A Recipe.
         jit: Whether XLA compiles the step; may be changed between steps.
-        devices: Where the steps run, see devices.py; `model` was built in their scope. Default: one device.
+        devices: Where the steps run, see devices.py; `model` must have been built in their scope. Default: one device.
         rules: How the recipe's augmentation is read, see augmentation.RULES.
         teacher: Net whose answers the recipe's `teacher` counts, built in the devices' scope; or None.
     """
@@ -92,8 +92,8 @@ class Training:
 
     @property
     def variables(self):
-        """All that a step reads or changes: weights, random states, the optimizer's, the metrics' so far, what each
-        device keeps for itself of these, and last the average."""
+        """All variables that a step reads or changes: weights, random states, those of optimizer and metrics, each
+        device's own values of these, and last the average."""
         model = self.model
         shared = [*model.variables, *model.optimizer.variables, *model.metrics_variables]
         own = self.devices.copies([*model.non_trainable_variables, *model.metrics_variables])
@@ -102,17 +102,18 @@ class Training:
     def run(self, seed=0, on_epoch=None, *, start=(0, 0), history=(), on_step=None, stopping=lambda: False):
         """Trains from the model's present weights; the test split is not read.
 
-        Where the recipe averages (`ema`), the figures of the held-out images and `judged` are the average's; the model
-        keeps the weights that the next step begins with.
+        Where the recipe averages (`ema`), the held-out images and `judged` use the average; the model keeps the weights
+        with which the next step begins.
 
         Args:
-            seed: Of the order of the images and of their augmentation.
+            seed: Seed of the order of the images and of their augmentation.
             on_epoch: Function of one epoch's record, for progress.
             start: (epochs done, steps done in the next one); (0, 0) begins with a fresh optimizer, any other place
                 goes on with the present variables.
-            history: Records of the epochs done before `start`, by which the recipe's patience is counted.
+            history: Records of the epochs done before `start`; the recipe's patience counts them.
             on_step: Function of (epochs done, steps done in the next one), after each step.
-            stopping: Asked after each step and validation batch; where true, `run` returns after `on_step`.
+            stopping: Function called after each step and validation batch; when it returns true, `run` returns after
+                `on_step`.
         Returns:
             [{"epoch", "loss", "accuracy", "val_loss", "val_accuracy"}] of the epochs that ended here; accuracies are
             fractions.
@@ -145,9 +146,9 @@ class Training:
 
     @naming_bad_files()
     def evaluate(self, split, stopping=lambda: False):
-        """{"loss", "accuracy"} of the present weights on a split; None where it is time to stop.
+        """{"loss", "accuracy"} of the present weights on a split; None when the run is to stop.
 
-        In the batch that training fits in, or smaller ones where the memory is short.
+        It uses the training's batch, or smaller ones where the memory is short.
         """
         return halving(lambda size: self._evaluate(split, size, stopping), self.recipe.batch_size)
 
@@ -163,21 +164,21 @@ class Training:
         return found
 
     def judged(self):
-        """The context in which the model has the weights that are judged and saved: the average, where there is one."""
+        """Context in which the model has the weights to judge and save: those of the average, where there is one."""
         return self.average.in_place() if self.average else contextlib.nullcontext()
 
     def accuracy(self, split):
-        """Top-1 of the present weights on a split, a fraction."""
+        """Top-1 accuracy of the present weights on a split, as a fraction."""
         found = self.evaluate(split)["accuracy"]
         return round(found * len(split)) / len(split)  # the metric is a float32
 
     def example(self):
-        """A batch of the shapes that a step takes, of no content, for trials."""
+        """A batch with the shapes that a step takes and no real content, for trials."""
         shape = (self.recipe.batch_size, *self.dataset.image_shape)
         return tf.zeros(shape), tf.zeros(shape[:1], tf.int64)
 
     def step(self, batch):
-        """One step of gradient descent; the loss of the epoch so far."""
+        """Takes one step of gradient descent; the mean loss of the epoch so far."""
         return self.devices.train(batch, self.jit)
 
     def _reset(self):
@@ -188,7 +189,7 @@ class Training:
             self.average.begin()
 
     def _class_weights(self):
-        """(classes,) float32: how much the loss of an image of each class counts, or None for all the same."""
+        """(classes,) float32 factors for the loss of an image of each class, or None where all are 1."""
         if self.recipe.class_weights is None:
             return None
         return balanced(self.dataset.train.labels, self.columns)
@@ -221,7 +222,8 @@ class Training:
         return loss
 
     def _check(self, loss, epoch, step):
-        """Keras' own TerminateOnNaN ends `fit` as if it had succeeded."""
+        """Raises a WorkError where the loss is not finite; Keras' own TerminateOnNaN ends `fit` as if it had
+        succeeded."""
         if not math.isfinite(loss):
             rate = float(self.model.optimizer.learning_rate)
             raise WorkError(
@@ -230,7 +232,7 @@ class Training:
             )
 
     def _finish_epoch(self, epoch, stopping):
-        """The epoch's record, metrics reset; None, and the metrics as they were, where it is time to stop."""
+        """The epoch's record, with the metrics reset; None, with the metrics as they were, when the run is to stop."""
         kept = [variable.numpy() for variable in self.model.metrics_variables]
         trained = self._metrics()
         self.devices.agree(self.model)
@@ -246,14 +248,14 @@ class Training:
         return {name: float(value) for name, value in self.model.get_metrics_result().items()}
 
     def _build_metrics(self):
-        """Metrics have no variables before they have seen a batch."""
+        """Creates the metrics' variables by showing them one batch."""
         shape = (1, self.model.output_shape[-1])
         self.model.compute_metrics(None, keras.ops.zeros(shape), keras.ops.ones(shape) / shape[-1])
         self.model.reset_metrics()
 
 
 def is_over(recipe, history):
-    """Whether the recipe's patience is at its end after the epochs of `history`."""
+    """Whether the recipe's patience has run out after the epochs of `history`."""
     found = [record["val_accuracy"] for record in history]
     return bool(recipe.patience and found) and len(found) - 1 - found.index(max(found)) >= recipe.patience
 
@@ -281,7 +283,7 @@ def fit(
 ) -> list[dict[str, Any]]:
     """Trains `model` once: `Training(model, dataset, recipe).run(seed, on_epoch)`.
 
-    Where the recipe averages (`ema`), the model ends with the average.
+    Where the recipe averages (`ema`), the model ends with the averaged weights.
     """
     training = Training(model, dataset, recipe)
     history = training.run(seed, on_epoch)

@@ -1,15 +1,16 @@
-"""The loss and the accuracy that fit a net's outputs: probabilities or logits, of many classes or one of two."""
+"""The loss and the accuracy that fit a net's outputs: probabilities or logits, for many classes or a single output for
+two."""
 
 import keras
 
 from .. import compat
 
 PROBABILITIES = ("softmax", "sigmoid")
-PASSING = ("Activation", "Cast", "Flatten", "Identity", "Reshape")  # of these, what neither is looks at its input
+PASSING = ("Activation", "Cast", "Flatten", "Identity", "Reshape")  # operations that are neither; their input decides
 
 
 def loss_and_accuracy(model, label_smoothing):
-    """(loss, metric) of one-hot labels; where the net has one output, of the share of the second class, (N, 1)."""
+    """(loss, metric) for one-hot labels; where the net has one output, for the share of the second class, (N, 1)."""
     logits = not gives_probabilities(model)
     if model.output_shape[-1] == 1:
         return (

@@ -1,4 +1,5 @@
-"""What a net is trained for beside the labels: another net's answers (distillation), scales near zero (sparsity)."""
+"""What a net is trained for beside the labels: the answers of another net (distillation), scales near zero
+(sparsity)."""
 
 import keras
 from keras import ops
@@ -23,7 +24,7 @@ def with_objective(model, recipe, teacher=None):
 
 
 def logits_of(model):
-    """Function of a net's outputs -> its logits, up to a number that is the same for all classes of an image."""
+    """Function from a net's outputs to its logits, up to a constant per image."""
     if not gives_probabilities(model):
         return lambda outputs: outputs
     if model.output_shape[-1] == 1:
@@ -32,13 +33,13 @@ def logits_of(model):
 
 
 class _Objective(keras.Model):
-    """A Functional model of another one's layers. Its loss in training:
+    """A Functional model with the layers of another one. Its loss in training:
 
     (1 - share) * loss of the labels + share * T^2 * cross-entropy of the answers at temperature T
     + sparsity * sum of the absolute scales of the batch norms.
 
-    T^2 keeps the gradients of both first parts of one size. The teacher answers the very images, augmented, that the
-    net sees. Sources: Hinton, Vinyals and Dean 2015, arXiv:1503.02531, section 2; Liu et al. 2017, arXiv:1708.06519,
+    T^2 keeps the gradients of the first two parts at the same size. The teacher sees the same augmented images as the
+    net. Sources: Hinton, Vinyals and Dean 2015, arXiv:1503.02531, section 2; Liu et al. 2017, arXiv:1708.06519,
     equation 1.
     """
 
@@ -61,7 +62,7 @@ class _Objective(keras.Model):
 
 
 class _Teacher:
-    """Not a layer, so that Keras neither trains nor saves it with the net."""
+    """Holds the teacher, but is not a layer, so that Keras neither trains nor saves it with the net."""
 
     def __init__(self, teacher, model, recipe):
         teacher.trainable = False
@@ -81,7 +82,7 @@ class _Teacher:
 
 
 def scales(model):
-    """The scales (gamma) of a Functional net's batch norms that are trained."""
+    """The trained scales (gamma) of a Functional net's batch norms."""
     for layer in model.layers:
         if isinstance(layer, keras.Model):
             yield from scales(layer)

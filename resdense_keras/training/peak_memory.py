@@ -1,6 +1,7 @@
-"""The memory that one training step takes, measured: the resident high-water mark of a process of its own.
+"""Measures the memory of one training step: the peak resident memory of a separate process.
 
-No GPU and no profiler is needed. Linux only: proc(5), writing 5 to /proc/self/clear_refs and reading VmHWM in status.
+It needs neither a GPU nor a profiler, but Linux: it writes 5 to /proc/self/clear_refs and reads VmHWM in
+/proc/self/status, see proc(5).
 """
 
 import json
@@ -16,15 +17,15 @@ _WARM_UP = (1, 2, 3)
 
 
 def is_measured():
-    """Whether this system tells a process's peak: Linux does."""
+    """Whether this system tells the peak memory of a process, as Linux does."""
     return sys.platform == "linux" and os.access("/proc/self/clear_refs", os.W_OK)
 
 
 def peak_training_bytes(model, batch_size):
     """Bytes of tensors that one training step holds at its peak, beyond the weights and the optimizer's state.
 
-    The step (SGD with momentum, random images) runs in a process of its own that builds the net from its configuration,
-    so `model` stays as it is. It takes 10 s and more, most of it TensorFlow's start.
+    The step (SGD with momentum, random images) runs in a separate process that builds the net from its configuration,
+    so `model` stays as it is. It takes 10 s or more, most of it to start TensorFlow.
 
     Args:
         model: Functional model with one input of known shape and one output.
@@ -57,8 +58,8 @@ def step_peaks(model, batch_sizes):
 def _measure(order):
     """The child's work: peaks as a list of bytes.
 
-    TensorFlow's CPU allocator keeps what a step has freed, so a peak shows only where it exceeds all earlier ones:
-    hence ascending sizes, and one starting point for all of them.
+    TensorFlow's CPU allocator keeps the memory that a step has freed, so a peak is visible only where it exceeds all
+    earlier ones. So the sizes ascend, and all are measured from one starting point.
     """
     import keras
     import numpy as np
@@ -84,7 +85,7 @@ def _measure(order):
 
 
 def _status(field):
-    """Bytes of one field of /proc/self/status, which gives kB."""
+    """One field of /proc/self/status, which is in kB, as bytes."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return 1024 * int(next(line for line in lines if line.startswith(field)).split()[1])
 

@@ -1,4 +1,4 @@
-"""How a net is trained, as data: every number with its source."""
+"""How a net is trained, as data; every number has its source."""
 
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
@@ -19,26 +19,27 @@ def _check_number(name, value, low, high):
 
 @dataclass(frozen=True)
 class Recipe:
-    """One training: what a run folder keeps and what repeats it.
+    """The settings of one training. A run folder keeps them, and they repeat the run.
 
     Attributes:
-        schedule: How the learning rate falls from its peak, after a linear warm-up: "cosine" or "linear" to zero, or
-            "steps": a tenth at each of `drops_at`, shares of the whole.
-        warmup: The warm-up as a share of the whole, so that a shorter run keeps the shape.
+        schedule: How the learning rate falls from its peak after a linear warm-up: "cosine" or "linear" to zero, or
+            "steps": to a tenth at each of `drops_at`, which are shares of the whole training.
+        warmup: Length of the warm-up as a share of the whole training, so that a shorter run keeps the shape.
         optimizer: "sgd" with momentum, or "adamw", whose first moment has `momentum`; its learning rates are a
             hundredth of SGD's.
-        weight_decay: Of convolution and dense kernels only. For SGD the papers': L2 added to the gradient. For AdamW
-            its own, decoupled: the share of a weight that goes in a step, times the learning rate.
-        label_smoothing: The share of a label that is spread over all classes.
-        augment: What happens to training images, of augmentation.AUGMENTATIONS.
-        class_weights: "balanced": the loss of an image counts in inverse proportion to the images of its class, with
-            mean 1 over the training images; or None.
-        ema: The decay of the moving average of all weights, 0 for none. The average is judged and saved.
-        patience: The training ends after so many epochs without a better held-out accuracy; 0 for never.
+        weight_decay: Weight decay of convolution and dense kernels. For SGD it is L2 added to the gradient, as in the
+            papers. For AdamW it is decoupled: the share of a weight that is subtracted in a step, times the learning
+            rate.
+        label_smoothing: Share of a label that is spread over all classes.
+        augment: Changes of the training images, names of augmentation.AUGMENTATIONS.
+        class_weights: "balanced" weights the loss of an image in inverse proportion to the number of images of its
+            class, with mean 1 over the training images; or None.
+        ema: Decay of a moving average of all weights, 0 for none. The average is judged and saved.
+        patience: Number of epochs without a better held-out accuracy after which the training ends; 0 for never.
         teacher: Share of another net's answers in the loss, where the run has such a net (`resdense slim`).
-        temperature: At which those answers are compared; above 1 the lesser classes count more.
-        sparsity: Factor of the sum of all batch norms' absolute scales in the loss: it drives scales to zero, so that
-            channels can leave later; 0 for none.
+        temperature: Temperature at which those answers are compared; above 1 the less likely classes count more.
+        sparsity: Factor of the sum of all batch norms' absolute scales in the loss. It drives scales to zero, so that
+            channels can be removed later; 0 for none.
     """
 
     epochs: int
@@ -102,7 +103,7 @@ _ADAMW = "Loshchilov and Hutter 2019, arXiv:1711.05101"
 _CONVNEXT = "Liu et al. 2022, arXiv:2201.03545, table 5"
 _LI = "Li et al. 2020, arXiv:2002.11770, section 1: the usual choice"
 _NONE = "not used in the source"
-_OFF = {  # what people ask for, in no source above
+_OFF = {  # options that people ask for and none of the sources has
     "optimizer": ("sgd", "as in the sources"),
     "class_weights": (None, _NONE),
     "ema": (0.0, _NONE),
@@ -239,11 +240,11 @@ FIELDS = tuple(field.name for field in fields(Recipe))
 
 
 def recipe(name: str | Path, model: str | None = None, **changes: Any) -> Recipe:
-    """A recipe by name or from a YAML file, with `changes` to its fields; a change to None leaves the field as it is.
+    """A recipe by name or from a YAML file, with `changes` to its fields; a change to None leaves a field as it is.
 
     Args:
-        name: A name of RECIPES; "paper", which is that of the family of `model`; or a .yaml file: fields of a recipe,
-            with `base: NAME` for those that it leaves out, or the config.yaml of a run.
+        name: A name of RECIPES; "paper", the recipe of the paper of `model`; the config.yaml of a run; or a .yaml file
+            with fields of a recipe, and `base: NAME` of the recipe that has the others.
         model: Catalogue name.
     Raises:
         RequestError: no such recipe or field (the nearest is in the hint), or a value out of range.
@@ -258,7 +259,8 @@ def recipe(name: str | Path, model: str | None = None, **changes: Any) -> Recipe
 
 
 def describe(name, model=None, chosen=None):
-    """The recipe as YAML, each number with its source behind it; `chosen` is it with the changes that flags made."""
+    """The recipe as YAML, each number followed by its source; `chosen` is the recipe with the changes that flags
+    made."""
     key = name if str(name).endswith((".yaml", ".yml")) else _key(name, model)
     chosen = chosen or recipe(name, model)
     lines = []

@@ -1,4 +1,4 @@
-"""What a training is asked for, in one record: checked once, kept in config.yaml, read back from there."""
+"""What a training is asked to do, as one record: checked once, kept in config.yaml, and read back from there."""
 
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
@@ -18,41 +18,41 @@ PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
 JITS = ("auto", "on", "off")
 MOST_SEED = 2**32 - 1  # NumPy's
 
-# What a config.yaml of 0.1.0 lacks, and what its runs did: a run keeps the behaviour that it began with.
+# Keys that a config.yaml of 0.1.0 lacks, with that version's behaviour: a run keeps the behaviour that it began with.
 BEFORE = {"resize": None, "rules": 1, "tensorboard": False, "slim": None}
 BEFORE_IN_RECIPE = {
     "optimizer": "sgd", "class_weights": None, "ema": 0.0, "patience": 0, "teacher": 0.0, "temperature": 1.0,
     "sparsity": 0.0,
 }  # fmt: skip
-NO_RESULT = ("tensorboard",)  # what changes nothing that is trained, so that a run may go on with another value
+NO_RESULT = ("tensorboard",)  # keys that do not change the training, so a run may be resumed with other values
 
 
 @dataclass(frozen=True)
 class TrainingRequest:
-    """All that decides what a training ends in: the same request on the same data is the same run.
+    """Everything that decides the result of a training: the same request on the same data is the same run.
 
-    Where the run folder lies, how often the state is saved and what is told are not part of it.
+    The place of the run folder, how often the state is saved, and what is printed are not part of it.
 
     Attributes:
         model: Catalogue name.
         options: Builder options.
         weights: A set of weights by name, or a file, to start from; or None.
-        freeze: "stem" or "stage3": what is not trained, up to and including that; or None.
+        freeze: "stem" or a stage such as "stage3": layers up to and including it are not trained; or None.
         data: Data spec; its test split is not read.
         image_size, on_bad_image: For image folders, see data.load; the size defaults to the net's own.
         resize: How the photos of a folder come to that size, of data.resizing.RULES. None is what version 0.1 did:
             "crop", and val/ without test/ does not judge the epochs; a config.yaml without the key means that.
-        held_out: Share of the training images that judges the epochs and is not trained on, see data.load.
+        held_out: Share of the training images that judge the epochs and are not trained on, see data.load.
         recipe: A Recipe, or a name, see `recipes.recipe`.
-        seed: Of the weights, the order of the images, their augmentation and dropout; from 0 to MOST_SEED.
+        seed: Seed of the weights, the order of the images, their augmentation and dropout; from 0 to MOST_SEED.
         deterministic: Repeat to the bit; without XLA.
-        precision: Of PRECISIONS.
-        jit: Of JITS: XLA by a timed trial, or as you say.
+        precision: A name of PRECISIONS.
+        jit: A name of JITS: XLA on, off, or decided by a timed trial.
         tensorboard: Also write event files for TensorBoard.
         rules: How the recipe's augmentation is read, see augmentation.RULES.
         devices: Name of where the steps run, see `devices.OneDevice.name`.
-        slim: Of a run of `resdense slim`, what it was asked for; then the net is that of checkpoints/slim.keras in the
-            run folder, its teacher that of checkpoints/whole.keras, and `model` only a name. Else None.
+        slim: For a run of `resdense slim` what it was asked to do. The net is then checkpoints/slim.keras in the run
+            folder, its teacher checkpoints/whole.keras, and `model` only a name. For other runs None.
     Raises:
         RequestError: a value that is not allowed.
     """
@@ -109,14 +109,14 @@ class TrainingRequest:
         return yaml.safe_load(yaml.safe_dump(config, sort_keys=False))  # a tuple is a list there
 
     def going_on(self, config):
-        """This request for a run that `config` began, which does as 0.1.0 did where that is what it says, or lacks, and
-        nothing else was asked for."""
+        """This request, for going on with the run of `config`: where that config says or implies the behaviour of
+        0.1.0, and nothing else was asked for, the run keeps that behaviour."""
         defaults = {field.name: field.default for field in fields(self)}
         kept = {key: old for key, old in BEFORE.items() if config.get(key, old) == old}
         return replace(self, **{key: old for key, old in kept.items() if getattr(self, key) == defaults[key]})
 
     def differences(self, config):
-        """{key: phrase} of what the `config` of another run says otherwise, the keys of the recipe among the others."""
+        """{key: phrase} for each key, also of the recipe, in which the `config` of another run differs."""
         before, asked = _flat(config), _flat(self.as_config())
         return {
             key: f"{key} is {before.get(key)!r} there and {asked.get(key)!r} here"
@@ -132,18 +132,18 @@ def read_config(path: str | Path) -> TrainingRequest:
     """The content of a run's config.yaml: what `train` was asked for.
 
     Raises:
-        RequestError: no such file, or not of this version.
+        RequestError: there is no such file, or it is not of this version.
     """
     try:
         config = yaml.safe_load(Path(path).read_text())
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise RequestError(f"{path} cannot be read: {error}", "it is the config.yaml of a run folder") from error
     if not isinstance(config, dict) or config.get("schema") != SCHEMA:
-        raise RequestError(f"{path} is not a {SCHEMA}", "it was changed, or another version of resdense wrote it")
+        raise RequestError(f"{path} is not a {SCHEMA}", "it was changed, or written by another version of resdense")
     return config
 
 
 def _flat(config):
-    """The keys of a config and those of its recipe side by side, older ones' gaps filled."""
+    """The keys of a config and of its recipe in one dict; keys that an older config lacks are filled in."""
     outer = {**BEFORE, **{key: value for key, value in config.items() if key != "recipe"}}
     return outer | {**BEFORE_IN_RECIPE, **(config.get("recipe") or {})}

@@ -1,10 +1,10 @@
-"""A run folder: one training that can stop anywhere and goes on from there, if deterministic to the same bits.
+"""A run folder: one training that can be stopped anywhere and resumed; a deterministic one ends in the same bits.
 
-Only `checkpoints/state.safetensors` says how far the run is: it is replaced in one step and holds weights, optimizer,
+Only `checkpoints/state.safetensors` says how far the run is. It is replaced in one step and holds weights, optimizer,
 random states, metrics so far and the history, from which metrics.jsonl is written. `checkpoints/best-N.safetensors`
-holds the weights of the best epoch on held-out training images. The file appears before the state that names it and
-goes after a later one has been named, so a kill between any two writes loses nothing. The manifest comes last: a folder
-that has one is finished.
+holds the weights of the best epoch on held-out training images. This file is written before the state that names it,
+and removed after a state names a later one, so a kill between any two writes loses nothing. The manifest is written
+last: a folder that has one is finished.
 """
 
 import contextlib
@@ -32,10 +32,10 @@ from .loop import is_over
 from .request import TrainingRequest, read_config
 from .xla_trial import choose_jit
 
-SAVE_SECONDS = 60  # between two saves: a killed run repeats about so much, the step that was under way included
-SAVE_SHARE = 0.01  # but saving takes no more of the time than this
-BEGUN = {"config.yaml", "labels.txt", "checkpoints", "slim.json"}  # what is there before the first state
-BYTES_OF_A_PARAMETER = 24  # weights, momentum, two bests and model.keras are five float32; and some air
+SAVE_SECONDS = 60  # between two saves, at least: a killed run repeats what it did since the last one
+SAVE_SHARE = 0.01  # of the time, at most, for saving: a save of 2 seconds comes every 200 seconds
+BEGUN = {"config.yaml", "labels.txt", "checkpoints", "slim.json"}  # files that exist before the first state
+BYTES_OF_A_PARAMETER = 24  # five float32: weights, momentum, two bests and model.keras; and a reserve
 
 
 def train(
@@ -65,8 +65,8 @@ def train(
     """Trains a net of the catalogue by a recipe into the folder `out`.
 
     Args:
-        model, data, recipe, options, weights, freeze, seed, held_out, tensorboard: As a TrainingRequest keeps them.
-        deterministic, precision, jit, image_size, on_bad_image, resize: The same.
+        model, data, recipe, options, weights, freeze, seed, held_out, tensorboard: See TrainingRequest.
+        deterministic, precision, jit, image_size, on_bad_image, resize: See TrainingRequest.
         devices: Where the steps run, from devices.choose; default: one.
         out, resume, scan, save_seconds, devices, tell: See `run`.
     Returns:
@@ -112,18 +112,18 @@ def run(
         request: A TrainingRequest.
         out: Run folder.
         resume: Go on with the run in `out`; an absent or empty folder starts afresh.
-        scan: Read every file of an image folder in full first, see data.load. It changes no result, so a run that
-            goes on may leave it out.
-        save_seconds: Seconds between two saves of the state, which is also saved after each epoch; 0 saves after every
-            step.
-        devices: Where the steps run, from devices.choose; `request.devices` is its name. Of several hosts the first
-            one writes `out`, which must lie on a disk that all share if the run is to be resumed.
+        scan: Read every file of an image folder in full first, see data.load. It changes no result, so a resumed run
+            may leave it out.
+        save_seconds: Seconds between two saves of the state, or a hundred times as long as a save takes where that is
+            more. The state is also saved after each epoch. 0 saves after every step.
+        devices: Where the steps run, from devices.choose; `request.devices` is its name. Of several hosts only the
+            first writes `out`; to resume the run, `out` must lie on a disk that all hosts share.
         tell: Function of one line about the progress, or None.
     Returns:
         The history: [{"epoch", "loss", "accuracy", "val_loss", "val_accuracy", "seconds"}].
     Raises:
-        RequestError: another run's folder, a damaged checkpoint, options that do not fit the net or the data.
-        WorkError: a loss that is not finite, a file that cannot be read, a full disk. The last checkpoint is whole.
+        RequestError: the folder holds another run, a checkpoint is damaged, or options do not fit the net or the data.
+        WorkError: the loss is not finite, a file cannot be read, or the disk is full. The last checkpoint is whole.
     """
     out, tell, devices = Path(out), tell or _silent, devices or OneDevice()
     if request.recipe.teacher and not request.slim:
@@ -146,9 +146,9 @@ _IS_REFUSED, _IS_FINISHED, _BEGINS = range(3)
 
 
 def _begins(out, request, resume, devices, stack):
-    """Whether there is work in `out`, which is then locked until `stack` ends.
+    """Whether there is something to do in `out`, which is then locked until `stack` ends.
 
-    Of several hosts the first one looks and tells the others, which would wait for it for ever.
+    Of several hosts the first one looks and tells the others, also of an error, or they would wait for it for ever.
     """
     found = _IS_REFUSED
     try:
@@ -160,7 +160,7 @@ def _begins(out, request, resume, devices, stack):
     finally:
         found = devices.from_first(found)
     if found == _IS_REFUSED:
-        raise WorkError("the first of the hosts does not begin", "its own message says why")
+        raise WorkError("the first of the hosts refused to begin", "read its own message")
     return found == _BEGINS
 
 
@@ -170,11 +170,11 @@ def _read_metrics(out):
 
 
 def _check_folder(out, request, resume):
-    """Refuses a folder that holds something else, or a run of another configuration."""
+    """Refuses a folder that holds something other than a run, or a run of another configuration."""
     names = {path.name for path in out.iterdir() if not path.name.startswith(".")} if out.is_dir() else set()
     path = out / "config.yaml"
     if names <= BEGUN and (not names or path.is_file()) and not _state_file(out).exists():
-        return  # nothing was learnt there: it was killed, or failed, before its first step was saved
+        return  # nothing to lose: it was killed, or failed, before its first step was saved
     if not path.is_file():
         raise RequestError(f"{out} is not empty and holds no run", "choose another `--out`")
     if not resume:
@@ -184,10 +184,10 @@ def _check_folder(out, request, resume):
     if "data" in differing and _state_file(out).exists() and differing.keys() == {"data"}:
         if finished:
             _check_data(out, request, state.load(_state_file(out))[1], _fingerprint(load_data(request)))
-        return  # files may move; whether these are the same is seen when they are read
+        return  # files may have moved; reading them shows whether they are the same
     if finished and differing.keys() <= {"epochs", "data"} and request.recipe.epochs > config["recipe"]["epochs"]:
         raise RequestError(
-            f"{out} is finished after {config['recipe']['epochs']} epochs, its learning rate has fallen to its end",
+            f"{out} is finished after {config['recipe']['epochs']} epochs, and its learning rate has ended its fall",
             f"go on from its weights: {_going_on_from(out, request, config)}",
         )
     if differing:
@@ -196,7 +196,7 @@ def _check_folder(out, request, resume):
 
 
 def _going_on_from(out, request, config):
-    """The command that trains on from the weights of the finished run in `out`, as its config.yaml says else."""
+    """The command that goes on training from the weights of the finished run in `out`, otherwise by its config.yaml."""
     more = request.recipe.epochs - config["recipe"]["epochs"]
     moved = ["--data", request.data] if request.data != config["data"] else []
     words = ["resdense", "train", out / "config.yaml", "--weights", out / "model.keras", *moved, "--epochs", more]
@@ -207,7 +207,7 @@ def _check_data(out, request, place, fingerprint):
     if place["data"] != fingerprint:
         raise RequestError(
             f"{request.data} is not what {out} was trained on: the data have changed since",
-            "bring the data back, or choose another `--out`",
+            "restore the data, or choose another `--out`",
         )
 
 
@@ -216,7 +216,7 @@ def _state_file(out):
 
 
 class _Run:
-    """One training in its folder: what is saved when, and how it goes on."""
+    """One training in its folder: decides what is saved when, and how it is resumed."""
 
     def __init__(self, out, request, save_seconds, devices, tell, scan):
         self.out, self.request, self.recipe, self.save_seconds = out, request, request.recipe, save_seconds
@@ -229,7 +229,7 @@ class _Run:
         self.fingerprint = _fingerprint(self.dataset)
         self.history, self.best, self.start, self._stopped = [], None, (0, 0), False
         self.place, self.saved_place, self.begun = None, None, False
-        self.seconds = 0.0  # of this epoch, in processes before this one
+        self.seconds = 0.0  # seconds of this epoch in earlier processes
 
     @property
     def state_file(self):
@@ -252,7 +252,10 @@ class _Run:
             )
             self.devices.release()
             if self.devices.writes:
-                self._finish() if not self._stopped else self._save_once()
+                if self._stopped:
+                    self._save_once()
+                else:
+                    self._finish()
             if self._stopped and not interrupts:
                 epoch, step = self.place
                 raise WorkError(
@@ -270,7 +273,7 @@ class _Run:
         if said := self.devices.describe(self.recipe.batch_size):
             self.tell(said)
         if "mirror" in augmentation.left_alone(self.recipe, self.dataset, self.request.rules):
-            self.tell("these images are not mirrored: they are digits, or have one channel as writing has")
+            self.tell("these images are not mirrored: they are digits, or have one channel, as writing does")
         if before:
             self._restore(*before)
         elif self.devices.writes:
@@ -279,7 +282,7 @@ class _Run:
         self.devices.check_equal(self.start)
 
     def _arguments(self, place):
-        """What the net is built with: as the run began, for its start weights may be gone."""
+        """Arguments that the net is built with. A resumed run keeps its own, because its start weights may be gone."""
         kept = (place or {}).get("net")
         if self.request.slim:
             return {"slim": self.out / starts.SLIM, "whole": self.out / starts.WHOLE}
@@ -289,7 +292,7 @@ class _Run:
         return kept | {"include_preprocessing": Preprocessing(**pixels) if isinstance(pixels, dict) else pixels}
 
     def _write_config(self):
-        """The first files of a run, after its first step: until then it may turn out to be no run."""
+        """Writes the first files of a run, but only after its first step: until then it may still be refused."""
         text = yaml.safe_dump(self.request.as_config(), sort_keys=False)
         path = self.out / "config.yaml"
         if not path.is_file() or path.read_text() != text:
@@ -305,7 +308,7 @@ class _Run:
         return jit
 
     def _stopping(self):
-        """Whether Ctrl-C or SIGTERM came, here or on another host: all stop after the same step."""
+        """Whether Ctrl-C or SIGTERM came, here or on another host; all hosts stop after the same step."""
         self._stopped = self._stopped or self.devices.any(bool(self.interrupts))
         return self._stopped
 
@@ -357,7 +360,7 @@ class _Run:
                 path.unlink(missing_ok=True)
 
     def _save_once(self):
-        """Saves the place where another host's Ctrl-C stopped this one."""
+        """Saves the state where a Ctrl-C on another host stopped this one."""
         if self.place != self.saved_place:
             self._save(*self.place)
 
@@ -380,7 +383,8 @@ class _Run:
         self.saving = self.saved - begun
 
     def _variables(self):
-        """By number: Keras counts some names on from one model of a process to the next."""
+        """{name: variable} of the training; a name begins with a number, because Keras' own names depend on earlier
+        models."""
         return {
             f"{number:05d}/{getattr(variable, 'path', variable.name).rpartition('/')[2]}": variable
             for number, variable in enumerate(self.training.variables)
@@ -419,9 +423,9 @@ class _Run:
             tensorboard.write(self.out / "tensorboard", self.history)
 
     def _finish(self):
-        """model.keras from the best epoch, without compile state; the manifest last."""
+        """Writes model.keras from the best epoch, without compile state, and last the manifest."""
         arrays, _ = state.load(self._best_file)
-        with warnings.catch_warnings(action="ignore"):  # what it says of the first weights was said
+        with warnings.catch_warnings(action="ignore"):  # its warnings about the first weights were shown already
             model = starts.new_net(self.request, self.arguments)
         model.trainable = True
         for name, variable in _named(model).items():
@@ -435,7 +439,7 @@ class _Run:
 
 
 def load_data(request: TrainingRequest, scan: bool = False) -> data.Dataset:
-    """The data of a TrainingRequest; a folder in the size and the channels that its net takes."""
+    """The data of a TrainingRequest; a folder is decoded in the size and the channels that the net takes."""
     size, channels = request.image_size, None
     if data.is_folder(request.data):
         known = (request.slim or {}).get("input_shape") or request.options.get("input_shape")
@@ -463,7 +467,7 @@ def _weights(model):
 
 
 def _fingerprint(dataset):
-    """sha256 of what is trained on and judged by: labels and pixels, or the files' names and sizes."""
+    """sha256 of the data that train and judge: labels and pixels, or labels and the files' names and sizes."""
     digest = hashlib.sha256()
     for split in (dataset.train, dataset.validation):
         digest.update(f"{split.image_shape} {dataset.class_names}".encode())
@@ -476,7 +480,7 @@ def _fingerprint(dataset):
 
 
 def _names(paths):
-    """Names and sizes of files; a name that is not UTF-8 gives its own bytes."""
+    """Names and sizes of files, as bytes; names need not be UTF-8."""
     return "\n".join(f"{path.name} {path.stat().st_size}" for path in paths).encode(errors="surrogateescape")
 
 

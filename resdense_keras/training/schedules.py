@@ -1,4 +1,4 @@
-"""From a recipe to an optimizer: SGD or AdamW, momentum, decay of the kernels, and the learning rate by step."""
+"""Makes an optimizer of a recipe: SGD or AdamW, momentum, decay of the kernels, and the learning rate by step."""
 
 import warnings
 
@@ -10,7 +10,7 @@ HIGH_FOR_ADAMW = 0.02
 
 
 def optimizer(recipe, steps):
-    """The recipe's optimizer under its schedule, `steps` an epoch.
+    """The recipe's optimizer with its schedule, for `steps` steps per epoch.
 
     The papers' weight decay w is L2 inside the gradient. Keras' `weight_decay` is decoupled: it shrinks a weight by
     lr * w a step where L2 shrinks it by lr * w / (1 - momentum), so for SGD the decoupled number is 1 / (1 - momentum)
@@ -35,7 +35,7 @@ def optimizer(recipe, steps):
 
 
 class Schedule(keras.optimizers.schedules.LearningRateSchedule):
-    """A linear warm-up to the recipe's learning rate, then down as it says; a pure function of the step."""
+    """A linear warm-up to the recipe's learning rate, then a fall by its schedule; a pure function of the step."""
 
     def __init__(self, recipe, steps):
         self.recipe = recipe

@@ -1,4 +1,4 @@
-"""How a training starts: the net built for the data, from other weights where they are given, partly frozen."""
+"""Starts a training: builds the net for the data, loads start weights where they are given, and freezes layers."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
     from .request import TrainingRequest
 
-SLIM, WHOLE = "checkpoints/slim.keras", "checkpoints/whole.keras"  # of a run of `resdense slim`: the net, its teacher
-MEASURED_IMAGES = 2_000  # of those in files; the mean of so many is known to a grey level
+SLIM, WHOLE = "checkpoints/slim.keras", "checkpoints/whole.keras"  # of `resdense slim`: the net and its teacher
+MEASURED_IMAGES = 2_000  # number of files that are measured; the mean of so many is known to a grey level
 
 
 def start(
@@ -36,16 +36,17 @@ def start(
 ) -> Training:
     """The loop.Training of a TrainingRequest on its data, before the first step; `train` and `compare` start here.
 
-    XLA is off; `jit` of the result turns it on.
+    XLA is off; set `jit` of the result to turn it on.
 
     Args:
         request: A TrainingRequest.
         dataset: The data that it names, see `runs.load_data`.
         devices: Where the steps run, from devices.choose; default: one.
-        net: Arguments of the net's builder, as a run keeps them; default: those of `arguments_of`. Of a request with
+        net: Arguments of the net's builder, as a run keeps them; default: those of `arguments_of`. For a request with
             `slim` the files of both nets, {"slim", "whole"}.
-        fresh: False where a saved state follows: the weights to start from are then not read.
-        again: What this returned for another seed, or None. It is begun anew, as tracing a net takes long.
+        fresh: False where a saved state will be loaded: the start weights are then not read.
+        again: What this function returned for another seed, or None. That object is reset and used again, because
+            tracing a net takes long.
     Raises:
         RequestError: options, weights or data that do not fit the net.
     """
@@ -70,7 +71,7 @@ def arguments_of(request, dataset):
 
 
 def new_net(request, net, fresh=False):
-    """The request's net, built with the arguments `net` and frozen as it says; with its start weights where `fresh`."""
+    """The request's net, built with the arguments `net` and frozen as asked; with its start weights where `fresh`."""
     if request.slim:
         return load_net(net["slim"])
     model = create(request.model, **net)
@@ -83,7 +84,7 @@ def load_net(path):
     """The net in a .keras file of a run folder, without compile state.
 
     Raises:
-        WorkError: it is not there any more, or damaged.
+        WorkError: the file is gone or damaged.
     """
     try:
         return keras.saving.load_model(path, compile=False)
@@ -95,21 +96,21 @@ def load_net(path):
 def build(
     name: str, dataset: Dataset, options: Mapping[str, Any] | None = None, source: str | Path | None = None
 ) -> keras.Model:
-    """The net of that name with the normalisation inside, [0, 255] pixels -> probabilities of the data's classes.
+    """The net `name` with the normalisation inside: pixels in [0, 255] -> probabilities of the data's classes.
 
     Args:
-        options: Builder options, which win.
-        source: Weights to start from: a set by name, or a file. Its head is left out where its classes are others.
+        options: Builder options, which take precedence.
+        source: Weights to start from: a set by name, or a file. Their head is left out where the classes differ.
     Raises:
-        RequestError: images of another shape than the net takes, or options that contradict weights by name.
+        RequestError: the net takes images of another shape, or options contradict the named weights.
     """
     return load(create(name, **arguments(name, dataset, options, source)), name, source)
 
 
 def arguments(name, dataset, options=None, source=None, of_run=True):
-    """The builder's arguments of `build`; of files only a .keras file is looked at, for the normalisation inside.
+    """The builder's arguments of `build`. Of start files only a .keras file is read, for the normalisation inside it.
 
-    `of_run`: False for what version 0.1 did, which took ImageNet's normalisation for such a file too.
+    `of_run`: False to do as version 0.1, which used ImageNet's normalisation for such a file too.
     """
     own = {"input_shape": dataset.image_shape, "classes": dataset.classes}
     options = dict(options or {})
@@ -125,7 +126,7 @@ def arguments(name, dataset, options=None, source=None, of_run=True):
 
 
 def load(model, name, source):
-    """`model` with the weights `source` of the net `name`, or as it is without."""
+    """`model` with the weights `source` of the net `name`; as it is where there are none."""
     row = None if source is None else weights.find(name, source)
     if row is not None:
         weights.load_named(model, row, head=None if model.output_shape[-1] == row.classes else "skip")
@@ -134,7 +135,7 @@ def load(model, name, source):
 
 
 def _pixels(dataset, source, of_run):
-    """The normalisation for `build` without weights by name."""
+    """The normalisation that `build` uses without named weights."""
     if source is None:
         return pixels(dataset)
     found = preprocessing.of_file(source) if of_run else None
@@ -145,7 +146,7 @@ def _pixels(dataset, source, of_run):
 
 
 def _check_agree(name, source, trained, options):
-    """Refuses options other than those that the weights by name were trained with, as the builders do."""
+    """Refuses options that differ from those that the named weights were trained with, as the builders do."""
     for option, value in trained.items():
         given = options.get(option)
         if option == "include_preprocessing" and given is True:
@@ -158,9 +159,9 @@ def _check_agree(name, source, trained, options):
 
 
 def pixels(dataset):
-    """The normalisation of these data: measured on all training images of arrays, on MEASURED_IMAGES of files.
+    """The normalisation of these data, measured on all training images of arrays, or on MEASURED_IMAGES files.
 
-    Of files the same ones whether or not memory holds all, or a run that goes on elsewhere would build another net.
+    The choice of files does not depend on free memory, or a run that is resumed elsewhere would build another net.
     """
     train = dataset.train
     chosen = None if train.paths is None else representative(train, MEASURED_IMAGES)
@@ -168,11 +169,11 @@ def pixels(dataset):
 
 
 def _check_fits(name, shape, dataset, channels=None, source=None):
-    """Refuses images of another shape than the net takes, or of other channels than its weights were trained on.
+    """Refuses images of another shape than the net takes, or with other channels than its weights were trained on.
 
     Args:
         shape: (height, width, channels) of the net, where its weights or options fix it, or None.
-        channels: Of the images that the weights `source` were trained on, or None.
+        channels: Number of channels of the images that the weights `source` were trained on, or None.
     """
     images = dataset.image_shape
     if shape is not None and any(side not in (None, given) for side, given in zip(shape, images, strict=True)):
@@ -200,7 +201,7 @@ def _colours(channels):
 
 
 def _load(model, path):
-    """All of the file's weights, or all but the head where that is of other classes."""
+    """Loads all weights of the file, or all but the head where the classes differ."""
     try:
         return weights.load_weights(model, path)
     except RequestError as whole:
@@ -213,8 +214,8 @@ def _load(model, path):
 
 
 def freeze(model: keras.Model, through: str):
-    """Freezes all layers up to and including those of one stage, "stem" or "stage3"; their batch norms keep their
-    moving statistics and use them.
+    """Freezes all layers up to and including "stem" or a stage such as "stage3"; their batch norms use their moving
+    statistics and do not change them.
 
     Raises:
         RequestError: the net has no such stage.

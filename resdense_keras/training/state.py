@@ -1,7 +1,7 @@
-"""The state of a training in one file: arrays, and the place where it goes on.
+"""The state of a training in one file: arrays, and the place at which to go on.
 
-A safetensors file whose metadata hold a JSON text and a sha256 over all arrays: what can be read is what was written.
-NumPy only, so that a process that is killed while it saves can be tried many times.
+It is a safetensors file whose metadata hold a JSON text and a sha256 of all arrays, so a file that can be read is as it
+was written. It needs only NumPy, so that tests can kill a saving process many times.
 """
 
 import hashlib
@@ -20,7 +20,7 @@ def save(path, arrays, place):
     """Writes {name: array} and the JSON-able `place` to `path`, whole or not at all.
 
     Raises:
-        WorkError: an array is not finite: such a state is never kept; or the disk is full, see `files.writing`.
+        WorkError: an array is not finite (such a state is never saved), or the disk is full, see `files.writing`.
     """
     from safetensors.numpy import save as serialize
 
@@ -37,7 +37,7 @@ def load(path):
     """({name: array}, place) of a file that `save` wrote.
 
     Raises:
-        RequestError: another kind of file, another version, half a file, or changed bytes.
+        RequestError: the file is of another kind or version, incomplete, or changed.
     """
     from safetensors import SafetensorError, safe_open
 

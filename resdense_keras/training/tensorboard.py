@@ -1,7 +1,7 @@
-"""Event files for TensorBoard, made of a run's history.
+"""Event files for TensorBoard, made from a run's history.
 
-One file an epoch and split, written whole like every file here, so that a killed run leaves no half a record and one
-that goes on repeats none. TensorBoard reads the files of a folder in the order of their names.
+There is one file per epoch and split, written whole like every file here, so a killed run leaves no partial record and
+a resumed run repeats none. TensorBoard reads the files of a folder in the order of their names.
 """
 
 import time
@@ -10,12 +10,12 @@ import tensorflow as tf
 
 from .. import files
 
-SPLITS = {"train": "", "validation": "val_"}  # folders, which TensorBoard draws as two lines, and the record's prefixes
+SPLITS = {"train": "", "validation": "val_"}  # {folder, which TensorBoard draws as a line: prefix in the record}
 FIGURES = ("loss", "accuracy")
 
 
 def write(folder, history):
-    """Writes the epochs of `history` that `folder` lacks."""
+    """Writes files for the epochs of `history` that `folder` lacks."""
     for record in history:
         for split, prefix in SPLITS.items():
             path = folder / split / f"events.out.tfevents.{record['epoch']:010d}"

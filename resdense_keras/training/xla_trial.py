@@ -1,17 +1,17 @@
-"""Whether XLA pays here: a timed trial of the training's own step."""
+"""Decides by a timed trial of the training's own step whether XLA makes it faster."""
 
 import statistics
 import time
 
 STEPS = 3
-WORTH = 200  # first steps; a training shorter than so many of them is not worth a trial
-GAIN = 0.95  # XLA must need less than this of the time
+WORTH = 200  # a training must be as long as so many first steps to be worth a trial
+GAIN = 0.95  # XLA must need less than this share of the time
 
 
 def choose_jit(training, steps):
-    """(jit, why in words) for a training of `steps` steps; the training's variables are afterwards as before.
+    """(jit, why in words) for a training of `steps` steps; the training's variables keep their values.
 
-    Compiling takes XLA a few times as long as TensorFlow takes to trace, which the first step without XLA shows.
+    XLA takes a few times as long to compile as TensorFlow takes to trace, which the first step without XLA shows.
     """
     kept = [variable.numpy() for variable in training.variables]
     try:
@@ -23,7 +23,7 @@ def choose_jit(training, steps):
         training.jit = True
         try:
             _, compiled = _time(training)
-        except Exception as error:  # what XLA cannot compile, it says in a dozen kinds
+        except Exception as error:  # XLA raises a dozen kinds of errors for what it cannot compile
             return False, f"off (it cannot compile this net: {type(error).__name__})"
         jit = compiled < GAIN * plain
         found = f"a step takes {plain * 1e3:.0f} ms without and {compiled * 1e3:.0f} ms with it"

@@ -1,6 +1,7 @@
-"""Other people's tensors in these nets: read without running anything, mapped by structure, loaded whole or not at all.
+"""Loads other people's tensors into these nets: no code in a file is run, tensors are mapped by name and shape, and a
+file is loaded completely or not at all.
 
-h5py, safetensors and pooch are imported where a file asks for them.
+h5py, safetensors and pooch are imported only where a file needs them.
 """
 
 from .loading import load_weights

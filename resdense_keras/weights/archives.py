@@ -1,6 +1,7 @@
 """`.npz` and `.safetensors` files: headers first, arrays one by one.
 
-Neither format runs anything (pickled arrays are refused), and both readers check every length, so they need no child.
+Neither format can run code (pickled arrays are refused), and both readers check every length, so they need no child
+process.
 """
 
 import math

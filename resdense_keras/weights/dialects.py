@@ -1,9 +1,9 @@
-"""What other people call these layers, as tables: a name of theirs -> a name of ours.
+"""Names that other projects use for these layers, as tables from their names to ours.
 
-Files are matched by name and not by order: safetensors sorts its names, and a residual shortcut stands before the
-branch in one net and behind it in another, with tensors of equal shape. In a rule, `{stage}` and the like stand for a
-number on both sides; `shift` is added to a dialect's block number to get ours, which counts from 1. The first
-rule that fits wins.
+Files are matched by name and not by order, because safetensors sorts its names, and because a residual shortcut comes
+before the branch in one net and after it in another, with tensors of equal shape. In a rule, `{stage}` and the like
+stand for a number on both sides; `shift` is added to a dialect's block number to get ours, which counts from 1. The
+first rule that fits is used.
 """
 
 import functools
@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True)
 class Dialect:
-    """Naming rules of one family of files: `rules` {their layer: our layer}, `shift` {placeholder: what to add}."""
+    """Naming rules of one family of files: `rules` {their layer: our layer}, `shift` {placeholder: number to add}."""
 
     name: str
     rules: dict[str, str]

@@ -1,7 +1,7 @@
 """Files from Keras' own storage into the user's cache, each checked against its published checksum.
 
-Two environment variables: `RESDENSE_HOME` is the cache folder (default: ~/.cache/resdense, or where XDG_CACHE_HOME
-says), `RESDENSE_WEIGHTS_URL` is where a mirror of the files lies: `resnet/...h5`, `densenet/...h5`,
+Two environment variables are read: `RESDENSE_HOME` is the cache folder (default: ~/.cache/resdense, or the one in
+XDG_CACHE_HOME), `RESDENSE_WEIGHTS_URL` is the address of a mirror of the files: `resnet/...h5`, `densenet/...h5`,
 `imagenet_class_index.json`.
 """
 
@@ -19,7 +19,7 @@ SECONDS = 30  # without a byte
 
 
 def fetch(weight_set, *, head=True):
-    """Path of the file of a WeightSet, with or without its head; downloaded where the cache does not have it."""
+    """Path of the file of a WeightSet, with or without its head; downloaded if it is not in the cache."""
     file, md5 = (weight_set.file, weight_set.md5) if head else (weight_set.notop_file, weight_set.notop_md5)
     return _fetched(BASE_URL, file, md5, f"up to {weight_set.megabytes} MB")
 
@@ -30,7 +30,7 @@ def class_index():
 
 
 def cache_folder():
-    """Where downloads stay."""
+    """Folder of the downloads."""
     import pooch
 
     home = os.environ.get("RESDENSE_HOME")
@@ -38,10 +38,11 @@ def cache_folder():
 
 
 def _fetched(base, file, md5, size):
-    """Path of `file` in the cache, equal to its checksum. Says what it downloads before it does.
+    """Path of `file` in the cache, verified by its checksum. Prints what it downloads before it does so.
 
     Raises:
-        WorkError: no network, no such file there, a wrong checksum (the file is removed), a full or read-only disk.
+        WorkError: there is no network, the file is not there, its checksum is wrong (the file is removed), or the disk
+            is full or read-only.
     """
     import pooch
 

@@ -1,8 +1,9 @@
 """HDF5 files (`.h5`, and the one inside a `.keras`), read by a child process that may die.
 
-The HDF5 library is C and trusts its files: of 60,000 mutated ones, 70 crashed the process or held it for over 20 s.
-So a child opens the file and the parent keeps a clock; it costs about 0.3 s a file. The two talk over pipes: the child
-writes one JSON line with all headers, then a line and the raw bytes for each tensor that the parent asks for by name.
+The HDF5 library is written in C and trusts its files: of 60,000 mutated ones, 70 crashed the process or blocked it for
+over 20 s. So a child opens the file and the parent limits its time, which costs about 0.3 s per file. They communicate
+by pipes: the child writes one JSON line with all headers, then a line and the raw bytes of each tensor that the parent
+asks for by name.
 """
 
 import contextlib
@@ -22,13 +23,13 @@ import numpy as np
 
 from .headers import Header, refusal
 
-SECONDS = 15  # for a small file; larger ones get a second more for each 20 MB
+SECONDS = 15  # seconds for a small file; larger ones get a second more for each 20 MB
 BYTES_A_SECOND = 20e6
-MEMORY_BYTES = 2 << 30  # of address space, beyond four times the file; most of it is never touched
+MEMORY_BYTES = 2 << 30  # bytes of address space, in addition to four times the file; most of it is never used
 ZIP_MAGIC = b"PK\x03\x04"
-INNER = "model.weights.h5"  # a .keras file is a zip; its config.json and metadata.json are never looked at
+INNER = "model.weights.h5"  # a .keras file is a zip; its config.json and metadata.json are never read
 DEPTH = 32  # groups in groups
-# Those that Keras writes, the long ones in numbered pieces.
+# Attributes that Keras writes; long ones are in numbered pieces.
 MODEL_ATTRIBUTE = re.compile(r"(model_config|keras_version|backend|layer_names|weight_names)\d{0,4}")
 FILTERS = {1: "gzip", 2: "shuffle", 3: "fletcher32", 32000: "lzf"}  # any other would load a plug-in
 
@@ -70,7 +71,8 @@ class Hdf5File:
         return np.frombuffer(data, np.dtype(header.dtype).newbyteorder("<")).reshape(header.shape)
 
     def attributes(self):
-        """{group, "" for the file itself: {name: text or list of texts}} of what makes a file of weights a model."""
+        """{group ("" for the file itself): {name: text or list of texts}}: the attributes that make a file of weights a
+        model."""
         with contextlib.suppress(BrokenPipeError):
             self._child.stdin.write(b"null\n")
             self._child.stdin.flush()
@@ -81,7 +83,7 @@ class Hdf5File:
         self._child.kill()
         self._child.wait()
         self._child.stdout.close()
-        with contextlib.suppress(BrokenPipeError):  # a request that the child did not live to read
+        with contextlib.suppress(BrokenPipeError):  # a request that the child died before reading
             self._child.stdin.close()
 
     def _stop(self):
@@ -89,7 +91,7 @@ class Hdf5File:
         self._child.kill()
 
     def _answer(self, tensor=None):
-        """The child's next line; its refusal, or its death, is ours."""
+        """The child's next line; raises where the child refused the file or died."""
         line = self._child.stdout.readline()
         if not line.endswith(b"\n"):
             self._died(tensor)
@@ -107,7 +109,7 @@ class Hdf5File:
 
 
 def _environment():
-    """The child finds the same packages as we do, loads no HDF5 plug-in, and starts no thread pools."""
+    """Environment of the child: the same packages as here, no HDF5 plug-ins, no thread pools."""
     return {
         **os.environ,
         "PYTHONPATH": os.pathsep.join(entry or str(Path.cwd()) for entry in sys.path),
@@ -147,7 +149,7 @@ def _serve(path):
                 sys.stdout.buffer.flush()
     except _Refused as error:
         _reply(refused=str(error), tensor=error.tensor)
-    except Exception as error:  # whatever the library makes of a damaged file
+    except Exception as error:  # any error of the library for a damaged file
         _reply(refused=f"{type(error).__name__}: {str(error)[:300]}", tensor=tensor)
 
 
@@ -166,9 +168,9 @@ def _limit_memory(file_bytes):
 
 @contextlib.contextmanager
 def _weights_file(path):
-    """An open file with the weights of `path`: itself, or an unnamed copy of what a .keras file holds.
+    """An open file with the weights of `path`: the file itself, or an unnamed copy of the one inside a .keras file.
 
-    Copying from end to end lets zipfile compare the checksum, which reading here and there does not.
+    It is copied as a whole, because zipfile verifies the checksum only then.
     """
     with path.open("rb") as file:
         if file.read(4) != ZIP_MAGIC:
@@ -187,7 +189,7 @@ def _weights_file(path):
 
 
 def _datasets(group, h5py, path="", seen=None):
-    """(name, (dataset, layer name)) of all datasets, after the checks that need no data."""
+    """Yields (name, (dataset, layer name)) of all datasets, after the checks that need no data."""
     seen = set() if seen is None else seen
     if path.count("/") >= DEPTH:
         raise _Refused(f"its groups are nested deeper than {DEPTH}", path)
@@ -210,7 +212,7 @@ def _datasets(group, h5py, path="", seen=None):
 
 
 def _attributes(file, h5py):
-    """The attributes in which Keras keeps a model's layers, of the file and of all its groups."""
+    """The attributes of the file and its groups in which Keras keeps a model's layers."""
     found = {}
 
     def look(name, item):
@@ -225,7 +227,7 @@ def _attributes(file, h5py):
 
 
 def _text(value):
-    """An attribute as text, or as a list of texts where it is an array."""
+    """An attribute as text; an array as a list of texts."""
     if isinstance(value, np.ndarray):
         return [_text(part) for part in value.ravel().tolist()]
     return value.decode("utf-8") if isinstance(value, bytes) else str(value)

@@ -1,4 +1,4 @@
-"""What a file says about a tensor before its bytes are read, and how a file is refused."""
+"""The header of a tensor, read before its bytes, and the error for a file that is refused."""
 
 from dataclasses import dataclass
 
@@ -7,7 +7,7 @@ from ..errors import RequestError
 
 @dataclass(frozen=True)
 class Header:
-    """Shape and dtype (NumPy's name) of one tensor; `layer` is the layer's name where Keras noted it beside."""
+    """Shape and dtype (NumPy's name) of one tensor; `layer` is the name of its layer where the file has it."""
 
     shape: tuple[int, ...]
     dtype: str
@@ -21,6 +21,6 @@ def refusal(path, reason, tensor=None, hint="the file is damaged or not what its
 
 
 def shortened(text, length=120):
-    """`text` as a quoted literal that no control character and no length can spoil a message with."""
+    """`text` as a quoted literal without control characters, shortened so that it fits into a message."""
     text = str(text)
     return repr(text if len(text) <= length else f"{text[:length]}...")

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import keras
 
 HEAD = "predictions/"
-HEAD_RANK = 2  # of a dense kernel, the largest tensor of a head
+HEAD_RANK = 2  # axes of a dense kernel, the largest tensor of a head
 FLOATS = ("float32", "float16", "bfloat16", "float64")
 LISTED = 4  # entries of each kind in an error; the rest is counted
 
@@ -23,21 +23,22 @@ LISTED = 4  # entries of each kind in an error; the rest is counted
 def load_weights(model: keras.Model, source: str | Path, *, head: str | None = None) -> keras.Model:
     """Loads the weights of `source` into `model`; on any error the model keeps the ones it has.
 
-    Reads Keras' .weights.h5 and .keras (of which only the weights are looked at), keras.applications' .h5, and
-    timm's, torchvision's and the usual CIFAR nets' tensors as .safetensors or .npz. Names decide where a tensor goes,
-    shapes are checked before any bytes are read, and every tensor of the file must find its place and every weight its
-    tensor. What is not a weight is passed over: an optimizer's state, random states, `num_batches_tracked`.
+    It reads Keras' .weights.h5 and .keras (only the weights in it), keras.applications' .h5, and the tensors of timm,
+    torchvision and the usual CIFAR nets as .safetensors or .npz. Names decide where a tensor goes, and shapes are
+    checked before any bytes are read. Every tensor of the file needs a place in the model, and every weight of the
+    model a tensor. What is not a weight is ignored: an optimizer's state, random states, `num_batches_tracked`.
 
     Args:
         model: Net of this package, or any model with these layer names.
-        source: Path of the file; nothing in it is run, deserialized or unpickled. Or the name of a set of weights of
+        source: Path of the file (nothing in it is run, deserialized or unpickled), or the name of a set of weights of
             this net.
-        head: None, or "skip" to leave the dense head as it is, in the file, whatever its layers are called there, and
-            in the model (other classes, no head).
+        head: None, or "skip" to ignore the dense head of the file, whatever its layers are called, and to leave that of
+            the model as it is (for other classes, or a net without head).
     Returns:
         `model`.
     Raises:
-        RequestError (a ValueError): the file is damaged, hostile or does not fit; both sides are listed with shapes.
+        RequestError (a ValueError): the file is damaged or hostile, or does not fit; the message lists both sides with
+            shapes.
     Example:
         >>> net = resdense_keras.resnet20_digits(weights="digits")
         >>> net.save_weights("mine.weights.h5")
@@ -63,12 +64,13 @@ def load_weights(model: keras.Model, source: str | Path, *, head: str | None = N
 
 
 def _is_name(source):
-    """Whether a source is the name of a set of weights: not there as a file, and not written as one."""
+    """Whether a source is the name of a set of weights: no such file exists, and it is not written like a path."""
     return isinstance(source, str) and not Path(source).suffix and Path(source).name == source and bool(source)
 
 
 def _of_head(place):
-    """Whether a tensor is one of the head: by our name, or of a dense layer or norm that no dialect knows."""
+    """Whether a tensor belongs to the head: by our name for it, or as one of a dense layer or norm that no dialect
+    knows."""
     return place.key.startswith(HEAD) if place.key else len(place.shape) <= HEAD_RANK
 
 
@@ -76,7 +78,7 @@ def _variables(model, head):
     """{"layer/variable": variable} of all weights, the head's left out where it is skipped."""
     variables = {}
     for variable in model.weights:
-        key = "/".join(variable.path.split("/")[-2:])  # above them stand the models and layers it lies in
+        key = "/".join(variable.path.split("/")[-2:])  # before them come the models and layers that contain it
         if key in variables:
             raise RequestError(
                 f"{model.name} has two weights called {key!r}; a file's names must lead to one",
@@ -94,7 +96,7 @@ def _layer_names(model):
 
 
 def _fitted(file, name, place, variable):
-    """The tensor as the variable takes it."""
+    """The tensor in the layout and type of the variable."""
     if file.headers[name].dtype not in FLOATS:
         raise refusal(file.path, f"its type is {file.headers[name].dtype}, a weight is a floating-point number", name)
     array = file.read(name)
@@ -109,7 +111,7 @@ def _fitted(file, name, place, variable):
 
 
 def _check_fit(file, found, shapes, model_name, head):
-    """One error for all that does not fit, both sides listed."""
+    """Raises one error that lists everything that does not fit, on both sides."""
     placed = {}
     homeless = []  # tensors of the file
     for name, place in found.items():
@@ -142,7 +144,7 @@ def _listed(what, entries):
 
 
 def _hint(found, shapes, placed, head):
-    """What to do: skip the head where nothing else differs, or build the variant that the file's names belong to."""
+    """The hint: skip the head where nothing else differs, or build the variant that the file's names belong to."""
     keys = {place.key for place in found.values() if place.key}
     wrong = (keys ^ set(shapes)) | {key for key, name in placed.items() if shapes[key] != found[name].shape}
     if head is None and wrong and all(key.startswith(HEAD) for key in wrong):

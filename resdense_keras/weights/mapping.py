@@ -1,4 +1,4 @@
-"""Where each tensor of a file belongs in a model: names parsed, translated, and compared on both sides."""
+"""Finds the place of each tensor of a file in a model: names are parsed, translated and compared."""
 
 import functools
 import re
@@ -17,7 +17,7 @@ TORCH_NORM = {"weight": "gamma", "bias": "beta", "running_mean": "moving_mean", 
 TORCH_OTHER = {"weight": "kernel", "bias": "bias"}
 TORCH_AXES = {4: (2, 3, 1, 0), 2: (1, 0)}  # OIHW -> HWIO, (out, in) -> (in, out)
 
-LEGACY = "model_weights/"  # above all layers of a model in .h5
+LEGACY = "model_weights/"  # the group of all layers of a model in .h5
 MOST_TENSORS = 4  # of a layer: a batch norm's
 
 _NOT_WEIGHTS = re.compile(
@@ -26,16 +26,16 @@ _NOT_WEIGHTS = re.compile(
     r"|.*/seed_generator/vars/\d+"  # a dropout's random state
 )
 _KERAS_3 = re.compile(r"(?P<path>.*/)?(?P<cls>[a-z0-9_]+?)(_(?P<count>\d{1,6}))?/vars/(?P<index>\d{1,2})")
-_KERAS_3_LAYERS = ("layers/", "_layer_checkpoint_dependencies/")  # today's, and TensorFlow 2.12's and 2.13's
+_KERAS_3_LAYERS = ("layers/", "_layer_checkpoint_dependencies/")  # today's names, and those of TensorFlow 2.12 and 2.13
 _OWN_LAYER = re.compile(r"stem_\w+|stage\d+_\w+|head_\w+|predictions")
 _NORM_LAYER = re.compile(r".*_bn\d*")
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where one tensor of a file belongs: `key` is "layer/variable" of ours, None for a name that nobody knows.
+    """The place of one tensor of a file: `key` is our "layer/variable", or None for an unknown name.
 
-    `axes` is the transposition that takes it there; `shape` is the one that it has afterwards.
+    `axes` is the transposition that the tensor needs, `shape` its shape afterwards.
     """
 
     key: str | None
@@ -44,13 +44,13 @@ class Place:
 
 
 def places(headers, shapes, layers):
-    """{tensor of the file: Place}, by the dialect that explains most of the names, then most of the shapes.
+    """{tensor of the file: Place}, by the dialect that explains most names, and among equals most shapes.
 
     Args:
         headers: {name: Header} of the file.
         shapes: {"layer/variable": shape} of the model.
-        layers: {class name: names of the model's layers of that class, in order}, for files of Keras 3 that do not
-            note layer names: they only count the layers of each class.
+        layers: {class name: names of the model's layers of that class, in order}, for files of Keras 3 without layer
+            names, which only number the layers of each class.
     """
     weights = {name: header for name, header in headers.items() if not _NOT_WEIGHTS.fullmatch(name)}
     models = _models_inside(weights)
@@ -62,7 +62,7 @@ def places(headers, shapes, layers):
 
 
 def _own(ours, layer):
-    """`layer` if it is a name that this package gives, or one of the model's."""
+    """`layer` if it is a name of this package or of the model."""
     return layer if layer in ours or _OWN_LAYER.fullmatch(layer) else None
 
 
@@ -72,13 +72,14 @@ def _score(found, shapes):
 
 
 def _models_inside(names):
-    """The first parts of legacy names that hold more tensors than any layer has: models inside the model."""
+    """First parts of legacy names that have more tensors than any layer has: they are models inside the model."""
     counts = Counter(name.removeprefix(LEGACY).partition("/")[0] for name in names if not _KERAS_3.fullmatch(name))
     return {part for part, count in counts.items() if count > MOST_TENSORS}
 
 
 def _parsed(name, header, layers, models):
-    """(their layer, its variable), which for a PyTorch name is "weight", "bias", "running_mean" or "running_var"."""
+    """(their layer, its variable) of a PyTorch name; the variable is "weight", "bias", "running_mean" or
+    "running_var"."""
     if match := _KERAS_3.fullmatch(name):
         return _keras_3(match, header, layers)
     if "/" in name:
@@ -88,7 +89,7 @@ def _parsed(name, header, layers, models):
 
 
 def _keras_3(match, header, layers):
-    """`layers/conv2d_7/vars/0`: the layer's name if the file notes it, else the eighth Conv2D of the model."""
+    """Parses `layers/conv2d_7/vars/0`: the layer's name if the file has it, else the eighth Conv2D of the model."""
     cls, variables = KERAS_VARIABLES.get(match["cls"], ("", ()))
     counted = layers.get(cls, ()) if match["path"] in _KERAS_3_LAYERS else ()
     layer = header.layer or _item(counted, int(match["count"] or 0))
@@ -100,7 +101,7 @@ def _item(names, index):
 
 
 def _legacy(name, models):
-    """`model_weights/conv1_conv/conv1_conv/kernel:0`: the layer, its name scope (whatever it is), the variable."""
+    """Parses `model_weights/conv1_conv/conv1_conv/kernel:0`: the layer, its name scope (ignored), the variable."""
     *path, variable = name.removeprefix(LEGACY).split("/")
     variable = re.sub(r":\d+$", "", variable)
     half = len(path) // 2
@@ -126,7 +127,7 @@ def _translated(translate, parsed, headers):
 
 
 def traits(keys):
-    """The builder arguments of a ResNet that show in its weights' names: {argument: values that would fit}."""
+    """Builder arguments of a ResNet that the names of its weights reveal: {argument: values that would fit}."""
     keys = set(keys)
     if "stage1_block1_conv1/kernel" not in keys or any("_transition_" in key for key in keys):
         return {}

@@ -1,4 +1,4 @@
-"""What goes into a net with named weights, and what comes out of it: pixels as they expect them, classes by name."""
+"""The input and output of a net with named weights: pixels as the weights expect them, and the names of classes."""
 
 import json
 from typing import Any
@@ -33,7 +33,7 @@ def preprocess_input(x: Any, weights: str | Preprocessing) -> np.ndarray:
     Returns:
         float32 array of the same shape.
     Raises:
-        RequestError: no such record, or another number of channels.
+        RequestError: there is no such record, or it is for another number of channels.
     Example:
         >>> resdense_keras.preprocess_input(np.zeros((1, 2, 2, 3)), "densenet121/imagenet").shape
         (1, 2, 2, 3)

@@ -1,6 +1,6 @@
-"""The one reader of files from elsewhere: tensors and nothing else, headers before bytes.
+"""The only reader of other people's files: it reads only tensors, and headers before bytes.
 
-Whatever the format, whatever is wrong: one RequestError that names the file, the tensor and the reason.
+Any fault in any format raises one RequestError that names the file, the tensor and the reason.
 """
 
 import contextlib
@@ -26,14 +26,14 @@ ITEM_BYTES = {"bfloat16": 2}
 
 
 def read_weights(path):
-    """All tensors of a file, whatever they are for.
+    """All tensors of a file, whatever their purpose.
 
     Args:
         path: A .weights.h5, .h5, .keras, .npz or .safetensors file. Nothing in it is run or deserialized.
     Returns:
         {name: array}, names as the file has them.
     Raises:
-        RequestError (a ValueError): anything that is wrong with the file; a tensor that is not finite included.
+        RequestError (a ValueError): anything is wrong with the file, such as a tensor that is not finite.
     """
     with opened(path) as file:
         return {name: file.read(name) for name in file.headers}
@@ -41,7 +41,7 @@ def read_weights(path):
 
 @contextlib.contextmanager
 def opened(path):
-    """A WeightFile for the body of a `with`: its headers are read and checked, its tensors are not."""
+    """A WeightFile for the body of a `with`; its headers are read and checked, its tensors are not read yet."""
     path = _existing(path)
     with _explained(path):
         file = _format(path)(path)
@@ -53,13 +53,13 @@ def opened(path):
 
 
 class WeightFile:
-    """`headers` {name: Header}, and `read(name)`: that tensor's array, checked."""
+    """A file with `headers` {name: Header}, and `read(name)` for a tensor's checked array."""
 
     def __init__(self, path, file):
         self.path, self.headers, self._file = path, file.headers, file
 
     def attributes(self):
-        """Of an HDF5 file, what makes it a model: see Hdf5File.attributes."""
+        """The attributes that make an HDF5 file a model, see Hdf5File.attributes."""
         with _explained(self.path):
             return self._file.attributes()
 
@@ -92,7 +92,8 @@ def _existing(path):
 
 
 def _format(path):
-    """What reads the file: HDF5 is known by its first bytes, which older Keras wrote under any name."""
+    """The class that reads the file. HDF5 is recognized by its first bytes, because older Keras wrote it under any
+    name."""
     return Hdf5File if _is_hdf5(path) else FORMATS[path.suffix.lower()]
 
 
@@ -103,7 +104,7 @@ def _is_hdf5(path):
 
 @contextlib.contextmanager
 def _explained(path, tensor=None):
-    """Turns whatever a format's library raises into the one error."""
+    """Turns any error of a format's library into the RequestError."""
     try:
         yield
     except RequestError:

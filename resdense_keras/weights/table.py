@@ -1,4 +1,4 @@
-"""Named sets of weights as records, published ones and those in the wheel, and how to find and load one."""
+"""Named sets of weights as records, both published ones and those in the wheel; finds and loads them."""
 
 import hashlib
 import os
@@ -16,10 +16,10 @@ SHIPPED_FOLDER = Path(__file__).with_name("shipped")
 
 @dataclass(frozen=True)
 class NamedSet:
-    """What a set of weights belongs to and how it was trained.
+    """The net that a set of weights belongs to, and how it was trained.
 
-    `arguments` are the builder arguments that it was trained with, `accuracy` is the top-1 on the test images of one
-    crop, as a fraction.
+    `arguments` are the builder arguments that it was trained with, `accuracy` is its top-1 accuracy on one crop of each
+    test image, as a fraction.
     """
 
     model: str
@@ -32,10 +32,10 @@ class NamedSet:
 
 @dataclass(frozen=True)
 class WeightSet(NamedSet):
-    """Published weights and their files.
+    """Published weights with their files.
 
-    `file` is below the address of the weights (download.BASE_URL); `md5` and `notop_md5` are the published checksums of
-    the file and of its twin without the head. `megabytes` is the size of the larger one.
+    `file` is relative to the address of the weights (download.BASE_URL). `md5` and `notop_md5` are the published
+    checksums of the file and of the one without the head; `megabytes` is the size of the larger of the two.
     """
 
     file: str
@@ -50,7 +50,7 @@ class WeightSet(NamedSet):
 
 @dataclass(frozen=True)
 class ShippedSet(NamedSet):
-    """Weights that lie in the wheel. Beside the file stands a .json: recipe, log, seed, times, machine, accuracy."""
+    """Weights in the wheel. Beside each file is a .json with recipe, log, seed, times, machine and accuracy."""
 
     sha256: str
 
@@ -156,7 +156,7 @@ def find(model, weights):
     """The NamedSet that `weights` names for the net `model`; None where it is the path of a file.
 
     Raises:
-        RequestError (a ValueError): neither a name that the net has nor a path.
+        RequestError (a ValueError): `weights` is neither a name that the net has nor a path.
     """
     for row in (*WEIGHTS, *SHIPPED):
         if (row.model, row.name) == (model, weights):
@@ -166,20 +166,21 @@ def find(model, weights):
     known = names(model)
     if not known:
         raise RequestError(
-            f"weights={weights!r} was given; {model} has no published weights here",
+            f"weights={weights!r} was given; {model} has no published weights in this package",
             f"pass the path of a file ({', '.join(FORMATS)}), or None",
         )
     raise unknown(f"weights of {model}", weights, known)
 
 
 def load_named(model, weight_set, *, head=None):
-    """Loads the file of `weight_set`, which is fetched first if it does not ship; without the head for a model without.
+    """Loads the file of `weight_set`, downloaded first if it is not in the wheel; for a model without head, without the
+    head.
 
     Args:
         head: None, or "skip" to leave the model's own head.
 
     Raises:
-        WorkError: the download failed, or the file is not the one that was published.
+        WorkError: the download failed, or the file is not the published one.
     """
     has_head = head != "skip" and any(layer.name == "predictions" for layer in model.layers)
     if isinstance(weight_set, ShippedSet):
@@ -190,7 +191,7 @@ def load_named(model, weight_set, *, head=None):
 
 
 def _shipped(weight_set):
-    """Path of the file in the wheel, equal to its checksum."""
+    """Path of the file in the wheel, verified by its checksum."""
     path = weight_set.path
     if not path.is_file() or hashlib.sha256(path.read_bytes()).hexdigest() != weight_set.sha256:
         raise WorkError(f"{path} is missing or damaged", "install the package anew")

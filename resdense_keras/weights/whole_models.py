@@ -1,7 +1,7 @@
-"""Models in HDF5 files (`model.save("net.h5")`), as files that Keras may read.
+"""Makes models in HDF5 files (`model.save("net.h5")`) safe for Keras to read.
 
-Keras reads them by the HDF5 library, which a damaged file can crash. So the child of hdf5.py reads the file, and Keras
-gets a new one that holds the same layers and tensors and nothing else.
+Keras reads them with the HDF5 library, which a damaged file can crash. So the child of hdf5.py reads the file, and
+Keras gets a new file with the same layers and tensors and nothing else.
 """
 
 import contextlib
@@ -33,7 +33,7 @@ def hdf5_model(path, change=lambda config: config):
 
 
 def holds_model(path):
-    """{"keras_version": ...} of an HDF5 file that holds a model; None of one that holds only weights."""
+    """{"keras_version": ...} of an HDF5 file that holds a model; None for a file that holds only weights."""
     with opened(path) as file:
         own = file.attributes().get("", {})
     return {"keras_version": own.get("keras_version")} if isinstance(own.get("model_config"), str) else None

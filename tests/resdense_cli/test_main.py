@@ -136,7 +136,7 @@ def test_a_net_with_weights_that_only_guesses_is_warned_of(resdense, tmp_path):
     net.save_weights(tmp_path / "guess.weights.h5")
     data = ("--data", "digits", "--schemes", "fp32")
     code, _, err = resdense("export", "resnet20_digits", "--weights", "guess.weights.h5", *data, "--out", "a")
-    assert code == 0 and "of 364 test images right, no more than by chance" in err
+    assert code == 0 and "of 364 test images right, no better than chance" in err
     assert "is no better than chance" in Path("a/report.html").read_text()
 
 
@@ -185,7 +185,11 @@ WRONG = [
     (["export", "resnet20", "--out", "x", "--weights", "imagenet"], "imagenet", ""),
     (["export", "resnet20", "--out", "x", "--max-drop", "nan"], "max_drop=nan", "hint: "),
     (["export", "resnet20", "--out", "x", "--min-agreement", "98"], "min_agreement=98", "hint: "),
-    (["export", "resnet20", "--out", "x", "--labels", "missing.txt"], "missing.txt: No such file", "a line"),
+    (
+        ["export", "resnet20", "--out", "x", "--labels", "missing.txt"],
+        "missing.txt: No such file",
+        "one class name per line",
+    ),
     (["export", "resnet20", "--out", "x", "--set", "classes=ten"], "classes='ten' was given", "hint: "),
     (["models", "resnext*"], "unknown model 'resnext*'", "resnet"),
     (["check", "missing.tflite"], "missing.tflite", "hint"),

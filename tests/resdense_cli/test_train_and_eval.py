@@ -300,7 +300,7 @@ def test_a_truncated_file_of_a_large_folder_stops_the_work_by_its_name(
     error, hint = err.splitlines()[-2:]
     assert (code, out) == (1, "")
     assert error.startswith(f"error: {bad}: is damaged")
-    assert hint.startswith("hint: bring it back as it was and go on, or begin anew with `--on-bad-image skip`")
+    assert hint.startswith("hint: restore the file and go on, or begin again with `--on-bad-image skip`")
     if part == "train":
         code, _, err = resdense(*tune, "--scan", "--resume")
         assert code == 2 and f"1 of 48 image files in {photos} cannot be used:\n{bad}: is damaged" in err
@@ -319,7 +319,7 @@ def test_a_stopped_training_saves_exits_with_its_code_and_goes_on(tmp_path, numb
     child.send_signal(number)
     rest = child.stderr.read()
     assert (child.wait(), "Traceback" in rest) == (code, False)
-    assert "the same command with `--resume` goes on with it" in rest
+    assert "the same command with `--resume` continues it" in rest
     from resdense_keras.training import state
 
     _, place = state.load(tmp_path / "run" / "checkpoints" / "state.safetensors")

@@ -242,7 +242,7 @@ def test_the_table_is_aligned_and_has_a_line_for_each_layer():
         ["relu", "ReLU", "6x6x1000"],
     ]
     assert len({len(line) for line in lines[:3]}) == 1
-    assert "28,000 parameters (28,000 trainable), 972,000 MACs an image" in lines[4]
+    assert "28,000 parameters (28,000 trainable), 972,000 MACs per image" in lines[4]
 
 
 def test_as_dict_survives_json():

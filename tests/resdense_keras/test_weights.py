@@ -205,9 +205,15 @@ def write(model, path):
         model.save(path)
     elif name.startswith("torch"):
         tensors = {f"module.{key}": array for key, array in torch_tensors(model).items()}
-        np.savez(path, **tensors) if name.endswith(".npz") else save_file(tensors, path)
+        if name.endswith(".npz"):
+            np.savez(path, **tensors)
+        else:
+            save_file(tensors, path)
     else:
-        np.savez(path, **named_tensors(model)) if name.endswith(".npz") else save_file(named_tensors(model), path)
+        if name.endswith(".npz"):
+            np.savez(path, **named_tensors(model))
+        else:
+            save_file(named_tensors(model), path)
 
 
 FILES = "net.weights.h5 bare.h5 net.h5 net.keras torch.npz torch.safetensors ours.npz ours.safetensors"
@@ -238,7 +244,10 @@ def test_what_training_left_in_a_file_is_passed_over(tmp_path):
 def test_recomputing_and_plain_dense_nets_take_each_others_files(recompute, file, tmp_path):
     options = {"depth": 10, "growth_rate": 4}
     saved = filled(resdense_keras.cifar_densenet(recompute=recompute, **options))
-    saved.save_weights(tmp_path / file) if "weights" in file else saved.save(tmp_path / file)
+    if "weights" in file:
+        saved.save_weights(tmp_path / file)
+    else:
+        saved.save(tmp_path / file)
     model = resdense_keras.cifar_densenet(recompute=not recompute, **options)
     load_weights(model, tmp_path / file)
     assert difference(model, answer(saved)) < TOLERANCE

@@ -220,7 +220,7 @@ def test_an_unknown_name_lists_the_known_ones():
     assert str(caught.value) == (
         "unknown weights of densenet121 'imagenett'; known: imagenet (hint: did you mean `imagenet`?)"
     )
-    with pytest.raises(RequestError, match="resnet32 has no published weights here"):
+    with pytest.raises(RequestError, match="resnet32 has no published weights in this package"):
         resdense_keras.resnet32(weights="imagenet")
 
 

@@ -1,5 +1,5 @@
-"""The commands, one a file, which `main` finds here.
+"""The commands, one per file; `main` finds them here.
 
 A file has a function `command`, whose arguments are the flags and whose docstring is the help, and `ORDER`, its place
-in `resdense --help`. `STOPPED` says what is left after Ctrl-C, where that is not main's.
+in `resdense --help`. It may have `STOPPED`, the hint after Ctrl-C; the default is in main.
 """

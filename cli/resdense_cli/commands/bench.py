@@ -8,7 +8,7 @@ import typer
 from resdense_export.report import units
 
 from ..options import Json
-from ..output import columns, print_json, print_table
+from ..output import columns, print_result
 
 ORDER = 60
 
@@ -24,17 +24,17 @@ def command(
 
     timed = timing.measure(paths, rounds, threads)
     rows = [{"file": str(path), **timing.describe(path), **row} for path, row in zip(paths, timed, strict=True)]
-    print_json(rows) if as_json else print_table(table(rows))
+    print_result(rows, table, as_json)
 
 
 def table(rows):
-    """What `resdense bench` measured."""
-    table = columns("file", ">bytes", ">median ms", ">p10", ">p90", ">drift")
+    """The table of `resdense bench`."""
+    shown = columns("file", ">bytes", ">median ms", ">p10", ">p90", ">drift")
     for row in rows:
-        table.add_row(
+        shown.add_row(
             row["file"],
             f"{row['bytes']:,}",
             *(units.significant(row[key]) for key in ("median_ms", "p10_ms", "p90_ms")),
             f"{row['drift']:.2f}",
         )
-    return table
+    return shown

@@ -11,7 +11,7 @@ from resdense_keras import files
 from resdense_keras.errors import RequestError, WorkError
 
 from ..options import ImageSize, Json
-from ..output import columns, print_json, print_table
+from ..output import columns, print_result
 
 ORDER = 50
 
@@ -47,25 +47,25 @@ def command(
             f"there is no file {str(against)!r}", "--against takes the float .tflite file of the same net"
         )
     findings = inspect(paths, data, against, image_size)
-    print_json(findings) if as_json else print_table(table(findings))
+    print_result(findings, table, as_json)
     failed = [finding["path"] for finding in findings if finding["problems"]]
     if failed:
         raise WorkError(f"{len(failed)} of {len(findings)} failed: {', '.join(failed)}", "do not ship these files")
 
 
 def inspect(paths, data=None, against=None, image_size=None):
-    """What is wrong with each .tflite file, and with each folder that has a manifest.
+    """The findings on each .tflite file, and on each folder with a manifest.
 
     Args:
         paths: .tflite files, bundles, or folders of bundles.
-        data: Spec of images whose test split gives the accuracy, or None.
-        against: Float .tflite file to judge it against; default: the fp32 file of the bundle. Without either the
-            accuracy is reported and nothing is judged.
+        data: Data spec whose test split measures the accuracy, or None.
+        against: Float .tflite file to judge against; default: the fp32 file of the bundle. Without either the accuracy
+            is reported, but not judged.
     Returns:
         [{"path", "problems": [sentence], "unproved": sentence or None, "notes": [sentence], "gates", "accuracy"}],
-        folders with `gates` null; `accuracy` a fraction, null without data.
+        `gates` is None for folders; `accuracy` is a fraction, None without data.
     Raises:
-        RequestError: a path that does not exist, or a folder without a .tflite file.
+        RequestError: a path does not exist, or a folder has no .tflite file.
     """
     return [finding for path in paths for finding in _inspect(Path(path), data, against, image_size)]
 
@@ -96,7 +96,7 @@ def _judged(path, data, against, image_size):
     from resdense_export.judging.check import check
     from resdense_export.verdicts import unproved
 
-    # A child process of its own: a hostile file could skew the next one's result.
+    # Each file gets its own child process: a hostile file could falsify the result of the next one.
     images = _on_images(path, data, against, image_size) if data else {}
     found = check(path, float_layers=_float_layers(path), partitions=_partitions(path), **images)
     problems = [f"{gate}: {why}" for gate, why in found.failures.items()]
@@ -111,7 +111,7 @@ def _judged(path, data, against, image_size):
 
 
 def _on_images(path, data, against, image_size):
-    """Arguments of `check` for the test images of `data`: what the float file answers is what is expected."""
+    """Arguments of `check` for the test images of `data`: the outputs of the float file are the expected ones."""
     from resdense_export.judging import on_data
 
     twin = against or on_data.float_twin(path)
@@ -121,7 +121,8 @@ def _on_images(path, data, against, image_size):
 
 
 def _partitions(path):
-    """Pieces in which XNNPACK takes the fp32 file beside an fp16 one of the same net; None where there is none."""
+    """Number of pieces in which XNNPACK runs the fp32 file beside an fp16 one of the same net; None where there is no
+    fp32 file."""
     from resdense_export.tflite.child import Child, Fault
 
     net, dash, _ = path.name.rpartition("-fp16.")
@@ -133,7 +134,7 @@ def _partitions(path):
 
 
 def _float_layers(path):
-    """The layers that the model.json beside an int8 file says it keeps in float; without a model.json, none."""
+    """The layers that an int8 file keeps in float, by the model.json beside it; none without a model.json."""
     try:
         kept = json.loads((path.parent / "model.json").read_bytes())["files"][path.name]["float_layers"]
         return [name for name in kept if isinstance(name, str)]
@@ -142,13 +143,13 @@ def _float_layers(path):
 
 
 def table(rows):
-    """What `resdense check` found, one line per problem and note."""
+    """The table of `resdense check`, with one line per problem and note."""
     with_data = any(row["accuracy"] is not None for row in rows)
-    table = columns("path", "result", *([">accuracy"] if with_data else []), "")
+    shown = columns("path", "result", *([">accuracy"] if with_data else []), "")
     for row in rows:
         share = [] if not with_data else ["" if row["accuracy"] is None else f"{row['accuracy']:.2%}"]
         open_question = [row["unproved"]] if row["unproved"] else []
         lines = [*row["problems"], *open_question, *(f"note: {note}" for note in row["notes"])]
         result = "failed" if row["problems"] else "not proved" if open_question else "passed"
-        table.add_row(row["path"], result, *share, "\n".join(lines))
-    return table
+        shown.add_row(row["path"], result, *share, "\n".join(lines))
+    return shown

@@ -62,7 +62,7 @@ def command(
     as_json: Json = False,
 ):
     """Train both families on the same data, export, check and measure them, and write a report."""
-    files.check_writable(out)  # known at once; TensorFlow takes seconds to load
+    files.check_writable(out)  # refuse now, because TensorFlow takes seconds to load
     start_tensorflow()
     from resdense_export import pipeline
 

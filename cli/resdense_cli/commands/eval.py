@@ -9,7 +9,7 @@ from resdense_keras import files
 from resdense_keras.errors import RequestError
 
 from ..options import ImageSize, Json, OnBadImage, Resize, Settings, Weights, builder_options
-from ..output import columns, print_json, print_table, say_data, start_tensorflow
+from ..output import columns, print_result, say_data, start_tensorflow
 
 ORDER = 30
 MOST_ROWS = 20  # classes that a terminal shows; --json has all
@@ -69,11 +69,11 @@ def command(
 def _show(result, plot, as_json):
     if plot is not None:
         draw(plot, result)
-    print_json(result) if as_json else print_table(table(result))
+    print_result(result, table, as_json)
 
 
 def table(result):
-    """The figures for a terminal: the whole, then the worst classes first where there are many."""
+    """The figures for a terminal: first overall, then by class; of many classes the worst ones."""
     found = columns("", ">")
     found.add_row("images", f"{result['images']:,}")
     found.add_row("top-1", f"{result['accuracy']:.2%}")
@@ -89,7 +89,7 @@ def table(result):
 
 
 def draw(path, result):
-    """Writes the confusion matrix, each row in shares of its class, as a picture."""
+    """Draws the confusion matrix; each row shows shares of its class."""
     import numpy as np
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure

@@ -48,14 +48,14 @@ def command(
         float,
         typer.Option(
             "--min-agreement",
-            help="Smallest share of the images that the float model answers rightly and the file must too.",
+            help="Of the images that the float model answers rightly, the share (0 to 1) that the file must too.",
         ),
     ] = Limits.min_agreement,
     strict: Annotated[
         bool,
         typer.Option(
             "--strict",
-            help="Judge the measured figures themselves. Default: a file fails when its 95 % interval lies "
+            help="Judge the measured figures themselves. Default: a file fails only when its whole 95 % interval is "
             "beyond the limit.",
         ),
     ] = False,

@@ -1,7 +1,8 @@
 """`resdense learn`: the lessons in a terminal, cell by cell.
 
-The lessons are scripts in jupytext's percent format; they ship inside the wheel, and in a checkout they lie in
-`tutorials/`. A lesson runs in this process, as `python NN_topic.py` would run it, with its text shown between.
+The lessons are scripts in jupytext's percent format. They are part of the wheel; in a checkout they are in
+`tutorials/`. A lesson runs in this process, as `python NN_topic.py` would run it, and its text is shown between the
+cells.
 """
 
 import contextlib
@@ -17,7 +18,7 @@ import resdense_keras
 from resdense_keras.errors import RequestError, WorkError
 
 from ..options import Json
-from ..output import columns, print_json, print_table, start_tensorflow
+from ..output import columns, print_json, print_result, start_tensorflow
 
 ORDER = 100
 CELL = re.compile(r"^# %%(?P<text> \[markdown\])?$", re.MULTILINE)
@@ -59,7 +60,7 @@ def command(
         rows = [
             {"lesson": row.number, "title": row.title, "minutes": row.minutes, "file": str(row.path)} for row in found
         ]
-        print_json(rows) if as_json else print_table(table(rows))
+        print_result(rows, table, as_json)
         return
     chosen = find(lesson)
     if script:
@@ -94,7 +95,7 @@ def lessons():
     """All lessons in their order.
 
     Raises:
-        WorkError: the scripts are not where they should be.
+        WorkError: the scripts are missing.
     """
     package = Path(resdense_keras.__file__).parent
     for folder in (package / "tutorials", package.parent / "tutorials"):  # installed, and in a checkout
@@ -105,7 +106,8 @@ def lessons():
 
 
 def show_summary(as_json):
-    """Prints docs/difference.md: as it is where the output is no terminal, its table as a list of rows for --json."""
+    """Prints docs/difference.md: formatted in a terminal, as it is elsewhere, and its table as a list of rows with
+    --json."""
     from rich.console import Console
     from rich.markdown import Markdown
 
@@ -128,7 +130,7 @@ def summary_page():
     """The page's path: beside the installed lessons, and in a checkout in docs/.
 
     Raises:
-        WorkError: it is not where it should be.
+        WorkError: the page is missing.
     """
     package = Path(resdense_keras.__file__).parent
     for path in (package / "tutorials" / "difference.md", package.parent / "docs" / "difference.md"):
@@ -138,7 +140,7 @@ def summary_page():
 
 
 def summary_rows(text):
-    """The page's table: a dict a row with the keys said, verdict, measured and lessons (numbers)."""
+    """The page's table: one dict per row, with the keys said, verdict, measured and lessons (numbers)."""
     rows = []
     for line in re.findall(r"^\| (.*) \|$", text, re.MULTILINE)[1:]:  # but for the header
         said, verdict, measured, links = line.split(" | ")  # a comment behind the links names what backs them
@@ -154,10 +156,10 @@ def _described(script):
 
 
 def find(wanted):
-    """The lesson of a number ("1", "01") or of a script's name ("01_add_or_concatenate").
+    """The lesson with a number ("1", "01") or a script's name ("01_add_or_concatenate").
 
     Raises:
-        RequestError: there is none; the message lists those that there are.
+        RequestError: there is no such lesson; the message lists all.
     """
     known = lessons()
     for lesson in known:
@@ -186,7 +188,7 @@ def run(lesson, out):
     In a terminal it waits for Enter where the lesson asks for a prediction.
 
     Raises:
-        WorkError: the lesson cannot run here (a package is missing among others).
+        WorkError: the lesson cannot run here, for example because a package is missing.
     """
     from rich.console import Console
     from rich.markdown import Markdown
@@ -220,7 +222,7 @@ def shown(text):
 
 
 def _wait(console):
-    """Gives the learner time to predict; does nothing where nobody sits."""
+    """Gives the learner time to predict; does nothing where there is no terminal."""
     if sys.stdin.isatty() and sys.stdout.isatty():
         try:
             console.input("[bold]Your prediction, then Enter:[/bold] ")
@@ -229,8 +231,8 @@ def _wait(console):
 
 
 def table(rows):
-    """What `resdense learn` lists."""
-    table = columns(">lesson", "title", ">minutes at most")
+    """The table of `resdense learn`."""
+    shown = columns(">lesson", "title", ">minutes at most")
     for row in rows:
-        table.add_row(str(row["lesson"]), row["title"], str(row["minutes"]))
-    return table
+        shown.add_row(str(row["lesson"]), row["title"], str(row["minutes"]))
+    return shown

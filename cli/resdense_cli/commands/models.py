@@ -8,7 +8,7 @@ from resdense_export.report import units
 from resdense_keras.errors import unknown
 
 from ..options import Json, Settings, builder_options
-from ..output import columns, print_json, print_table, start_tensorflow
+from ..output import columns, print_result, start_tensorflow
 
 ORDER = 10
 
@@ -21,14 +21,14 @@ def command(
     """List the nets that can be built, with parameters, MACs and activation memory."""
     start_tensorflow()
     found = rows(pattern, builder_options(settings))
-    print_json(found) if as_json else print_table(table(found))
+    print_result(found, table, as_json)
 
 
 def rows(pattern, options):
-    """One dict a net of the catalogue that matches `pattern`, built with `options`.
+    """One dict per net of the catalogue that matches `pattern`, built with `options`.
 
-    Without options the numbers come from the table that ships (`catalog.sizes`), so that listing takes no minute; a net
-    that is new and not in it yet is counted.
+    Without options the numbers come from the table in the package (`catalog.sizes`), because counting takes minutes; a
+    net that is not in the table is counted.
     """
     from resdense_keras import catalog, list_models, weights
 
@@ -47,14 +47,14 @@ def rows(pattern, options):
     ]
 
 
-def table(rows):
-    """What `resdense models` lists."""
-    table = columns("name", ">parameters", ">MACs", ">activations", ">input", ">classes", "weights")
-    for column in table.columns[:-1]:
-        column.no_wrap = True  # a name is there to be copied; 80 characters hold all of them
-    table.pad_edge, table.padding = False, (0, 1, 0, 0)
-    for row in rows:
-        table.add_row(
+def table(found):
+    """The table of `resdense models`."""
+    shown = columns("name", ">parameters", ">MACs", ">activations", ">input", ">classes", "weights")
+    for column in shown.columns[:-1]:
+        column.no_wrap = True  # names must be copyable; they fit into 80 characters
+    shown.pad_edge, shown.padding = False, (0, 1, 0, 0)
+    for row in found:
+        shown.add_row(
             row["name"],
             units.short(row["parameters"]),
             units.short(row["macs"]),
@@ -63,4 +63,4 @@ def table(rows):
             str(row["classes"] or ""),
             ", ".join(row["weights"]),
         )
-    return table
+    return shown

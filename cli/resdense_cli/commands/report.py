@@ -1,4 +1,4 @@
-"""`resdense report`: report.html anew."""
+"""`resdense report`: rebuilds report.html."""
 
 from pathlib import Path
 from typing import Annotated

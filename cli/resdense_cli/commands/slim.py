@@ -11,7 +11,7 @@ from ..options import Deterministic, OnBadImage, Resize, Settings, builder_optio
 from ..output import columns, print_json, print_table, start_tensorflow, tell
 
 ORDER = 25
-STOPPED = "the run is whole; the same command with `--resume` goes on with it"
+STOPPED = "nothing of the run is lost; the same command with `--resume` continues it"
 GENERATED = 64  # images of `--show` without --data
 MOST_SHOWN = 40  # layers of the table
 
@@ -118,7 +118,10 @@ def command(
     if show:
         planned = _planned(net, data, asked, seed, image_size, on_bad_image, resize)
         found = process.as_json(planned, net.name, asked)
-        print_json(found) if as_json else _print(found)
+        if as_json:
+            print_json(found)
+        else:
+            _print(found)
         return
     if weights is None and not _is_file(model):
         raise RequestError(

@@ -1,4 +1,4 @@
-"""`resdense train`: a net by a recipe, from its name and flags or from the config.yaml of another run."""
+"""`resdense train`: trains a net by a recipe, from its name and flags or from the config.yaml of an earlier run."""
 
 import dataclasses
 from pathlib import Path
@@ -13,7 +13,7 @@ from ..options import NONE, Augment, Deterministic, OnBadImage, Resize, Settings
 from ..output import start_tensorflow, tell
 
 ORDER = 20
-STOPPED = "the run is whole; the same command with `--resume` goes on with it"
+STOPPED = "nothing of the run is lost; the same command with `--resume` continues it"
 
 
 def command(
@@ -144,7 +144,10 @@ def command(
         str | None,
         typer.Option("--jit", help="Compile with XLA: on, off, or auto (a timed trial decides). Default: auto."),
     ] = None,
-    save_seconds: Annotated[float, typer.Option("--save-seconds", min=0, help="Seconds between checkpoints.")] = 60,
+    save_seconds: Annotated[
+        float,
+        typer.Option("--save-seconds", min=0, help="Seconds between checkpoints, or more where saving takes long."),
+    ] = 60,
     devices: Annotated[
         str | None,
         typer.Option(
@@ -239,28 +242,28 @@ def command(
     if asked.deterministic:
         from resdense_keras import training
 
-        training.be_deterministic()  # before a look at the devices starts TensorFlow
+        training.be_deterministic()  # now, because looking at the devices starts TensorFlow
     chosen = chosen_devices(devices, coordinator, process, processes, sync_batch_norm, asked.devices)
     run(asked, out, resume=resume, scan=scan, save_seconds=save_seconds, devices=chosen)
     print(out)
 
 
 def sparsity(slimmable):
-    """The recipe's field, of the flag; None where it was not given."""
+    """The value of a flag for the recipe's field; None where the flag was not given."""
     from resdense_keras.training import recipes
 
     return None if slimmable is None else recipes.SPARSITY if slimmable else 0.0
 
 
 def requested(model, recipe, changes, *, settings, **given):
-    """The TrainingRequest of the flags, or of a config.yaml and the flags that change it.
+    """The TrainingRequest from the flags, or from a config.yaml and the flags that change it.
 
     Args:
         model: Catalogue name, or the path of a config.yaml.
         recipe: Name or file, or None.
-        changes: {field of the recipe: value, or None}; "augment" as a list with commas.
-        settings: NAME=VALUE of the builder; each replaces the config's of that name, NAME= takes it away.
-        given: Other fields of the request. None was not given, and NONE takes away what the config.yaml says.
+        changes: {field of the recipe: value, or None}; "augment" is text with commas.
+        settings: NAME=VALUE options of the builder; each replaces the one in the config, and NAME= removes it.
+        given: Other fields of the request. None means not given; NONE removes the value in the config.yaml.
     """
     from resdense_keras import training
 
@@ -283,7 +286,7 @@ def requested(model, recipe, changes, *, settings, **given):
 
 
 def config(model):
-    """The content of the config.yaml that is given in place of a model, or {} of a name."""
+    """The content of a config.yaml that is given as MODEL; {} for a name."""
     from resdense_keras import training
 
     return training.read_config(model) if _is_config(model) else {}
@@ -297,14 +300,14 @@ def shown(asked, recipe, model):
 
 
 def connect(coordinator, process, processes):
-    """Joins the other hosts, before anything imports Keras: the command line's `--coordinator`."""
+    """Joins the other hosts (`--coordinator`); call it before anything imports Keras."""
     from resdense_keras.training import hosts
 
     hosts.connect(coordinator, process, processes)
 
 
 def chosen_devices(chosen, coordinator, process, processes, synchronized, before=None):
-    """Where the steps run, of the flags of the command line; `before`, of a config.yaml, where no flag says it."""
+    """Where the steps run: by the flags, or by `before` of a config.yaml where no flag says so."""
     from resdense_keras.training.devices import AllDevices, choose
 
     given = [
@@ -323,14 +326,14 @@ def chosen_devices(chosen, coordinator, process, processes, synchronized, before
         return choose(chosen, coordinator=coordinator, synchronized=synchronized)
     if how[-1:] == ["hosts"]:
         raise RequestError(
-            f"the config.yaml is of a run on {before}, and --coordinator is missing",
+            f"the config.yaml belongs to a run on {before}, and --coordinator is missing",
             "start it on every host with --coordinator, --process and --processes, or pass --devices N for this one",
         )
     return AllDevices(1, synchronized) if count == "1" else choose(count, synchronized=synchronized)
 
 
 def run(request, out, *, resume, scan, save_seconds, devices):
-    """Trains; progress goes to stderr, a line an epoch."""
+    """Trains; prints progress on stderr, one line per epoch."""
     from resdense_keras import training
 
     request = dataclasses.replace(request, devices=devices.name)

@@ -1,1 +1,1 @@
-"""What a phone developer receives: checked .tflite files with all that is needed to use them rightly."""
+"""What a phone developer receives: checked .tflite files with everything that is needed to use them correctly."""

@@ -1,4 +1,4 @@
-"""MODEL_CARD.md: what a person reads first, with the front matter that Hugging Face renders."""
+"""Writes MODEL_CARD.md, which people read first, with the front matter that Hugging Face renders."""
 
 import yaml
 
@@ -12,7 +12,7 @@ def model_card(bundle, description):
 
     Args:
         bundle: A contents.Bundle whose files are made and measured.
-        description: What description.model_json gives of it.
+        description: The result of description.model_json for it.
     """
     lines = [
         "---",
@@ -35,7 +35,7 @@ def model_card(bundle, description):
         "",
         f"From a photo to the input: {description['input']['resize']}; `model.json` has it step by step.",
         "",
-        "`golden/` holds images and the answers of every file: replay them on the phone before trusting it.",
+        "`golden/` holds images and the answers of every file: replay them on the phone before you trust it.",
         "`snippets/` holds a classifier in Python, JavaScript, Kotlin and Swift; the last two were not compiled here.",
         "",
     ]
@@ -43,7 +43,8 @@ def model_card(bundle, description):
 
 
 def _front_matter(bundle):
-    """What huggingface.co/docs/hub/model-cards reads; results only where labelled images were judged."""
+    """The front matter by huggingface.co/docs/hub/model-cards; it has results only where labelled images were
+    judged."""
     from resdense_keras.catalog import family  # which imports Keras
 
     kind = bundle.net.family or family(bundle.net.name)
@@ -110,17 +111,17 @@ def _judged(bundle):
 
 
 def _budget(budget, layers, images):
-    """The sentence on `--budget`, which says what the accuracy gate says."""
+    """The sentence about `--budget`; it agrees with the accuracy gate."""
     asked = f"{budget['points']:g} points"
     kept = f"Of the int8 file {layers} layers stay float, chosen so that it loses at most {asked}"
     if budget["lost_points"] is None:
-        return f"{kept}; no image told what it loses."
+        return f"{kept}; no image was left to measure what it loses."
     loses = f"on {images} test images that had no part in the choice it loses {budget['lost_points']:.2f}"
     return f"{kept}: {loses}{'.' if budget['proved'] else '; more images would tell whether it is kept.'}"
 
 
 def _in_float32(bundle):
-    """A line for each file in float16 that is computed in float32, with the reason."""
+    """A line with the reason for each float16 file that is computed in float32."""
     return [
         f"`{export['file']}` is computed in float32: {export['gates']['half_range']['detail']}."
         for export in bundle.exports

@@ -1,4 +1,4 @@
-"""Makes a bundle, in two steps, because which file to recommend depends on what was measured.
+"""Makes a bundle in two steps, because the recommended file depends on the measurements.
 
 `make` converts, quantizes and checks; `describe` writes everything around the files.
 """
@@ -29,20 +29,20 @@ from . import card, description, golden
 from .evidence import Evidence
 from .request import ExportRequest
 
-SNIPPETS = Path(__file__).with_name("snippets")  # they read model.json, so every bundle has the same
+SNIPPETS = Path(__file__).with_name("snippets")  # the same in every bundle, because they read model.json
 
 
 @dataclass(frozen=True)
 class Bundle:
-    """The files of a net, made and judged.
+    """The files of a net after making and judging them.
 
     Attributes:
-        folder: Where they lie.
-        answers: What the net's outputs are, of answers.MEANINGS.
+        folder: Folder of the files.
+        answers: What the net's outputs mean, a key of answers.MEANINGS.
         exports: One record of report.json for each file.
         rejected: {scheme: {gate: why}} of the files that failed and were not written.
-        float_layers: Those that the int8 file keeps in float, by the names of their outputs.
-        budget: What model.json says of them, or None.
+        float_layers: Layers that the int8 file keeps in float, by the names of their outputs.
+        budget: Record of `--budget` for model.json, or None.
     """
 
     folder: Path
@@ -57,16 +57,17 @@ class Bundle:
 
 
 def make(folder, net, evidence, request, steps):
-    """Rewrites, converts once a graph, quantizes many, and keeps each file that passes its gates: a Bundle.
+    """Rewrites the net, converts each graph once, quantizes the files, and keeps those that pass their gates: a Bundle.
 
     Args:
-        folder: Where the files go.
+        folder: Folder for the files.
         net: A sources.Net.
         evidence: An Evidence.
         request: An ExportRequest.
-        steps: A progress.Steps; each file is one step.
+        steps: A progress.Steps, which counts a step per file.
     Raises:
-        RequestError: a scheme that trains on does not know a layer; known before the first file is made.
+        RequestError: a scheme that trains the net further does not support a layer; raised before the first file is
+            made.
     """
     for row in (SCHEMES[scheme] for scheme in request.schemes):
         if row.training:
@@ -95,7 +96,7 @@ def make(folder, net, evidence, request, steps):
 
 @dataclass(frozen=True)
 class _Made:
-    """What became of one file: its record, or why it was not kept."""
+    """The result for one file: its record, or why it was not kept."""
 
     scheme: str
     record: dict | None = None
@@ -106,7 +107,7 @@ class _Made:
 
 @dataclass(frozen=True)
 class _Judged:
-    """A file that lies in the folder, and what the gates say of it."""
+    """A file in the folder, with the result of its gates."""
 
     path: Path
     content: bytes
@@ -133,7 +134,7 @@ class _Maker:
         return self._kept(scheme, self._judged(scheme, quantize(source, scheme, self.evidence.calibration)))
 
     def _in_half(self, scheme, floating):
-        """A file in float16; it does not ask for float16 arithmetic where the net's numbers may leave its range."""
+        """The float16 file. It does not ask for float16 arithmetic where the net's numbers may leave that range."""
         partitions = self._partitions(floating)
         for half_arithmetic in (True, False):
             content = quantize(floating, scheme, half_arithmetic=half_arithmetic)
@@ -143,7 +144,8 @@ class _Maker:
         return self._kept(scheme, judged)
 
     def _partitions(self, floating):
-        """Pieces in which XNNPACK takes the float32 file; None where that file does not open, as its own gates say."""
+        """Number of pieces in which XNNPACK runs the float32 file; None where the file does not open (its own gates
+        report that)."""
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "float.tflite"
             path.write_bytes(floating)
@@ -151,22 +153,23 @@ class _Maker:
                 return self.judge.child.open(path)["delegated"]["partitions"]
 
     def stock(self, scheme):
-        """The stock converter's file, which is kept whatever its gates say."""
+        """The stock converter's file, which is kept even if gates fail."""
         self.steps.start(f"{self.net.name}: {scheme} by the stock converter")
         content = self._with_input(stock(self.net.model, scheme, self.evidence.calibration))
         return self._kept(scheme, self._judged(scheme, content, "stock"), "stock")
 
     def _training(self, row):
-        """What trains the nodes of a scheme on, a function nodes -> nodes; None for a scheme that needs none."""
+        """Function nodes -> nodes that trains the net further for a scheme; None for a scheme without training."""
         if not row.training:
             return None
         how = {"run": self.net.training, "tell": self.steps.detail}
         return lambda nodes: aware.train_aware(nodes, row.training, self.evidence.dataset, **how)
 
     def _within_budget(self, scheme, floating):
-        """The int8 file that `--budget` asks for: more float layers until the images that choose lose no more points.
+        """The int8 file for `--budget`: more and more layers stay float, until the choosing images show that no more
+        points are lost than allowed.
 
-        Its gates, and `lost_points`, are those of the images that judge, which had no part in the choice.
+        Its gates and `lost_points` come from the judging images, which had no part in the choice.
         """
         evidence, points, rounds = self.evidence, self.request.budget, []
         told = {"points": points, "layers": len(within_budget.layers(floating)), "rounds": rounds}
@@ -188,7 +191,7 @@ class _Maker:
                 )
                 if lost is None or lost <= points + 1e-9:
                     break
-        except Fault as fault:  # of a file that the search ran before any gate had seen it
+        except Fault as fault:  # in a file that the search ran before any gate
             return _Made(scheme, failures={"opens": str(fault)}, budget=told)
         judged = self._judged(scheme, choice.content, float_layers=choice.float_layers, max_drop=points)
         if (gate := judged.check.gates["accuracy"]) is not None:
@@ -201,14 +204,14 @@ class _Maker:
         return self._kept(scheme, judged, float_layers=choice.float_layers, budget=told)
 
     def _judged(self, scheme, content, converter="rewritten", **options):
-        """Writes one file and puts it through its gates; `options` are the Judge's."""
+        """Writes one file and runs its gates; `options` are those of the Judge."""
         path = self._path(scheme, converter)
         content = content if converter == "stock" else self._described(self._with_input(content))
         files.write_bytes(path, content)
         return _Judged(path, content, self.judge(path, scheme, **options))
 
     def _kept(self, scheme, judged, converter="rewritten", **budget):
-        """A file's record; a file of ours that fails a gate is removed and its reasons kept."""
+        """The record of a file. A file of ours that fails a gate is removed, and the reasons are kept."""
         if converter == "rewritten" and not judged.check.passed:
             judged.path.unlink()
             return _Made(scheme, failures=judged.check.failures, **budget)
@@ -236,7 +239,7 @@ class _Maker:
 
     def _described(self, content):
         """The file with metadata in it."""
-        # One number has no two names: the libraries refuse them, and labels.txt has them.
+        # A single output cannot have two names: the libraries refuse that. labels.txt has them.
         names, outputs = self.net.class_names, self.net.model.output_shape[-1]
         return metadata.embed(
             content,
@@ -246,13 +249,13 @@ class _Maker:
             channels=self.evidence.images.shape[-1],
             pixels=self.net.takes_pixels,
             probabilities=self.judge.answers in PROBABLE,
-            # The libraries refuse a file with fewer names than outputs, which a net for more classes than the data has.
+            # The libraries refuse fewer names than outputs, as in a net for more classes than the data have.
             class_names=names if len(names or ()) == outputs else None,
         )
 
 
 def describe(bundle):
-    """Writes what stands around the .tflite files: labels, golden images, model.json, card, snippets, manifest."""
+    """Writes the other files of the bundle: labels, golden images, model.json, card, snippets, manifest."""
     if bundle.net.class_names:
         files.write_text(bundle.folder / "labels.txt", metadata.labels_text(bundle.net.class_names))
     golden.write(bundle)

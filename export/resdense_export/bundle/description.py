@@ -1,4 +1,4 @@
-"""model.json: all that an app must know of the files of a bundle."""
+"""model.json: everything that an app must know about the files of a bundle."""
 
 import numpy as np
 
@@ -48,21 +48,22 @@ def model_json(bundle):
 
 
 def input_text(net):
-    """What the input holds, in words."""
+    """Describes in words what the input holds."""
     if not net.takes_pixels:
         return "as the model takes it; what its pixels mean is not known"
     return f"pixels in [0, 255], the normalisation is inside; from a photo: {resizing.words(net.resize)}"
 
 
 def _file(bundle, export):
-    """What model.json says of one file; `float_layers` are those that an int8 file keeps in float on purpose."""
+    """The entry of one file in model.json; `float_layers` are the layers that an int8 file keeps in float on
+    purpose."""
     kept = bundle.float_layers if (export["converter"], export["scheme"]) == ("rewritten", "int8") else ()
     keys = ("converter", "scheme", "bytes", "sha256", "accuracy", "agreement")
     return {**{key: export[key] for key in keys}, "float_layers": list(kept), **_half(export)}
 
 
 def _half(export):
-    """Of a file that could ask for float16 arithmetic: whether it does, and what it rests on."""
+    """For a file that could ask for float16 arithmetic: whether it does, and why."""
     gate = export["gates"]["half_range"]
     return {"half_arithmetic": export["half"], "half_range": gate["detail"]} if gate else {}
 
@@ -72,10 +73,11 @@ def _list(indices):
 
 
 def recommended(exports, float_layers=()):
-    """{target: {"file", "reason"}}, the file to begin with on each kind of processor, with the reason.
+    """{target: {"file", "reason"}}: the file to try first on each kind of processor, and the reason.
 
-    What was measured here is said beside it, and which schemes would be better but are not in the bundle. A file that
-    computes partly in float between 8-bit operators goes back and forth, and then the time that it took here decides.
+    The reason includes the latency measured here, and names better schemes that are not in the bundle. A file that
+    computes partly in float between 8-bit operators converts back and forth, so for such a file the latency measured
+    here decides.
     """
     ours = {export["scheme"]: export for export in exports if export["converter"] == "rewritten"}
     chosen = recommendations(ours)
@@ -87,20 +89,21 @@ def recommended(exports, float_layers=()):
             "reason": reason
             + (_timed_here(ours[scheme]) if target == "cpu" else "")
             + (_kept_in_float(scheme, float_layers) + _left_to_the_cpu(ours[scheme]) if target == "npu" else "")
-            + (f"; better, but not here: {', '.join(missing)}" if missing else ""),
+            + (f"; better, but not in this bundle: {', '.join(missing)}" if missing else ""),
         }
         for target, (scheme, reason, missing) in chosen.items()
     }
 
 
 def _islands(export):
-    """`2 ELU, 1 GELU` of a file that computes these in float between 8-bit operators; empty of any other."""
+    """`2 ELU, 1 GELU` for a file that computes these in float between 8-bit operators; empty for any other file."""
     gate = export.get("gates", {}).get("int8") or {}
     return ", ".join(f"{count} {name}" for name, count in gate.get("islands", {}).items())
 
 
 def _faster_than_islands(ours, chosen):
-    """(scheme, reason, []) of the file that was faster here than a chosen one with islands; None where none was."""
+    """(scheme, reason, []) of a file that was faster here than the chosen one, which has float islands; None where none
+    was."""
     if chosen is None or not _islands(ours[chosen[0]]) or not ours[chosen[0]]["measurements"]:
         return None
     times = {name: export["measurements"][0]["median_ms"] for name, export in ours.items() if export["measurements"]}
@@ -112,7 +115,7 @@ def _faster_than_islands(ours, chosen):
 
 
 def _left_to_the_cpu(export):
-    return f"; {islands} compute in float, on the CPU as a rule" if (islands := _islands(export)) else ""
+    return f"; {islands} compute in float, usually on the CPU" if (islands := _islands(export)) else ""
 
 
 def _timed_here(export):

@@ -1,4 +1,5 @@
-"""The images of an export: what calibrates, what judges, and what chooses the layers that stay in float."""
+"""The images of an export: those that calibrate, those that judge, and those that choose the layers that stay in
+float."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -18,17 +19,17 @@ GOLDEN = 20  # images that are shown to every port of a file
 
 @dataclass(frozen=True)
 class Evidence:
-    """The images that one net is exported with.
+    """The images for the export of one net.
 
     Attributes:
-        images, labels, indices: What the gates judge on, disjoint from `calibration`; `images` is an array, or images
-            on disk. Without data they are generated, and labels and indices are None.
+        images, labels, indices: Images of the gates, disjoint from `calibration`; `images` is an array, or
+            ImagesOnDisk. Without data they are generated, and labels and indices are None.
         calibration, calibration_indices: Training images, or None.
-        sensitivity, sensitivity_indices: Images that float layers are ranked with, disjoint from the other two; or
-            None where none are.
-        choosing: The data.Split of test images, disjoint from all of these, that tell how many layers stay float; or
-            None. What a file that they chose loses, others tell.
-        dataset: The data.Dataset, for schemes that train on, or None.
+        sensitivity, sensitivity_indices: Images that rank layers by their sensitivity, disjoint from the other two;
+            None without a budget.
+        choosing: data.Split of test images, disjoint from all of these, that decide how many layers stay float; or
+            None. Other images measure the loss of the chosen file.
+        dataset: The data.Dataset, for schemes that train the net further; or None.
     """
 
     images: Any
@@ -43,18 +44,18 @@ class Evidence:
 
     @property
     def data_name(self):
-        """Of the data set, for the card; None without one."""
+        """Name of the data set for the card; None without data."""
         return None if self.dataset is None else self.dataset.name
 
     @property
     def weak_calibration(self):
-        """Whether there are so few images to calibrate with that int8 is marked weak."""
+        """Whether so few images calibrate that int8 is marked weak."""
         return self.calibration is not None and len(self.calibration) < WEAK_CALIBRATION
 
 
 def from_dataset(dataset, seed=0, *, with_sensitivity=False):
-    """Evidence that calibrates on training images and judges on test images of a data.Dataset: all, but for those that
-    choose float layers `with_sensitivity`.
+    """Evidence that calibrates on training images and judges on all test images of a data.Dataset; `with_sensitivity`
+    takes some of the test images to choose float layers.
     """
     from resdense_keras.data import calibration
 
@@ -75,19 +76,20 @@ def from_dataset(dataset, seed=0, *, with_sensitivity=False):
 
 
 def _choosing_first(test, seed):
-    """(a part of the test images that chooses, the rest, that judges), the classes in their proportions in both."""
+    """(the part of the test images that chooses, the rest, which judges), both with the classes in proportion."""
     count = min(within_budget.IMAGES, len(test) // 2)
     order = spread(test.labels, seed)
     return (test.part(np.sort(order[:count])) if count else None), test.part(np.sort(order[count:]))
 
 
 def without_data(image_shape):
-    """Evidence on which files are only compared with the float model: images made up here."""
+    """Evidence of generated images, on which files are only compared with the float model."""
     return Evidence(images=generated_images(image_shape, GOLDEN))
 
 
 def held_out(dataset, calibrating, seed):
-    """Images that neither calibrate nor judge: those held out of training first, for the net does not know them.
+    """Images that neither calibrate nor judge. Images held out of training come first, because the net does not know
+    them.
 
     Returns:
         Positions in the source, rising, and up to within_budget.IMAGES images.

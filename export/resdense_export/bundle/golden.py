@@ -1,6 +1,7 @@
-"""golden/: images as lossless PNGs of exactly the input's size, and what every file answers to them.
+"""golden/: images as lossless PNGs of exactly the input's size, and every file's outputs for them.
 
-Whoever ports the net to a phone replays them: another answer than these means other pixels, not another phone.
+Whoever ports the net to a phone runs them there: another output than these means that the app feeds other pixels, not
+that the phone differs.
 """
 
 import math
@@ -14,19 +15,19 @@ from ..models.answers import has_classes
 from ..tflite import running
 from .evidence import GOLDEN
 
-# Of one probability, and as many times more for logits as their span is wider. `half` is for files in float16 and for
-# any file on a GPU, which computes in float16; half and int8 also need the same top-1.
+# Largest difference of one probability; for logits as many times more as their span is wider. `half` is for float16
+# files, and for any file on a GPU that computes in float16. half and int8 also need the same top-1.
 TOLERANCE = {"float": 1e-3, "half": 0.03, "int8": 0.1}
-# Bytes of golden.json, and of one number on its line in it: of many features there are fewer images, and of what is
-# too long for one image its beginning alone.
+# Largest size of golden.json in bytes, and the bytes of one number in it. With many outputs there are fewer images; if
+# even one image has too many, only the first outputs are kept.
 LARGEST, DIGITS = 950_000, 26
 _CHANNELS = (1, 3, 4)  # that a PNG can hold
 
 
 def write(bundle):
-    """Writes the images and golden.json: label, and the probabilities of each of our files.
+    """Writes the images and golden.json: the label of each image, and the outputs of each of our files.
 
-    Of outputs that are no classes golden.json may have the first `numbers` alone.
+    Where the outputs are not classes, golden.json may hold only the first `numbers` of them.
     """
     from PIL import Image
 
@@ -67,7 +68,7 @@ def write(bundle):
 
 
 def positions(labels, count):
-    """Positions of up to GOLDEN images, the classes taking turns."""
+    """Positions of up to GOLDEN images; the classes take turns."""
     if labels is None:
         return np.arange(min(GOLDEN, count))
     rank = np.zeros(count, int)  # how many of its class come before an image

@@ -1,4 +1,4 @@
-"""What an export is asked for, as one object from the command line to the end: checked once, here."""
+"""What an export is asked to do, as one object from the command line to the end; checked once, here."""
 
 import sys
 from dataclasses import dataclass, field, replace
@@ -17,20 +17,20 @@ ROUNDS = 60
 
 @dataclass(frozen=True)
 class ExportRequest:
-    """What is made, where, and by which limits it is judged.
+    """Which files are made, where, and the limits that judge them.
 
     Attributes:
-        out: Folder of the bundle; appears when it is whole.
-        schemes: Names of SCHEMES; None becomes all that can be made.
-        has_data: Whether images are there to calibrate and to judge with.
+        out: Folder of the bundle; appears when it is complete.
+        schemes: Names of SCHEMES; None means all that can be made.
+        has_data: Whether there are images to calibrate and to judge with.
         limits: What a file may lose.
-        input_type: Of a file's input tensor, one of INPUT_TYPES; "uint8" for camera frames.
+        input_type: Type of the input tensor, one of INPUT_TYPES; "uint8" for camera frames.
         budget: Points of top-1 that int8 may lose; sensitive layers stay in float for it, see making.within_budget.
-        baseline: Also the stock converter's files.
+        baseline: Also make the stock converter's files.
         overwrite: Replace a folder that has content.
-        seed: Of the choice of images.
-        rounds, threads: Of the measurement.
-        by_default: Whether `schemes` were left to us.
+        seed: Seed of the choice of images.
+        rounds, threads: Timed inferences per file and threads of one inference, see timing.measure.
+        by_default: Whether no schemes were asked for.
     Raises:
         RequestError: a value out of range, an unknown scheme, a scheme that needs data.
     """
@@ -67,7 +67,7 @@ class ExportRequest:
             )
 
     def check_place(self):
-        """Refuses in a second what the export would refuse after it has loaded TensorFlow, model and data.
+        """Refuses at once what the export would refuse only after loading TensorFlow, model and data.
 
         Raises:
             RequestError: a folder that may not be replaced.
@@ -77,12 +77,12 @@ class ExportRequest:
         files.check_writable(self.out, NEED_BYTES)
 
     def with_images(self, count):
-        """This request where `count` training images are there to calibrate with.
+        """This request, once it is known that `count` training images can calibrate.
 
-        Schemes that nobody asked for by name are left out with a note where those are too few.
+        Where these are too few, schemes that were not asked for by name are left out with a note.
 
         Raises:
-            RequestError: too few for a scheme that was asked for.
+            RequestError: there are too few for a scheme that was asked for.
         """
         calibrated = [name for name in self.schemes if SCHEMES[name].calibrated]
         if count >= LEAST_CALIBRATION or not calibrated:
@@ -94,14 +94,14 @@ class ExportRequest:
         return replace(self, schemes=tuple(name for name in self.schemes if name not in calibrated))
 
     def check_net(self, net):
-        """Raises a RequestError where a net with these pixels cannot have the input that was asked for."""
+        """Raises a RequestError where the net cannot have the requested input type."""
         if self.input_type == "uint8" and not net.takes_pixels:
-            message = "a uint8 input holds pixels in [0, 255]; whether this model takes such is not known"
-            raise RequestError(message, "say with --preprocessing what its pixels mean")
+            message = "a uint8 input holds pixels in [0, 255]; whether this model takes pixels is not known"
+            raise RequestError(message, "use --preprocessing to say what its pixels mean")
 
     @property
     def steps(self):
-        """Files that are made, each a step of the progress."""
+        """Number of files that are made; each is a step of the progress."""
         from ..making.stock_converter import has_stock
 
         return len(self.schemes) + sum(has_stock(name) for name in self.schemes if self.baseline)

@@ -1,1 +1,1 @@
-"""Whether a file is what it should be: the gates, their intervals, and the outputs that they compare with."""
+"""Judges files: the gates, their intervals, and the outputs that they compare with."""

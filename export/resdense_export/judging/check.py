@@ -1,8 +1,8 @@
-"""The gates that a .tflite file passes before it is called done.
+"""The gates that a .tflite file must pass before it is shipped.
 
-A conversion that went wrong exits 0 and writes a file: each gate is for a fault that was seen to pass in silence.
-The file is read and run in a child process (tflite/child.py), so a file from elsewhere may be checked too, and what
-kills the child is a finding.
+A failed conversion may still exit with 0 and write a file. Each gate tests for a fault that was once seen to pass
+unnoticed. The file is read and run in a child process (tflite/child.py), so other people's files may be checked too,
+and a file that kills the child fails its gate.
 """
 
 import contextlib
@@ -44,28 +44,28 @@ GATES = (
 )
 # Of a schemes.Parity.
 STATISTICS = {"largest": np.max, "95th percentile": partial(np.quantile, q=0.95), "mean": np.mean}
-RANGE_IMAGES = 32  # on which a net's largest activation is looked for; half.MARGIN is for what others would add
-UNKNOWN = "dynamic"  # the scheme whose parity holds for a file whose own is not known
+RANGE_IMAGES = 32  # images on which the largest activation is measured; half.MARGIN allows for other images
+UNKNOWN = "dynamic"  # scheme whose parity limit applies to a file of an unknown scheme
 
 
 @dataclass(frozen=True)
 class Check:
-    """What was found out about one file; None where it was not measured.
+    """The findings about one file; a value is None where it was not measured.
 
     Attributes:
-        images: Images that accuracy and agreement were measured on.
-        accuracy: Share of labels that the file's top-1 meets; `accuracy_interval` is Wilson's 95 %.
+        images: Number of images for accuracy and agreement.
+        accuracy: Share of images whose top-1 is the label; `accuracy_interval` is Wilson's 95 % interval.
         agreement: Share of images on which file and Keras model have the same top-1.
-        agreement_right: The same of the images that the Keras model answers rightly: what the gate judges.
-        max_difference: Largest difference of one output, a probability as a rule, from Keras'.
-        weak: Fewer than limits.WEAK_BELOW images.
-        gates: {gate: {"passed": bool, "detail": str} or None}, one for each of GATES; those that judge a share of the
-            images also say whether it is `proved`: whether the whole 95 % `interval` is within the limit, which no one
-            asks where the figure itself is judged (`strict`).
+        agreement_right: The same share of the images that the Keras model answers rightly; the gate judges this one.
+        max_difference: Largest difference of an output (usually a probability) from Keras'.
+        weak: Whether there were fewer than limits.WEAK_BELOW images.
+        gates: {gate: {"passed": bool, "detail": str} or None}, one for each of GATES. Gates that judge a share of the
+            images also have `interval`, its 95 % interval, and `proved`: whether the whole interval is within the
+            limit. (With `strict` only the figure itself is judged.)
         operators: {"CONV_2D": 120}.
-        delegated: What XNNPACK takes of it: {"nodes", "partitions", "left"}.
+        delegated: The operators that XNNPACK runs: {"nodes", "partitions", "left"}.
         half: Whether the file asks for float16 arithmetic.
-        notes: Sentences on what is not a fault but worth knowing.
+        notes: Sentences about what is worth knowing but is not a fault.
     Example:
         >>> resdense_export.Check(gates={"opens": {"passed": False, "detail": "no model"}}, operators={}).failures
         {'opens': 'no model'}
@@ -87,7 +87,7 @@ class Check:
     @property
     def failures(self):
         """{gate: why} of those that failed."""
-        return {name: gate["detail"] for name, gate in self.gates.items() if gate and not gate["passed"]}
+        return {name: found["detail"] for name, found in self.gates.items() if found and not found["passed"]}
 
     @property
     def passed(self):
@@ -117,29 +117,30 @@ def check(
     child: Any = None,
     progress: Callable[[int, int], object] | None = None,
 ) -> Check:
-    """Puts a .tflite file through every gate that the arguments allow.
+    """Runs every gate on a .tflite file that the arguments allow.
 
     Args:
         file: Path of the file, made here or elsewhere.
         model: The Keras model that it was made from, or that model's probabilities (N, classes) for `images`, computed
             once for many files with `predictions`. Without it nothing is compared.
-        images: (N, H, W, C) as the file takes them, none of them calibrated on. Without them a `model` is compared on
-            generated images, only by parity.
-        labels: N integers; with them accuracy and its drop are judged.
+        images: (N, H, W, C) as the file takes them; none of them may have calibrated it. Without images a `model` is
+            compared on generated ones, and only by parity.
+        labels: N integers; with them accuracy is measured, and where there is a model too, its drop is judged.
         scheme: Name in SCHEMES; default: read from a name such as `net-int8.tflite`.
         max_drop, min_agreement, strict: See Limits.
-        real: Whether `images` are somebody's data; on generated ones agreement means nothing, so only parity is judged.
-        classes: Whether the outputs are about classes; other numbers are judged only by parity.
+        real: Whether `images` are real data; on generated images agreement means nothing, so only parity is judged.
+        classes: Whether the outputs are classes; other outputs are judged only by parity.
         float_layers: Names of the output tensors of layers that an int8 file keeps in float on purpose.
         range_images: (N, H, W, C) on which a file that asks for float16 arithmetic must stay within float16's range;
             default: `images`, or generated ones.
-        partitions: Pieces in which XNNPACK takes the float32 file; an fp16 file may not fall into more.
+        partitions: Number of pieces in which XNNPACK runs the float32 file; an fp16 file may not have more.
         child: A child.Child to use; default: one of its own.
-        progress: Called with (images done, images) now and then.
+        progress: Function that is called now and then with (images done, images).
     Returns:
         A Check.
     Raises:
-        RequestError: images, labels, model and file do not fit each other; no such file.
+        RequestError: no such file; images of another shape than the file takes; another number of labels or predictions
+            than of images.
     Example:
         >>> net = resdense_keras.resnet20_digits(weights="digits", include_preprocessing=True)
         >>> _ = Path("net-fp32.tflite").write_bytes(resdense_export.convert(net))
@@ -159,13 +160,13 @@ def check(
             found["operators"] = flatbuffer.count(graphs)
             found["notes"] = _notes(graphs)
             opened = child.open(file)
-            gates["finite"] = gate(opened["finite"], "finite outputs for made-up values")
+            gates["finite"] = gate(opened["finite"], "finite outputs for generated values")
             found["delegated"], found["half"] = opened["delegated"], opened["half"]
             if partitions and _computes_in_half(scheme):
                 gates["partitions"] = _in_one_piece(opened["delegated"]["partitions"], partitions)
             if opened["half"] or _computes_in_half(scheme):
                 used = _images_for(opened["input"], images if range_images is None else range_images)
-                used = used[np.arange(min(RANGE_IMAGES, len(used)))]  # positions: images on disk know no slices
+                used = used[np.arange(min(RANGE_IMAGES, len(used)))]  # positions, because ImagesOnDisk has no slices
                 gates["half_range"] = _half_range(child.largest_activation(file, used), opened["half"], len(used))
             if real:
                 gates["input_range"] = input_range(graphs[0], images)
@@ -182,7 +183,7 @@ def check(
 
 
 def scheme_of(file):
-    """`int8` of net-int8.tflite and net-int8-stock.tflite, None of any other name."""
+    """The scheme in a file's name: `int8` for net-int8.tflite and net-int8-stock.tflite; None for any other name."""
     found = re.search(rf"-({'|'.join(SCHEMES)})(-stock)?\.tflite$", Path(file).name)
     return found and found[1]
 
@@ -208,7 +209,7 @@ def compare(outputs, expected, labels, scheme, limits=None, real=True, classes=T
     if expected is None:
         return figures, gates
     if expected.shape != outputs.shape:
-        detail = f"the file gives {outputs.shape[1]} numbers an image, the model {expected.shape[1]}"
+        detail = f"the file gives {outputs.shape[1]} numbers per image, the model {expected.shape[1]}"
         return figures, gates | {"parity": gate(False, detail)}
     differences = np.abs(outputs - expected).max(axis=1)
     if np.isfinite(differences).all():
@@ -221,12 +222,15 @@ def compare(outputs, expected, labels, scheme, limits=None, real=True, classes=T
     expected_top = answers.top(expected)
     if real:
         figures["agreement"] = float((top == expected_top).mean())
-        # A flip between two wrong answers costs nobody anything: those that the model answers rightly are judged.
+        # A change from one wrong answer to another costs nothing, so only images that the model answers rightly are
+        # judged.
         counted = np.ones(len(top), bool) if labels is None else expected_top == labels
         kept, count = int((top == expected_top)[counted].sum()), int(counted.sum())
         figures["agreement_right"] = kept / count if count and labels is not None else None
-        if not row.training and count:  # else the weights are others: where the net erred the file need not err with it
-            gates["agreement"] = _agreement(kept, count, limits, "" if labels is None else " of the rightly answered")
+        if not row.training and count:  # otherwise the weights changed, and the file may make other errors than the net
+            gates["agreement"] = _agreement(
+                kept, count, limits, "" if labels is None else " of those that the model answers rightly"
+            )
     if labels is not None:
         gates["accuracy"] = _accuracy(right, expected_top == labels, limits)
     return figures, gates
@@ -237,25 +241,27 @@ def _computes_in_half(scheme):
 
 
 def _in_one_piece(found, partitions):
-    """Between two pieces every number leaves the delegate and comes back."""
+    """Gate: in how many pieces XNNPACK runs the file. Between two pieces every number leaves the delegate and comes
+    back."""
     pieces = f"XNNPACK takes it in {found} piece{'s' * (found != 1)}, the float32 file in {partitions}"
     return gate(1 <= found <= partitions, pieces)
 
 
 def _half_range(largest, asks, images):
-    """float16 ends at 65,504: what is larger becomes infinite, and NaN behind it. A file that does not ask is safe."""
+    """Gate: whether activations stay in float16's range. Above 65,504 they become infinite, and then NaN; a file that
+    does not ask for float16 arithmetic is safe."""
     found = f"largest activation {largest:.4g} over {images} images"
     if half.fits(largest):
-        silent = "" if asks else "; the file does not ask for float16 arithmetic all the same"
-        return gate(True, f"{found}, times {half.MARGIN} below float16's {half.LARGEST:,.0f}{silent}")
-    beyond = f"{found}, times {half.MARGIN} beyond float16's {half.LARGEST:,.0f}"
+        silent = "" if asks else "; the file does not ask for float16 arithmetic anyway"
+        return gate(True, f"{found}; times {half.MARGIN} it is below float16's {half.LARGEST:,.0f}{silent}")
+    beyond = f"{found}; times {half.MARGIN} it is beyond float16's {half.LARGEST:,.0f}"
     if asks:
         return gate(False, f"{beyond}, and the file asks for float16 arithmetic")
     return gate(True, f"{beyond}, so the file does not ask for float16 arithmetic: it is computed in float32")
 
 
 def _notes(graphs):
-    """What a file's structure says of its speed."""
+    """Notes about the speed of a file, from its structure."""
     operators = [name for graph in graphs for name in half.slow(graph)]
     if not operators:
         return ()
@@ -268,12 +274,12 @@ def _notes(graphs):
 
 def _parity(differences, parity, width):
     value = float(STATISTICS[parity.statistic](differences))
-    limit = parity.limit * width  # infinite where Keras' outputs are: then nothing is below it
+    limit = parity.limit * width  # infinite or NaN where Keras' outputs are, so that nothing passes
     return gate(value < limit, f"{parity.statistic} difference from Keras {value:.2g}, {limit:.3g} allowed")
 
 
 def _extent(expected):
-    """The span of outputs that are not classes."""
+    """Span of outputs that are not classes, from the smallest to the largest."""
     return float(np.ptp(expected)) or 1.0
 
 
@@ -287,7 +293,7 @@ def _agreement(same, images, limits, which=""):
 
 
 def _accuracy(right, expected_right, limits):
-    """Top-1 against the Keras model's on the same images, in points."""
+    """Gate: top-1 against the Keras model's on the same images, in points."""
     lost, won, images = int((expected_right & ~right).sum()), int((right & ~expected_right).sum()), len(right)
     drop, low, high = (100 * share for share in ((lost - won) / images, *drop_interval(lost, won, images)))
     detail = (
@@ -300,7 +306,7 @@ def _accuracy(right, expected_right, limits):
 
 
 def _share_gate(passed, detail, proved, interval, images, limits):
-    """Three answers: within the limit, beyond it, or neither, which so many images cannot tell; two where strict."""
+    """Three answers: within the limit, beyond it, or not proved by so many images; with `strict` only the first two."""
     open_ = passed and not proved and not limits.strict
     detail += f"; not proved by {images} images" if open_ else ""
     more = {"strict": True} if limits.strict else {}

@@ -1,4 +1,4 @@
-"""95 % intervals of shares: what a test set of this size can prove."""
+"""95 % intervals of shares: what a test set of a given size can prove."""
 
 import math
 from statistics import NormalDist
@@ -7,7 +7,8 @@ Z = NormalDist().inv_cdf(0.975)  # 95 %, both sides
 
 
 def wilson(hits, trials):
-    """95 % interval of a share, Wilson 1927: keeps within 0..1 and holds for shares near 1, where accuracies are."""
+    """95 % interval of a share by Wilson 1927: it stays within 0..1 and is valid for shares near 1, such as
+    accuracies."""
     share, weight = hits / trials, Z * Z / trials
     middle = (share + weight / 2) / (1 + weight)
     half = Z / (1 + weight) * math.sqrt(share * (1 - share) / trials + weight / (4 * trials))
@@ -17,9 +18,8 @@ def wilson(hits, trials):
 def drop_interval(lost, won, trials):
     """95 % interval of the share of images lost minus the share won, on the same images.
 
-    Only images on which the two differ say anything about the drop, so it is far narrower than the difference of two
-    separate accuracies. Source: the adjusted Wald interval for paired proportions, Bonett and Price 2012,
-    doi:10.3102/1076998611411915.
+    Only images on which the two differ count, so the interval is far narrower than that of two separate accuracies.
+    Source: the adjusted Wald interval for paired proportions, Bonett and Price 2012, doi:10.3102/1076998611411915.
     """
     down, up = (lost + 1) / (trials + 2), (won + 1) / (trials + 2)
     half = Z * math.sqrt((down + up - (down - up) ** 2) / (trials + 2))

@@ -1,4 +1,4 @@
-"""A judge of one model's files: the same images, expected outputs, limits and child process for all of them."""
+"""Judges all files of one model with the same images, expected outputs, limits and child process."""
 
 from dataclasses import asdict, replace
 from functools import cached_property
@@ -10,16 +10,17 @@ from .reference import predictions
 
 
 class Judge:
-    """Puts the files of one model through the gates.
+    """Runs the gates on the files of one model.
 
     Args:
-        model: The Keras model; it answers the images once.
-        images: (N, H, W, C) as the files take them, none of them calibrated on.
-        labels: N integers, or None for images without labels: then only parity is judged.
+        model: The Keras model; its outputs for the images are computed once.
+        images: (N, H, W, C) as the files take them; none of them may have calibrated the files.
+        labels: N integers; None for images without labels, on which only parity is judged.
         limits: A Limits.
         child: A child.Child.
-        range_images: On which files that ask for float16 arithmetic must stay within its range; default: `images`.
-        real: Whether the images are somebody's; default: where they have labels.
+        range_images: Images on which files that ask for float16 arithmetic must stay within its range; default:
+            `images`.
+        real: Whether the images are real data; default: whether they have labels.
     """
 
     def __init__(self, model, images, labels, limits, child, range_images=None, real=None):
@@ -30,7 +31,8 @@ class Judge:
         self.real = labels is not None if real is None else real
 
     def __call__(self, path, scheme, *, float_layers=(), max_drop=None, partitions=None):
-        """The Check of one file; `max_drop` where it may lose less than the limits say, `partitions` as in `check`."""
+        """The Check of one file; `max_drop` replaces the limit where less may be lost, `partitions` is as in
+        `check`."""
         limits = self.limits if max_drop is None else replace(self.limits, max_drop=min(max_drop, self.limits.max_drop))
         return check(
             path,
@@ -49,14 +51,14 @@ class Judge:
 
     @cached_property
     def accuracy(self):
-        """The model's own top-1 on the images, a fraction; None without labels."""
+        """Top-1 accuracy of the model itself on the images, as a fraction; None without labels."""
         return None if self.labels is None else float((answers.top(self.expected) == self.labels).mean())
 
     def guesses(self, classes):
-        """What to say of a model that cannot be told from a guess among so many classes; None of a better one."""
+        """A warning about a model that is no better than guessing among so many classes; None for a better one."""
         if self.labels is None:
             return None
         right = int((answers.top(self.expected) == self.labels).sum())
         if wilson(right, len(self.labels))[0] > 1 / classes:
             return None
-        return f"{right} of {len(self.labels)} test images right, no more than by chance: its gates mean little"
+        return f"{right} of {len(self.labels)} test images right, no better than chance: its gates prove nothing"

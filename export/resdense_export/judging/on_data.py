@@ -1,4 +1,4 @@
-"""A .tflite file on the test images of a data spec: its figures, and what it is compared with."""
+"""Evaluates a .tflite file on the test images of a data spec, and finds the file to compare it with."""
 
 import json
 from pathlib import Path
@@ -13,17 +13,17 @@ from ..tflite.child import Child, Fault
 
 
 def evaluate_file(path, spec, image_size=None, on_bad_image="fail", resize=None):
-    """Figures of a .tflite file on the test images, as training.evaluate gives them of a model.
+    """Figures of a .tflite file on the test images, in the form of training.evaluate.
 
     Raises:
-        RequestError: no such file; its numbers are not classes; images of another shape, or of more or other classes,
-            than the file knows.
-        WorkError: the file does not open or run, or answers with something that is not a number.
+        RequestError: there is no such file, its outputs are not classes, or the images have another shape, or more or
+            other classes, than the file.
+        WorkError: the file does not open or run, or an output is not finite.
     """
     from resdense_keras.training.evaluation import as_probabilities, figures
 
     if not has_classes(path):
-        raise RequestError(f"{Path(path).name}: its numbers are no classes, says model.json", "evaluate a classifier")
+        raise RequestError(f"{Path(path).name}: its outputs are not classes, says model.json", "evaluate a classifier")
     dataset, outputs = answered(path, spec, image_size, on_bad_image, resize)
     dataset.check_outputs(max(2, outputs.shape[1]))
     names = sources.agreed(_labels(path, max(2, outputs.shape[1])), dataset.class_names, dataset.spec)
@@ -33,7 +33,7 @@ def evaluate_file(path, spec, image_size=None, on_bad_image="fail", resize=None)
 def answered(path, spec, image_size=None, on_bad_image="fail", resize=None):
     """(the Dataset of `spec` in the file's size, the file's outputs (N, numbers) for its test images).
 
-    Photos are resized by `resize`, else as the bundle's model.json says, else by the default.
+    Photos are resized by `resize`; without it as the bundle's model.json says, or by the default.
     """
     if not Path(path).is_file():
         raise RequestError(f"there is no file {str(path)!r}", "give a .tflite file")
@@ -51,13 +51,13 @@ def answered(path, spec, image_size=None, on_bad_image="fail", resize=None):
 
 
 def has_classes(path):
-    """Whether a file's numbers are about classes: False only where the model.json beside it says so."""
+    """Whether a file's outputs are classes: False only where the model.json beside it says so."""
     output = _told(path, "output")
     return "classes" not in output or output["classes"] is not None
 
 
 def float_twin(path):
-    """The fp32 file of the bundle that a .tflite file lies in; None outside a bundle, and for that file itself."""
+    """The fp32 file in the bundle of a .tflite file; None outside a bundle, and for the fp32 file itself."""
     path = Path(path)
     rows = {name: row for name, row in _told(path, "files").items() if isinstance(row, dict)}
     names = [name for name, row in rows.items() if (row.get("scheme"), row.get("converter")) == ("fp32", "rewritten")]
@@ -66,7 +66,7 @@ def float_twin(path):
 
 
 def _told(path, key):
-    """An object of the model.json beside a file that the bundle knows; {} where there is none."""
+    """One object of the model.json beside a file of a bundle; {} where there is none."""
     path = Path(path)
     try:
         told = json.loads((path.parent / "model.json").read_bytes())
@@ -77,13 +77,13 @@ def _told(path, key):
 
 
 def _rule(path):
-    """The rule of data.resizing.RULES whose words model.json has; None of none."""
+    """The rule of data.resizing.RULES whose words are in model.json; None where there are none."""
     told = _told(path, "input").get("resize")
     return next((rule for rule in resizing.RULES if resizing.words(rule) == told), None)
 
 
 def _labels(path, count):
-    """The names in the bundle's labels.txt where it has one for each class, else None."""
+    """The names in the bundle's labels.txt if there is one for each class, else None."""
     if (
         _told(path, "output").get("labels") != "labels.txt"
         or not (beside := Path(path).with_name("labels.txt")).is_file()

@@ -1,4 +1,4 @@
-"""What a file is compared with: the Keras model's own outputs."""
+"""The outputs of the Keras model, with which files are compared."""
 
 import numpy as np
 
@@ -22,5 +22,5 @@ def predictions(model, images):
 
 
 def span(outputs):
-    """How much wider outputs lie than the 0 to 1 of probabilities, at least 1: the limits for logits grow with it."""
+    """Span of the outputs, at least 1 (that of probabilities); the limits for logits grow with it."""
     return max(1.0, float(np.ptp(outputs)))

@@ -1,14 +1,14 @@
-"""The gates that need no answer of the file: what its operators, shapes, scales and types say."""
+"""The gates that need no outputs of the file: they look at operators, shapes, scales and types."""
 
 from collections import Counter
 
 from ..schemes import SCHEMES
 from ..tflite import flatbuffer
 
-MAX_SCALE = 1e3  # of a quantized tensor; an infinity in the graph makes it 1e36
-RANGE_FACTOR = 4  # between the input range that a file was calibrated to and the images'; x255 and /255 lie far outside
+MAX_SCALE = 1e3  # largest scale of a quantized tensor; an infinity in the graph makes it 1e36
+RANGE_FACTOR = 4  # largest ratio of the calibrated input range to the images'; factors of 255 are far outside
 
-# In a file called int8 these compute in int8, or the quantizer has skipped them, which it does in silence.
+# In an int8 file these must compute in int8; the quantizer skips some without a message.
 INT8_OPERATORS = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "ADD", "CONCATENATION")
 
 LEVELS = {"INT8": (-128, 127), "UINT8": (0, 255)}
@@ -28,14 +28,15 @@ def structure(graphs, scheme=None, float_layers=()):
 
 
 def _only_builtin(graphs):
-    """Custom operators, TensorFlow's own (Flex) among them, are in no phone's runtime."""
+    """Gate: no custom operators, such as TensorFlow's own (Flex), because no phone's runtime has them."""
     foreign = sorted(name for name in flatbuffer.count(graphs) if name.startswith("CUSTOM:"))
     names = ", ".join(name.removeprefix("CUSTOM:") for name in foreign)
     return gate(not foreign, f"not builtin: {names}" if foreign else "builtin operators only")
 
 
 def _static(graphs):
-    """Delegates, browsers and NPUs plan memory once: an open size sends them back to the slow path, or fails."""
+    """Gate: all sizes are fixed. Delegates, browsers and NPUs plan memory once, so an open size makes them slow or
+    makes them fail."""
     tensors = [tensor for graph in graphs for tensor in graph.tensors]
     open_ones = [tensor for tensor in tensors if min((*tensor.shape, *tensor.signature), default=1) <= 0]
     detail = f"{open_ones[0].name!r} has shape {open_ones[0].signature}" if open_ones else "every size is fixed"
@@ -43,7 +44,8 @@ def _static(graphs):
 
 
 def _sane_scales(graphs):
-    """A scale that is not finite, not above 0 or huge holds no information: an infinity went through calibration."""
+    """Gate: every scale is finite, above 0 and not huge; otherwise an infinity was calibrated, and the tensor holds no
+    information."""
     tensors = [tensor for graph in graphs for tensor in graph.tensors if tensor.scales]
     wrong = [tensor for tensor in tensors if not all(0 < scale < MAX_SCALE for scale in tensor.scales)]
     detail = f"{wrong[0].name!r} has scale {wrong[0].scales[-1]:g}" if wrong else f"{len(tensors)} tensors have scales"
@@ -51,7 +53,8 @@ def _sane_scales(graphs):
 
 
 def _no_infinite_padding(graphs):
-    """-inf before max pooling is harmless in float; in int8 it takes the whole range, and nothing else is left."""
+    """Gate: no padding with -inf before max pooling in int8, where it takes the whole range of the tensor. In float it
+    is harmless."""
     hit = []
     for graph in graphs:
         padded = {number for operator in graph.operators if operator.name == "PADV2" for number in operator.outputs}
@@ -80,9 +83,9 @@ def _computes_in_int8(graphs, float_layers):
 
 
 def islands(graphs, meant=frozenset()):
-    """Names of the operators that compute in float between two that compute in integers, those `meant` left out.
+    """Names of the operators that compute in float between two that compute in integers, without those in `meant`.
 
-    What stands at the ends, where a file takes and gives float numbers, is not an island.
+    Operators at the ends, where a file takes and gives float numbers, do not count.
     """
     found = []
     for graph in graphs:
@@ -95,7 +98,7 @@ def islands(graphs, meant=frozenset()):
 
 
 def _reach(graph, kind, forwards):
-    """Places of the operators that float numbers reach from a DEQUANTIZE on, or from which they reach a QUANTIZE."""
+    """Places of the operators that float numbers reach after a DEQUANTIZE, or from which they reach a QUANTIZE."""
     order = list(enumerate(graph.operators))
     tensors, places = set(), set()
     for place, operator in order if forwards else reversed(order):
@@ -115,7 +118,7 @@ def _activations(graph, operator):
 
 
 def input_range(graph, images):
-    """Gate: the range that the input was calibrated to is that of `images`, within a factor; None in a float file."""
+    """Gate: the calibrated range of the input is that of `images`, up to a factor; None for a float file."""
     tensor = _quantized_input(graph)
     if tensor is None:
         return None
@@ -126,7 +129,8 @@ def input_range(graph, images):
 
 
 def _quantized_input(graph):
-    """The input, or what a QUANTIZE makes of it or of its CAST; None where the file computes in float."""
+    """The input tensor, or the output of the QUANTIZE that reads it or its CAST; None where the file computes in
+    float."""
     numbers = list(graph.inputs[:1])
     for operator in graph.operators:
         if operator.name in ("QUANTIZE", "CAST") and operator.inputs[0] in numbers:
@@ -136,5 +140,5 @@ def _quantized_input(graph):
 
 
 def gate(passed, detail, **more):
-    """A gate's record; `more` is what a program reads beside the sentence."""
+    """A gate's record; `more` holds values for programs, beside the sentence."""
     return {"passed": bool(passed), "detail": detail, **more}

@@ -1,1 +1,2 @@
-"""Files out of models: conversion once, quantization many times, training on, and the stock converter beside them."""
+"""Makes files from models: one conversion, many quantizations, aware training, and the stock converter for
+comparison."""

@@ -1,8 +1,8 @@
-"""A Keras model -> a float .tflite file, once; quantization.py makes every other file from that one.
+"""Converts a Keras model to a float .tflite file, once; quantization.py makes all other files from it.
 
-`model.export(format="litert")` is not used: it always allows TensorFlow's own kernels (Flex), which a phone lacks, so a
-model under a mixed precision policy silently becomes a file that only a desktop runs; and it takes three times as long,
-because the converter writes the model to the disk and reads its variables back one by one.
+`model.export(format="litert")` is not used. It always allows TensorFlow's own kernels (Flex), which phones lack, so a
+model under a mixed precision policy silently becomes a file that only runs on a desktop. It also takes three times as
+long, because the converter writes the model to the disk and reads its variables back one by one.
 """
 
 from __future__ import annotations
@@ -32,8 +32,9 @@ def convert(model: keras.Model, image_size: int | tuple[int, int] | None = None)
     Returns:
         The file's bytes; the same model gives the same bytes.
     Raises:
-        RequestError: not one input and one output, an open or contradicting image size, not on TensorFlow; a layer
-            needs an operator that LiteRT does not have: it is named.
+        RequestError: the model has not exactly one input and one output, its image size is open or contradicts
+            `image_size`, the backend is not TensorFlow, or a layer, which is named, needs an operator that LiteRT
+            lacks.
     Example:
         >>> net = resdense_keras.resnet20_digits(weights="digits", include_preprocessing=True)
         >>> file = resdense_export.convert(net)
@@ -56,10 +57,10 @@ def convert(model: keras.Model, image_size: int | tuple[int, int] | None = None)
 
 
 def _convert_traced(model, shape):
-    """The converter's file of `model` at one image of this shape, without a signature.
+    """The converter's file of `model` for one image of this shape, without a signature.
 
-    The converter would write the frozen graph to a SavedModel and read it twice, which takes longer than all the rest;
-    all that it gains is the signature.
+    For a signature the converter would write the frozen graph to a SavedModel and read it twice, which takes longer
+    than everything else.
     """
     import tensorflow as tf
 
@@ -81,7 +82,7 @@ def _convert_traced(model, shape):
 
 
 def _reason(error, graph):
-    """What the converter lacks by its page of an error, and the layers of `graph` that need it."""
+    """The operators that the converter lacks, taken from its long error, and the layers of `graph` that need them."""
     missing = [line for line in str(error).splitlines() if line.startswith(("TF Select ops:", "Custom ops:"))]
     if not missing:
         return first_line(error)

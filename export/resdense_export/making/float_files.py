@@ -1,4 +1,4 @@
-"""The float .tflite files of a model, one for each graph: what every scheme is quantized from."""
+"""The float .tflite files of a model, one per graph; every scheme is quantized from one of them."""
 
 from ..nets.emitting import emit
 from ..nets.float32 import as_float32
@@ -16,8 +16,8 @@ def float_nodes(model, graph):
 def float_files(model):
     """A function {name in GRAPHS} -> float .tflite bytes of the rewritten `model`.
 
-    Each graph is converted when it is first asked for, and where both are the same only once. A second argument, a
-    function nodes -> nodes, changes the rewritten nodes' weights; what it made is converted every time.
+    Each graph is converted when it is first asked for; equal graphs are converted only once. A second argument, a
+    function nodes -> nodes, changes the weights of the rewritten nodes; such a file is converted every time.
     """
     source, files = read(as_float32(model)), {}
 

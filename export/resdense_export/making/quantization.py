@@ -138,7 +138,7 @@ def check_calibration(images, shape):
     Args:
         shape: (H, W, C) that the file takes.
     """
-    if images.shape[1:] != shape:  # the quantizer would resize the file's input without a word
+    if images.shape[1:] != shape:  # otherwise the quantizer resizes the file's input without a message
         raise RequestError(
             f"calibration images have shape {images.shape}; (images, {', '.join(map(str, shape))}) is needed"
         )

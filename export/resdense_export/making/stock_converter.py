@@ -1,4 +1,4 @@
-"""What TensorFlow's converter makes of a model by itself: the twin that ours is compared with."""
+"""The file that TensorFlow's converter makes of a model, with which ours is compared."""
 
 import contextlib
 import io
@@ -14,10 +14,10 @@ from ..schemes import SCHEMES
 def stock(model, scheme, calibration=None, accumulate=None):
     """The .tflite bytes of `TFLiteConverter.from_keras_model` with default settings for `scheme`.
 
-    Float ends, the default resolver, one whole conversion a scheme, as its documentation shows
-    (ai.google.dev/edge/litert, post-training quantization). The settings are the row's in `SCHEMES`: "optimize",
-    "types" (names of TensorFlow's), "calibrated", "operators" (a name in `tf.lite.OpsSet`). `accumulate` names the type
-    of sums that the converter's experimental flag writes into the file, for benchmarks.
+    As its documentation shows (ai.google.dev/edge/litert, post-training quantization): float inputs and outputs, the
+    default resolver, one whole conversion per scheme. The settings are in the scheme's row of `SCHEMES`: "optimize",
+    "types" (names of TensorFlow types), "calibrated", "operators" (a name in `tf.lite.OpsSet`). `accumulate` is for
+    benchmarks: the type of sums that the converter's experimental flag writes into the file.
     """
     import tensorflow as tf
 

@@ -1,9 +1,9 @@
-"""`--budget`: which layers an int8 file keeps in float so that it loses no more than so many points.
+"""`--budget`: chooses the layers that an int8 file keeps in float, so that it loses no more than so many points.
 
-Layers are ranked by what the file gains when only that one stays float; then as few as needed stay float, the most
-sensitive first. Both are measured on training images that do not calibrate. A net may know those by heart, so a part of
-the test images tells whether the points are kept, and each time that they are not, twice as many layers stay float. The
-rest of the test images judges: images that have chosen a file say too much good of it.
+Layers are ranked by the gain of a file in which only that layer stays float. Then as few as needed stay float, the most
+sensitive first. Both steps use training images that do not calibrate. A net may know these by heart, so a part of the
+test images decides whether the budget is kept; each time it is not, twice as many layers stay float. The rest of the
+test images judges the file, because the images that chose it would judge it too well.
 """
 
 import functools
@@ -17,8 +17,8 @@ from ..models import answers
 from ..tflite import flatbuffer
 from .quantization import calibrate, quantize
 
-IMAGES = 2000  # at most, that decide how many layers stay float
-RANKED = 64  # of them, that the layers are ranked with: a mean of probabilities is less noisy than a count
+IMAGES = 2000  # largest number of images that decide how many layers stay float
+RANKED = 64  # of them that rank the layers; a mean of probabilities is less noisy than a count
 
 LAYERS = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
 
@@ -27,8 +27,8 @@ LAYERS = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
 class Choice:
     """An int8 file and the layers that it keeps in float, by the names of their outputs, the most sensitive first.
 
-    `changed` is the share of the held-out images whose top-1 is another than the float file's: points lost on them can
-    never be more.
+    `changed` is the share of the held-out images whose top-1 differs from the float file's, an upper bound of the loss
+    on them.
     """
 
     content: bytes
@@ -37,7 +37,7 @@ class Choice:
 
 
 def choices(floating, calibration, held_out, points, child, tell=lambda text: None):
-    """int8 files with more and more float layers, the most sensitive first.
+    """Yields int8 files with more and more float layers, the most sensitive first.
 
     The first has the fewest float layers with which the top-1 changes on at most `points` of 100 held-out images; each
     next one has twice as many.
@@ -46,11 +46,11 @@ def choices(floating, calibration, held_out, points, child, tell=lambda text: No
         floating: Bytes of the float file.
         calibration: (N, H, W, C) images for the ranges.
         held_out: Other images, from 1 to IMAGES.
-        points: Hundredths of the images.
+        points: Points of top-1, which are hundredths of the images.
         child: A child.Child to run files in.
-        tell: Called with what is being done.
+        tell: Function that is called with a line about the progress.
     Yields:
-        Choices, up to the one that keeps all layers in float.
+        Choices; the last one keeps all layers in float.
     """
     search = _Search(floating, calibration, held_out, child, tell)
     first = search.fewest(points)
@@ -71,7 +71,7 @@ def lost(content, expected, split, child):
 
 
 def layers(floating):
-    """Names of the output tensors of all layers that have weights, in the order of the float file."""
+    """Names of the output tensors of all layers with weights, in the order of the float file."""
     model = flatbuffer.unpack(floating)  # whole names, where `read` cuts those of files from elsewhere
     graph = model.subgraphs[0]
     kinds = [flatbuffer.OPERATORS[code.builtinCode] for code in model.operatorCodes]
@@ -81,7 +81,7 @@ def layers(floating):
 
 
 class _Search:
-    """One float file, calibrated once, and the answers that its int8 files are compared with."""
+    """One float file, calibrated once, with the outputs that its int8 files are compared with."""
 
     def __init__(self, floating, calibration, held_out, child, tell):
         self.floating, self.held_out, self.child, self.tell = floating, held_out, child, tell
@@ -90,8 +90,9 @@ class _Search:
         self.expected = self._run(floating, held_out)
 
     def fewest(self, points):
-        """The Choice with the fewest float layers that changes at most `points` of 100 answers; else all in float."""
-        best, few, many = self.choose(0), 0, 1  # `few` is known to be too few
+        """The Choice with the fewest float layers that changes at most `points` of 100 answers; all layers in float
+        where none does."""
+        best, few, many = self.choose(0), 0, 1  # `few` float layers are known to be too few
         if 100 * best.changed <= points:
             return best
         while 100 * (best := self.choose(many)).changed > points and many < len(self.names):
@@ -115,7 +116,7 @@ class _Search:
 
     @functools.cached_property
     def ranked(self):
-        """Layers by what the file gains when only that one stays float, most first."""
+        """Layers by the gain of a file in which only that layer stays float, the largest first."""
         errors = []
         for number, name in enumerate(self.names, start=1):
             self.tell(f"sensitivity of layer {number} of {len(self.names)}")

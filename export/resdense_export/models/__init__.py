@@ -1,1 +1,2 @@
-"""A model as its owner brings it: opened by its content, fit or refused, its pixels and its outputs understood."""
+"""Understands other people's models: opens files by their content, refuses what cannot be exported, and finds out what
+pixels and outputs mean."""

@@ -1,4 +1,4 @@
-"""What the numbers that a model gives are, read off its last layer: so files are judged, described and shown by it."""
+"""The meaning of a model's outputs, read from its last layer; files are judged, described and shown by it."""
 
 import numpy as np
 
@@ -8,16 +8,16 @@ PROBABILITIES, TWO, LABELS, SCORES, FEATURES = "probabilities", "two classes", "
 MEANINGS = {
     PROBABILITIES: "probabilities",
     TWO: "probability of the second class in labels.txt; the first has the rest",
-    LABELS: "probabilities, each class by itself: several may hold, or none",
+    LABELS: "probabilities, one per class: several classes may apply, or none",
     SCORES: "scores as the model gives them, not probabilities",
-    FEATURES: "numbers as the model gives them, no classes",
+    FEATURES: "numbers as the model gives them, not classes",
 }
 PROBABLE = (PROBABILITIES, TWO, LABELS)  # numbers from 0 to 1
-HALF = 0.5  # the least probability of the second of two classes that chooses it
+HALF = 0.5  # probability from which the second of two classes is chosen
 
 
 def kind(model, outputs=None):
-    """One of MEANINGS: by the last layer, and by measured `outputs` (N, numbers) where those are given."""
+    """A key of MEANINGS, by the last layer, and by measured `outputs` (N, numbers) where they are given."""
     found = _by_structure(model)
     if outputs is None or len(model.outputs[0].shape) != 2 or found in (TWO, LABELS):
         return found
@@ -27,27 +27,27 @@ def kind(model, outputs=None):
 
 
 def has_classes(answers):
-    """Whether the numbers are about classes, so that images with labels can be judged."""
+    """Whether the outputs are classes, so that images with labels can judge them."""
     return answers != FEATURES
 
 
 def classes(answers, outputs):
-    """How many classes a model with so many outputs tells apart; None of one that knows none."""
+    """Number of classes that a model with so many outputs tells apart; None where the outputs are not classes."""
     return None if answers == FEATURES else 2 if answers == TWO else outputs
 
 
 def by_class(outputs):
-    """(N, classes): one number an image becomes the two probabilities that it stands for."""
+    """(N, classes): a single number per image becomes the two probabilities that it stands for."""
     return np.concatenate([1 - outputs, outputs], axis=1) if outputs.shape[1] == 1 else outputs
 
 
 def top(outputs):
-    """(N,) class numbers of (N, outputs)."""
+    """(N,) predicted class numbers of (N, outputs)."""
     return (outputs[:, 0] > HALF).astype(int) if outputs.shape[1] == 1 else outputs.argmax(axis=1)
 
 
 def are_probabilities(outputs):
-    """Whether each row of (N, classes) is a distribution; what a layer is called says less."""
+    """Whether each row of (N, classes) is a distribution; this is more reliable than a layer's name."""
     return bool((outputs >= 0).all() and np.allclose(outputs.sum(axis=1), 1, atol=1e-3))
 
 
@@ -64,29 +64,29 @@ def _by_structure(model):
 
 
 def _end(tensor):
-    """(class of the last layer with numbers of its own, the activation behind it) of what makes a tensor."""
+    """(class of the last layer with weights, activation after it) in the chain of layers that makes a tensor."""
     activation = "linear"
     while True:
         operation, node, number = compat.maker(tensor)
-        kind = type(operation).__name__
+        name = type(operation).__name__
         inner = compat.graph(operation)
         if hasattr(inner, "outputs") and compat.is_graph(inner):
             tensor = inner.outputs[number]
             continue
-        own = "softmax" if kind == "Softmax" else "sigmoid" if kind == "Sigmoid" else None
+        own = "softmax" if name == "Softmax" else "sigmoid" if name == "Sigmoid" else None
         own = own or getattr(getattr(operation, "activation", None), "__name__", "linear")
         activation = activation if own == "linear" else own
         sources = compat.sources(operation, node)
         if (
-            kind in ("Activation", "Softmax", "Sigmoid", "Identity", "Dropout", "Cast")
+            name in ("Activation", "Softmax", "Sigmoid", "Identity", "Dropout", "Cast")
             and activation == own
             and sources
         ):
             if own != "linear":
-                return kind, activation
+                return name, activation
             tensor = sources[0]
             continue
-        if kind in ("Identity", "Dropout", "Cast", "Activation") and sources:
+        if name in ("Identity", "Dropout", "Cast", "Activation") and sources:
             tensor = sources[0]
             continue
-        return kind, activation
+        return name, activation

@@ -1,4 +1,4 @@
-"""What no phone file can keep of a Keras model: found before the work, named with the change that helps."""
+"""Finds what a phone file cannot keep of a Keras model, before the work, and names the change that helps."""
 
 import inspect
 
@@ -7,17 +7,18 @@ from resdense_keras.errors import RequestError
 
 
 def fitted(model):
-    """`model` as the export takes it: without recomputation, one tensor out where it gives a list or dictionary of one.
+    """`model` in the form that the export takes: without recomputation, and with one output tensor instead of a list or
+    dictionary of one.
 
     Raises:
-        RequestError: a layer that keeps the behaviour of training, or channels that come first; it is named.
+        RequestError: a layer keeps the behaviour of training, or has its channels first; the layer is named.
     """
     import keras
 
     from resdense_keras.recompute import plain
 
     if not compat.is_graph(compat.graph(model)):
-        return model  # no graph of layers: those who need one say so
+        return model  # not a graph of layers; later steps refuse it
     model = plain(model)
     _check_inference(model)
     _check_channels(model)
@@ -29,7 +30,7 @@ def fitted(model):
 
 
 def calls(model):
-    """Every call of an operation in a model, those in nested models included."""
+    """All calls of operations in a model, also those in nested models."""
     for call in compat.calls(compat.graph(model)):
         if not call.is_input:
             yield call

@@ -1,7 +1,8 @@
-"""A path -> the Keras model in it. What a file is, its content says; what holds no model is answered in its own words.
+"""Opens the Keras model in a file. The content decides what a file is; a file without a model gets a message for its
+kind.
 
-`.keras` files and whole models in `.h5` are opened, of Keras 3 and of Keras 2 where Keras 3 can build what the file
-describes. Nothing in a file is run: Keras loads in its safe mode, and HDF5 is read in a child process.
+It opens `.keras` files and whole models in `.h5`, those of Keras 3, and those of Keras 2 that Keras 3 can build. No
+code in a file is run: Keras loads in its safe mode, and HDF5 is read in a child process.
 """
 
 import contextlib
@@ -33,7 +34,7 @@ SAVED_MODEL_WAY = (
 
 
 def is_path(name_or_file, known):
-    """Whether that names a file or folder: it is there, or it is written as a path; a catalogue name is none."""
+    """Whether the text names a file or folder: it exists or is written like a path, and is not a catalogue name."""
     text = str(name_or_file)
     if text in known:
         return False
@@ -45,7 +46,8 @@ def open_model(path):
     """The Keras model in a file.
 
     Raises:
-        RequestError: there is no such file, or it holds no model that Keras 3 can build: what it is, and the way out.
+        RequestError: there is no such file, or it holds no model that Keras 3 can build; says what it is and what to
+            do.
         WorkError: the file is damaged.
     """
     path = Path(path)
@@ -122,7 +124,7 @@ def _loaded(path, file, config):
 
 
 def _operations():
-    """{name: class} of keras.ops' operations, which an HDF5 file names without saying where they come from."""
+    """{name: class} of keras.ops' operations, which an HDF5 file names without their module."""
     import keras
 
     found, waiting = {}, [keras.Operation]
@@ -135,9 +137,9 @@ def _operations():
 
 
 def _name_operations(entry):
-    """A configuration from HDF5 in which an operation, such as x + 1, is told from the layer of its name.
+    """A configuration from HDF5 in which an operation, such as x + 1, is distinguished from a layer of the same name.
 
-    Both stand among a model's layers; what every layer's configuration has and no operation's is `trainable`.
+    Both are listed among a model's layers, but only the configuration of a layer has `trainable`.
     """
     known = set(_operations())
     for part in (part for part in _entries(entry) if "inbound_nodes" in part):
@@ -149,7 +151,7 @@ def _name_operations(entry):
 
 @contextlib.contextmanager
 def _with_suffix(path, suffix):
-    """`path` under a name that ends as Keras wants it."""
+    """`path` under a name with the ending that Keras wants."""
     if path.suffix == suffix:
         yield path
         return
@@ -158,7 +160,7 @@ def _with_suffix(path, suffix):
 
 
 def _config(path):
-    """config.json of a .keras file; None of a damaged one."""
+    """config.json of a .keras file; None for a damaged file."""
     try:
         with zipfile.ZipFile(path) as archive:
             return json.loads(archive.read(KERAS))
@@ -202,7 +204,8 @@ def _foreign_layers(config):
 
 
 def _check_lambdas(path, config):
-    """A Lambda is code, which is never run; nearly always it is the pixels' normalisation."""
+    """Refuses a Lambda layer: it is code, which is never run. Nearly always it normalises pixels, so the hint says how
+    to replace it."""
     for entry in _entries(config):
         if entry["class_name"] == "Lambda":
             raise RequestError(
@@ -216,7 +219,7 @@ def _check_lambdas(path, config):
 
 
 def _from_keras_2(path, version):
-    """The model of a .keras file of Keras 2, which differs from Keras 3's in how it describes layers."""
+    """The model in a .keras file of Keras 2, which describes layers in another way than Keras 3."""
     with zipfile.ZipFile(path) as archive, tempfile.TemporaryDirectory() as folder:
         try:
             config = _as_keras_3(_calls_from_zero(json.loads(archive.read(KERAS))))
@@ -237,7 +240,7 @@ def _from_keras_2(path, version):
 
 
 def _as_keras_3(entry):
-    """A configuration of Keras 2 in the words of Keras 3."""
+    """A configuration of Keras 2, translated to Keras 3."""
     if isinstance(entry, list):
         return [_as_keras_3(part) for part in entry]
     if not isinstance(entry, dict):
@@ -258,9 +261,9 @@ def _as_keras_3(entry):
 
 
 def _calls_from_zero(entry):
-    """Keras 2 counts the calls of a model inside a model from one, its own making being the first; Keras 3 from zero.
+    """Keras 2 numbers the calls of a model inside a model from one (its creation is number zero); Keras 3 from zero.
 
-    A reference to what a call gives is [layer, number of the call, number of the output].
+    A reference to the output of a call is [layer, number of the call, number of the output].
     """
     if isinstance(entry, list):
         return [_calls_from_zero(part) for part in entry]
@@ -326,7 +329,7 @@ def _torch(path):
 
 
 def _other(path, head):
-    """What to say of a file that is neither an archive nor HDF5."""
+    """The message for a file that is neither an archive nor HDF5."""
     suffix = path.suffix.lower()
     if head[4:8] == b"TFL3":
         return RequestError(

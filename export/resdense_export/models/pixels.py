@@ -1,7 +1,7 @@
-"""What a model's pixels mean, read off the operations at its front.
+"""The meaning of a model's input pixels, read from its first operations.
 
-A model that begins with a Rescaling, a Normalization, a flip of the channels or Keras' `preprocess_input` called on its
-input says itself what it takes. Layers that only act in training, such as augmentation, stand in no one's way.
+A model that begins with a Rescaling, a Normalization, a flip of the channels or Keras' `preprocess_input` shows what it
+takes. Layers that only act in training, such as augmentation, are skipped.
 """
 
 from dataclasses import dataclass
@@ -10,18 +10,18 @@ import numpy as np
 
 from resdense_keras import compat
 
-LARGEST_SCALE = 1.0  # of pixels in [0, 255]; a larger one is for a net that takes them in [0, 1]
+LARGEST_SCALE = 1.0  # largest scale for pixels in [0, 255]; a larger one means pixels in [0, 1]
 _SILENT = ("Dropout", "GaussianNoise", "GaussianDropout", "SpatialDropout2D", "ActivityRegularization", "Identity")
 
 
 @dataclass(frozen=True)
 class Front:
-    """The operations before a model's first real layer, as x * scale + offset of each channel.
+    """The operations before a model's first real layer, as x * scale + offset per channel.
 
     Attributes:
-        names: Of the layers and operations that change the pixels.
-        scale, offset: A number a channel, in the order of the channels behind a flip.
-        flipped: Whether the channels are turned round first: RGB in, BGR behind.
+        names: Names of the layers and operations that change the pixels.
+        scale, offset: One number per channel, in the order of the channels after a flip.
+        flipped: Whether the order of the channels is reversed first (RGB in, BGR after it).
     """
 
     names: tuple[str, ...]
@@ -31,12 +31,12 @@ class Front:
 
     @property
     def takes_pixels(self):
-        """Whether what goes in is pixels in [0, 255]."""
+        """Whether the input is pixels in [0, 255]."""
         return bool(self.names) and bool((np.abs(self.scale) <= LARGEST_SCALE).all())
 
 
 def front(model):
-    """The Front of a model with one input; without names where the first operation is a layer of the net's own."""
+    """The Front of a model with one input; it has no names where the first operation is already a layer of the net."""
     model = compat.graph(model)
     tensor = model.inputs[0]
     channels = tensor.shape[-1] or 1
@@ -45,7 +45,7 @@ def front(model):
 
 
 def _walk(model, tensor, found):
-    """(the Front up to where the graph forks or becomes a net, the tensor there or None)."""
+    """(the Front up to where the graph forks or the net begins, the tensor there or None)."""
     while True:
         calls = [call for call in compat.calls(model) if _reads(call, tensor)]
         if (turned := _reordered(model, calls)) and not found.flipped:
@@ -74,7 +74,7 @@ def _reads(node, tensor):
 
 
 def _step(call, found):
-    """The Front with one operation more; None for an operation that does not belong to it."""
+    """The Front with one more operation; None for an operation that does not belong to it."""
     import keras
 
     operation, kind = call.operation, type(call.operation).__name__
@@ -110,7 +110,7 @@ def _of_layer(layer, kind):
 
 
 def _of_operation(call, kind, found):
-    """Of keras.ops on the pixels and a constant: x / 127.5, x - mean, x[..., ::-1]."""
+    """The Front with a keras.ops operation on the pixels and a constant: x / 127.5, x - mean, x[..., ::-1]."""
     arguments = [*call.arguments.args, *call.arguments.kwargs.values()]
     tensor = call.arguments.keras_tensors[0]
     name = call.operation.name
@@ -141,7 +141,7 @@ def _constant(value):
 
 
 def _flip(call, kind, arguments, found):
-    """The Front behind a reversal of the channels, as weights from Caffe want it."""
+    """The Front with a reversal of the channels, which weights from Caffe need."""
     key = arguments[-1]
     if kind == "Flip":
         turned = call.operation.axis in (-1, 3)
@@ -159,7 +159,7 @@ def _backwards(found):
 
 
 def _reordered(model, calls):
-    """The Stack that puts the three channels together in reverse, as `preprocess_input` for Caffe's weights does."""
+    """The Stack that joins the three channels in reverse order, as `preprocess_input` for Caffe's weights does."""
     picks = [(call, _pick(call)) for call in calls]
     if len(picks) != 3 or {number for _, number in picks} != {0, 1, 2}:
         return None
@@ -172,7 +172,7 @@ def _reordered(model, calls):
 
 
 def _pick(call):
-    """n of x[..., n], else None."""
+    """n where the operation is x[..., n], else None."""
     if type(call.operation).__name__ != "GetItem":
         return None
     key = [*call.arguments.args, *call.arguments.kwargs.values()][-1]

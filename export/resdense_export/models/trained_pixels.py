@@ -1,4 +1,5 @@
-"""The pixels that a file of weights was trained on: those that stand in it, or those of the published file it is."""
+"""The pixels that a file of weights was trained on: those recorded in the file, or those of the published file that it
+equals."""
 
 import hashlib
 import re
@@ -14,10 +15,10 @@ _APPLICATIONS = re.compile(r"(.*/)?(conv\d_block\d+_\w+|conv1[_/](conv|bn))/.*")
 
 
 def trained_pixels(name, weights):
-    """The Preprocessing that comes with a file of weights for the catalogue's net `name`; None where none is known.
+    """The Preprocessing of a file of weights for the catalogue's net `name`; None where it is not known.
 
     Raises:
-        RequestError: a file that only has the names of keras.applications' layers, whose nets take three kinds.
+        RequestError: the file has keras.applications' layer names but no record; those nets use three kinds of pixels.
     """
     from resdense_keras.weights import find
 
@@ -35,7 +36,7 @@ def trained_pixels(name, weights):
 
 
 def _published(path):
-    """Of a file whose bytes are one of the published sets'."""
+    """The Preprocessing of a file whose bytes equal a published set."""
     from resdense_keras.weights import WEIGHTS
 
     with path.open("rb") as file:
@@ -44,7 +45,7 @@ def _published(path):
 
 
 def _inside(path):
-    """What stands at the front of the model in a file: read off its JSON where the file is ours, else off the model."""
+    """The normalisation at the front of the model in a file; for our files read from the JSON, else from the model."""
     if (found := preprocessing.of_file(path)) is not None:
         return found
     try:

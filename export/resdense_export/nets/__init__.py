@@ -1,1 +1,1 @@
-"""A Keras model as nodes and back, and the exact rewrites between."""
+"""Turns a Keras model into nodes and back, and rewrites the nodes exactly."""

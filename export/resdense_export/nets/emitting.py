@@ -1,4 +1,4 @@
-"""Nodes -> a Keras model: `keras` itself, or any module that speaks its language, such as `tf_keras`."""
+"""Builds a Keras model from nodes, with `keras` or a module of the same interface, such as `tf_keras`."""
 
 import contextlib
 
@@ -13,8 +13,8 @@ def emit(nodes, name="model", library=None):
 
     Args:
         nodes: As reading.read and the passes return them.
-        name: Of the model.
-        library: Module with `Input`, `Model`, `layers`; default: Keras 3. Carried operations are Keras 3's own, so
+        name: Name of the model.
+        library: Module with `Input`, `Model`, `layers`; default: Keras 3. Carried operations belong to Keras 3, so
             another library refuses them.
     Returns:
         Functional model of the same inputs and outputs as the nodes'.
@@ -30,7 +30,7 @@ def emit(nodes, name="model", library=None):
 
 @contextlib.contextmanager
 def _channels_last(library):
-    """New layers have the channels last, whatever keras.json says: nodes have."""
+    """New layers have the channels last, as nodes have, whatever keras.json says."""
     before = library.backend.image_data_format()
     library.backend.set_image_data_format("channels_last")
     try:
@@ -71,7 +71,7 @@ def _alone(tensors):
 
 
 def _build(node, inputs, library, settle):
-    """The output of a node of a known kind; its weights wait in `settle`."""
+    """The output of a node of a known kind; its weights are set later, from `settle`."""
     kind = KINDS[node.kind]
     layer = kind.emit(node, library.layers)
     output = layer(inputs if kind.joins else inputs[0])
@@ -81,9 +81,9 @@ def _build(node, inputs, library, settle):
 
 
 def _carry(node, inputs, copies, settle):
-    """The outputs of an operation that is carried through, as a copy, so that the source model stays as is.
+    """The outputs of a copy of a carried operation, so that the source model stays as it is.
 
-    The copy has the node's name: nested models may have their own by the same name.
+    The copy has the name of the node, because nested models may use one name twice.
     """
     import keras
 

@@ -1,4 +1,4 @@
-"""Models that were trained in 16 bits, as the phone computes them."""
+"""Converts models that were trained in 16 bits to float32, as the phone computes them."""
 
 import tempfile
 from pathlib import Path
@@ -9,8 +9,7 @@ from resdense_keras.errors import RequestError
 def as_float32(model):
     """`model`, or a float32 copy of it where a layer computes in another type.
 
-    The copy has the same weights. Batch norms and the head of a net that was trained in 16 bits compute in 32 then,
-    as they will on the phone.
+    The copy has the same weights. Its batch norms and head compute in 32 bits, as they will on the phone.
     """
     import keras
 
@@ -35,7 +34,7 @@ def as_float32(model):
 
 
 def _layers(model):
-    """Every layer of `model`, those of nested models included."""
+    """All layers of `model`, also those of nested models."""
     for layer in model.layers:
         yield layer
         yield from _layers(layer) if hasattr(layer, "layers") else ()

@@ -1,8 +1,9 @@
-"""Every kind of layer that the export knows: how it is read off Keras, how it is built again, and who can train it.
+"""All kinds of layers that the export knows: how each is read from Keras, how it is built again, and whether aware
+training supports it.
 
-`READERS` has what a Keras layer or operation becomes, by its class; `KINDS` has a row for each kind of node. A layer
-that is in neither is carried through as it is. To add one: a reader, and a row where its kind is new; what it costs is
-resdense_keras.profiles' to know, and a test compares the tables.
+`READERS` has a function for each class of Keras layer or operation, `KINDS` a row for each kind of node. Any other
+layer is carried through as it is. A new layer needs a reader, and a row where its kind is new. Its costs belong in
+resdense_keras.profiles; a test compares the tables.
 """
 
 from collections.abc import Callable
@@ -20,9 +21,9 @@ class Kind:
 
     Attributes:
         emit: Function (node, module of layers) -> function of the inputs.
-        weights: Names of its arrays in the order of the layer's own; empty where it has none to set.
-        aware: Whether tf_keras and tensorflow-model-optimization have it, so that schemes which train on take it.
-        joins: Whether it takes all its inputs as one list.
+        weights: Names of its arrays, in the order of the layer's weights; empty where there are none to set.
+        aware: Whether tf_keras and tensorflow-model-optimization have it, as schemes with training need.
+        joins: Whether its layer takes all inputs as one list.
     """
 
     emit: Callable[[Any, Any], Callable]
@@ -35,9 +36,9 @@ class Kind:
 
 
 def known(call):
-    """[(kind, attributes, weights)] of a call that the passes know, else None.
+    """[(kind, attributes, weights)] for a call that the passes know, else None.
 
-    A part in the middle of a layer has a fourth entry, the shape of what it gives.
+    A part in the middle of a layer has a fourth entry, its output shape.
     """
     import keras
 
@@ -86,7 +87,7 @@ def _convolution(layer, call):
 
 
 def _separable(layer, call):
-    """The two convolutions that it is, for what stands around them folds into them."""
+    """The two convolutions of a separable one; as two nodes, neighbours fold into them."""
     spatial = {
         "kernel_size": tuple(layer.kernel_size),
         "strides": tuple(layer.strides),
@@ -142,7 +143,7 @@ def _rescaling(layer, call):
 
 
 def _normalization(layer, call):
-    """With numbers that it has learnt or was given, one for all or one a channel."""
+    """A Normalization, with statistics that it learnt or was given, one for all channels or one per channel."""
     import keras
 
     if layer.mean is None or layer.variance is None:
@@ -156,7 +157,8 @@ def _normalization(layer, call):
 
 
 def _arithmetic(turn):
-    """Reads a tensor and a constant: `turn` gives (scale, shift) of the constant, the tensor first or second."""
+    """Reads an operation of a tensor and a constant: `turn` gives (scale, shift) from the constant, with the tensor
+    first or second."""
 
     def read_arithmetic(operation, call):
         arguments = [*call.arguments.args, *call.arguments.kwargs.values()]
@@ -175,7 +177,7 @@ def _arithmetic(turn):
 
 
 def _constant(value, shape):
-    """A number, or one a channel of tensors of this shape, in float64; None of anything else."""
+    """The number, or one number per channel for tensors of this shape, in float64; None for anything else."""
     try:
         number = np.asarray(value, np.float64)
     except (TypeError, ValueError):
@@ -194,7 +196,7 @@ def _quotient(number, first):
 
 
 def _affine(scale, shift, call, statistics=None):
-    """An Affine node of one scale and shift a channel, or None for other shapes."""
+    """An Affine node with one scale and shift per channel, or None for other shapes."""
     channels = call.outputs[0].shape[-1]
     if channels is None or np.size(scale) not in (1, channels) or np.size(shift) not in (1, channels):
         return None
@@ -221,7 +223,7 @@ def _prelu(layer, call):
 
 
 def _slopes(call, slope):
-    """A LeakyReLU node of one slope a channel; None where their number is open."""
+    """A LeakyReLU node with one slope per channel; None where the number of channels is open."""
     channels = call.outputs[0].shape[-1]
     if channels is None:
         return None
@@ -288,7 +290,8 @@ def _identity(layer, call):
 
 
 def _slice(operation, call):
-    """x[:, ::s, ::s, :] with the same stride both ways, from the first pixel to the last; a file gives a list."""
+    """x[:, ::s, ::s, :] with the same stride both ways, from the first pixel to the last; loaded from a file it is a
+    list."""
     key = (*call.arguments.args, *call.arguments.kwargs.values())[-1]
     rank = len(call.outputs[0].shape)
     if rank != 4 or not isinstance(key, tuple | list) or not all(isinstance(part, slice) for part in key):
@@ -377,7 +380,7 @@ def _settings(kind):
 
 
 def _as_rescaling(node, layers):
-    """One number where all channels share it: for a vector of few numbers XNNPACK starts anew at each pixel."""
+    """A single number where all channels share it, because with a short vector XNNPACK starts anew at each pixel."""
     both = (np.array(node.weights[key]) for key in ("scale", "shift"))  # arrays keep all digits, lists do not
     scale, shift = (numbers[0] if (numbers == numbers[0]).all() else numbers for numbers in both)
     return layers.Rescaling(scale, offset=shift, **_common(node))
@@ -447,7 +450,7 @@ def _strided(node, layers):
 
 
 def _named(node, output):
-    """`output` of an operation that now has the node's name: keras.ops choose their own, which a layer may have."""
+    """`output` of an operation, renamed to the node's name: keras.ops choose names that a layer may have."""
     compat.maker(output)[0].name = node.name
     return output
 

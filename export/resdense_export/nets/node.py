@@ -1,4 +1,4 @@
-"""One operation of a net as data: what rewriting changes, and what reading and emitting agree on."""
+"""One operation of a net as data: reading makes it, rewriting changes it, emitting builds it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -21,8 +21,8 @@ class Node:
             "Larger" (of two inputs), "GlobalMaxPooling2D", "Identity", "Cast" (integers made float), "Carried" (an
             operation that no pass knows), "Pick" (one of several outputs of a Carried).
         inputs: Names of the nodes that it reads.
-        shape: Of its output, without the batch; None where a size is open.
-        dtype: Name of the dtype policy it computes with.
+        shape: Shape of its output without the batch; None where a size is open.
+        dtype: Name of the dtype policy that it computes with.
         attributes: Settings, by Keras' names.
         weights: Arrays by Keras' names; float64 while passes compute with them.
     """
@@ -43,13 +43,13 @@ class Node:
 
 @dataclass(frozen=True)
 class Reference:
-    """Stands in a Carried node's arguments where the output of its input number `position` goes."""
+    """A placeholder in a Carried node's arguments for the output of its input number `position`."""
 
     position: int
 
 
 def free_name(name, taken):
-    """`name`, or with a number behind it where it is in `taken`."""
+    """`name`, or `name` with a number added where it is in `taken`."""
     candidate, number = name, 1
     while candidate in taken:
         candidate, number = f"{name}_{number}", number + 1

@@ -1,7 +1,8 @@
-"""A Functional Keras model as a list of small immutable nodes, which rewriting/ changes and emitting.py builds again.
+"""Reads a Functional Keras model as a list of small immutable nodes, which rewriting/ changes and emitting.py builds
+again.
 
-Nested models are flattened on the way. A layer that layers.py knows becomes nodes of plain kinds with its numbers in
-`attributes` and `weights`; everything else is carried through as it is, as kind "Carried".
+Nested models are flattened. A layer that layers.py knows becomes nodes of plain kinds with its settings in `attributes`
+and its arrays in `weights`. Everything else is carried through as it is, with the kind "Carried".
 """
 
 from resdense_keras import compat
@@ -15,14 +16,14 @@ def read(model):
     """The nodes of a Functional or Sequential model, inputs before what reads them: tuple of Node.
 
     Raises:
-        RequestError: a model that is not a graph of layers (subclassed, not built).
+        RequestError: the model is not a graph of layers (it is subclassed or not built).
     """
     return read_with_calls(model)[0]
 
 
 def read_with_calls(model):
-    """(nodes, {name: {"operation", "arguments"}}): the nodes as `read` gives them, and the Keras operation behind each
-    node that begins one, with a Reference in its arguments where the output of an input goes.
+    """(nodes, {name: {"operation", "arguments"}}): the nodes of `read`, and for the first node of each Keras operation
+    that operation, with a Reference in its arguments for each input's output.
     """
     import keras
 
@@ -71,14 +72,14 @@ class _Reader:
     """Collects nodes.
 
     `names` has the node that makes each Keras tensor, by the tensor's id. `integers` are the nodes that may give
-    integers; Keras does not help there: it calls the output of every layer float. `calls`: see read_with_calls.
+    integers, which Keras does not tell: it calls the output of every layer float. `calls`: see read_with_calls.
     """
 
     def __init__(self):
         self.nodes, self.names, self.taken, self.integers, self.calls = [], {}, set(), set(), {}
 
     def unique(self, name):
-        """A name for a node, as `free_name` where a nested model has it too."""
+        """A free name for a node, because a nested model may use the same one."""
         self.taken.add(chosen := free_name(name, self.taken))
         return chosen
 
@@ -123,16 +124,17 @@ class _Reader:
                 self.integers.add(pick)
 
     def wraps(self, call, parts, inputs):
-        """Whether it computes with integers, as no layer does: 200 + 100 is 44 there."""
+        """Whether it computes with integers, where 200 + 100 is 44; layers do not."""
         import keras
 
         arithmetic = parts[0][0] == "Affine" and not isinstance(call.operation, keras.layers.Layer)
         return arithmetic and bool(self.integers.intersection(inputs))
 
     def floating(self, source, tensor, dtype):
-        """The name of a node that gives the numbers of `source` as floats: itself, or a Cast.
+        """Name of a node with the output of `source` as floats: `source` itself, or a Cast.
 
-        A layer that takes integers may be folded into one that does not, and a nested model makes them float.
+        It is needed because a layer that takes integers may be folded into one that does not, and a nested model makes
+        them float.
         """
         if source not in self.integers:
             return source
@@ -165,7 +167,7 @@ class _Reader:
 
 
 def _policy(call):
-    """A layer's dtype policy; keras.ops compute in the type they are given, integers here in the default float."""
+    """A layer's dtype policy; keras.ops compute in the type of their inputs, integers here in the default float."""
     import keras
 
     policy, dtype = getattr(call.operation, "dtype_policy", None), call.outputs[0].dtype
@@ -175,7 +177,7 @@ def _policy(call):
 
 
 def _carried(call):
-    """The operation and its arguments, Reference in the place of each graph tensor."""
+    """The operation and its arguments, with a Reference in place of each tensor of the graph."""
     import keras
 
     positions = {id(tensor): index for index, tensor in enumerate(call.arguments.keras_tensors)}

@@ -1,7 +1,7 @@
-"""Who gets what: the checks that every request passes, in their order, and the answers.
+"""The checks that every request must pass, in their order, and the answers.
 
-An ASGI application without routes: a request's exact path is a key of the site's table, or there is nothing. Nothing is
-decided on a URL that the client wrote.
+This is an ASGI application without routes: either the exact path of a request is a key of the site's table, or the
+answer is 404.
 """
 
 import hmac
@@ -18,7 +18,7 @@ from resdense_keras.errors import ResdenseError
 from . import results
 
 MAX_BODY = 64 * 1024  # a result of 64 files has 20 kB
-BURST, PER_SECOND = 20, 1.0  # results that are taken at once, and in the long run
+BURST, PER_SECOND = 20, 1.0  # results accepted at once, and per second
 TOKEN = "x-resdense-token"
 CATALOG, RESULTS = "/catalog.json", "/results"
 
@@ -46,14 +46,14 @@ class Refused(Exception):
 
 
 class Rate:
-    """A bucket of `burst` goes that fills by `per_second`."""
+    """A rate limit: a bucket of `burst` tokens that is refilled with `per_second` tokens per second."""
 
     def __init__(self, burst=BURST, per_second=PER_SECOND, clock=time.monotonic):
         self.burst, self.per_second, self.clock = burst, per_second, clock
         self.left, self.then = float(burst), clock()
 
     def take(self):
-        """Whether there was one left."""
+        """Takes a token; False where none was left."""
         now = self.clock()
         self.left = min(self.burst, self.left + (now - self.then) * self.per_second)
         self.then = now
@@ -68,11 +68,11 @@ class App:
     """The application.
 
     Attributes:
-        site: What there is to give.
-        token: Needed for models and results.
+        site: The Site that is served.
+        token: Token that requests for models and results must have.
         origins: {Host header: Origin header} of this server, e.g. {"localhost:8000": "http://localhost:8000"}.
-        runtime: Gives {"state", ...} of the LiteRT.js runtime, as the page shows it.
-        on_result: Called with the folder of each report that grew.
+        runtime: Function that returns {"state", ...} of the LiteRT.js runtime, for the page.
+        on_result: Function that is called with the folder of each report that got a result.
     """
 
     site: object
@@ -87,7 +87,7 @@ class App:
         try:
             response = await self._answer(request)
         except Refused as refused:
-            # Whoever is refused may have more to send; nobody waits for it.
+            # A refused client may have more to send; the server does not wait for it.
             response = PlainTextResponse(refused.text + "\n", refused.status, refused.headers | {"connection": "close"})
         except ClientDisconnect:
             return
@@ -97,7 +97,7 @@ class App:
 
     async def _answer(self, request):
         _check_sender(request.headers, self.origins)
-        # The bytes of the request line, not what they decode to: a path is a key or it is nothing.
+        # The undecoded bytes of the request line: a path is a key of the table or unknown.
         path = request.scope["raw_path"].decode("latin-1")
         if path == RESULTS:
             _check_method(request.method, "POST")
@@ -134,7 +134,7 @@ class App:
             raise Refused(401, "open the page from the QR code or the printed address: both carry this run's token")
 
     async def _take(self, request):
-        """Takes one result: 201 when it stands in report.json on the disk, 200 where it stood there before."""
+        """Accepts one result: 201 once it is in report.json on the disk, 200 where it already was."""
         if not self.rate.take():
             raise Refused(429, "too many results; wait a little", **{"retry-after": "2"})
         content = _json(await _body(request))
@@ -153,7 +153,7 @@ class App:
 
 
 def _check_sender(headers, origins):
-    """Refuses names that are not this server's (DNS rebinding) and pages that are not this page (CSRF)."""
+    """Refuses host names that are not this server's (DNS rebinding), and requests from other pages (CSRF)."""
     hosts = headers.getlist("host")
     if len(hosts) != 1 or hosts[0] not in origins:
         raise Refused(421, "this server answers to its own address only")
@@ -169,7 +169,7 @@ def _check_method(method, *allowed):
 
 
 async def _body(request):
-    """The body of a request that says it is JSON, counted while it comes in."""
+    """The body of a request of type JSON; its size is checked while it arrives."""
     kinds = [value.partition(";")[0].strip().lower() for value in request.headers.getlist("content-type")]
     if kinds != ["application/json"] or "content-encoding" in request.headers:
         raise Refused(415, "results come as application/json")

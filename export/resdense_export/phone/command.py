@@ -1,4 +1,4 @@
-"""The body of `resdense phone`: address, token, runtime, one line on stdout, and then it serves."""
+"""The body of `resdense phone`: finds address, token and runtime, prints one line on stdout, and serves."""
 
 import asyncio
 import contextlib
@@ -13,21 +13,22 @@ from .app import App, Rate
 from .serving import Server
 
 PICK = "pick"  # `--lan` without an address
-_LAST_SECONDS = 6  # that a stop waits for the page of the report
+_LAST_SECONDS = 6  # seconds that a stop waits for the page of the report
 
 
 class Rebuilds:
-    """Keeps report.html up to date in a process of its own: drawing takes seconds that no request should wait for."""
+    """Keeps report.html up to date in a child process, because drawing takes seconds and no request should wait for
+    it."""
 
     def __init__(self, folder):
         self.folder, self.due = folder, asyncio.Event()
 
     def ask(self):
-        """report.json has grown."""
+        """Says that report.json has grown."""
         self.due.set()
 
     async def run(self):
-        """Rebuilds when asked, once for all who ask within a second; a stop waits a little for the last one."""
+        """Rebuilds when asked, once for all requests within a second; on a stop it waits a little for the last one."""
         try:
             while True:
                 await self.due.wait()
@@ -44,7 +45,7 @@ class Rebuilds:
         self.due.clear()
         try:
             process = await asyncio.create_subprocess_exec(*command, **pipes, start_new_session=True)
-        except OSError as error:  # no memory for a process, or no handle: the next result asks again
+        except OSError as error:  # no memory or handle for a process; the next result tries again
             print(f"error: report.html was not drawn: {error}\nhint: `resdense report {self.folder}` draws it",
                   file=sys.stderr)  # fmt: skip
             return
@@ -65,14 +66,14 @@ def serve(folder, *, lan=None, https=False, usb=False, port=0, runtime=None, min
 
     Args:
         folder: A bundle or a folder of bundles.
-        lan: None for only this computer, PICK, or an address of it.
-        https: With a certificate for one day.
-        usb: Open the port on the phone at the cable.
-        port: 0 takes a free one.
-        runtime: Folder with LiteRT.js; default: the cache, else npm fetches it while the page is up.
-        minutes: When to stop; default: never.
+        lan: None to serve only this computer, PICK, or one of its addresses.
+        https: Serve over HTTPS with a certificate for one day.
+        usb: Open the port on the phone that is connected by cable.
+        port: Port number; 0 takes a free one.
+        runtime: Folder with LiteRT.js; default: the cache, or npm fetches it while the page is served.
+        minutes: Minutes until it stops; default: never.
     Raises:
-        RequestError, WorkError: nothing was served.
+        RequestError, WorkError: it could not start to serve.
     """
     content = site.read(folder)
     for place in content.reports:
@@ -107,7 +108,7 @@ def _server(app, address):
 
 
 async def _fetch(engine, content):
-    """Fetches the runtime beside the serving."""
+    """Fetches the runtime while the server runs."""
     await litertjs.make_ready(engine)
     content.table.update(engine.table)
     if engine.state == "missing":
@@ -115,11 +116,11 @@ async def _fetch(engine, content):
 
 
 def _announce(url, address, usb, fingerprint):
-    """The URL on stdout, whole in one line and nothing else; what a person needs around it on stderr."""
+    """Prints only the URL on stdout, in one line; everything else that people need goes to stderr."""
     import segno
 
     code = segno.make(url, error="l")
-    with contextlib.suppress(UnicodeEncodeError):  # a terminal without block characters has the line above
+    with contextlib.suppress(UnicodeEncodeError):  # a terminal without block characters has at least the line above
         _print_code(code)
     if address == reach.LOCAL and not usb:
         print("only this computer can open it: --lan, --lan --https or --usb let a phone in", file=sys.stderr)
@@ -130,7 +131,7 @@ def _announce(url, address, usb, fingerprint):
 
 
 def _print_code(code):
-    """The QR code in half blocks, light on dark whatever the terminal's colours are."""
+    """The QR code in half blocks, light on dark in terminals of any colours."""
     import io
 
     drawn = io.StringIO()

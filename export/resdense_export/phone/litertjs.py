@@ -1,6 +1,6 @@
-"""The LiteRT.js runtime: found in a folder, or fetched once by the user's own npm and checked against what is pinned.
+"""The LiteRT.js runtime: found in a folder, or fetched once with the user's npm and compared with pinned checksums.
 
-It is Google's, 38 MB, and nowhere in this package.
+It is Google's, has 38 MB, and is not part of this package.
 """
 
 import asyncio
@@ -33,7 +33,7 @@ HOW = f"run `npm ci --omit=dev` in a copy of {PAGE}, and give that copy as --run
 
 @dataclass
 class Runtime:
-    """What the page is told of the runtime: `state` is "ready", "fetching" or "missing", `why` a sentence.
+    """State of the runtime for the page: `state` is "ready", "fetching" or "missing", `why` a sentence.
 
     `table`: {path of a request: Served}, once it is ready.
     """
@@ -52,7 +52,7 @@ def read(folder):
     """The Runtime in a folder in which `npm ci` has run.
 
     Raises:
-        RequestError: it is not there.
+        RequestError: the runtime is not there.
     """
     folder = Path(folder)
     root = next((path for path in (folder / "node_modules", folder) if (path / "@litertjs").is_dir()), folder)
@@ -79,13 +79,13 @@ def read(folder):
 
 
 def cached():
-    """The Runtime of an earlier `fetch`, or None; one that has changed since is as good as none."""
+    """The Runtime of an earlier `fetch`, or None; also None where its files have changed since."""
     folder = cache_folder()
     return read(folder) if folder.is_dir() and not files.verify_manifest(folder) else None
 
 
 def cache_folder():
-    """Where a fetched runtime stays."""
+    """Folder of a fetched runtime."""
     home = os.environ.get("RESDENSE_HOME")
     cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
     return (Path(home) if home else Path(cache) / "resdense").expanduser() / f"litertjs-{VERSION}"
@@ -95,7 +95,7 @@ async def fetch():
     """Fetches the runtime into the cache with the user's npm, checks it, and reads it.
 
     Raises:
-        WorkError: no npm, no network, other bytes than the pinned ones, a full or read-only disk.
+        WorkError: npm or the network is missing, the bytes are not the pinned ones, or the disk is full or read-only.
         RequestError: another run is fetching it.
     """
     npm = shutil.which("npm")
@@ -110,7 +110,7 @@ async def fetch():
 
 
 async def make_ready(runtime):
-    """Fetches what `runtime` lacks, or says in it why that cannot be: the page waits until one of the two is so."""
+    """Fetches the files that `runtime` lacks, or stores in it why that is impossible; the page waits for either."""
     try:
         found = await fetch()
     except ResdenseError as error:
@@ -122,7 +122,7 @@ async def make_ready(runtime):
 
 
 async def _packed(npm, package):
-    """Bytes of the package's tarball; npm ends with the task that waits for it."""
+    """Bytes of the package's tarball. If the waiting task is cancelled, npm is ended too."""
     with tempfile.TemporaryDirectory() as folder:
         process = await asyncio.create_subprocess_exec(
             *(npm, "pack", f"{package}@{VERSION}", "--ignore-scripts", "--pack-destination", folder, *RETRY),
@@ -147,7 +147,7 @@ async def _packed(npm, package):
 
 
 def _unpack(content, sha256, package, folder):
-    """The parts of a tarball that a page needs, once its checksum is the pinned one."""
+    """The parts of a tarball that the page needs; first compares the checksum with the pinned one."""
     found = hashlib.sha256(content).hexdigest()
     if found != sha256:
         raise WorkError(f"{package} {VERSION} is not what it was: its sha256 is {found}", "do not use it; report it")

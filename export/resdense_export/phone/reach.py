@@ -1,4 +1,4 @@
-"""How a phone reaches this computer: one address, a certificate, a cable."""
+"""How a phone reaches this computer: its address, a certificate, or a cable."""
 
 import contextlib
 import datetime
@@ -22,7 +22,7 @@ def lan_address():
     """The address that this computer has on its network.
 
     Raises:
-        RequestError: it is on none.
+        RequestError: it is not on a network.
     """
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         with contextlib.suppress(OSError):
@@ -34,10 +34,10 @@ def lan_address():
 
 
 def checked(address):
-    """`address` as an address of one interface.
+    """`address`, checked to be that of one interface.
 
     Raises:
-        RequestError: a name, or an address that stands for all.
+        RequestError: it is a name, or an address that stands for all interfaces.
     """
     try:
         found = ipaddress.ip_address(address)
@@ -73,7 +73,7 @@ def listen(address, port):
 
 
 def bracketed(address):
-    """As it stands in a URL."""
+    """The address as it is written in a URL."""
     return f"[{address}]" if ":" in address else address
 
 
@@ -88,9 +88,10 @@ def origins(scheme, address, port):
 
 @contextlib.contextmanager
 def certificate(address):
-    """(certificate file, key file, SHA-256 fingerprint) of a certificate for one day, signed by itself.
+    """(certificate file, key file, SHA-256 fingerprint) of a self-signed certificate for one day.
 
-    The files are readable only by this user, and gone when the body ends: OpenSSL reads no key from memory.
+    The files are readable only by this user, and removed when the body ends. They are needed because OpenSSL reads keys
+    only from files.
     """
     from cryptography import x509
     from cryptography.hazmat.primitives import hashes, serialization
@@ -133,7 +134,7 @@ def _write_private(path, content):
 
 @contextlib.contextmanager
 def usb(port):
-    """While the body runs, localhost:`port` of the phone on the cable is this computer's.
+    """While the body runs, localhost:`port` on the phone at the cable leads to this computer.
 
     Raises:
         RequestError: adb is not installed.

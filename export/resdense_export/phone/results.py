@@ -1,7 +1,9 @@
-"""What a phone sends: checked against its schema, turned into measurements, and added to report.json.
+"""Results that a phone sends: checks them against their schema, turns them into measurements, and adds them to
+report.json.
 
-One result holds one measurement of several files. It is added whole or not at all, under the lock that keeps other runs
-out of the folder, and a killed server leaves the report as it was or with the result in it.
+One result holds one measurement of each of several files. It is added under the lock that keeps other runs out of the
+folder. Each report is replaced in one step, so a killed server leaves it as it was or with its part of the result; what
+the other reports lack is added when the phone sends the result again.
 """
 
 import datetime
@@ -19,11 +21,11 @@ from ..report import read_report
 from ..report.schema import REPORT, validate
 
 MAX_REPORT = 16 * 2**20  # a report of ten nets on a hundred devices has 3 MB
-PATIENCE = 5.0  # seconds that a result waits for another writer
+PATIENCE = 5.0  # seconds that a result waits for another writer to finish
 
 
 class Wrong(ValueError):
-    """A result that does not say what a result says."""
+    """A result that is not valid."""
 
 
 class Busy(RuntimeError):
@@ -31,7 +33,7 @@ class Busy(RuntimeError):
 
 
 def parse(result):
-    """The result, once it is one.
+    """`result`, checked to be valid.
 
     Raises:
         Wrong: names the place and the rule.
@@ -52,12 +54,12 @@ def parse(result):
 
 
 def append(site, result):
-    """Adds a result to the reports of its files; False where it is there already (a phone that sends again).
+    """Adds a result to the reports of its files; False where all of it is there already (a phone that sends again).
 
     Raises:
-        Wrong: a file that is not served here, or not with these bytes.
+        Wrong: a file is not served here, or has other bytes here.
         Busy: another run holds the folder.
-        WorkError: the report is full, or the disk.
+        WorkError: the report or the disk is full.
     """
     with _locked(site.locked):
         reports = {folder: read_report(folder) for folder in site.reports}
@@ -67,21 +69,22 @@ def append(site, result):
             for model in report["models"]
             for export in model["exports"]
         ]
-        if any(row.get("result") == result["id"] for _, export in exports for row in export["measurements"]):
-            return False
         known = {(export["file"], export["sha256"]): (folder, export) for folder, export in exports}
         grown = set()
         for row in result["files"]:
             if (row["file"], row["sha256"]) not in known:
                 raise Wrong(f"{row['file']!r} with these bytes is not served here")
             folder, export = known[row["file"], row["sha256"]]
+            if any(there.get("result") == result["id"] for there in export["measurements"]):
+                continue
             export["measurements"].append(measurement(result, row))
             grown.add(folder)
-        for folder in sorted(grown):
+        for folder in grown:
             if (folder / REPORT).stat().st_size > MAX_REPORT:
                 raise WorkError(f"{folder / REPORT} has more than {MAX_REPORT:,} bytes", "begin a new report")
+        for folder in sorted(grown):
             files.write_json(folder / REPORT, validate(reports[folder]))
-    return True
+    return bool(grown)
 
 
 def measurement(result, row):
@@ -105,9 +108,9 @@ def measurement(result, row):
 
 
 def device_id(device):
-    """What tells devices apart, so that each phone has and keeps its column: the id that the device drew.
+    """The id that the device drew, which tells devices apart, so that each phone keeps its own column.
 
-    A page of 0.1.0 sends none, and two phones of one name, system and number of cores are one there.
+    The page of 0.1.0 sent no id; two phones with the same name, system and number of cores then share a column.
     """
     if "id" in device:
         return device["id"]
@@ -116,7 +119,7 @@ def device_id(device):
 
 
 def _locked(folders):
-    """The locks of the folders, once whoever holds them has ended."""
+    """The locks of the folders; waits up to PATIENCE seconds for another holder."""
     until = time.monotonic() + PATIENCE
     while True:
         with ExitStack() as stack:

@@ -1,7 +1,7 @@
-"""uvicorn, for a network with strangers in it: who is slow is cut off, and a stop is a stop.
+"""uvicorn for a network with strangers in it: slow clients are cut off, and it always stops when told to.
 
-A request that is not complete after SECONDS is closed (the usual servers wait for ever), and an answer that its
-reader takes too slowly to empty the buffer has STALLED.
+A connection whose request is not complete after SECONDS is closed (the usual servers wait for ever). So is one whose
+reader leaves the answer's buffer full for STALLED seconds.
 """
 
 import asyncio
@@ -12,14 +12,14 @@ import h11
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-SECONDS = 10.0  # from the first byte of a request, or the connection, to the request's end
-STALLED = 30.0  # that the buffer of an answer may stay full
-GRACE = 2  # for answers that are under way when the server is told to stop
+SECONDS = 10.0  # seconds from the first byte of a request, or from the connection, to the request's end
+STALLED = 30.0  # seconds that the buffer of an answer may stay full
+GRACE = 2  # seconds for answers that are being sent when the server is told to stop
 HEAD_BYTES = 16 * 1024  # request line and headers
 
 
 class ImpatientProtocol(H11Protocol):
-    """HTTP/1.1 with an end to waiting."""
+    """HTTP/1.1 with time limits."""
 
     def __init__(self, *arguments, **options):
         super().__init__(*arguments, **options)
@@ -48,7 +48,7 @@ class ImpatientProtocol(H11Protocol):
             self._until_taken.cancel()
 
     def _watch(self):
-        """Starts the clock where a request is awaited or half there, stops it where one is complete."""
+        """Starts the clock when a request is awaited or incomplete, and stops it when the request is complete."""
         waiting = self.conn.their_state in (h11.IDLE, h11.SEND_BODY)
         if waiting and self._until_complete is None:
             self._until_complete = self.loop.call_later(SECONDS, self.transport.abort)
@@ -58,7 +58,7 @@ class ImpatientProtocol(H11Protocol):
 
 
 class _Loop(asyncio.SelectorEventLoop):
-    """An event loop whose servers give a TLS handshake no more time than a request."""
+    """An event loop whose servers allow a TLS handshake no more time than a request."""
 
     async def create_server(self, *arguments, **options):
         if options.get("ssl"):
@@ -70,7 +70,7 @@ class Server(uvicorn.Server):
     """Serves an application on one listening socket until it is stopped.
 
     Args:
-        application: ASGI.
+        application: An ASGI application.
         certificate: (certificate, key) files for https, read once; or None.
     """
 
@@ -85,7 +85,7 @@ class Server(uvicorn.Server):
                 log_level="error",  # strangers' broken requests are not worth a line
                 access_log=False,
                 server_header=False,
-                proxy_headers=False,  # nobody stands in front of it
+                proxy_headers=False,  # there is no proxy in front of it
                 timeout_keep_alive=5,
                 timeout_graceful_shutdown=GRACE,
                 h11_max_incomplete_event_size=HEAD_BYTES,
@@ -100,11 +100,11 @@ class Server(uvicorn.Server):
         _allow_connections()
 
     def run(self, listener, minutes=None, alongside=()):
-        """Blocks until the stop; then SIGTERM and Ctrl-C go to whoever handled them before.
+        """Blocks until the server stops; then restores the former handlers of SIGTERM and Ctrl-C.
 
         Args:
             listener: A bound socket.
-            minutes: When to stop by itself.
+            minutes: Minutes after which it stops by itself.
             alongside: Coroutine functions that run while it serves, and are cancelled when it ends.
         """
         with asyncio.Runner(loop_factory=_Loop) as runner:
@@ -126,7 +126,7 @@ class Server(uvicorn.Server):
         await asyncio.sleep(0)  # here a Ctrl-C that uvicorn has held back takes effect
 
     async def shutdown(self, sockets=None):
-        """Ends what runs alongside too, while signals still wait."""
+        """Also ends what runs alongside, while signals are still delayed."""
         await super().shutdown(sockets)
         for task in self._alongside:
             task.cancel()
@@ -137,14 +137,14 @@ class Server(uvicorn.Server):
 
 
 def _tell_of_death(task):
-    """Says on stderr what ended a task that nobody waits for; the serving goes on."""
+    """Reports on stderr the error that ended a background task; the server goes on."""
     if not task.cancelled() and (error := task.exception()):
         print(f"error: a part of the server has stopped: {error!r}\nhint: start `resdense phone` again",
               file=sys.stderr, flush=True)  # fmt: skip
 
 
 def _allow_connections():
-    """As many open connections as the system lets this process have; Windows has no such limit."""
+    """Raises the limit of open connections as far as the system allows; Windows has no such limit."""
     try:
         import resource
     except ImportError:

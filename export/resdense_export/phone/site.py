@@ -1,4 +1,4 @@
-"""What the server has to give: a bundle or a folder of bundles, read once into a table of exact paths."""
+"""What the server offers: a bundle or a folder of bundles, read once into a table of exact paths."""
 
 import json
 import os
@@ -33,9 +33,10 @@ _KINDS = {
 
 @dataclass(frozen=True)
 class Served:
-    """One thing that can be fetched: a file, read a piece at a time, or bytes. `private`: for holders of the token.
+    """One thing that can be fetched: a file, which is read piece by piece, or bytes. `private` things need the token.
 
-    `stamp` is the file's from when the server started: one that was made again since is not what the page was told of.
+    `stamp` is the file's stamp when the server started: a file that was made again since then is not the one that the
+    page lists.
     """
 
     source: Path | bytes
@@ -44,10 +45,10 @@ class Served:
     stamp: tuple[int, ...] | None = None
 
     def opened(self):
-        """(size in bytes, iterator over the content): a slow reader holds a piece of it in memory and no more.
+        """(size in bytes, iterator over the content). A slow reader keeps only one piece in memory.
 
         Raises:
-            OSError: the file is gone, or another one has its name.
+            OSError: the file is gone or was replaced.
         """
         if isinstance(self.source, bytes):
             return len(self.source), iter([self.source])
@@ -64,10 +65,10 @@ class Bundle:
     """One net of a report with the folder of its files.
 
     Attributes:
-        report: Folder of the report.json that it stands in.
-        number: Its place in that report's `models`.
-        folder: Where its files lie.
-        description: model.json.
+        report: Folder of its report.json.
+        number: Its index in that report's `models`.
+        folder: Folder of its files.
+        description: Content of model.json.
         golden: golden.json's images without the probabilities, or None.
         labels: Class names, or None.
         files: {file of the report: (sha256, address)}.
@@ -84,12 +85,12 @@ class Bundle:
 
 @dataclass
 class Site:
-    """Everything that is served from one folder.
+    """All that is served from one folder.
 
     Attributes:
-        folder: What the user named.
-        bundles: Those in it.
-        table: {path of a request: Served}; the runtime's files join it when they are there.
+        folder: The folder that the user named.
+        bundles: The bundles in it.
+        table: {path of a request: Served}; the runtime's files are added when they are available.
     """
 
     folder: Path
@@ -106,15 +107,16 @@ class Site:
         """The folders that no other run may write to while a report grows.
 
         `resdense export` locks its bundle and `compare` its folder of bundles, so it is not enough to lock the folder
-        that is served. Always in the same order, so that two who need several never wait for each other.
+        that is served. The order is always the same, so that two processes that need several locks cannot block each
+        other.
         """
         return sorted({self.folder, *self.reports, *(bundle.folder for bundle in self.bundles)})
 
     def catalog(self):
-        """What the page has to know, as JSON: nets, files, and every measurement so far.
+        """What the page needs to know, as JSON: nets, files, and all measurements so far.
 
         Raises:
-            ResdenseError, LookupError: a report is not as it was.
+            ResdenseError, LookupError: a report has changed and cannot be used.
             WorkError: all files of a net were made again since the start.
         """
         reports = {folder: read_report(folder) for folder in self.reports}
@@ -129,10 +131,10 @@ class Site:
 
 
 def read(folder):
-    """The Site of a bundle or a folder of bundles, every file compared with its manifest.
+    """The Site of a bundle or a folder of bundles; every file is compared with its manifest.
 
     Raises:
-        RequestError: no such folder, or no report in it.
+        RequestError: there is no such folder, or no report in it.
         WorkError: a file is not as it was written.
     """
     folder = Path(folder)
@@ -198,7 +200,7 @@ def page():
 
 
 def _models(number, bundle):
-    """The .tflite files of one bundle, under numbers: no name of the disk is a part of an address."""
+    """The .tflite files of one bundle under numbers, so that no file name is part of an address."""
     table = {}
     for place, export in enumerate(read_report(bundle.report)["models"][bundle.number]["exports"]):
         path, address = bundle.report / export["file"], f"/model/{number}/{place}.tflite"
@@ -209,7 +211,7 @@ def _models(number, bundle):
 
 
 def _golden(number, bundle):
-    """Its golden images, under numbers too."""
+    """Its golden images, also under numbers."""
     table = {}
     if bundle.golden:
         folder = bundle.folder / "golden"
@@ -230,7 +232,7 @@ def _stamp(status):
 
 
 def _model(number, bundle, model):
-    """One net as the page sees it."""
+    """One net, for the page."""
     golden = bundle.golden and {
         "tolerance": bundle.golden["tolerance"],
         "probabilities": f"/golden/{number}/golden.json",

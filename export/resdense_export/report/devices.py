@@ -1,4 +1,4 @@
-"""What measurements say beside their times: what ran where, whether the answers were right, what to doubt."""
+"""What measurements say besides times: what ran where, whether the answers were right, and what to doubt."""
 
 from . import units, view
 
@@ -14,7 +14,7 @@ def computer(report):
 
 
 def times_of_computer(measurement, here):
-    """`×2.4`, how many times the computer's median a browser's is; None where there is nothing to compare with."""
+    """`×2.4`: a browser's median divided by the computer's; None where there is nothing to compare with."""
     if not (here and browser(measurement)):
         return None
     return f"×{units.ratio(measurement['median_ms'] / here['median_ms'])}"
@@ -33,7 +33,7 @@ def ran(measurement):
 
 
 def delegated(export):
-    """What XNNPACK took on the computer: `22 of 23 operators in 1 piece; left: MEAN 1`."""
+    """What XNNPACK ran on the computer: `22 of 23 operators in 1 piece; left: MEAN 1`."""
     found = export["delegated"]
     if not found or found["nodes"] is None:
         return units.NOTHING
@@ -44,7 +44,7 @@ def delegated(export):
 
 
 def wrong(measurement):
-    """`18 of 20 known images answered as here`, where a device gave other answers; None where it did not."""
+    """`18 of 20 known images answered as on the computer`, where a device gave other answers; None where it did not."""
     golden = measurement.get("golden")
     if not golden or (golden["same_top1"] == golden["images"] and golden.get("last", True)):
         return None
@@ -53,7 +53,7 @@ def wrong(measurement):
 
 
 def limits(report, condition):
-    """Sentences on what to doubt in the times of a condition."""
+    """Sentences on why to doubt the times of a condition."""
     rows = [row for export in _exports(report) if (row := view.measured(export, condition)) and browser(row)]
     if not rows:
         return
@@ -61,9 +61,9 @@ def limits(report, condition):
     if not all(row["secure_context"] for row in rows):
         yield f"on {name} the page came over plain http: one thread, no GPU, and a coarse clock; an app is faster."
     if any(row.get("hidden") for row in rows):
-        yield f"on {name} the page was out of sight for a while, and browsers slow what nobody looks at."
+        yield f"on {name} the page was out of sight for a while, and browsers slow down hidden pages."
     if any(row.get("requested") not in (None, row["accelerator"]) for row in rows):
-        yield f"on {name} some files did not run wholly on what was asked for; the table of what ran where says which."
+        yield f"on {name} some files did not run entirely on what was asked for; see the table of what ran where."
     if any(wrong(row) for row in rows):
         yield f"on {name} some files gave other answers than on the computer: do not ship them there."
 

@@ -12,12 +12,12 @@ PAGE = "report.html"
 
 
 def write_report(folder, report):
-    """Writes report.json, report.html and the plots (`report.latency.svg`, `.png` ...); gives the page's path.
+    """Writes report.json, report.html and the plots (`report.latency.svg`, `.png` ...); returns the page's path.
 
     The same report gives the same bytes.
 
     Raises:
-        RequestError: the report is not one; nothing was written.
+        RequestError: the report is not valid; nothing was written.
         WorkError: see files.py.
     """
     report = validate(report)
@@ -26,12 +26,12 @@ def write_report(folder, report):
 
 
 def rebuild(folder):
-    """Makes page and plots anew from the report.json in `folder` and in the bundles right below it.
+    """Rebuilds page and plots from the report.json in `folder` and in the bundles directly below it.
 
     Returns:
         Paths of the pages.
     Raises:
-        RequestError: there is no report.json, or one is broken.
+        RequestError: there is no report.json, or one is not valid.
         WorkError: see files.py.
     """
     folder = Path(folder)
@@ -50,7 +50,7 @@ def _write_page(folder, report):
         if name in drawn:
             files.write_text(vector, drawn[name].svg)
             files.write_bytes(pixels, drawn[name].png)
-        else:  # a former report's plot would be a wrong one
+        else:  # the plot of a former report would be wrong
             vector.unlink(missing_ok=True)
             pixels.unlink(missing_ok=True)
     files.write_text(folder / PAGE, html.page(report, drawn))

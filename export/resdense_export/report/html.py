@@ -1,4 +1,4 @@
-"""report.html: one page that needs nothing beside it, for a phone as for a wide screen, light and dark."""
+"""Makes report.html: one page that needs no other file, for phones and wide screens, light and dark."""
 
 import re
 from pathlib import Path
@@ -10,7 +10,7 @@ from ..verdicts import unproved
 from . import devices, units, view, words
 from .palette import COLOURS, light
 
-# A row of the table of nets: what it is called, how its value is written, its key in a model's entry.
+# Rows of the table of nets: (title, function that writes the value, key in a model's entry).
 ROWS = (
     ("parameters", units.whole, "parameters"),
     ("multiply-adds, one image", units.short, "macs"),
@@ -22,32 +22,34 @@ ROWS = (
 )
 
 MEANINGS = (
-    ("accuracy", "Share of test images whose most probable class, as the file or net answers, is the right one."),
+    ("accuracy", "Share of test images whose most probable class, by the file or net, is the right one."),
     (
         "95 % interval",
-        "Where the accuracy may lie, had other test images or other seeds been drawn: a difference within it is noise.",
+        "The accuracy that other test images or seeds would give lies in it. A difference within it is noise.",
     ),
-    ("parameters", "Trained and stored numbers of the net, moving statistics included."),
-    ("multiply-adds", "Multiplications with additions in convolutions and dense layers for one image."),
+    ("parameters", "Numbers that the net stores: trained ones and moving statistics."),
+    ("multiply-adds", "Multiplications with an addition, in convolutions and dense layers, for one image."),
     (
         "activation memory",
-        "Bytes of all tensors that training must keep of one image until the backward pass, as float32, each once.",
+        "Bytes (as float32) of all tensors that training keeps of one image for the backward pass, each counted once.",
     ),
     ("peak memory, inference", "The largest sum of tensors alive at once while one image goes through the net."),
-    ("peak memory, training", "What one training step of a whole batch took on this machine."),
+    ("peak memory, training", "Memory that one training step of a whole batch took on this machine."),
     ("agreement", "Share of test images for which the file and the float Keras model name the same class."),
-    ("largest difference", "The furthest that one output, a probability as a rule, lies from the Keras model's."),
+    ("largest difference", "Largest difference of an output (usually a probability) from the Keras model's."),
     ("latency", "Milliseconds for one image: the median, and the range from the 10th to the 90th percentile."),
     (
         "×2 beside a latency",
-        "A browser's median over this computer's for the same file: other machines, and WebAssembly, in one ratio.",
+        "A browser's median divided by this computer's for the same file: another machine, and WebAssembly.",
     ),
-    ("delegated", "Operators that XNNPACK's fast kernels run, and in how many pieces; the rest takes the slow way."),
-    ("gates", "Checks that a file of ours passes or is not written: it opens, is finite, keeps its accuracy ..."),
+    ("delegated", "Operators that XNNPACK's fast kernels run, and in how many pieces; slow kernels run the rest."),
+    (
+        "gates",
+        "Checks of a file: it opens, is finite, keeps its accuracy ... A file of ours that fails is not written.",
+    ),
     (
         "not proved",
-        "The figure keeps its limit, or chance alone may have put it beyond: the 95 % interval has the limit inside. "
-        "More test images would tell.",
+        "The limit lies inside the 95 % interval, so the figure may keep it or not. More test images would tell.",
     ),
     ("kB, MB", "1,000 and 1,000,000 bytes."),
 )
@@ -91,7 +93,7 @@ def page(report, plots):
 
 
 def _meanings(report):
-    """(what, meaning) of all that the page shows, its schemes last."""
+    """(what, meaning) of everything that the page shows; schemes come last."""
     shown = [scheme for scheme in view.schemes(report["models"]) if scheme in SCHEMES]
     return [*MEANINGS, *((scheme, f"How a file stores numbers: {SCHEMES[scheme].meaning}") for scheme in shown)]
 
@@ -105,7 +107,7 @@ def title(report):
 
 
 def _breakable(name):
-    """A name that may be broken behind its underscores and slashes."""
+    """A name with places to break after its underscores and slashes."""
     from markupsafe import Markup, escape
 
     return Markup(re.sub("([_/])", r"\1<wbr>", str(escape(name))))
@@ -118,7 +120,7 @@ def _nets(report):
 
 
 def _rows(report):
-    """(what, [cell of each net]) of the table of nets; a cell is a list of lines."""
+    """(what, [cell of each net]) for the table of nets; a cell is a list of lines."""
     images = view.test_images(report)
     rows = [(what, [[write(model[key])] for model in report["models"]]) for what, write, key in ROWS]
     rows.append(
@@ -129,7 +131,7 @@ def _rows(report):
 
 
 def _spread(model, images):
-    """Mean, lowest and highest of the seeds."""
+    """Mean, lowest and highest value of the seeds."""
     seeds = model["accuracy_by_seed"]
     if len(seeds) < 2:
         return [units.NOTHING]
@@ -138,7 +140,7 @@ def _spread(model, images):
 
 
 def _files(report):
-    """One group a net: its files as rows of the table, and the schemes that were not written."""
+    """One group per net: its files as rows of the table, and the schemes that were not written."""
     conditions, computer = view.conditions(report), devices.computer(report)
     return [
         {
@@ -154,7 +156,8 @@ def _files(report):
 
 
 def _places(report):
-    """What ran where: (the browsers' conditions, one group a net with a row a file); None where nothing is known."""
+    """The table of what ran where: (the browsers' conditions, one group per net with a row per file); None where
+    nothing is known."""
     conditions = [found for found in view.conditions(report) if found != devices.computer(report)]
     exports = [export for model in report["models"] for export in model["exports"]]
     if not any(export["delegated"] for export in exports) and not conditions:
@@ -196,7 +199,7 @@ def _file(export, conditions, computer):
 
 
 def _time(measurement, here):
-    """One cell: the median, its range, how many times the computer's it is, and whether the answers were others."""
+    """One cell: the median, its range, its ratio to the computer's median, and whether the answers differed."""
     if measurement is None:
         return {"median": units.NOTHING, "range": None, "times": None, "wrong": None}
     edges = measurement["p10_ms"], measurement["p90_ms"]
@@ -210,7 +213,7 @@ def _time(measurement, here):
 
 
 def _gates(export):
-    """How many gates the file passed, which it did not, and what its images do not prove."""
+    """How many gates the file passed, which it failed, and what its images do not prove."""
     judged = {name: gate for name, gate in export["gates"].items() if gate}
     failed = [(name, judged[name].get("detail", "")) for name in view.failed(export)]
     notes = [note for note in (unproved(export), view.in_float32(export)) if note]
@@ -218,7 +221,8 @@ def _gates(export):
 
 
 def _weakly_calibrated(report):
-    """{images that calibrated: [schemes]} of files with fewer than WEAK_CALIBRATION, as text; None of none."""
+    """{number of images: [schemes]} of files that fewer than WEAK_CALIBRATION images calibrated, as text; None where
+    there are none."""
     rows = [export for model in report["models"] for export in model["exports"]]
     few = [row for row in rows if 0 < (row.get("calibration_images") or 0) < WEAK_CALIBRATION]
     if not few:
@@ -256,7 +260,7 @@ def _origin(report):
 
 
 def _inline(name, svg):
-    """A plot as a part of the page: its colours follow the theme, its ids are its own, its text is the page's."""
+    """A plot for the page: its colours follow the theme, its ids are unique, its text has the page's font."""
     from xml.etree import ElementTree
 
     from markupsafe import Markup
@@ -264,7 +268,7 @@ def _inline(name, svg):
     root = ElementTree.fromstring(svg)
     for definitions in root.findall(".//{*}defs"):
         for style in definitions.findall("{*}style"):
-            definitions.remove(style)  # would hold for the whole page
+            definitions.remove(style)  # would apply to the whole page
     for element in root.iter():
         element.tag = element.tag.rpartition("}")[2]
         element.attrib = {key.rpartition("}")[2]: _themed(name, key, value) for key, value in element.attrib.items()}

@@ -1,4 +1,4 @@
-"""Which differences are more than noise: the rules by which two nets or two files tie."""
+"""Decides which differences are more than noise: the rules by which two nets or two files tie."""
 
 import math
 from dataclasses import dataclass
@@ -6,12 +6,13 @@ from statistics import fmean, variance
 
 from ..judging.intervals import drop_interval, wilson
 
-SEEDS = 3  # from here on the spread over seeds says more than the images of one training
+SEEDS = 3  # from so many seeds on, their spread says more than the images of one training
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A fraction with its 95 % interval. `seeds`: how many trainings it comes from, where their spread made it."""
+    """A fraction with its 95 % interval. `seeds` is the number of trainings, where the interval comes from their
+    spread."""
 
     value: float
     low: float
@@ -23,9 +24,9 @@ class Estimate:
 class Difference:
     """Two fractions and the 95 % interval of `first` - `second`.
 
-    `seeds`: how many trainings of each, where their spread made the interval. `apart`: every one of the first lies
-    above every one of the second, or below. Even fully separated, three runs against three are a tie: chance separates
-    them in one case of ten.
+    `seeds` is the number of trainings of each, where the interval comes from their spread. `apart`: all of the first
+    are above all of the second, or all below. Even fully separated, three runs against three are a tie: chance
+    separates them in one case of ten.
     """
 
     first: float
@@ -42,7 +43,7 @@ class Difference:
 
     @property
     def tie(self):
-        """Whether no difference at all lies within the interval."""
+        """Whether the interval contains 0, no difference."""
         return self.low <= 0 <= self.high
 
     def reversed(self):
@@ -51,11 +52,12 @@ class Difference:
 
 
 def accuracy(model, images):
-    """Estimate of a model's accuracy: the mean over SEEDS seeds and more, else its own accuracy; None: not measured.
+    """Estimate of a model's accuracy: the mean over its seeds if they are SEEDS or more, else its accuracy; None where
+    it was not measured.
 
     Args:
         model: An entry of the report's `models`.
-        images: Test images, or None where nobody knows; then there is no interval to give, and the answer is None.
+        images: Number of test images; where it is not known (None), there is no interval and the result is None.
     """
     if not images:
         return None
@@ -71,9 +73,9 @@ def accuracy(model, images):
 def accuracy_difference(first, second, images):
     """Difference of two models' accuracies on the same `images` test images; None where it cannot be judged.
 
-    With SEEDS seeds each it is Welch's interval of the means: what another training would change. With fewer it is
-    Newcombe's hybrid score interval (1998, method 10) for two binomial fractions, which holds near 1: what other
-    images would change. It takes the images of the two for different ones and is a little wide.
+    With SEEDS seeds or more each it is Welch's interval of the means, which says what another training would change.
+    With fewer it is Newcombe's hybrid score interval (1998, method 10) for two binomial fractions, which is valid near
+    1 and says what other images would change. It assumes different images for the two, so it is a little wide.
     """
     one, two = accuracy(first, images), accuracy(second, images)
     if one is None or two is None:
@@ -88,7 +90,7 @@ def accuracy_difference(first, second, images):
 
 
 def difference(one, two):
-    """Newcombe's interval of the difference of two fractions that have Wilson's."""
+    """Newcombe's interval of the difference of two fractions, from their Wilson intervals."""
     value = one.value - two.value
     down = math.hypot(one.value - one.low, two.high - two.value)
     up = math.hypot(one.high - one.value, two.value - two.low)
@@ -96,9 +98,10 @@ def difference(one, two):
 
 
 def accuracy_drop(before, after):
-    """Difference `before` - `after` of two files of one model on the same images; None where one was not measured.
+    """Difference of accuracy `before` - `after` of two files of one model on the same images; None where one was not
+    measured.
 
-    Only images on which the files disagree can make it, and of those there are no more than `agreement` leaves.
+    It can come only from images on which the files disagree, and `agreement` limits their number.
     """
     images = after["images"]
     if before["accuracy"] is None or after["accuracy"] is None or not images:
@@ -110,7 +113,8 @@ def accuracy_drop(before, after):
 
 
 def faster(first, second):
-    """-1: the first measurement is faster, 1: the second, 0: their ranges from p10 to p90 overlap; None: no ranges."""
+    """-1 if the first measurement is faster, 1 if the second is, 0 if their ranges from p10 to p90 overlap; None
+    without ranges."""
     ranges = [(measurement["p10_ms"], measurement["p90_ms"]) for measurement in (first, second)]
     if any(edge is None for edges in ranges for edge in edges):
         return None
@@ -130,7 +134,8 @@ def _welch(first, second, images):
 
 
 def _variance(seeds, images):
-    """Variance over the seeds, at least that of one test image: a finer spread cannot be seen, and none would be 0."""
+    """Variance over the seeds, at least that of one test image: no smaller spread can be seen, and equal seeds would
+    give 0."""
     return max(variance(seeds), 1 / images**2)
 
 

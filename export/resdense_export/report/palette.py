@@ -1,7 +1,7 @@
-"""One look for page and plots: the colours of the families, and of everything else, on light and on dark.
+"""The colours of page and plots: those of the families and of everything else, on light and on dark pages.
 
-The families' hues are Okabe and Ito's blue and vermillion (distinct for every kind of colour blindness) and a grey for
-the control, darkened or lightened until they reach a contrast of 4.5 with the page; line styles and names repeat them.
+The families have Okabe and Ito's blue and vermillion (distinct for every kind of colour blindness), and the control a
+grey, darkened or lightened until the contrast with the page is 4.5. Line styles and names say the same.
 """
 
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Family:
-    """How a family is called and drawn. `light` and `dark` are its colours on a page of that kind."""
+    """How a family is named and drawn. `light` and `dark` are its colours on a light and on a dark page."""
 
     label: str
     light: str

@@ -1,7 +1,7 @@
-"""The plots of a report, drawn once each: .svg and .png files, and the SVG that the page holds.
+"""Draws the plots of a report, each once: .svg and .png files, and the SVG in the page.
 
-Drawn at the width of a phone, so that a narrow page shows the text at its size and a wide one larger. No pyplot: no
-state that a notebook would share. The bytes are the same for the same report.
+They have the width of a phone, so that a narrow page shows the text at its size and a wide page larger. pyplot is not
+used, because a notebook would share its state. The same report gives the same bytes.
 """
 
 import io
@@ -53,7 +53,8 @@ _STYLE = {
 
 @dataclass(frozen=True)
 class Plot:
-    """One plot. `draw(report, figure)` fills a figure and returns its height in inches, or None: nothing to show."""
+    """One plot. `draw(report, figure)` fills a figure and returns its height in inches, or None where there is nothing
+    to show."""
 
     title: str
     caption: str
@@ -62,7 +63,7 @@ class Plot:
 
 @dataclass(frozen=True)
 class Drawn:
-    """`svg` is a whole document, `png` the same as pixels."""
+    """`svg` is a whole document, `png` the same picture in pixels."""
 
     title: str
     caption: str
@@ -71,7 +72,7 @@ class Drawn:
 
 
 def draw(report):
-    """{name: Drawn} of all plots that the report has numbers for."""
+    """{name: Drawn} for all plots for which the report has numbers."""
     from matplotlib import style
     from matplotlib.figure import Figure
 
@@ -105,7 +106,7 @@ def _colour(model):
 
 
 def _family_legend(figure, models, **dots):
-    """Above the plot: the nets, each with its family's colour and its line, or as `dots`."""
+    """The legend above the plot: each net with its family's colour as a line, or as `dots`."""
     from matplotlib.lines import Line2D
 
     looks = [{"linestyle": FAMILIES[model["family"]].line, "color": _colour(model)} | dots for model in models]
@@ -133,7 +134,7 @@ def _rows(axes, labels):
 
 
 def _percent_axis(axes, letter):
-    """Fractions as percentages, and no room for more than 100 of them; call it when all is drawn."""
+    """Shows an axis of fractions as percentages that end at 100 %; call it when everything is drawn."""
     from matplotlib.ticker import FuncFormatter, MaxNLocator
 
     axis = getattr(axes, f"{letter}axis")
@@ -144,7 +145,7 @@ def _percent_axis(axes, letter):
 
 
 def _seeds(report, figure):
-    """A row a net: its trainings as dots, the mean with its 95 % interval."""
+    """One row per net: its trainings as dots, their mean with its 95 % interval."""
     images = view.test_images(report)
     found = [(model, noise.accuracy(model, images)) for model in report["models"]]
     found = [(model, estimate) for model, estimate in found if estimate]
@@ -224,9 +225,9 @@ def _size_axis(axis):
 
 
 def _log_axis(axis, steps, formatter):
-    """Ticks at these steps of each power of ten, or, where fewer than two are in sight, a few round numbers.
+    """Ticks at these steps of each power of ten; a few round numbers where fewer than two of them are visible.
 
-    A LogLocator would then put as many as on a wide axis, one over the other.
+    A LogLocator would then place as many as on a wide axis, one over the other.
     """
     import numpy as np
     from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
@@ -240,7 +241,7 @@ def _log_axis(axis, steps, formatter):
 
 
 def _round(unit):
-    """Writes 200000 at a tick as `200 kB`, for the round numbers where ticks stand."""
+    """Writes 200000 at a tick as `200 kB`; ticks are at round numbers."""
     from matplotlib.ticker import FuncFormatter
 
     def text(value, _):
@@ -251,7 +252,8 @@ def _round(unit):
 
 
 def _latency(report, figure):
-    """A panel a device: medians as dots, the range from the 10th to the 90th percentile as lines, grouped by scheme."""
+    """One panel per device: medians as dots, the range from the 10th to the 90th percentile as lines, grouped by
+    scheme."""
     timed = [(condition, rows) for condition in view.conditions(report) if (rows := _timed(report, condition))]
     if not timed:
         return None
@@ -261,7 +263,7 @@ def _latency(report, figure):
     for axes, (condition, rows) in zip(every, shown, strict=True):
         _latency_panel(axes, rows)
         axes.set_title(_shortened(condition.name, 48))
-        axes.set_xlabel(f"milliseconds an image\n{_shortened(condition.details, 64)}")
+        axes.set_xlabel(f"milliseconds per image\n{_shortened(condition.details, 64)}")
     if len(timed) > len(shown):
         every[-1].set_xlabel(f"{every[-1].get_xlabel()}\n{len(timed) - len(shown)} more are in the table")
     models = [model for model in report["models"] if any(model is row[0] for _, rows in shown for row in rows)]
@@ -270,7 +272,7 @@ def _latency(report, figure):
 
 
 def _timed(report, condition):
-    """(model, export, measurement) by scheme, then in the report's order, our file before its stock twin."""
+    """(model, export, measurement) by scheme, then in the order of the report, our file before its stock twin."""
     return [
         (model, export, measurement)
         for scheme in view.schemes(report["models"])
@@ -312,7 +314,7 @@ def _latency_panel(axes, rows):
 
 
 def _devices(report, figure):
-    """A row of two panels a device: latency against accuracy, latency against bytes; a point is a file."""
+    """A row of two panels per device: accuracy and bytes against latency; each point is a file."""
 
     timed = [(condition, rows) for condition in view.conditions(report) if (rows := _timed(report, condition))]
     if not any(export["accuracy"] is not None for _, rows in timed for _, export, _ in rows):
@@ -394,7 +396,7 @@ def _curve(axes, model, key, **line):
 
 
 def _memory(report, figure):
-    """A point a net, its name beside it; both axes begin at 0, so that equal sizes look equal."""
+    """One point per net with its name; both axes begin at 0, so that equal sizes look equal."""
     models = [model for model in report["models"] if model["activation_bytes"] and model["parameters"]]
     if len(models) < 2:
         return None
@@ -423,7 +425,7 @@ def _memory(report, figure):
 
 
 def _apart(values, gap):
-    """Ascending `values`, moved up until they stand `gap` apart."""
+    """Ascending `values`, moved up until they are `gap` apart."""
     moved = []
     for value in values:
         moved.append(max(value, moved[-1] + gap) if moved else value)
@@ -438,29 +440,29 @@ PLOTS = {
     ),
     "sizes": Plot(
         "Accuracy against file size",
-        "A point is a file, the upright line its 95 % interval on the test images. Up and to the left is better.",
+        "Each point is a file, the vertical line its 95 % interval on the test images. Up and to the left is better.",
         _sizes,
     ),
     "latency": Plot(
         "Latency",
         "Dot: median; line: from the 10th to the 90th percentile of all rounds. Where lines overlap, the files tie. "
-        "Within a group the nets stand in the legend's order, the stock converter's files hollow.",
+        "In each group the nets have the order of the legend; hollow dots are the stock converter's files.",
         _latency,
     ),
     "devices": Plot(
         "Accuracy and size against time, device by device",
-        "A point is a file. Left: up and to the left is better; right: down and to the left. No time of one device is "
-        "mixed with another's.",
+        "Each point is a file. In the left panel up and to the left is better, in the right panel down and left. "
+        "Times of different devices are never mixed.",
         _devices,
     ),
     "training": Plot(
         "Training curves",
-        "The first seed. Strong lines: validation images; pale lines: training images.",
+        "Training with the first seed. Strong lines: validation images; pale lines: training images.",
         _training,
     ),
     "memory": Plot(
         "Activation memory against parameters",
-        "What training must keep of one image, against how many numbers the net stores.",
+        "Memory that training keeps for one image, against the numbers that the net stores.",
         _memory,
     ),
 }

@@ -1,4 +1,4 @@
-"""Whether a report is one: its JSON Schema, and the rules that a schema cannot say."""
+"""Validates reports: by their JSON Schema, and by the rules that a schema cannot express."""
 
 import functools
 import json
@@ -13,7 +13,7 @@ _HINT = "report.schema.json, beside the code of resdense_export.report, says wha
 
 
 def validate(report):
-    """The report as JSON holds it (tuples become lists), once every rule holds.
+    """The report in JSON's types (tuples become lists), checked against every rule.
 
     Raises:
         RequestError: names the place, such as `models[0].exports[2].bytes`, and what is wrong there.
@@ -34,7 +34,7 @@ def read_report(path):
     """The validated report in the file `path`, or in the folder `path`.
 
     Raises:
-        RequestError: there is none, it is larger than MAX_BYTES, not JSON, or not a report.
+        RequestError: there is no file, or it is larger than MAX_BYTES, is not JSON, or is not a report.
     """
     path = Path(path)
     path = path / REPORT if path.is_dir() else path
@@ -64,7 +64,7 @@ def _validator():
 
 
 def _as_json(value, path):
-    """A copy in JSON's own types. NaN and infinity, which Python's json would write, stop here with their path."""
+    """A copy in JSON's types. NaN and infinity, which Python's json would write, raise an error with their path."""
     if isinstance(value, dict):
         return {_key(key, path): _as_json(item, f"{path}.{key}" if path else str(key)) for key, item in value.items()}
     if isinstance(value, list | tuple):
@@ -81,7 +81,7 @@ def _key(key, path):
 
 
 def _check_order(export, path):
-    """Intervals run from low to high, percentiles around their median: nothing else may be drawn or compared."""
+    """Checks that intervals run from low to high, and that the median is between the percentiles."""
     interval = export["accuracy_interval"]
     if interval and interval[0] > interval[1]:
         raise _wrong(f"{path}.accuracy_interval", f"{interval} runs from high to low")

@@ -7,7 +7,7 @@ from . import units, view
 def terminal_table(report):
     """A rich table with one row per file: bytes, accuracy, agreement, latency under the first condition, gates.
 
-    Below it stands what the images do not prove.
+    Below the table it says what the images do not prove.
     """
     from rich.table import Table
     from rich.text import Text
@@ -33,7 +33,7 @@ def terminal_table(report):
 
 
 def _open_questions(report):
-    """A line for the files of a net of which the same is not proved."""
+    """One line for all files of a net for which the same is not proved."""
     for model in report["models"]:
         files = {}
         for export in view.ordered(model):

@@ -1,4 +1,4 @@
-"""Numbers as people read them. A no-break space keeps number and unit on one line."""
+"""Writes numbers for people. A no-break space keeps number and unit on one line."""
 
 import math
 
@@ -7,11 +7,11 @@ NOTHING = "–"  # stands where something was not measured
 
 
 def significant(value, digits=3):
-    """`0.0530`, `1.08`, `41.3`, `1,234`: that many significant digits, and never fewer than before the point."""
+    """`0.0530`, `1.08`, `41.3`, `1,234`: so many significant digits, but always all digits before the point."""
     if not value:
         return "0"
-    decimals = max(0, digits - 1 - math.floor(math.log10(abs(value))))
-    return _signed(value, decimals)
+    places = max(0, digits - 1 - math.floor(math.log10(abs(value))))
+    return _signed(value, places)
 
 
 def short(value):
@@ -88,7 +88,7 @@ def _scaled(value, units, step):
     return f"{number}{SPACE}{units[index]}".rstrip(SPACE)
 
 
-def _signed(value, decimals):
+def _signed(value, places):
     """A true minus sign, and none before a zero."""
-    text = f"{abs(value):,.{decimals}f}"
+    text = f"{abs(value):,.{places}f}"
     return f"−{text}" if value < 0 and float(text.replace(",", "")) else text

@@ -1,4 +1,4 @@
-"""What a report holds, found for those who show it: the files of a net, the devices, the pair to compare."""
+"""Finds what is shown of a report: the files of a net, the devices, the pair to compare."""
 
 import re
 from dataclasses import dataclass, replace
@@ -6,14 +6,14 @@ from dataclasses import dataclass, replace
 from ..schemes import rank
 from .palette import FAMILIES
 
-# What XML does not allow: a plot that held one would open nowhere.
+# Characters that XML does not allow; a plot with one of them would not open.
 _UNPRINTABLE = re.compile("[^\t\n\r\x20-\x7e\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 FLOATS = {"fp32": "float32", "fp16": "float16"}  # what a GPU may compute in, by the page's names
 
 
 @dataclass(frozen=True)
 class Condition:
-    """Where and how files were measured; times of two conditions are never put into one number."""
+    """Where and how files were measured; times of two conditions are never combined into one number."""
 
     device: str
     runtime: str
@@ -24,7 +24,7 @@ class Condition:
 
     @property
     def key(self):
-        """What tells two conditions apart."""
+        """Key that tells conditions apart."""
         return self.device, self.runtime, self.accelerator, self.threads
 
     @property
@@ -54,13 +54,13 @@ def label(model):
 
 
 def exports(model, converter="rewritten"):
-    """{scheme: export} of one converter, in the order of the schemes."""
+    """{scheme: export} for one converter, in the order of the schemes."""
     found = {export["scheme"]: export for export in model["exports"] if export["converter"] == converter}
     return dict(sorted(found.items(), key=lambda item: rank(item[0])))
 
 
 def ordered(model):
-    """All files of a model: by scheme, the stock converter's twin behind ours."""
+    """All files of a model by scheme; the stock converter's twin follows ours."""
     return sorted(model["exports"], key=lambda export: (rank(export["scheme"]), export["converter"]))
 
 
@@ -72,7 +72,7 @@ def schemes(models):
 def conditions(report):
     """The report's conditions, in the order in which they first appear.
 
-    A device has the name that it was given last; of several devices of one name all but the first get a number.
+    A device has the last name that it was given; of several devices with one name all but the first get a number.
     """
     found, names = {}, {}
     for model in report["models"]:
@@ -104,7 +104,7 @@ def failed(export):
 
 
 def in_float32(export):
-    """Why a file of ours that could be computed in float16 is computed in float32; None of any other."""
+    """Why a file of ours that could be computed in float16 is computed in float32; None for other files."""
     found = export["gates"].get("half_range")
     silent = found and export.get("half") is False and export["converter"] == "rewritten"
     return f"computed in float32: {found['detail']}" if silent else None
@@ -112,9 +112,9 @@ def in_float32(export):
 
 def _condition(measurement):
     device = measurement["device"]
-    # Whether XNNPACK or a GPU takes a file wholly is the file's doing, not the place's: all stand in the same column.
+    # Whether XNNPACK or a GPU runs a whole file depends on the file, not on the device, so all files share a column.
     accelerator = (measurement["accelerator"] or "").removeprefix("xnnpack-").removesuffix("-partial")
-    # Only a GPU is asked for a precision; where the processor ran in its place, it ran as it always does.
+    # Only a GPU is asked for a precision; where the processor ran instead, it has its usual one.
     precision = accelerator == "webgpu" and measurement.get("precision")
     accelerator += f" in {FLOATS.get(precision, precision)}" if precision else ""
     return Condition(
@@ -123,15 +123,16 @@ def _condition(measurement):
 
 
 def test_images(report):
-    """How many images the accuracies come from, or None."""
+    """Number of images that the accuracies come from, or None."""
     counts = [export["images"] or 0 for model in report["models"] for export in model["exports"]]
     return report["data"]["test"] or max(counts, default=0) or None
 
 
 def pair(report):
-    """The two models that words compare, in the report's order, or None where there is one.
+    """The two models that the words compare, in the report's order; None where there is only one.
 
-    Of a ResNet and a DenseNet those two that are nearest in parameters; else the first two nets, controls last.
+    They are the ResNet and the DenseNet that are nearest in parameters; without such a pair the first two nets, with
+    controls last.
     """
     models = report["models"]
     residual, dense = (_family(models, name) for name in ("resnet", "densenet"))
@@ -158,6 +159,6 @@ def _position(models):
     return lambda model: next(place for place, other in enumerate(models) if other is model)
 
 
-def _size_ratio(pair):
-    small, large = sorted(model["parameters"] or 0 for model in pair)
+def _size_ratio(two):
+    small, large = sorted(model["parameters"] or 0 for model in two)
     return large / small if small else float("inf")

@@ -1,7 +1,7 @@
-"""What the numbers show and what they do not, in sentences that are computed from them.
+"""Says in sentences what the numbers show and what they do not; the sentences are computed from the numbers.
 
-A sentence that compares names the one that has more, or is faster, first, and says so only where noise.py calls it no
-tie: with the numbers swapped it turns round.
+A sentence that compares first names the one that has more or is faster, and only where noise.py says that it is not a
+tie. With the numbers swapped the sentence is swapped too.
 """
 
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ SAME_SIZE = 1.01  # a control net within this ratio of parameters differs only i
 SMALL_IMAGE = 64  # pixels a side
 FEW_SEEDS = 5
 
-# What is counted exactly and has no noise: key of a model -> what it is an amount of, how to write it.
+# Exact counts without noise: {key of a model: (what is counted, function that writes it)}.
 COUNTED = {
     "parameters": ("parameters", units.short),
     "macs": ("multiply-adds of an image", units.short),
@@ -58,9 +58,9 @@ def accuracy_sentence(first, second, images):
 
 
 class _Names:
-    """How models are called: `the ResNet (resnet20)` when it is introduced, `the ResNet` after that.
+    """Names for models: `the ResNet (resnet20)` where it is introduced, `the ResNet` after that.
 
-    Where two models share a family, or the family says nothing, the model's own name is all there is.
+    Where two models share a family, or the family is "other", only the model's own name is used.
     """
 
     def __init__(self, models):
@@ -72,7 +72,7 @@ class _Names:
         return f"the {view.label(model)}" if model["family"] in self._alone else model["name"]
 
     def full(self, model):
-        """With the model's own name behind the family's."""
+        """The family's name followed by the model's own."""
         return f"{self(model)} ({model['name']})" if model["family"] in self._alone else model["name"]
 
     def start(self, sentence):
@@ -85,7 +85,7 @@ class _Names:
 
 def _compared(report, names, pair, conditions):
     """The paragraphs on two nets."""
-    images = view.test_images(report)  # the sentence that matters stands alone, first
+    images = view.test_images(report)  # the most important sentence comes first, by itself
     return [
         [_chosen(report, pair), _accuracy(names, pair, images)],
         [_control(report, names, pair, images)],
@@ -95,7 +95,7 @@ def _compared(report, names, pair, conditions):
 
 
 def _chosen(report, pair):
-    """Which two are meant, where a report has more that could be."""
+    """Says which two nets are compared, where the report has more."""
     nets = sum(model["family"] != "plain" for model in report["models"])
     names = " and ".join(model["name"] for model in pair)
     return f"of the {nets} nets, {names} are put into words; the tables have all." if nets > 2 else None
@@ -115,9 +115,8 @@ def _accuracy(names, pair, images):
     else:
         verdict = f"{names.full(first)} is more accurate than {names.full(second)}"
         values = f"it gets {one} {where} right against {two}, {what} more"
-    lean = (
-        f" Every seed of {names(first)} lies above every seed of {names(second)}, but these few vary too much to tell."
-    )
+    above = f" Every seed of {names(first)} lies above every seed of {names(second)}"
+    lean = f"{above}, but so few seeds may differ by chance."
     return f"{verdict}: {values} ({_basis(found, images)})." + (lean if found.tie and found.apart else "")
 
 
@@ -127,7 +126,7 @@ def _winner_first(pair, found):
 
 
 def _basis(found, images):
-    """How wide the noise is and where that is known from."""
+    """How wide the noise is, and where the width comes from."""
     interval = f"95{units.SPACE}% interval {_range(found, images)}"
     if found.seeds is None:
         return f"{interval}, binomial, one training each"
@@ -141,7 +140,7 @@ def _range(found, images):
 
 
 def _control(report, names, pair, images):
-    """What the plain net says about the shortcuts of the ResNet that it controls."""
+    """What the plain net shows about the shortcuts of the ResNet of which it is the control."""
     nets = view.control(report, pair)
     found = nets and noise.accuracy_difference(*nets, images)
     if not found:
@@ -172,7 +171,7 @@ def _ratio(one, two):
 
 
 def _counted(names, pair):
-    """What is counted: about equal, or how many times as much the larger has."""
+    """Compares what is counted: about equal, or how many times as much the larger has."""
     equal, more = [], {0: [], 1: []}
     for what, write, values in _amounts(pair):
         shown = [write(value) for value in values]
@@ -191,7 +190,7 @@ def _counted(names, pair):
 
 
 def _amounts(pair):
-    """(what, how to write it, the two values) of all that both nets have."""
+    """(what, function that writes it, the two values) of all figures that both nets have."""
     for key, (what, write) in COUNTED.items():
         values = [model[key] for model in pair]
         if all(values):
@@ -203,7 +202,7 @@ def _amounts(pair):
 
 
 def _latency(names, pair, condition):
-    """Who is faster in which scheme under one condition."""
+    """Says which net is faster in which scheme under one condition."""
     first, second = (view.exports(model) for model in pair)
     rows = [(scheme, first[scheme], second[scheme]) for scheme in first if scheme in second]
     faster, slower, ties = _judged(rows, condition)
@@ -232,7 +231,7 @@ def _place(condition):
 
 
 def _short_place(condition, conditions):
-    """The device's name where that is enough."""
+    """The condition's name; only that of the device where this is enough."""
     alike = sum(other.name == condition.name for other in conditions)
     return condition.name if alike == 1 else _place(condition)
 
@@ -283,7 +282,7 @@ def _latency_alone(model, condition):
 
 
 def _int8(names, model, conditions):
-    """What int8 brings and costs against fp32: bytes, accuracy, time."""
+    """What int8 saves and costs compared with fp32: bytes, accuracy, time."""
     files = view.exports(model)
     if not {"fp32", "int8"} <= files.keys():
         return None
@@ -358,7 +357,7 @@ def _limits(report, pair, conditions):
         yield _limit_of_epochs(pair)
     if conditions:
         places = units.listing(list(dict.fromkeys(condition.name for condition in conditions)))
-        yield f"the times hold for {places}; another processor may order the files otherwise."
+        yield f"the times hold for {places}; on another processor the order of the files may differ."
         for condition in conditions:
             yield _limit_of_drift(report, condition)
             yield from devices.limits(report, condition)
@@ -386,7 +385,7 @@ def _accuracies(model):
 
 
 def _limits_of_guesses(report):
-    """A sentence on each net that cannot be told from a guess: gates find nothing that it could lose."""
+    """A sentence on each net that is no better than chance: it has no accuracy that a gate could see it lose."""
     classes = report["data"]["classes"]
     for model in report["models"]:
         intervals = [export["accuracy_interval"] for export in model["exports"] if export["accuracy_interval"]]
@@ -398,7 +397,7 @@ def _limit_of_size(shape):
     if not shape or max(shape[:2]) > SMALL_IMAGE:
         return None
     height, width = shape[:2]
-    return f"images of {height} × {width} pixels are small: on photographs the nets may stand otherwise."
+    return f"images of {height} × {width} pixels are small: on photographs the order of the nets may differ."
 
 
 def _limit_of_drift(report, condition):
@@ -408,7 +407,7 @@ def _limit_of_drift(report, condition):
         return None
     return (
         f"while the files were timed, the speed of {condition.name} changed by up to {units.ratio(drift)} times: it "
-        "grew hot or had other work, and close times there say little."
+        "grew hot or had other work, so small differences there mean little."
     )
 
 
@@ -417,7 +416,7 @@ def _limit_of_seeds(pair):
         return None
     seeds = max(1, min(len(model["accuracy_by_seed"]) for model in pair))
     if seeds == 1:
-        return "each net was trained once: another seed may turn the order round."
+        return "each net was trained once: another seed may reverse the order."
     if seeds < FEW_SEEDS:
         return f"{seeds} seeds are few: a tie says that these runs cannot tell the nets apart, not that they are equal."
     return None

@@ -1,10 +1,10 @@
-"""Opens .tflite files in a child process, so that what a broken or hostile file ends is the child.
+"""Opens .tflite files in a child process, so that a broken or hostile file ends only the child.
 
-A .tflite file from elsewhere is code from elsewhere: LiteRT's Python interpreter skips the strict verifier, and a wrong
-index ends the process. The child imports NumPy and LiteRT only, has a memory limit and an alarm that nothing in it
-catches, and leaves no core file (Windows knows none of the three; there the parent's clock ends a child that hangs).
-It contains crashes, hangs and greed. It does not hold a file that takes the process over; against that, answers come
-back as plain JSON and raw numbers, never as pickles.
+Other people's .tflite files must be treated like code: LiteRT's Python interpreter skips the strict verifier, and a
+wrong index ends the process. The child imports only NumPy and LiteRT, has a memory limit and an alarm that nothing in
+it catches, and leaves no core file. (Windows has none of the three; there the parent's clock ends a child that hangs.)
+So crashes, hangs and excessive memory stay in the child. It is not a sandbox against a file that takes over the
+process; for that case answers come back as plain JSON and raw numbers, never as pickles.
 
     with Child() as child:
         graphs = child.read("net.tflite")
@@ -38,11 +38,11 @@ BYTES_A_SECOND, COPIES = 20e6, 8  # what reading takes, and how often a file's b
 
 
 class Fault(Exception):
-    """A file could not be opened or run; the message says what became of the child."""
+    """A file could not be opened or run; the message says what happened to the child."""
 
 
 class Child:
-    """One child process, started at the first question and again after a death."""
+    """One child process, started at the first request, and again after it has died."""
 
     def __init__(self, seconds=SECONDS, memory=MEMORY):
         self.seconds, self.memory = seconds, memory
@@ -61,13 +61,13 @@ class Child:
         return tuple(_graph(graph) for graph in self._ask("read", path=str(path)))
 
     def open(self, path):
-        """Runs the file once on made-up values: {"input": shape, "finite": bool, "delegated": {...}, "half": bool},
-        the last whether it asks for float16 arithmetic. Raises Fault.
+        """Runs the file once on generated values: {"input": shape, "finite": bool, "delegated": {...}, "half": bool};
+        `half` says whether it asks for float16 arithmetic. Raises Fault.
         """
         return self._ask("open", path=str(path))
 
     def run(self, path, images, threads=1, progress=None):
-        """Outputs of the file for `images`, as `running.run` gives them; for images on disk a block at a time.
+        """Outputs of the file for `images`, as `running.run` returns them; images on disk are read block by block.
 
         Raises Fault; WorkError for a full disk.
         """
@@ -90,12 +90,12 @@ class Child:
         return outputs.reshape(len(images), size)
 
     def largest_activation(self, path, images):
-        """As `running.largest_activation` gives it. Raises Fault; WorkError for a full disk."""
+        """The result of `running.largest_activation`. Raises Fault; WorkError for a full disk."""
         with _handed(images) as (_, given):
             return self._ask("largest_activation", path=str(path), **given)
 
     def time(self, paths, rounds, threads=1, progress=None):
-        """Nanoseconds of single inferences, as `running.time_rounds` gives them. Raises Fault."""
+        """Nanoseconds of single inferences, the result of `running.time_rounds`. Raises Fault."""
         return self._ask("time", progress, paths=[str(path) for path in paths], rounds=rounds, threads=threads)
 
     def close(self):
@@ -111,7 +111,7 @@ class Child:
         self._process = None
 
     def _grow(self, paths):
-        """Ends a child whose limits are too low for a file; the next one gets what the file needs."""
+        """Ends a child whose limits are too low for a file; the next child gets higher ones."""
         sizes = [Path(path).stat().st_size for path in paths if path is not None and Path(path).is_file()]
         if max(sizes, default=0) > max(self._largest, GROWN_FROM):
             self.close()
@@ -146,7 +146,7 @@ class Child:
         return reply["result"]
 
     def _exchange(self, request, progress):
-        """The child's last word on a request, or None where it died before it."""
+        """The child's final answer to a request, or None where it died first."""
         with contextlib.suppress(BrokenPipeError):  # it died while it waited, and its silence says so
             self._process.stdin.write(json.dumps(request) + "\n")
             self._process.stdin.flush()
@@ -159,7 +159,7 @@ class Child:
         return None
 
     def _next_line(self):
-        """What the child says next; it is ended where it is silent for too long."""
+        """The next message of the child, which is ended if it is silent for too long."""
         watch = threading.Timer(self.seconds + GRACE, self._end_late)
         watch.daemon = True
         watch.start()
@@ -173,7 +173,7 @@ class Child:
         self._process.kill()
 
     def _obituary(self):
-        """How the child ended, with the last words of the library that it ran."""
+        """How the child ended, with the last output of the library in it."""
         code = self._process.wait()
         self._stderr.seek(0)
         words = [line.strip() for line in self._stderr.read().decode("utf-8", "replace").splitlines()]
@@ -189,8 +189,8 @@ class Child:
 
 @contextlib.contextmanager
 def _handed(images):
-    """(a folder, {"images", "shape", "dtype"} for the child) with the images in a file there: raw numbers, nothing to
-    interpret, read one image at a time.
+    """(a folder, {"images", "shape", "dtype"} for the child): the folder has a file with the images as raw numbers,
+    which the child reads one image at a time.
     """
     images = np.ascontiguousarray(images)
     with tempfile.TemporaryDirectory() as folder:
@@ -203,7 +203,7 @@ def _handed(images):
 
 
 def _graph(plain):
-    """A Graph from its JSON form, where tuples are lists and dataclasses are objects."""
+    """A Graph from its JSON form, in which tuples are lists and dataclasses are objects."""
 
     def tuples(record):
         return {key: tuple(value) if isinstance(value, list) else value for key, value in record.items()}
@@ -291,7 +291,7 @@ def _limit(memory):
 
 
 def main(seconds, memory):
-    """Answers one JSON line after another until the parent hangs up."""
+    """Answers JSON lines one after the other until the parent closes the pipe."""
     _limit(memory)
     alarm = getattr(signal, "alarm", lambda seconds: None)
     if hasattr(signal, "SIGALRM"):

@@ -1,8 +1,7 @@
-"""Reads the operators and tensors of a .tflite file, with the schema that ai-edge-litert ships, and writes it again.
+"""Reads the operators and tensors of a .tflite file with the schema in ai-edge-litert, and writes changed files.
 
-The generated classes trust every offset in the file. `read` checks what the gates go on to use, and a file from
-elsewhere is read in child.py's child process, which this module is light enough for. `unpack` and `pack` are for
-files that this run has made.
+The generated classes trust every offset in the file. `read` checks everything that the gates use, and other people's
+files are read in the child process of child.py. `unpack` and `pack` are only for files that this run has made.
 """
 
 from dataclasses import dataclass, field
@@ -26,7 +25,7 @@ TYPES = _names(schema.TensorType)
 
 @dataclass(frozen=True)
 class Tensor:
-    """`signature` is the shape as the file promises it: -1 where a size is open. `scales` holds (smallest, largest)."""
+    """`signature` is the shape with -1 for an open size. `scales` holds (smallest, largest)."""
 
     name: str
     type: str
@@ -39,7 +38,7 @@ class Tensor:
 
 @dataclass(frozen=True)
 class Operator:
-    """`name` is the builtin's, such as CONV_2D, or CUSTOM:<its own name>; inputs and outputs are numbers of tensors."""
+    """`name` is that of a builtin, such as CONV_2D, or CUSTOM:<its own name>; inputs and outputs are tensor numbers."""
 
     name: str
     inputs: tuple[int, ...]
@@ -57,11 +56,11 @@ class Graph:
 
 
 def read(content):
-    """The graphs of a .tflite file given as bytes, a tuple; the weights are not read.
+    """Tuple of the graphs of a .tflite file given as bytes; weights are not read.
 
     Raises:
-        ValueError: not a .tflite file, no graph in it, or an index that points nowhere. A damaged file may raise
-            anything else, or never return.
+        ValueError: it is not a .tflite file, has no graph, or an index points nowhere. A damaged file may also raise
+            other errors, or never return.
     """
     if len(content) < 8 or not schema.Model.ModelBufferHasIdentifier(content, 0):
         raise ValueError("not a .tflite file")
@@ -74,13 +73,13 @@ def read(content):
 
 
 def count(graphs):
-    """{operator name: how many}, over all graphs, most frequent first."""
+    """{operator name: count} over all graphs, the most frequent first."""
     found = [operator.name for graph in graphs for operator in graph.operators]
     return {name: found.count(name) for name in sorted(set(found), key=lambda name: (-found.count(name), name))}
 
 
 def unpack(content):
-    """The file as a tree of schema objects that may be changed, its constants inside."""
+    """The file as a tree of schema objects that may be changed, with its constants."""
     model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(content))
     for buffer in model.buffers:
         if buffer.offset > 1:  # the quantizer writes constants behind the flatbuffer
@@ -92,7 +91,7 @@ def unpack(content):
 
 
 def pack(model):
-    """The bytes of a tree that `unpack` gave; the same tree gives the same bytes."""
+    """The bytes of a tree from `unpack`; the same tree gives the same bytes."""
     size = sum(buffer.data.nbytes for buffer in model.buffers if buffer.data is not None)
     builder = _SharingBuilder(size + (1 << 16))
     builder.Finish(model.Pack(builder), b"TFL3")
@@ -100,7 +99,7 @@ def pack(model):
 
 
 def code(model, builtin, version):
-    """Index of a builtin among the operator codes of an unpacked file, added where it is missing."""
+    """Index of a builtin among the operator codes of an unpacked file; adds it where it is missing."""
     for index, known in enumerate(model.operatorCodes):
         if known.builtinCode == builtin and known.version >= version:
             return index
@@ -112,9 +111,10 @@ def code(model, builtin, version):
 
 
 class _SharingBuilder(flatbuffers.Builder):
-    """Writes equal vectors once, and bytes, as constants are, where a kernel may load whole registers from them.
+    """Writes equal vectors only once, and aligns byte vectors (constants) so that kernels can load whole registers from
+    them.
 
-    An int8 file has a zero point of eight bytes for each channel of each weight and each bias, all of them 0.
+    An int8 file has a zero point of eight bytes for each channel of each weight and bias, and all are 0.
     """
 
     def __init__(self, size):
@@ -146,14 +146,14 @@ def _graph(model, subgraph, codes):
     )
 
 
-def _operator_name(code):
-    # Files older than 2020 hold the code in a byte of its own; the larger of the two is the one that counts.
-    number = max(code.BuiltinCode(), code.DeprecatedBuiltinCode())
+def _operator_name(listed):
+    # Files older than 2020 hold the code in another byte; the larger of the two counts.
+    number = max(listed.BuiltinCode(), listed.DeprecatedBuiltinCode())
     if number not in OPERATORS:
         return f"CUSTOM:builtin {number}"
     if OPERATORS[number] != "CUSTOM":
         return OPERATORS[number]
-    return "CUSTOM:" + (code.CustomCode() or b"?").decode("utf-8", "replace")[:80]
+    return "CUSTOM:" + (listed.CustomCode() or b"?").decode("utf-8", "replace")[:80]
 
 
 def _tensor(model, tensor):
@@ -174,14 +174,15 @@ def _tensor(model, tensor):
 
 
 def _ends(scales):
-    """(smallest, largest), or () of none; NaN counts as the largest, for `min` and `max` would pass it over."""
+    """(smallest, largest), or () where there are none; NaN counts as the largest, because `min` and `max` could miss
+    it."""
     if not scales:
         return ()
     return min(scales), next((scale for scale in scales if scale != scale), max(scales))
 
 
 def _indices(get, length, tensors):
-    """Tensor numbers of a vector in the file, without the -1 of an optional input that is left out."""
+    """Tensor numbers of a vector in the file, without the -1 of a missing optional input."""
     numbers = tuple(int(get(i)) for i in range(length))
     for number in numbers:
         if not -1 <= number < tensors:

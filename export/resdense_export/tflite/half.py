@@ -1,10 +1,10 @@
-"""A float .tflite file with every constant in float16: half the size, and computed in float16 on a phone.
+"""Makes a float .tflite file with every constant in float16: half the size, and computed in float16 on a phone.
 
-Two things make such a file fast. XNNPACK prepares an operator's kernel once, when the file is loaded, where all of the
-operator's constants are float16 or all are float32; where a float32 bias stands beside a float16 kernel, which is what
-ai-edge-quantizer's `float_casting` leaves, it prepares the kernel in every inference (docs/rewriting.md has what each
-costs). And a file whose metadata say so is computed in float16 where the processor does that (Armv8.2's half-precision
-arithmetic: phones since about 2018). Elsewhere, and by every other runtime, it is computed in float32. Inputs and
+Two things make such a file fast. First, XNNPACK prepares an operator's kernel once, when the file is loaded, but only
+if all constants of the operator are float16 or all are float32. Where a float32 bias is beside a float16 kernel, as
+after ai-edge-quantizer's `float_casting`, it prepares the kernel in every inference (docs/rewriting.md has the costs).
+Second, a file whose metadata ask for it is computed in float16 where the processor can (Armv8.2's half-precision
+arithmetic, in phones since about 2018). Elsewhere, and by every other runtime, it is computed in float32. Inputs and
 outputs stay float32.
 """
 
@@ -27,13 +27,13 @@ DEQUANTIZE, DEQUANTIZE_VERSION = schema.BuiltinOperator.DEQUANTIZE, 3  # the ver
 
 
 def in_half(content, marked=True, chosen=None):
-    """The float .tflite file `content` with its constants in float16, each behind a DEQUANTIZE.
+    """The float .tflite file `content` with its constants in float16, each followed by a DEQUANTIZE.
 
-    An operator with a constant that float16 cannot hold, whose values reach beyond 65,504, keeps all of its constants
-    in float32, and the file is not marked.
+    An operator with a constant beyond 65,504, which float16 cannot hold, keeps all its constants in float32, and the
+    file is not marked.
 
     Args:
-        marked: Whether the file says that it may be computed in float16.
+        marked: Whether the file is marked as one that may be computed in float16.
         chosen: Numbers of the tensors to cast, for experiments; default: all.
     Returns:
         The file's bytes; the same arguments give the same bytes.
@@ -58,14 +58,14 @@ def in_half(content, marked=True, chosen=None):
 
 
 def is_marked(content):
-    """Whether a .tflite file says that it may be computed in float16."""
+    """Whether a .tflite file is marked as one that may be computed in float16."""
     model = schema.Model.GetRootAs(content)
     entries = (model.Metadata(i) for i in range(model.MetadataLength()))
     return any(entry.Name() == MARK for entry in entries)
 
 
 def fits(activation):
-    """Whether a net whose largest activation is this one may be computed in float16."""
+    """Whether a net with this largest activation may be computed in float16."""
     return bool(MARGIN * activation < LARGEST)  # a NaN does not
 
 
@@ -92,7 +92,7 @@ def _is(graph, number, kind):
 
 
 def _constants(model, graph, operator):
-    """Numbers of the float32 constants that an operator reads; one that the net also gives out is none."""
+    """Numbers of the float32 constants that an operator reads, except one that is also an output of the net."""
     read = {int(number) for number in operator.inputs if number >= 0}
     return {
         number
@@ -102,7 +102,7 @@ def _constants(model, graph, operator):
 
 
 def _beyond(model, graph, together):
-    """The constants that stay float32: those that float16 cannot hold, and all that an operator reads with one."""
+    """The constants that stay float32: those that float16 cannot hold, and all others of an operator that reads one."""
     stay = {number for numbers in together for number in numbers if not _holds(model, graph, number)}
     while more := set().union(*(numbers for numbers in together if numbers & stay)) - stay:
         stay |= more
@@ -110,7 +110,7 @@ def _beyond(model, graph, together):
 
 
 def _values(model, tensor):
-    """The float32 numbers of a constant, or None of a tensor that is none."""
+    """The float32 numbers of a constant, or None for any other tensor."""
     data = model.buffers[tensor.buffer].data
     return None if data is None or not len(data) else np.frombuffer(np.asarray(data, np.uint8).tobytes(), "<f4")
 
@@ -120,7 +120,7 @@ def _holds(model, graph, number):
 
 
 def _halved(model, graph, number):
-    """Stores the constant `number` in float16; gives the DEQUANTIZE that makes it float32 again."""
+    """Stores the constant `number` in float16; returns the DEQUANTIZE that makes it float32 again."""
     tensor, buffer = graph.tensors[number], schema.BufferT()
     stored = copy.copy(tensor)
     stored.name, stored.type = tensor.name + b"_float16", schema.TensorType.FLOAT16

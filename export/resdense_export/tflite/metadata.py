@@ -1,7 +1,8 @@
-"""Labels and preprocessing inside the .tflite file, as the TFLite metadata that Android's and iOS' libraries read.
+"""Writes labels and preprocessing into a .tflite file, as the TFLite metadata that the libraries of Android and iOS
+read.
 
-Two parts, as Google's format has them: a flatbuffer in a constant called TFLITE_METADATA, and `labels.txt` in a zip
-archive behind the file (ai.google.dev/edge/litert/models/metadata). An interpreter looks at neither.
+Google's format has two parts: a flatbuffer in a constant called TFLITE_METADATA, and `labels.txt` in a zip archive
+after the file (ai.google.dev/edge/litert/models/metadata). Interpreters ignore both.
 """
 
 import io
@@ -25,12 +26,12 @@ def embed(content, *, name, input_text, output_text, channels, pixels, probabili
     """The .tflite file `content` with metadata in it; the same arguments give the same bytes.
 
     Args:
-        name: Of the net.
+        name: Name of the net.
         input_text, output_text: What the tensors hold, for people.
-        channels: Of the image.
-        pixels: Whether the file takes pixels in [0, 255]; then an app is told to leave them as they are.
-        probabilities: Whether the outputs are such.
-        class_names: One name an output, or None.
+        channels: Channels of the image.
+        pixels: Whether the file takes pixels in [0, 255]; the metadata then tell apps not to change them.
+        probabilities: Whether the outputs are probabilities.
+        class_names: One name per output, or None.
     """
     model = flatbuffer.unpack(content)
     described = _describe(name, input_text, output_text, channels, pixels, probabilities, class_names)
@@ -60,7 +61,7 @@ def labels_text(class_names):
 
 
 def _with_labels(content, class_names):
-    """`content` with labels.txt behind it: uncompressed, so that a phone may map the file into memory."""
+    """`content` followed by labels.txt, uncompressed, so that a phone may map the file into memory."""
     if not class_names:
         return content
     file = io.BytesIO(content)

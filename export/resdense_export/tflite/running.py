@@ -1,7 +1,7 @@
-"""Runs .tflite files on LiteRT with XNNPACK: predictions, times, and what the delegate took.
+"""Runs .tflite files on LiteRT with XNNPACK: predictions, times, and the operators that the delegate runs.
 
-Needs ai-edge-litert and NumPy only, so it runs on an Arm board as it does here. A file from elsewhere is run in
-child.py's child process; a `beat(done, total)` is called there as the work goes on.
+It needs only ai-edge-litert and NumPy, so it also runs on an Arm board. Other people's files are run in the child
+process of child.py, where `beat(done, total)` is called as the work goes on.
 """
 
 import time
@@ -33,23 +33,24 @@ class Net:
         self.input, self.output = self.inputs[0], self.interpreter.get_output_details()[0]
 
     def __call__(self, image):
-        """Float32 outputs of one image (H, W, C), flat."""
+        """Flat float32 outputs for one image (H, W, C)."""
         self.interpreter.set_tensor(self.input["index"], _stored(image, self.input)[np.newaxis])
         self.interpreter.invoke()
         return _real(self.interpreter.get_tensor(self.output["index"]), self.output).ravel()
 
     def fill(self, seed=0):
-        """Puts values from 0 to 255 into every input, for runs whose answer does not matter."""
+        """Puts values from 0 to 255 into every input, for runs whose result does not matter."""
         random = np.random.default_rng(seed)
         for detail in self.inputs:
             values = random.uniform(0, 255, detail["shape"]).astype(np.float32)
             self.interpreter.set_tensor(detail["index"], _stored(values, detail))
 
     def delegated(self):
-        """What XNNPACK took: {"nodes": operators, "partitions": pieces, "left": {operator: how many stayed}}.
+        """What XNNPACK runs: {"nodes": operators, "partitions": pieces, "left": {operator: count of those that it does
+        not run}}.
 
-        The runtime lists the file's operators and, behind them, one DELEGATE node a piece, with the tensors that go in
-        and out of it; the piece holds all that stands between.
+        The runtime lists the file's operators and after them one DELEGATE node per piece, with its input and output
+        tensors; the piece holds all operators between these.
         """
         operators = compat.operators(self.interpreter)
         pieces = [operator for operator in operators if operator["op_name"] == "DELEGATE"]
@@ -77,10 +78,10 @@ def run(path, images, threads=1, beat=_silent):
 
 
 def largest_activation(path, images, beat=_silent):
-    """The largest absolute value that any operator gives for images (N, H, W, C); NaN where one gives a NaN.
+    """The largest absolute value of any operator's output for images (N, H, W, C); NaN where one gives a NaN.
 
-    Constants that the file unpacks are none of them. Every operator runs by itself, in float32: a delegate shows only
-    the ends of what it takes.
+    Constants that the file unpacks do not count. Operators run without the delegate, in float32, because a delegate
+    shows only the inputs and outputs of its pieces.
     """
     plain = OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
     interpreter = Interpreter(str(path), experimental_op_resolver_type=plain, experimental_preserve_all_tensors=True)
@@ -103,11 +104,11 @@ def largest_activation(path, images, beat=_silent):
 
 
 def time_rounds(paths, rounds, threads=1, beat=_silent):
-    """Nanoseconds of single inferences, one list of `rounds` numbers a file.
+    """Nanoseconds of single inferences, one list of `rounds` numbers per file.
 
-    Every round runs each file once, starting with another file each time, so that what slows the machine for a while
-    slows all. A file's turn begins with an inference that is not counted: it brings back the caches that the file
-    before it emptied, as they are in an app that runs one net.
+    Every round runs each file once and starts with another file, so that a slow phase of the machine affects all files.
+    A file's turn begins with an inference that is not counted: it refills the caches, as they are in an app that runs
+    one net.
     """
     nets = []
     for path in paths:
@@ -142,7 +143,7 @@ def _between(operators, piece):
 
 
 def _stored(values, detail):
-    """Real numbers in the type that a tensor stores."""
+    """Real numbers, converted to the type of a tensor."""
     if detail["dtype"] is np.float32:
         return values.astype(np.float32, copy=False)
     scale, zero = detail["quantization"]
@@ -153,7 +154,7 @@ def _stored(values, detail):
 
 
 def _real(values, detail):
-    """What a tensor stores as float32 numbers."""
+    """The numbers in a tensor, converted to float32."""
     scale, zero = detail["quantization"]
     if values.dtype == np.float32 or not scale:
         return values.astype(np.float32)

@@ -1,4 +1,4 @@
-"""The names in a .tflite file: of its ends, of its signature, of its tensors."""
+"""The names in a .tflite file: of its inputs and outputs, its signature, and its tensors."""
 
 import itertools
 
@@ -11,8 +11,8 @@ SIGNATURE = "serving_default"
 def name_tensors(tree):
     """Names tensors by the layer and operation that made them, such as `stem_conv_1/BiasAdd`.
 
-    The converter puts the model and everything that it fused into every name, 120 characters for one of DenseNet's: a
-    twentieth of an int8 file.
+    The converter puts the model and everything that it fused into every name. That makes 120 characters per name in a
+    DenseNet, a twentieth of an int8 file.
     """
     for graph in tree.subgraphs:
         ends = {int(number) for number in (*graph.inputs, *graph.outputs)}
@@ -25,7 +25,7 @@ def name_tensors(tree):
 
 
 def sign(tree):
-    """Gives the file its signature, through which the quantizer calibrates and an app finds the ends by name."""
+    """Adds the signature, by which the quantizer calibrates and an app finds inputs and outputs by name."""
     graph, signature = tree.subgraphs[0], flatbuffer.schema.SignatureDefT()
     signature.signatureKey, signature.subgraphIndex = SIGNATURE, 0
     signature.inputs, signature.outputs = _named(INPUT, graph.inputs[0]), _named(OUTPUT, graph.outputs[0])
@@ -39,6 +39,6 @@ def _named(name, number):
 
 
 def _free(name, taken):
-    """`name`, or with the first number behind it that makes it new."""
+    """`name`, or `name` with the first number added that makes it unique."""
     numbered = (name + b"_%d" % number for number in itertools.count(2))
     return next(each for each in itertools.chain([name], numbered) if each not in taken)

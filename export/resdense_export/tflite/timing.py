@@ -1,7 +1,7 @@
-"""Latency of .tflite files on this computer, and what else is a property of file and machine.
+"""Measures the latency of .tflite files on this computer, and describes file and machine.
 
-Needs ai-edge-litert and NumPy only: it measures on an Arm board as it does on a laptop. The files run in a child
-process (child.py), which also keeps TensorFlow's threads away from what is timed.
+It needs only ai-edge-litert and NumPy, so it also measures on an Arm board. The files run in a child process
+(child.py), so that TensorFlow's threads do not disturb the timing.
 """
 
 import contextlib
@@ -37,20 +37,20 @@ def measure(
 ) -> list[dict[str, Any]]:
     """Times .tflite files against each other: every round runs each of them once (see running.time_rounds).
 
-    Compare files of one call only: another call, another minute, and the machine is not the same.
+    Compare only files of one call: at another time the machine may be faster or slower.
 
     Args:
         files: Paths.
-        rounds: Timed inferences of each file.
-        threads: Threads of one inference.
+        rounds: Number of timed inferences of each file.
+        threads: Number of threads of one inference.
         child: A child.Child to use; default: one of its own.
-        progress: Called with (rounds done, rounds) now and then.
+        progress: Function that is called now and then with (rounds done, rounds).
     Returns:
-        One dict a file, in order, as in report.json's `measurements`: device, runtime, accelerator, threads, rounds,
-        median_ms, p10_ms, p90_ms, drift (median of the last third of the rounds over that of the first: 1 where the
-        machine stayed as fast as it was).
+        One dict per file, in order, as in report.json's `measurements`: device, runtime, accelerator, threads, rounds,
+        median_ms, p10_ms, p90_ms, drift (median of the last third of the rounds divided by that of the first: 1 where
+        the speed of the machine did not change).
     Raises:
-        RequestError: no files, a file that does not exist, fewer than 3 rounds or 1 thread.
+        RequestError: there are no files, a file does not exist, or there are fewer than 3 rounds or 1 thread.
         WorkError: a file does not open or run; the message names it.
     Example:
         >>> _ = Path("net.tflite").write_bytes(resdense_export.convert(resdense_keras.resnet20_digits()))
@@ -80,7 +80,7 @@ def describe(file, child=None):
 
 
 def summary(nanoseconds):
-    """Median, 10th and 90th percentile in milliseconds, and the drift, of times in the order they were taken."""
+    """Median, 10th and 90th percentile in milliseconds, and the drift, of times in the order of measuring."""
     times = np.asarray(nanoseconds) / 1e6
     p10, median, p90 = (float(value) for value in np.percentile(times, (10, 50, 90)))
     third = len(times) // 3
@@ -89,7 +89,7 @@ def summary(nanoseconds):
 
 
 def device():
-    """This computer as a report names it; `id` tells two computers apart without naming either."""
+    """This computer, for a report; `id` tells computers apart without revealing a name."""
     cpu = machine()["cpu"]
     name = hashlib.sha256(f"{platform.node()}\0{cpu}".encode()).hexdigest()[:12]
     system = f"{platform.system()} {platform.release()} {platform.machine()}"
@@ -97,7 +97,8 @@ def device():
 
 
 def machine() -> dict[str, Any]:
-    """{"cpu", "flags", "cores"}: flags are those that decide which kernels run, cores those that we may use.
+    """{"cpu", "flags", "cores"}: the processor, its flags that decide which kernels run, and the number of cores that
+    this process may use.
 
     Example:
         >>> sorted(resdense_export.machine())
@@ -114,7 +115,7 @@ def machine() -> dict[str, Any]:
 
 
 def runtime():
-    """Name and version of what runs the files."""
+    """Name and version of the runtime."""
     return f"ai-edge-litert {version('ai-edge-litert')}"
 
 
@@ -137,7 +138,7 @@ def _named(*files):
 
 
 def _cpu_info():
-    """{key: value} of /proc/cpuinfo, each key once, as its first processor has it; empty where there is none."""
+    """{key: value} of the first processor in /proc/cpuinfo; empty where there is no such file."""
     info = {}
     try:
         text = CPU_INFO.read_text(errors="replace")

@@ -1,4 +1,5 @@
-"""A uint8 input tensor for camera frames, in any .tflite file: one CAST in front, everything behind it unchanged."""
+"""Gives any .tflite file a uint8 input tensor for camera frames: adds one CAST in front and leaves the rest
+unchanged."""
 
 import copy
 
@@ -10,7 +11,7 @@ CAST, CAST_VERSION = schema.BuiltinOperator.CAST, 1
 
 
 def with_uint8_input(content):
-    """The .tflite file `content`, whose one input is float32, with an input of uint8 that is cast to it."""
+    """The .tflite file `content`, which has one float32 input, with a uint8 input instead, which is cast to float32."""
     model = flatbuffer.unpack(content)
     graph = model.subgraphs[0]
     (floating,) = (int(number) for number in graph.inputs)

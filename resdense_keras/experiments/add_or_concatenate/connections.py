@@ -1,6 +1,6 @@
-"""Addition beside concatenation, on the library's own blocks: widths, parameters, memory, and what a sum forgets.
+"""Compares addition and concatenation on the library's own blocks: widths, parameters, memory, and what a sum loses.
 
-Behind lesson 1. The setting throughout is DenseNet-BC's (k = 12) own: 24 channels come in, the growth rate is 12.
+Behind lesson 1. Everywhere the setting is that of DenseNet-BC (k = 12): 24 input channels, growth rate 12.
 """
 
 from typing import NamedTuple
@@ -33,7 +33,7 @@ class Block(NamedTuple):
 
 
 def chain(connection, depth, *, width=WIDTH, growth_rate=GROWTH_RATE, bottleneck=False, recompute=False, size=32):
-    """`depth` blocks of the library in a row, nothing else: (N, size, size, width) -> (N, size, size, width or more).
+    """Only `depth` blocks of the library in a row: (N, size, size, width) -> (N, size, size, width or more).
 
     Args:
         connection: "residual", "plain" (the same without the addition) or "dense".
@@ -69,10 +69,10 @@ def by_block(model):
 
 
 def holdings(model):
-    """Which channels hold what: for the input and after each block a dict {source: range of channels}.
+    """What the channels hold: for the input and after each block a dict {source: range of channels}.
 
-    Source 0 is the input, source i what block i computed. Read from the graph: a Concatenate puts the new channels
-    behind the old ones, an Add lays them over the same channels, and without either they replace the old ones.
+    Source 0 is the input, source i the result of block i. It is read from the graph: a Concatenate puts the new
+    channels after the old ones, an Add puts them onto the same channels, and without either they replace the old ones.
     """
     held = {0: range(model.input_shape[-1])}
     history = [held]
@@ -115,8 +115,8 @@ def _layers_by_block(model):
 def difference(ours, theirs):
     """Largest difference of two models' outputs with the same random weights, as a share of the largest output.
 
-    All weights are drawn, moving statistics included: a fresh batch norm is nearly the identity and would hide a
-    mistake. NaN wherever one of the outputs is.
+    All weights are drawn, also moving statistics, because a fresh batch norm is nearly the identity and would hide a
+    mistake. NaN where one of the outputs is NaN.
 
     Args:
         ours, theirs: Models with the same input shape, and weights of the same shapes in the same order. Both are
@@ -146,7 +146,7 @@ def _drawn(weight, random):
 
 
 def lost_by_adding(target, x, y):
-    """Share of the variance of `target` that no linear reader of x + y can give, 0 to 1.
+    """Share of the variance of `target` that no linear reader of x + y can explain, 0 to 1.
 
     Least squares finds the best one: A in target = A (x + y).
 
@@ -208,7 +208,7 @@ def joins(layer, first, second):
 
 
 def draw_strips(figure, chains):
-    """Strips of channels to scale, one row a block, coloured by the block that computed them.
+    """Strips of channels to scale, one row per block, coloured by the block that computed them.
 
     Args:
         figure: Empty matplotlib Figure.

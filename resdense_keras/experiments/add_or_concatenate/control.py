@@ -1,8 +1,10 @@
-"""Addition turned into appending and nothing else: the control that ResNet beside DenseNet is not. Behind lesson 1.
+"""Turns addition into appending and changes nothing else: a control that comparing ResNet with DenseNet is not. Behind
+lesson 1.
 
-A ResNet and a DenseNet differ in more than the connection: convolutions a block, width, order of the batch norms. Here
-three nets share all of that. Each has a stem, `LAYERS` layers and a head on `WIDTH` channels; each layer is batch norm,
-ReLU and one 3x3 convolution that makes `MAPS` maps, pads them with zeros to `WIDTH` channels and *adds* the result:
+A ResNet and a DenseNet differ in more than the connection: in convolutions per block, width and order of the batch
+norms. Here three nets share all of that. Each has a stem, `LAYERS` layers and a head on `WIDTH` channels; each layer is
+batch norm, ReLU and one 3x3 convolution that makes `MAPS` maps, pads them with zeros to `WIDTH` channels and *adds* the
+result:
 
     append      the maps land on channels that are still empty: x + pad(F(x)) is [x, F(x)]
     add         the same places, but the stem has filled all channels: x + pad(F(x)) is a sum
@@ -78,7 +80,8 @@ def parameters(join):
 
 
 def distance_to_the_library(join="append", seed=0):
-    """How far the net's logits are from those of the library's dense block with the same weights, over the largest."""
+    """Difference between the net's logits and those of the library's dense block with the same weights, divided by the
+    largest."""
     ours = net(join)
     small_nets.draw(ours, seed)
     theirs = small_nets.net("dense", LAYERS + 2, width=STEM, growth_rate=MAPS)
@@ -112,12 +115,12 @@ def trained(join, seed=0):
 
 
 def differences(first, second, seeds, what="accuracy"):
-    """What `first` has more than `second`, a number for each seed."""
+    """`first` minus `second`, one number per seed."""
     return np.array([getattr(trained(first, s), what) - getattr(trained(second, s), what) for s in seeds])
 
 
 def draw_results(figure, found):
-    """Training loss and test accuracy of the nets, a mark a seed, lines between the nets of one seed.
+    """Training loss and test accuracy of the nets: one mark per seed, lines between the nets of one seed.
 
     Args:
         figure: Empty matplotlib Figure.

@@ -38,7 +38,7 @@ def small(variant, *, shape=(32, 32, 3), **options):
 
 
 class Layout(NamedTuple):
-    """What tells the layouts apart, read from a net's graph.
+    """The features that tell layouts apart, read from a net's graph.
 
     `stride` is the convolution of the second stage that halves the image, `first` is what a block's branch begins with,
     `stem` the number of convolutions before the first block, `shortcut` what its projection begins with, and
@@ -69,7 +69,7 @@ def layout(model):
 
 
 def tensors(model):
-    """{"layer/variable": shape} of all weights: all that a file of weights can tell."""
+    """{"layer/variable": shape} of all weights, which is all that a file of weights shows."""
     return {"/".join(weight.path.split("/")[-2:]): tuple(weight.shape) for weight in model.weights}
 
 
@@ -109,7 +109,7 @@ def accuracies_of_one_file(trained, built, *, epochs=6):
 
 
 def write_digits(folder, *, per_class=5, tests_per_class=24, quarter_turns=0):
-    """Writes a folder of images: train/ and test/ with a folder a class, 8x8 PNGs.
+    """Writes a folder of images: train/ and test/ with one folder per class, 8x8 PNGs.
 
     They are test images of `data.load("digits")`, which the shipped nets were not trained on, turned if asked to.
 
@@ -207,7 +207,7 @@ def folder(which):
 
 @functools.cache
 def accuracies(family, which, *, transfer, seeds=3):
-    """Test accuracies of a family on `folder(which)`, one a seed; `transfer` begins with the shipped weights."""
+    """Test accuracies of a family on `folder(which)`, one per seed; `transfer` begins with the shipped weights."""
     shared = _training(family, which)
     return tuple(shared.run(transfer=transfer, seed=seed) for seed in range(seeds))
 

@@ -102,7 +102,7 @@ def _trainer_without_norm(connection, depth):
 
 
 def draw_depths(figure, found, depths):
-    """Training accuracy over depth, a line a connection.
+    """Training accuracy over depth, one line per connection.
 
     Args:
         figure: Empty matplotlib Figure.

@@ -52,7 +52,8 @@ def medians(connection, *, seeds=(0,), depth=DEPTH):
 
 
 def branch_after_removal(connection, *, removed=True):
-    """How far the first block's output is from what removal promises, over the largest value of that.
+    """Difference between the first block's output and what removal promises, divided by the largest value of the
+    latter.
 
     The promise: without its branch the block hands on its input, or, in a dense net, appends zeros to it.
     """
@@ -127,7 +128,7 @@ def width_of_the_head(connection, depth=DEPTH):
 
 
 def draw_lesions(figure, studies):
-    """Accuracy after one lesion over the block's place, a panel a connection.
+    """Accuracy after one lesion over the block's place, one panel per connection.
 
     Args:
         figure: Empty matplotlib Figure.

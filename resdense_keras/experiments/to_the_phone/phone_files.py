@@ -1,4 +1,4 @@
-"""What lesson 8 needs beside `resdense_export`: quantizing and folding by hand, its pictures and its exercises."""
+"""Used by lesson 8 beside `resdense_export`: quantizing and folding by hand, pictures and exercises."""
 
 from typing import NamedTuple
 
@@ -22,7 +22,7 @@ class Norm(NamedTuple):
 
 
 class File(NamedTuple):
-    """What one .tflite file gives and costs.
+    """Results and costs of one .tflite file.
 
     `accuracy_interval` is the 95 % one, `latency_ms` (10th percentile, median, 90th percentile), or None.
     """
@@ -50,7 +50,7 @@ def random_norm(channels, seed=0):
 def int8_values(values, low, high):
     """`values` as 8-bit integers of the range `low` to `high`, and back: (integers, real numbers again).
 
-    One step of the scale is (high - low) / 255; what lies outside the range is cut off.
+    One step of the scale is (high - low) / 255; values outside the range are cut off.
     """
     scale = (high - low) / 255
     zero = round(-128 - low / scale)
@@ -59,7 +59,7 @@ def int8_values(values, low, high):
 
 
 def folding_error(norm_first, seed=0):
-    """How wrong a folded batch norm is, as a share of the largest output: 0 where folding is exact.
+    """Error of a folded batch norm, as a share of the largest output: 0 where folding is exact.
 
     The norm's factor and offset go into the weights w of a 1x1 convolution; a ReLU follows it or, with `norm_first`,
     stands between norm and convolution, as it does in a DenseNet.

@@ -1,4 +1,4 @@
-"""What both families cost at equal accuracy, and what becomes of a DenseNet's memory once it is implemented otherwise.
+"""Costs of both families at equal accuracy, and a DenseNet's memory with another implementation.
 
 Behind lesson 6. The nets are the library's CIFAR nets on scikit-learn's digits (8 x 8), in several widths and growth
 rates, so that each family draws a curve of accuracy over every kind of cost.
@@ -26,7 +26,8 @@ BATCH = 64
 
 
 class Point(NamedTuple):
-    """One net of a family: its size (width or growth rate), its costs for one image, its test accuracies, a seed each.
+    """One net of a family: its size (width or growth rate), its costs for one image, its test accuracies (one per
+    seed).
 
     `step_ms` are the (10th percentile, median, 90th percentile) of a training step of 64 images, or None.
     """
@@ -79,7 +80,7 @@ def trainer(family, size, depth=None):
 
 @functools.cache
 def point(family, size, *, seeds=3, epochs=EPOCHS, depth=None):
-    """Trains a net once a seed and measures it on the test digits; a `Point` without its time."""
+    """Trains a net once per seed and measures it on the test digits; a `Point` without times."""
     from .. import small_nets
 
     shared = trainer(family, size, depth)
@@ -94,7 +95,8 @@ def point(family, size, *, seeds=3, epochs=EPOCHS, depth=None):
 
 
 def with_times(points, rounds=4, epochs=2):
-    """The points with the time of a training step, the nets taking turns: what slows the machine slows all alike."""
+    """The points with the time of a training step; the nets take turns, so that a slow phase of the machine affects
+    all."""
     times = np.empty((rounds, len(points)))
     for done in range(rounds):
         for number, point in enumerate(points):
@@ -160,7 +162,8 @@ def kept_by_origin(model):
 
 @functools.cache
 def gradient_difference(size=4, *, other_weights=False):
-    """How far the gradients of the recomputed dense net are from the plain one's, as a share of the largest.
+    """Largest difference between the gradients of the recomputed dense net and of the plain one, as a share of the
+    largest.
 
     Args:
         size: Growth rate.
@@ -213,10 +216,10 @@ def peak_mib(kind, depth=12, batch=256):
 # Pictures
 
 _MARKERS = {"residual": "o", "dense": "s"}
-_AXES = {
-    "parameters (thousands)": lambda point: point.parameters / 1000,
-    "multiply-adds of an image (millions)": lambda point: point.macs / 1e6,
-    "activations kept for an image (KiB)": lambda point: point.activation_bytes / 1024,
+_AXES = {  # {field of a Point: (label, unit)}
+    "parameters": ("parameters (thousands)", 1000),
+    "macs": ("multiply-adds of an image (millions)", 1e6),
+    "activation_bytes": ("activations kept for an image (KiB)", 1024),
 }
 
 
@@ -228,11 +231,12 @@ def draw_accuracies(figure, points):
         points: `Point`s of both families, with times.
     """
     panels = figure.subplots(4, 1, sharey=True)
-    for axes, (label, cost) in zip(panels.flat, _AXES.items(), strict=False):
-        _accuracy_over(axes, points, label, cost)
+    for axes, (field, (label, unit)) in zip(panels.flat, _AXES.items(), strict=False):
+        _accuracy_over(axes, points, label, [getattr(point, field) / unit for point in points])
     time_axes = panels.flat[-1]
     time_label = f"a training step of {BATCH} images (ms)"
-    _accuracy_over(time_axes, points, time_label, lambda point: point.step_ms[1], ticks=(1, 1.5, 2, 3, 5, 7))
+    medians = [median for _, median, _ in (point.step_ms for point in points)]
+    _accuracy_over(time_axes, points, time_label, medians, ticks=(1, 1.5, 2, 3, 5, 7))
     for point in points:
         low, median, high = point.step_ms
         spread = [[median - low], [high - median]]
@@ -243,15 +247,17 @@ def draw_accuracies(figure, points):
     panels[0].set_title("Further left is cheaper (logarithmic scales)")
 
 
-def _accuracy_over(axes, points, label, cost, ticks=(1, 2, 5)):
+def _accuracy_over(axes, points, label, costs, ticks=(1, 2, 5)):
+    """A line per family: accuracy over `costs`, one for each of the points."""
     from matplotlib.ticker import LogLocator, NullLocator
 
     for family in FAMILIES:
         own = [point for point in points if point.family == family]
+        own_costs = [cost for point, cost in zip(points, costs, strict=True) if point.family == family]
         mean = np.array([100 * point.accuracy for point in own])
         low, high = (100 * np.array([pick(point.accuracies) for point in own]) for pick in (min, max))
         axes.errorbar(
-            [cost(point) for point in own],
+            own_costs,
             mean,
             yerr=[mean - low, high - mean],
             label=family,
@@ -259,8 +265,8 @@ def _accuracy_over(axes, points, label, cost, ticks=(1, 2, 5)):
             marker=_MARKERS[family],
             capsize=3,
         )
-        for point in own:
-            where = (cost(point), 100 * point.accuracy)
+        for point, cost in zip(own, own_costs, strict=True):
+            where = (cost, 100 * point.accuracy)
             offset = (5, -12) if family == "residual" else (-12, 7)
             axes.annotate(str(point.size), where, offset, textcoords="offset points", color=COLORS[family], fontsize=9)
     axes.set(xscale="log", xlabel=label)

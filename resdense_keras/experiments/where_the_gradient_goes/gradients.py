@@ -1,4 +1,5 @@
-"""How large the gradient is in each layer, and how much it has to do with the gradient beside it. Behind lesson 3."""
+"""Measures how large the gradient is in each layer, and how it correlates with the gradient at a nearby input. Behind
+lesson 3."""
 
 import functools
 
@@ -21,17 +22,17 @@ SPAN = (-2.0, 2.0)  # of the line that `along_a_line` walks
 def by_layer(connection, depth, *, batch_norm=True, steps=0, seed=0, learning_rate=0.01, size=8):
     """Root mean square of the loss's gradient in the maps that each convolution makes, from the stem to the last.
 
-    In the maps, not in the weights: without biases and norms the product of a layer's weights and their gradient is
-    the same for every layer (ReLUs are homogeneous), so gradients in the weights cannot show what vanishes.
+    It is taken in the maps and not in the weights: without biases and norms the product of a layer's weights and their
+    gradient is the same for every layer (ReLUs are homogeneous), so gradients in the weights cannot show what vanishes.
 
     Args:
         connection, depth, batch_norm: As in `small_nets.net`.
-        steps: Of plain gradient descent before the gradient is taken, on batches of 64 digits.
-        seed: Of weights and batches.
+        steps: Number of steps of plain gradient descent on batches of 64 digits before the gradient is taken.
+        seed: Seed of weights and batches.
         size: Pixels of a side, a multiple of 8: each pixel of a digit is repeated. The maps are half as wide.
     Returns:
         (gradients, loss): array of `depth - 1` numbers in nats per unit, and the loss in nats on the batch they belong
-        to. Both may be infinite or NaN, which is then what was found.
+        to. Both may be infinite or NaN, which is then the result.
     """
     model = small_nets.net(connection, depth, batch_norm=batch_norm, size=size)
     small_nets.draw(model, seed)
@@ -161,7 +162,7 @@ def textbook_correlations(norm, lags, *, seeds=(0,), depth=24):
 
 
 def pieces(slopes):
-    """Straight pieces of a line, told by a change of slope above a thousandth of the largest."""
+    """Number of straight pieces of a line, counted by changes of slope above a thousandth of the largest."""
     return 1 + int(np.sum(np.abs(np.diff(slopes)) > 1e-3 * np.abs(slopes).max()))
 
 
@@ -173,7 +174,7 @@ def correlations(connection, depth, lags, *, seeds=(0,), centred=True):
 
 
 def autocorrelation(series, lags):
-    """Correlation of a series with itself `lag` places on, for each of `lags`; 1 for one that does not vary.
+    """Correlation of a series with itself `lag` places later, for each of `lags`; 1 for a constant series.
 
     One mean and one variance for all lags (the standard estimator), over the pairs that there are.
     """
@@ -188,7 +189,7 @@ def autocorrelation(series, lags):
 
 
 def draw_sizes(figure, panels):
-    """Gradient by layer, a panel each: the line is the geometric mean over the seeds, the band their range.
+    """Gradient by layer, one panel per title: the line is the geometric mean over the seeds, the band their range.
 
     Args:
         figure: Empty matplotlib Figure.
@@ -208,9 +209,9 @@ def draw_sizes(figure, panels):
 
 
 def draw_slopes(figure, nets):
-    """The slope along the line for each of `nets`, {title: (connection, depth)}: a panel each, an axis of its own each.
+    """The slope along the line for each of `nets`, {title: (connection, depth)}: one panel with its own axis per net.
 
-    The largest slope stands in the title, for the axes differ by orders of magnitude.
+    The title has the largest slope, because the axes differ by orders of magnitude.
     """
     axes = figure.subplots(len(nets), 1, sharex=True)
     for place, (title, (connection, depth)) in zip(axes, nets.items(), strict=True):

@@ -23,9 +23,10 @@ RIDGE = 1e-3  # of the features' mean variance: enough to invert, too little to 
 
 
 def weight_map(model):
-    """Mean |w| with which each reader reads each source, the largest between layers as 1: (readers, sources).
+    """Mean |w| with which each reader reads each source, scaled so that the largest between layers is 1: (readers,
+    sources).
 
-    The head is initialised otherwise and may exceed 1.
+    The head is initialised in another way and may exceed 1.
 
     Source: Huang et al. 2017, arXiv:1608.06993, figure 5.
     """
@@ -40,8 +41,8 @@ SHIPPED = {"digits": "densenet_bc28_6_digits", "cifar10": "densenet_bc22_16"}  #
 def shipped_map(weights, *, trained=True, gamma=True):
     """Mean gamma x |w| with which each dense layer of a shipped net reads each source: (readers, sources).
 
-    The sources of a stage are what enters it (0) and its layers. Every reader has a batch norm of its own in front of
-    its convolution, whose factor gamma counts as much as the weight. Each row is divided by its mean: a flat row is 1.
+    The sources of a stage are its input (0) and its layers. Every reader has its own batch norm before its convolution,
+    whose factor gamma matters as much as the weight. Each row is divided by its mean, so a flat row is 1.
 
     Args:
         weights: One of `SHIPPED`.
@@ -83,9 +84,9 @@ def newest_and_oldest(weights, **options):
 
 
 def causal_map(model, data):
-    """By how many nats the loss rises where one reader gets zeros in place of one source: (readers, sources).
+    """Rise of the loss in nats where one reader gets zeros instead of one source: (readers, sources).
 
-    Every other reader goes on reading that source. Negative where the net is better without.
+    All other readers still read that source. It is negative where the net is better without it.
     """
     measure = small_nets.evaluation(model, data)
     before, _ = measure()
@@ -112,7 +113,7 @@ def sources(model):
 
 
 def _readers(model):
-    """What reads the sources, in order: the convolution of each dense layer, and the dense head."""
+    """The readers in order: the convolution of each dense layer, and the dense head."""
     convs = [layer for layer in model.layers if layer.name.endswith("_conv1")]
     return [*convs, model.get_layer("predictions")]
 

@@ -122,8 +122,11 @@ def test_whatever_was_made_each_target_that_can_run_some_of_it_gets_a_file_that_
 
 def test_the_reason_for_a_second_choice_names_what_would_be_better():
     found = recommended([export("qat"), export("fp32")])
-    assert found["npu"]["reason"] == "nearly every NPU takes statically quantized int8; better, but not here: int8"
-    assert found["browser"]["reason"].endswith("; better, but not here: fp16")
+    assert (
+        found["npu"]["reason"]
+        == "nearly every NPU takes statically quantized int8; better, but not in this bundle: int8"
+    )
+    assert found["browser"]["reason"].endswith("; better, but not in this bundle: fp16")
     assert "better" not in recommended([export("fp16")])["gpu"]["reason"]
 
 

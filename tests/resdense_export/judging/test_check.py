@@ -230,7 +230,7 @@ def test_outputs_that_are_not_finite_fail_and_leave_no_difference(nets, expected
 
 def test_other_number_of_outputs_fails_parity(float_files, test_images, write, child):
     found = check(write(float_files["dense"]), np.ones((600, 10), np.float32), test_images[0], child=child)
-    assert found.failures == {"parity": "the file gives 6 numbers an image, the model 10"}
+    assert found.failures == {"parity": "the file gives 6 numbers per image, the model 10"}
 
 
 @pytest.mark.parametrize("pixels", [8, 32])

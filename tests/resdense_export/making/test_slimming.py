@@ -127,7 +127,8 @@ def _zeroed(net, shape):
         if net.kinds[name] in ("Conv2D", "Dense"):
             layer.set_weights([np.where(gone, 0, array) for array in layer.get_weights()])
         elif net.kinds[name] == "DepthwiseConv2D":
-            layer.bias.assign(np.where(gone, 0, layer.bias)) if layer.use_bias else None
+            if layer.use_bias:
+                layer.bias.assign(np.where(gone, 0, layer.bias))
         elif net.kinds[name] == "Affine" and hasattr(layer, "gamma"):
             layer.gamma.assign(np.where(gone, 0, layer.gamma))
             layer.beta.assign(np.where(gone, 0, layer.beta))

@@ -169,6 +169,28 @@ def test_bundles_with_reports_of_their_own_each_get_their_part(tmp_path, make):
     assert [model["name"] for model in served.catalog()["models"]] == ["one", "two"]
 
 
+def test_a_result_that_a_kill_cut_between_two_reports_is_completed_when_it_comes_again(tmp_path, make, monkeypatch):
+    for name in ("one", "two"):
+        make.report(tmp_path / name, [make.bundle(tmp_path / name, name)])
+    served, result = site.read(tmp_path), make.result(tmp_path / "one")
+    result["files"] += make.result(tmp_path / "two")["files"]
+    write = files.write_json
+
+    def killed_before_the_second(path, content):
+        if path.parent.name == "two":
+            raise KeyboardInterrupt
+        write(path, content)
+
+    monkeypatch.setattr(results.files, "write_json", killed_before_the_second)
+    with pytest.raises(KeyboardInterrupt):
+        results.append(served, result)
+    monkeypatch.undo()
+    assert results.append(served, result) and not results.append(served, result)
+    for name in ("one", "two"):
+        (model,) = read_report(tmp_path / name)["models"]
+        assert [len(export["measurements"]) for export in model["exports"]] == [2, 2]
+
+
 # What is served at all
 
 

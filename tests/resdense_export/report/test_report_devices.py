@@ -94,7 +94,7 @@ def test_what_is_delegated_where_has_a_table(browser_report):
     [
         ({"secure_context": False}, "the page came over plain http"),
         ({"hidden": True}, "the page was out of sight"),
-        ({"requested": "webgpu"}, "did not run wholly on what was asked for"),
+        ({"requested": "webgpu"}, "did not run entirely on what was asked for"),
     ],
 )
 def test_doubts_are_said_and_only_where_there_are_some(browser_report, change, said):

@@ -88,7 +88,7 @@ def test_seeds_that_lie_apart_and_vary_too_much_are_a_tie_that_leans(report):
     with_accuracies(report, resnet=[351, 358, 355], densenet=[295, 327, 342], plain=[295, 327, 342])
     assert "tie in accuracy within the noise" in shown(report)[0]
     assert shown(report)[0].endswith(
-        "Every seed of the ResNet lies above every seed of the DenseNet, but these few vary too much to tell."
+        "Every seed of the ResNet lies above every seed of the DenseNet, but so few seeds may differ by chance."
     )
     assert shown(report)[1].endswith(
         "though every seed of it lies below every seed of the ResNet: more seeds would tell."

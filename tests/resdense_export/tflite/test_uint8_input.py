@@ -53,6 +53,6 @@ def test_range_of_the_calibration_is_still_looked_at(float_files, training_image
 
 
 def test_a_model_whose_pixels_are_not_known_is_refused(nets, tmp_path):
-    with pytest.raises(RequestError, match="whether this model takes such is not known") as error:
+    with pytest.raises(RequestError, match="whether this model takes pixels is not known") as error:
         pipeline.export(nets["dense"], tmp_path / "out", ["fp32"], input_type="uint8")
     assert "--preprocessing" in error.value.hint and list(tmp_path.iterdir()) == []

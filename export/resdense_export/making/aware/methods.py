@@ -1,20 +1,20 @@
-"""How a trained net is trained on, as data: every number with its source."""
+"""How a trained net is trained further, as data; every number has its source."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class Method:
-    """One way of training on.
+    """One method of further training.
 
     Attributes:
         summary: One line for people.
-        learning_rate: Where a cosine begins, for Adam and batches of `batch_size`. A net whose batch norms are folded
-            has layers of very different scale: SGD with momentum at 1e-4 took a trained ResNet-20 from 0.998 to 0.126
-            in ten steps, even without rounding.
-        images: Training images seen in all, some of them more than once where the data are fewer.
+        learning_rate: Start of a cosine, for Adam and batches of `batch_size`. A net whose batch norms are folded has
+            layers of very different scale: SGD with momentum at 1e-4 took a trained ResNet-20 from 0.998 to 0.126 in
+            ten steps, even without rounding.
+        images: Number of training images seen in all; where the data are fewer, some are seen more than once.
         sparsity: Share of the kernels' weights that becomes zero, see `worker.sparsities`; 0 prunes nothing.
-        rounds: How often the weights are judged on held-out training images; the best are kept.
+        rounds: Number of times that the weights are judged on held-out training images; the best weights are kept.
     """
 
     summary: str

@@ -1,4 +1,4 @@
-"""The side that knows Keras 3: hands nodes and images to the worker, and takes arrays back."""
+"""The process with Keras 3: it gives nodes and images to the worker, and gets arrays back."""
 
 import json
 import os
@@ -16,28 +16,29 @@ from resdense_keras.training.augmentation import RULES
 from ...nets.layers import KINDS
 from .methods import METHODS
 
-# What tf_keras and the optimization toolkit have; all that rewriting leaves of a ResNet or DenseNet.
+# Kinds that tf_keras and the optimization toolkit have. Rewriting leaves only these of a ResNet or DenseNet.
 KNOWN = ("Input", "Output", *(name for name, kind in KINDS.items() if kind.aware))
 
-AUGMENT = ("shift", "mirror")  # of a net whose training is not known
+AUGMENT = ("shift", "mirror")  # augmentation for a net whose own training is not known
 
 
 def train_aware(nodes, method, dataset, *, run=None, seed=0, tell=None, **changes):
-    """The nodes of a rewritten classifier with weights that are trained on by `method`.
+    """The nodes of a rewritten classifier, its weights trained further by `method`.
 
     Args:
-        nodes: As rewriting.apply returns them: one image input, one vector of probabilities or logits, no batch norm.
+        nodes: Result of rewriting.apply, with one image input, one vector of probabilities or logits, and no batch
+            norm.
         method: A name in METHODS.
-        dataset: data.Dataset; train is trained on, validation picks the best weights, test is not read.
-        run: The TrainingRequest of the net's own training, whose augmentation is used again (what mixes images in pairs
-            is left out); None for images that are shifted and mirrored.
-        seed: Of the order and the augmentation.
+        dataset: data.Dataset; train is used for training, validation picks the best weights, test is not read.
+        run: TrainingRequest of the net's own training; its augmentation is used again, except what mixes images in
+            pairs. None shifts and mirrors images.
+        seed: Seed of the order and the augmentation.
         tell: Function of one line about the progress, or None.
         changes: Fields of the Method to change.
     Returns:
-        Nodes equal to `nodes` but for their kernels and biases.
+        Nodes equal to `nodes` except for their kernels and biases.
     Raises:
-        RequestError: an unknown method, or an operation that tf_keras does not have; it is named.
+        RequestError: the method is unknown, or tf_keras lacks an operation, which is named.
         WorkError: the training failed, with the reason.
     """
     if method not in METHODS:
@@ -67,7 +68,7 @@ def train_aware(nodes, method, dataset, *, run=None, seed=0, tell=None, **change
 
 
 def check_known(nodes):
-    """Raises a RequestError for the first of the nodes that tf_keras does not have, or cannot train on a CPU."""
+    """Raises a RequestError for the first node that tf_keras does not have, or cannot train on a CPU."""
     for node in nodes:
         if node.attributes.get("groups", 1) > 1:
             raise RequestError(
@@ -102,7 +103,7 @@ def write_nodes(folder, nodes):
 
 
 def _write_split(folder, name, split):
-    """What the worker needs to make a data.Split again: arrays as .npy, the rest as JSON."""
+    """Writes what the worker needs to rebuild a data.Split: arrays as .npy, and returns the rest for JSON."""
     np.save(folder / f"{name}-labels.npy", split.labels)
     np.save(folder / f"{name}-indices.npy", split.indices)
     if split.images is not None:
@@ -112,7 +113,8 @@ def _write_split(folder, name, split):
 
 
 def _run(folder, tell):
-    """Runs the worker to its end: what it prints is told, its last words on stderr are the reason of a failure."""
+    """Runs the worker to its end: its output goes to `tell`, and its last line on stderr is the reason for a
+    failure."""
     environment = os.environ | {
         "TF_USE_LEGACY_KERAS": "1",
         "KERAS_BACKEND": "tensorflow",

@@ -1,6 +1,6 @@
 """The process that may import tensorflow-model-optimization: `python -m resdense_export.making.aware.worker FOLDER`.
 
-Reads what parent.py wrote into the folder, trains, writes trained.npz, and prints a line a round.
+It reads what parent.py wrote into the folder, trains, writes trained.npz, and prints one line per round.
 """
 
 import json
@@ -15,8 +15,8 @@ from ...nets.node import Node
 from .methods import Method
 
 CALIBRATION = 200  # training images that set the first ranges; without them a short training starts from -6 .. 6
-TEMPERATURE = 4.0  # of what the net teaches: at 1 its answers to images that it has learnt by heart are labels again
-SPARSE_AT = 0.5  # of the training: sparsity is reached, the rest heals
+TEMPERATURE = 4.0  # temperature of the teacher; at 1 its outputs on images that it has learnt by heart are like labels
+SPARSE_AT = 0.5  # share of the training after which the sparsity is reached; the rest repairs the accuracy
 
 
 def main(folder):
@@ -55,7 +55,7 @@ def read_nodes(folder):
 
 
 def without_softmax(nodes):
-    """The nodes that end in logits: a rounded probability has no usable logarithm."""
+    """The nodes without the final softmax, because a rounded probability has no usable logarithm."""
     by_name = {node.name: node for node in nodes}
     output = next(node for node in nodes if node.kind == "Output")
     last = by_name[output.inputs[0]]
@@ -66,7 +66,7 @@ def without_softmax(nodes):
 
 
 def affine_as_depthwise(node):
-    """An Affine as the 1x1 depthwise convolution that it equals: the toolkit knows no Rescaling."""
+    """An Affine as the equal 1x1 depthwise convolution, because the toolkit does not know Rescaling."""
     if node.kind != "Affine":
         return node
     weights = {"kernel": np.reshape(node.weights["scale"], (1, 1, -1, 1)), "bias": node.weights["shift"]}
@@ -77,9 +77,9 @@ class AwareNet:
     """A net in training.
 
     Attributes:
-        model: What `fit` sees.
+        model: The model that `fit` trains.
         wrappers: {name of a node: its layer in `model`}.
-        teacher: The net as it was.
+        teacher: The net before the training.
     """
 
     callbacks = ()
@@ -106,12 +106,12 @@ class AwareNet:
         return found
 
     def may_keep(self, done):
-        """Whether weights after this share of the training are what was asked for."""
+        """Whether weights after this share of the training may be the result."""
         return True
 
 
 class Rounded(AwareNet):
-    """Every weight and activation rounded to int8 in the forward pass, with ranges that begin as calibrated."""
+    """Rounds every weight and activation to int8 in the forward pass; the ranges start with calibrated values."""
 
     def __init__(self, nodes, train):
         super().__init__(nodes)
@@ -122,7 +122,7 @@ class Rounded(AwareNet):
         self._calibrate(train)
 
     def _calibrate(self, train):
-        """Sets every range to what `CALIBRATION` training images reach in the float net."""
+        """Sets every range to the values that `CALIBRATION` training images reach in the float net."""
         import tf_keras
 
         from resdense_keras.data.splits import spread
@@ -142,7 +142,7 @@ class Rounded(AwareNet):
 
 
 class Sparse(AwareNet):
-    """The smallest weights of kernels held at zero, more of them as the training goes on."""
+    """Holds the smallest weights of kernels at zero, and more of them as the training goes on."""
 
     def __init__(self, nodes, method):
         super().__init__(nodes)
@@ -152,7 +152,7 @@ class Sparse(AwareNet):
         rising = max(1, int(SPARSE_AT * -(-method.images // method.batch_size)))
         every = max(1, rising // 20)  # the toolkit looks only at whole multiples, so the end must be one
         self.callbacks = (sparsity.UpdatePruningStep(),)
-        # A depthwise kernel that was a batch norm has one weight a channel, and none to spare.
+        # A depthwise kernel that was a batch norm has one weight per channel; none can be removed.
         kernels = [node for node in self.trained if node.kind in ("Conv2D", "Dense")]
         shares = sparsities({node.name: node.weights["kernel"] for node in kernels}, method.sparsity)
 
@@ -169,7 +169,7 @@ class Sparse(AwareNet):
             getattr(wrapper, "layer", wrapper).set_weights(self.float_model.get_layer(name).get_weights())
 
     def arrays(self):
-        """As `AwareNet.arrays`, masked again: the optimizer's last step has moved the zeros too."""
+        """`AwareNet.arrays`, masked again, because the optimizer's last step has also moved the zeros."""
         found = super().arrays()
         for name, wrapper in self.wrappers.items():
             for _, mask, _ in getattr(wrapper, "pruning_vars", ()):
@@ -181,7 +181,7 @@ class Sparse(AwareNet):
 
 
 def sparsities(kernels, share):
-    """{name: share of zeros} for kernels of these {name: array}, `share` of all their weights together.
+    """{name: share of zeros} for the kernels {name: array}, so that `share` of all their weights is zero.
 
     A weight's score is its square over the sum of the squares of its kernel's weights that are not smaller, so kernels
     of any scale compare and none loses its largest weight; the lowest scores of all go (LAMP: Lee et al. 2021,
@@ -196,24 +196,24 @@ def sparsities(kernels, share):
 
 
 def is_constant(node):
-    """Whether a kernel is a pass's own, not to be trained: a pooling's, an identity's, the normalisation's."""
+    """Whether a kernel was made by a pass and is not trained: that of a pooling, an identity or the normalisation."""
     return np.unique(node.weights["kernel"]).size <= 3 and node.kind != "Dense"
 
 
 def unlike(taught, logits):
-    """Cross-entropy of what is learnt and what is taught, both (N, classes) of logits, at `TEMPERATURE`."""
+    """Cross-entropy of the net's and the teacher's (N, classes) logits at `TEMPERATURE`."""
     import tensorflow as tf
 
     return tf.nn.softmax_cross_entropy_with_logits(tf.nn.softmax(taught / TEMPERATURE), logits / TEMPERATURE)
 
 
 def _train(net, method, train, validation, job):
-    """{node/key: array} of the weights whose answers on validation images are nearest the net's as it was, the ones
-    that the training began with included.
+    """{node/key: array} of the weights whose outputs on validation images are nearest to the original net's; the
+    initial weights take part.
 
-    The net itself teaches (Hinton et al. 2015, arXiv:1503.02531): a file is to answer as the net does, and its
-    probabilities tell more of that than labels. Validation images may be ones that the net has learnt by heart, where
-    labels would say nothing.
+    The net itself is the teacher (Hinton et al. 2015, arXiv:1503.02531): a file should answer as the net does, and the
+    net's probabilities say more about that than labels. Labels would also say nothing on validation images that the net
+    has learnt by heart.
     """
     import tf_keras
 
@@ -252,7 +252,7 @@ def _train(net, method, train, validation, job):
 
 
 def _augmentation(train, job):
-    """{"augment", "crop"} for `data.pipeline`: what the net's own training did to its images."""
+    """{"augment", "crop"} for `data.pipeline`, as in the net's own training."""
     from types import SimpleNamespace
 
     from resdense_keras.training import augmentation, recipe

@@ -1,5 +1,6 @@
-"""A trained net with fewer channels: which go together, what each is worth, which leave, and the repair after it.
+"""Makes a trained net with fewer channels: finds which channels go together and what each is worth, chooses those to
+remove, and repairs the rest.
 
-Whole channels and whole blocks leave, so that every kernel gets smaller. What reads a removed channel loses that input;
-no gather is ever put in.
+Whole channels and whole blocks are removed, so that kernels get smaller. A reader of a removed channel loses that
+input; no gather is added.
 """

@@ -1,4 +1,4 @@
-"""A Net and the groups of channels that stay -> a Keras model of the same layers, with fewer channels."""
+"""Builds a Keras model with the layers of a Net and only the groups of channels that stay."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,8 +17,8 @@ class Built:
     """A model that was built, and how to run it node by node.
 
     Attributes:
-        layers: {node: Keras layer}, of the nodes that are layers.
-        tensors: {node: symbolic output}, of the nodes that run.
+        layers: {node: Keras layer} for the nodes that are layers.
+        tensors: {node: symbolic output} for the nodes that run.
         steps: {node: (names of the nodes that it reads, function of their outputs)}; None for the inputs.
     """
 
@@ -29,17 +29,17 @@ class Built:
 
 
 def build(net, keep=None, name="model", biased=()):
-    """The Built model of the groups that stay, with the weights of those channels.
+    """The Built model of the groups that stay, with the weights of their channels.
 
-    An addition or a concatenation of which one input is left is left out itself. Trainable flags are not kept: the
-    net is to be trained on.
+    An addition or a concatenation with only one input left is removed too. Trainable flags are not kept, because the
+    net will be trained further.
 
     Args:
         net: A channels.Net.
         keep: (groups,) bool; all where None.
-        biased: Convolutions and dense layers that get a bias, at first zero, where they have none.
+        biased: Convolutions and dense layers without bias that get one, at first zero.
     Raises:
-        RequestError: a choice that leaves a layer without input.
+        RequestError: the choice leaves a layer without input.
     """
     return _Building(net, net.everything if keep is None else keep, set(biased)).build(name)
 
@@ -112,7 +112,7 @@ class _Building:
         return run
 
     def copy(self, node, kind, operation):
-        """The operation anew, for the channels that are left."""
+        """A new operation for the channels that are left."""
         if id(operation) in self.copies:
             return self.copies[id(operation)]
         config = dict(operation.get_config())
@@ -133,7 +133,7 @@ class _Building:
         return made
 
     def arrays(self, node, kind, operation, out):
-        """The layer's weights of the channels that are left."""
+        """The layer's weights for the channels that are left."""
         arrays = operation.get_weights()
         if node.name in self.net.uncut or not len(out):
             return arrays
@@ -154,7 +154,7 @@ def _from(operation, config, name):
     try:
         made = type(operation).from_config(config)
     except (NotImplementedError, TypeError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0][:200]
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
         raise RequestError(
             f"layer {operation.name!r} ({type(operation).__name__}) cannot be copied from its configuration: {reason}",
             "give the layer a `get_config` that its constructor takes",

@@ -205,7 +205,7 @@ def _is_solved(net, shape, node):
 
 
 def _norm_behind(net, users, name):
-    """The batch norm that alone reads a layer, or None."""
+    """The batch norm that is the only reader of a layer, or None."""
     behind = users[name]
     if len(behind) != 1 or net.kinds[behind[0].name] != "Affine" or behind[0].name in net.uncut:
         return None

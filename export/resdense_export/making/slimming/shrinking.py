@@ -1,4 +1,4 @@
-"""What is left of a net where some groups of channels stay: widths, dead branches, layers that nobody needs."""
+"""Computes what is left of a net if only some groups of channels stay: widths, dead branches, unneeded layers."""
 
 from dataclasses import dataclass
 
@@ -9,13 +9,13 @@ from .channels import PRODUCERS
 
 @dataclass(frozen=True, eq=False)
 class Shape:
-    """A net with some of its groups.
+    """A net with only some of its groups.
 
     Attributes:
-        keep: (groups,) bool: the choice, without what leaves with it: channels that nobody reads any more, and those
-            that a layer without input would make.
-        widths: {node: channels left} of the nodes that run.
-        broken: The first node that could not run, or None: such a choice is not possible.
+        keep: (groups,) bool: the choice, without groups that are removed as a consequence: channels without a reader,
+            and those of a layer without input.
+        widths: {node: channels left} for the nodes that run.
+        broken: The first node that could not run, which makes the choice impossible; or None.
     """
 
     keep: np.ndarray
@@ -24,7 +24,7 @@ class Shape:
 
 
 def shape_of(net, keep):
-    """The Shape of a Net of which the groups `keep` (bool a group) stay."""
+    """The Shape of a Net of which only the groups `keep` (one bool per group) stay."""
     keep = keep.copy()
     while True:
         alive, broken = _alive(net, keep)
@@ -38,7 +38,7 @@ def shape_of(net, keep):
 
 
 def _alive(net, keep):
-    """(nodes that compute something, the first node that lacks an input which it cannot do without)."""
+    """(nodes that compute something, the first node that lacks a necessary input)."""
     alive, broken = set(), None
     for node in net.nodes:
         kind, inputs = net.kinds[node.name], [name in alive for name in node.inputs]
@@ -58,7 +58,7 @@ def _alive(net, keep):
 
 
 def _needed(net, alive):
-    """The nodes from which an output is reached."""
+    """The nodes from which an output can be reached."""
     needed, by_name = set(), net.by_name
     waiting = [node.name for node in net.nodes if node.kind in ("Input", "Output")]
     while waiting:
@@ -70,7 +70,7 @@ def _needed(net, alive):
 
 
 def _left(net, keep, alive, needed):
-    """`keep` without the groups of which no layer that runs is the maker."""
+    """`keep` without the groups that no running layer makes."""
     made = net.fixed.copy()
     for node in net.nodes:
         if net.kinds[node.name] in PRODUCERS and node.name in alive and node.name in needed:

@@ -1,4 +1,4 @@
-"""Exact rewrites of a net before it is converted: one a file, each a function nodes -> Rewrite.
+"""Exact rewrites of a net before it is converted: one per file, each a function nodes -> Rewrite.
 
 `GRAPHS` says which run for which graph, in which order. There are two graphs: the float one, from which fp32, fp16 and
 dynamic files are made, and int8's, which has its own pooling. Schemes that train on have theirs without maxima and

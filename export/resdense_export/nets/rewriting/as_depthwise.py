@@ -4,11 +4,12 @@ from .editing import Editor
 
 
 def as_depthwise(nodes):
-    """Makes the scale and shift that are left 1x1 depthwise convolutions.
+    """Turns each scale and shift that is left into a 1x1 depthwise convolution.
 
-    Why: the converter writes a MUL and an ADD, each a pass over memory; the convolution is one, and takes a ReLU that
-    follows along. In DenseNet and pre-activation nets these are the batch norms behind a Concatenate or an Add.
-    Pattern: Affine on an image. A bare shift is a single ADD already, one factor for all numbers a single MUL.
+    Why: the converter would write a MUL and an ADD, each a pass over memory. The convolution is one pass and includes a
+    ReLU that follows. In DenseNet and pre-activation nets these are the batch norms after a Concatenate or an Add.
+    Pattern: Affine on an image. A shift without scale is already a single ADD, and one factor for all channels a single
+    MUL.
     Kernel: XNNPACK's depthwise convolution with bias and fused clamp.
     """
     graph = Editor(nodes)

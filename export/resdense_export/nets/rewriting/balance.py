@@ -1,22 +1,23 @@
-"""The channels of a concatenation in one unit of measure."""
+"""The channels of a concatenation on one scale."""
 
 import numpy as np
 
 from .editing import Editor
 
 CARRIERS = ("Concatenate", "AveragePooling2D", "MaxPooling2D", "ZeroPadding2D")  # a positive factor passes through
-LIMITS = (1e-4, 1e4)  # of a factor: a channel that never varied has no deviation to speak of
+LIMITS = (1e-4, 1e4)  # largest factor: a channel that never varied has almost no deviation
 
 
 def balance(nodes):
-    """Makes each convolution whose output only batch norms read give channels of deviation 1, around 0 if it can.
+    """Scales each convolution whose output only batch norms read, so that its channels have deviation 1, and mean 0
+    where possible.
 
-    Why: a concatenation is one tensor, with one 8-bit range, of channels whose deviations differ a hundredfold; and
-    `as_maximum` puts a batch norm's scale into the next convolution's weights, which must share a range too. The first
-    norm that reads a channel knows its mean and deviation from training: they go into the convolution that makes it,
-    and out of every norm that reads it.
-    Pattern: Conv2D -> Concatenate, pooling, ReLU ... -> Affine from batch norms at every end. Dense blocks; also a stem
-    with ReLU and max pooling, where only the deviation moves, for neither passes a shift through.
+    Why: a concatenation is one tensor with one 8-bit range, but the deviations of its channels differ a hundredfold.
+    And `as_maximum` moves a batch norm's scale into the next convolution's weights, which must share a range too. The
+    first norm that reads a channel knows its mean and deviation from training. Both are moved into the convolution that
+    makes the channel, and removed from every norm that reads it.
+    Pattern: Conv2D -> Concatenate, pooling, ReLU ... -> Affine from batch norms at every end. These are dense blocks,
+    and also a stem with ReLU and max pooling, where only the deviation moves, because neither lets a shift through.
     """
     graph, order = Editor(nodes), {node.name: number for number, node in enumerate(nodes)}
     for node in graph.kinds("Conv2D"):
@@ -37,7 +38,7 @@ def balance(nodes):
 
 
 def _ends(graph, node):
-    """([(Affine, the channel of it at which node's begin)], whether a shift passes too, why it cannot be done)."""
+    """([(Affine, its channel at which those of `node` begin)], whether a shift passes too, why it cannot be done)."""
     ends, shifts, waiting = [], True, [(node, 0)]
     while waiting:
         current, start = waiting.pop(0)
@@ -57,7 +58,7 @@ def _is_relu(node):
 
 
 def _offsets(graph, user, source):
-    """At which channels of `user` those of `source` begin."""
+    """The channels of `user` at which those of `source` begin."""
     if user.kind != "Concatenate":
         return [0]
     sizes = [graph[name].channels for name in user.inputs]

@@ -1,20 +1,20 @@
-"""Taking every second pixel, as an operator that XNNPACK takes."""
+"""Takes every second pixel with an operator that XNNPACK runs."""
 
 import numpy as np
 
 from .as_depthwise import ONE_BY_ONE
 from .editing import Editor
 
-DENSE_LIMIT = 64 * 128  # weights of an identity kernel: above, a depthwise convolution and a PAD cost less
+DENSE_LIMIT = 64 * 128  # largest size of an identity kernel; above it a depthwise convolution and a PAD cost less
 
 
 def delegate_strides(nodes):
-    """Makes strided slices and 1x1 poolings with a stride 1x1 convolutions with that stride.
+    """Turns strided slices, and 1x1 poolings with a stride, into 1x1 convolutions with that stride.
 
     Why: XNNPACK rejects strided slices and 1x1 poolings with stride 2, which splits the delegated graph in two.
-    Pattern: Slice, MaxPooling2D or AveragePooling2D of 1x1 windows, with a ChannelPadding behind it or not (option A
+    Pattern: Slice, MaxPooling2D or AveragePooling2D of 1x1 windows, with or without a ChannelPadding after it (option A
     shortcuts; the V2 nets of keras.applications).
-    Kernel: a convolution whose constant kernel is the identity, zero channels included, while that is small; else a
+    Kernel: a convolution whose constant kernel is the identity and adds the zero channels, while that is small; else a
     depthwise convolution of ones.
     """
     graph = Editor(nodes)

@@ -4,10 +4,10 @@ from .editing import Editor
 
 
 def drop_identities(nodes):
-    """Takes out dropout, noise and linear activations.
+    """Removes dropout, noise and linear activations.
 
     Why: they split patterns that later passes look for, and some reach the file as operators.
-    Pattern: Identity, which graph.read makes of all of them.
+    Pattern: Identity, which reading.read makes from all of them.
     """
     graph = Editor(nodes)
     for node in graph.kinds("Identity"):

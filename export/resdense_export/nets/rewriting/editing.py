@@ -1,4 +1,4 @@
-"""What every pass is made of: a record of what it did, and a small editor for a list of nodes."""
+"""The tools of every pass: a record of what it did, and a small editor for a list of nodes."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -8,12 +8,12 @@ from ..node import Node, free_name
 
 @dataclass(frozen=True)
 class Rewrite:
-    """What one pass did.
+    """The result of one pass.
 
     Attributes:
         nodes: The graph after it.
         changed: Names of the nodes that it changed, replaced or removed.
-        kept: {name: why} of those that it looked at and left.
+        kept: {name: why} of those that it considered and left.
     """
 
     nodes: tuple[Node, ...] = field(repr=False)
@@ -22,9 +22,9 @@ class Rewrite:
 
 
 class Editor:
-    """A graph that is being changed; `done` returns it with what was changed and kept.
+    """A graph that is being changed; `done` returns it with the names of changed and kept nodes.
 
-    Nodes are looked up by name, `users` are computed from the present state.
+    Nodes are looked up by name; `users` are computed from the present state.
     """
 
     def __init__(self, nodes):
@@ -52,7 +52,7 @@ class Editor:
         return found[0] if len(found) == 1 else None
 
     def kinds(self, *kinds):
-        """The nodes of these kinds in order, each as it is when its turn comes; edits meanwhile are allowed."""
+        """The nodes of these kinds in order, each in its present state; edits during the loop are allowed."""
         for name in list(self._nodes):
             if name in self._nodes and self._nodes[name].kind in kinds:
                 yield self._nodes[name]
@@ -62,7 +62,7 @@ class Editor:
         return self.change(node, name=free_name(node.name, self._nodes))
 
     def put(self, node):
-        """Adds a node, or puts it in the place of the one with its name."""
+        """Adds a node, or replaces the one of the same name."""
         old = self._nodes.get(node.name)
         for source in old.inputs if old else ():
             self._users[source].remove(node.name)
@@ -78,7 +78,7 @@ class Editor:
         return changed
 
     def drop(self, node):
-        """Takes out a node of one input: what read it reads its input."""
+        """Removes a node with one input; its readers then read that input."""
         for user in self.users(node):
             inputs = tuple(node.inputs[0] if name == node.name else name for name in user.inputs)
             self.put(replace(self._nodes[user.name], inputs=inputs))
@@ -95,7 +95,7 @@ class Editor:
         self._kept[node.name] = why
 
     def done(self):
-        """The Rewrite: nodes in an order in which inputs come first, those that no output needs left out."""
+        """The Rewrite: its nodes are ordered inputs first, without those that no output needs."""
         return Rewrite(tuple(self._sorted()), tuple(self._changed), dict(self._kept))
 
     def _sorted(self):

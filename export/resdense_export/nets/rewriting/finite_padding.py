@@ -7,10 +7,10 @@ from .padding import is_nonnegative
 def finite_padding(nodes):
     """Replaces padding with -inf before max pooling by one that int8 survives.
 
-    Why: in int8 the lowest float takes the whole range of the tensor and nothing else is left.
-    Pattern: LowestPadding2D -> MaxPooling2D. Behind a ReLU zeros are as low as anything (exact). Elsewhere the border
-    is mirrored: each mirrored pixel stands in the same window as the one it repeats, which leaves the maximum as it
-    is as long as the padding is at most half a window.
+    Why: in int8 the lowest float takes the whole range of the tensor, and no other number can be told apart.
+    Pattern: LowestPadding2D -> MaxPooling2D. After a ReLU zeros are the lowest values, so they replace it exactly.
+    Elsewhere the border is mirrored: each mirrored pixel is in the same window as the one that it repeats, so the
+    maximum stays the same, as long as the padding is at most half a window.
     """
     graph = Editor(nodes)
     for pad in graph.kinds("LowestPadding2D"):

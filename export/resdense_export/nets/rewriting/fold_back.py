@@ -1,4 +1,4 @@
-"""A batch norm into what stands before it."""
+"""Folds a batch norm into what is before it."""
 
 import numpy as np
 
@@ -12,7 +12,8 @@ def fold_back(nodes):
     """Folds scale and shift into the convolution, dense layer or other scale and shift before them.
 
     Why: the convolution multiplies and adds anyway.
-    Pattern: Conv2D, DepthwiseConv2D, Dense or Affine -> [average pooling] -> Affine, nothing else reading in between.
+    Pattern: Conv2D, DepthwiseConv2D, Dense or Affine -> [average pooling] -> Affine, where nothing else reads in
+    between.
     """
     graph = Editor(nodes)
     for node in graph.kinds("Affine"):

@@ -1,25 +1,26 @@
-"""A batch norm, or the input's normalisation, into the convolutions that read it."""
+"""Folds a batch norm, or the input's normalisation, into the convolutions that read it."""
 
 import numpy as np
 
 from .editing import Editor
 
-# How far from a channel's mean -shift / scale may stand, in deviations of the channel, where the scale alone moves into
-# what follows: that number, or the mean seen from it, is then among what an 8-bit range must hold, and a channel that a
-# batch norm has all but switched off would leave the others a few levels. Of the limits that benchmarks/limits.py tries
-# with `as_maximum` on training images, this is the farthest at which int8 is not farther from the float file than with
-# the nearest one.
+# Largest distance of -shift / scale from a channel's mean, in deviations of the channel, where only the scale moves
+# into what follows. The 8-bit range must then include that number, or the mean as seen from it; a channel that a batch
+# norm has almost switched off would leave only a few levels for the other channels. benchmarks/limits.py tries limits
+# with `as_maximum` on training images; this is the largest at which int8 is not farther from the float file than at the
+# smallest.
 FARTHEST = 10
 
 
 def fold_forward(nodes):
-    """Folds scale and shift into the Conv2D and Dense layers that read them; a depthwise convolution takes none.
+    """Folds scale and shift into the Conv2D and Dense layers that read them.
 
     Why: the convolution multiplies and adds anyway.
-    Pattern: Affine -> [zero padding] -> Conv2D or Dense, and nothing else reads the Affine. Without padding both fold.
-    A convolution that pads with zeros takes the scale alone: the zeros stand behind the shift, so merging it would
-    change every pixel at the border. The shift stays as one ADD before the padding. Where that spoils 8-bit ranges,
-    the norm is left for `as_depthwise`.
+    Pattern: Affine -> [zero padding] -> Conv2D or Dense, and nothing else reads the Affine, no depthwise convolution
+    either. Without padding scale and shift both fold. A convolution that pads with zeros takes only the scale: the
+    zeros are added after the shift, so merging the shift would change every pixel at the border. The shift stays as one
+    ADD before the padding. Where that would spoil 8-bit ranges, the norm stays whole, for `as_maximum` or
+    `as_depthwise`.
     """
     graph = Editor(nodes)
     for node in graph.kinds("Affine"):
@@ -45,7 +46,7 @@ def fold_forward(nodes):
 
 
 def _readers(graph, node):
-    """(the convolutions and dense layers that read `node`, None), or ([], what else reads it)."""
+    """(the convolutions and dense layers that read `node`, why there are none); none where anything else reads it."""
     found = []
     for user in graph.users(node):
         steps = graph.users(user) if user.kind == "ZeroPadding2D" else [user]
@@ -67,13 +68,13 @@ def _pads(graph, reader):
 
 
 def distances(node):
-    """How far the mean of each channel of a batch norm stands above -shift / scale, in deviations of the channel."""
+    """Distance of the mean of each channel of a batch norm above -shift / scale, in deviations of the channel."""
     mean, deviation = node.weights["mean"], node.weights["deviation"]
     return (node.weights["shift"] / node.weights["scale"] + mean) / deviation
 
 
 def after(node, scale, shift):
-    """Weights of `node` such that it computes on x what it computed on scale * x + shift."""
+    """Weights with which `node` computes on x what it computed on scale * x + shift."""
     kernel = node.weights["kernel"]  # (..., C / groups, outputs), the outputs of one group behind the other's
     groups = node.attributes.get("groups", 1)
     scales, shifts = (

@@ -1,16 +1,16 @@
-"""Padding in the form that converter and XNNPACK fuse."""
+"""Puts padding into the form that converter and XNNPACK fuse."""
 
 from .editing import Editor
 from .padding import is_nonnegative, same_padding
 
 
 def fuse_padding(nodes):
-    """Gives a padding layer to the operator behind it where that one's own "same" pads alike.
+    """Moves a padding layer into the operator after it where that operator's "same" pads equally.
 
-    Why: an explicit PAD is an operator that copies the image; XNNPACK fuses it with a convolution in fp32 and int8 but
-    not in the dynamic scheme, and never with a pooling.
-    Pattern: ZeroPadding2D -> Conv2D or DepthwiseConv2D with "valid"; a padding of -inf, or of zeros behind a ReLU, ->
-    MaxPooling2D with "valid". "same" puts the smaller half first: at stride 2 and an even size it differs from the
+    Why: a PAD of its own copies the image. XNNPACK fuses it with a convolution in fp32 and int8, but not in the dynamic
+    scheme, and never with a pooling.
+    Pattern: ZeroPadding2D -> Conv2D or DepthwiseConv2D with "valid"; or a padding with -inf, or with zeros after a
+    ReLU, -> MaxPooling2D with "valid". "same" pads less at the start: at stride 2 and an even size it differs from the
     papers' padding, which then stays.
     """
     graph = Editor(nodes)

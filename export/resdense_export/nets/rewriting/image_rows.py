@@ -1,22 +1,22 @@
-"""The stem of a large image, over rows of numbers instead of pixels of three."""
+"""Computes the stem of a large image over rows of numbers instead of pixels of three."""
 
 import numpy as np
 
 from ..node import Node
 from .editing import Editor
 
-FEW = 4  # channels of a pixel: with more, an operator's start at each pixel is little beside its work
-EXTRA = 1.25  # times the weights, at most: a kernel of 7 columns becomes one of 8
+FEW = 4  # channels of a pixel; with more, the start of an operator at each pixel costs little beside its work
+EXTRA = 1.25  # largest growth of the weights; a kernel of 7 columns becomes one of 8
 
 
 def image_rows(nodes):
-    """Lets the first convolution read as many pixels at once as it steps over, and shifts and pads whole rows.
+    """Makes the first convolution read as many pixels at once as its stride, and shifts and pads whole rows.
 
-    Why: XNNPACK starts anew at each pixel, whose three numbers do not fill a register: padding one costs it about 95
-    instructions on Arm, and an int8 convolution takes them as four or eight. A row is the same memory as (1, W * C),
-    and two pixels side by side the same as one of 2 * C channels, so nothing is moved.
+    Why: XNNPACK starts anew at each pixel, and three numbers do not fill a register: padding one pixel costs about 95
+    instructions on Arm, and an int8 convolution treats three numbers as four or eight. In memory a row is the same as
+    (1, W * C), and two pixels side by side are the same as one of 2 * C channels, so nothing is moved.
     Pattern: [a shift] -> zero padding -> Conv2D with "valid", few channels, a stride across and no dilation.
-    Kernel: RESHAPE, one ADD and one PAD of rows, RESHAPE, and a convolution that steps over one wide pixel; its kernel
+    Kernel: RESHAPE, one ADD and one PAD of rows, RESHAPE, and a convolution with a stride of one wide pixel; its kernel
     is filled up with columns of zeros.
     """
     graph = Editor(nodes)
@@ -52,12 +52,12 @@ def _obstacle(graph, convolution, padding):
 
 
 def _wide(columns, step):
-    """Wide pixels that a kernel of so many columns spans."""
+    """Number of wide pixels that a kernel of so many columns spans."""
     return -(-columns // step)
 
 
 def _right_edge(convolution, padding):
-    """Columns of zeros right of the image: as many wide pixels as the convolution reads, no more."""
+    """Columns of zeros to the right of the image: only as many wide pixels as the convolution reads."""
     columns, step = convolution.attributes["kernel_size"][1], convolution.attributes["strides"][1]
     needed = (convolution.shape[1] + _wide(columns, step) - 1) * step
     return padding.attributes["padding"][1][1] + needed - padding.shape[1]

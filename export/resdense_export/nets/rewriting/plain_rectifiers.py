@@ -10,7 +10,8 @@ SIX = 6.0
 
 
 def plain_rectifiers(nodes):
-    """Makes leaky rectifiers, six-rectifiers that stand alone, and global maxima of sums, maxima and plain rectifiers.
+    """Replaces leaky rectifiers, six-rectifiers that no operator includes, and global maxima by sums, maxima and plain
+    rectifiers.
 
     Why: the quantizer has no 8-bit form of LEAKY_RELU, PRELU, RELU6 and REDUCE_MAX, leaves them in float and says
     nothing; every one then costs a way to float and back.

@@ -1,4 +1,4 @@
-"""Average pooling that int8 runs fast."""
+"""Average pooling that is fast in int8."""
 
 import numpy as np
 
@@ -6,11 +6,13 @@ from .editing import Editor
 
 
 def pool_as_depthwise(nodes):
-    """Makes average pooling a depthwise convolution of equal weights; int8 only.
+    """Turns average pooling into a depthwise convolution of equal weights; only for int8.
 
-    Why: XNNPACK does not take int8 AVERAGE_POOL_2D, which splits the delegated graph; in float the pooling is faster.
+    Why: XNNPACK does not run int8 AVERAGE_POOL_2D, so that it would split the delegated graph. In float the pooling is
+    faster.
     Pattern: AveragePooling2D over whole windows (padding "valid", or "same" where nothing is padded).
-    Kernel: XNNPACK's int8 depthwise convolution. 1/4 is exact in binary, other windows in 24 bits.
+    Kernel: XNNPACK's int8 depthwise convolution. 1/4 is exact in binary; the weights of other windows are exact to 24
+    bits.
     """
     graph = Editor(nodes)
     for pool in graph.kinds("AveragePooling2D"):

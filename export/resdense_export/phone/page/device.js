@@ -103,25 +103,25 @@ export function explained(found, clock) {
     [
       "Address",
       found.secure
-        ? "Secure (https or localhost): the browser holds nothing back."
-        : "Plain http: the browser gives no threads, no WebGPU, no camera. " +
-          "Start with -\u2060-\u2060https or -\u2060-\u2060usb to have them.",
+        ? "Secure (https or localhost): the browser allows everything."
+        : "Plain http: the browser allows no threads, no WebGPU and no camera. " +
+          "Start with -\u2060-\u2060https or -\u2060-\u2060usb to use them.",
     ],
     [
       "Threads",
       found.threads > 1
         ? `Up to ${found.threads}: choose under "Run on".`
         : found.isolated
-          ? "One: this device shows one core."
-          : "One alone. An app may use more.",
+          ? "One: the browser reports one core."
+          : "Only one. An app may use more.",
     ],
     [
       "WebGPU",
       found.gpu
         ? `Available, in float32${found.half ? " and in float16" : ""}. ` +
-          "Times include the way of the picture to the GPU and of the answer back."
-        : "Not available here: all is measured on the processor.",
+          "Times include copying the picture to the GPU and the answer back."
+        : "Not available here: everything is measured on the processor.",
     ],
-    ["Clock", `Steps of ${clock.toPrecision(2)} ms. Where one image is too quick for it, a round times several.`],
+    ["Clock", `Steps of ${clock.toPrecision(2)} ms. Where one image takes less, a round times several.`],
   ];
 }

@@ -39,19 +39,19 @@ const count = (number, noun) => `${number} ${noun}${number === 1 ? "" : "s"}`;
 /** The catalog once the computer has the runtime. */
 async function ready(catalog) {
   while (catalog.runtime.state === "fetching") {
-    byId("state").textContent = "The computer fetches the LiteRT.js runtime with npm, once, 12 MB …";
+    byId("state").textContent = "The computer is downloading the LiteRT.js runtime with npm (once, 12 MB) …";
     await new Promise((resolve) => setTimeout(resolve, POLL));
     catalog = await api.catalog();
   }
   if (catalog.runtime.state === "ready") return catalog;
-  byId("state").textContent = "The runtime that runs the nets is not there yet.";
+  byId("state").textContent = "The runtime for the nets is not available yet.";
   const folder = "npm ci --omit=dev\nresdense phone DIR --runtime .";
   byId("problem").append(
     make("p", {}, `The LiteRT.js runtime is missing on the computer: ${catalog.runtime.why}.`),
     make(
       "p",
       {},
-      "It is Google's package @litertjs/core and does not come with this one. With a connection and Node.js, start " +
+      "It is Google's package @litertjs/core and not part of resdense. With a connection and Node.js, start " +
         "`resdense phone` again; or, in a copy of the page's folder (resdense_export/phone/page):",
     ),
     make("pre", {}, folder),

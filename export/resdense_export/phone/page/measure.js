@@ -133,7 +133,8 @@ class Strips {
     const caption = make(
       "p",
       { class: "quiet" },
-      "Milliseconds of one image: a dot a round, the bar from the 10th to the 90th percentile, the line the median.",
+      "Milliseconds per image: one dot per round; the bar goes from the 10th to the 90th percentile, the line is " +
+        "the median.",
     );
     byId("results").replaceChildren(make("h2", {}, "Latency"), caption, ...this.rows.map((row) => row.box), this.axis);
   }
@@ -179,7 +180,7 @@ class Strip {
   finish(row) {
     const { golden, images_per_round, accelerator } = row.record;
     const more = [];
-    if (images_per_round > 1) more.push(`${images_per_round} images a round`);
+    if (images_per_round > 1) more.push(`${images_per_round} images per round`);
     if (accelerator !== row.net.requested) more.push(`ran on ${accelerator}, not ${row.net.requested}`);
     if (golden?.right !== null && golden) more.push(`${golden.right} of ${golden.images} known images right`);
     if (golden && !row.account.wrong) more.push("answers as on the computer");
@@ -204,18 +205,18 @@ function warnings({ rows, hidden }, { accelerator }, mostDrift) {
   const found = [];
   if (drift > mostDrift)
     found.push(
-      `The first and the last rounds differ ${significant(drift, 2)} times: the device grew hot or had other work. ` +
-        "Let it cool and measure again.",
+      `The speed changed by a factor of ${significant(drift, 2)} during the rounds: the device grew hot or had ` +
+        "other work. Let it cool and measure again.",
     );
   if (hidden)
     found.push(
-      "The tab was hidden for a while, and browsers slow what nobody looks at. Measure again with the page in view.",
+      "The tab was hidden for a while, and browsers slow down hidden tabs. Measure again with the page in view.",
     );
   const fallen = rows.filter(({ record }) => record.accelerator !== accelerator);
   if (fallen.length)
     found.push(
-      `${fallen.length} of ${rows.length} files did not run wholly on the ` +
-        `${accelerator === "webgpu" ? "GPU" : accelerator} that was asked for; the record says which.`,
+      `${fallen.length} of ${rows.length} files did not run entirely on the ` +
+        `${accelerator === "webgpu" ? "GPU" : accelerator} that was asked for; their rows say so.`,
     );
   if (rows.some((row) => row.account.wrong))
     found.push("Some answers differ from those on the computer: do not trust these files on this device.");
@@ -264,7 +265,7 @@ async function post(made) {
   show(byId("send"), false);
   try {
     for (const result of made) await api.send(result);
-    byId("sent").textContent = "The report on the computer has these numbers now.";
+    byId("sent").textContent = "These numbers are now in the report on the computer.";
   } catch (error) {
     byId("sent").textContent = `Not sent: ${error.message}`;
     show(byId("send"));

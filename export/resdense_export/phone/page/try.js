@@ -25,7 +25,7 @@ export function showTry(catalog) {
     try {
       take(await decode(target.files[0]));
     } catch {
-      byId("tried").textContent = "This file is no image that this browser reads.";
+      byId("tried").textContent = "This browser cannot read this file as an image.";
       return;
     }
     await classify();
