@@ -4,6 +4,7 @@
     python benchmarks/export.py --part times --pairs 60                     # latencies and conversions: an idle machine
     python benchmarks/export.py --accuracy                                  # checkpoints over all of CIFAR-10
     python benchmarks/export.py --distance                                  # of int8's probabilities, ours and stock's
+    python benchmarks/export.py --preactivation                             # both, of nets that it trains: minutes
     python benchmarks/export.py --table                                     # the table of docs/rewriting.md
 
 Stock is `TFLiteConverter.from_keras_model` of the same model with float32 ends. Floor is our graph with its remaining
@@ -33,7 +34,7 @@ from convert import keras_export, randomize_batch_norms, timed, turn
 from rewriting_document import answers, millions
 
 import resdense_keras
-from resdense_export.bundle.evidence import CALIBRATION
+from resdense_export.bundle.evidence import CALIBRATION, held_out
 from resdense_export.making.conversion import convert
 from resdense_export.making.float_files import float_files
 from resdense_export.making.quantization import quantize
@@ -42,11 +43,12 @@ from resdense_export.nets.emitting import emit
 from resdense_export.nets.reading import read
 from resdense_export.nets.rewriting import GRAPHS, apply
 from resdense_export.nets.rewriting.editing import Editor
+from resdense_export.nets.rewriting.zero_bounds import zero_bounds
 from resdense_export.schemes import SCHEMES, standard_schemes
 from resdense_export.sources import generated_images
 from resdense_export.tflite import flatbuffer, running
 from resdense_export.tflite.timing import machine
-from resdense_keras import data, files
+from resdense_keras import data, files, preprocessing, training
 
 RESULTS = Path(__file__).parent / "results"
 MARKS = ("<!-- table: python benchmarks/export.py --table -->\n", "<!-- end of table -->\n")
@@ -120,6 +122,13 @@ def stock_files(model, images, schemes):
 
 def floor_files(model, images, schemes):
     return {scheme: quantize(convert(floor(model, SCHEMES[scheme].graph)), scheme, images) for scheme in schemes}
+
+
+def files_with_maxima(model, images, schemes):
+    """Our files without zero_bounds: norms behind sums are maxima too."""
+    passes = {graph: [each for each in chosen if each is not zero_bounds] for graph, chosen in GRAPHS.items()}
+    graphs = {scheme: emit(apply(read(model), passes[SCHEMES[scheme].graph]), model.name) for scheme in schemes}
+    return {scheme: quantize(convert(graph), scheme, images) for scheme, graph in graphs.items()}
 
 
 def make_files(name, model, folder, everything):
@@ -231,44 +240,99 @@ def stored(name, paths, command):
     return found | ({"millions_of_instructions": counts(command, paths)} if command else {})
 
 
-def accuracy(limit):
-    """{net: {"float", "fp32": {"accuracy", "same"}, ...}} of the trained checkpoints over the test images."""
+def accuracy(limit, names):
+    """{net: its `accuracies`} of the trained checkpoints over the test images."""
     dataset, found = data.load(os.environ["RESDENSE_CIFAR10"]), {}
     images, labels = dataset.test.array()[:limit], np.asarray(dataset.test.labels)[:limit]
-    _, calibration = data.calibration(dataset, 200, 0)
-    for name in CHECKPOINTS:
-        model = load(name)
-        expected = model.predict(images, batch_size=100, verbose=0).argmax(axis=1)
-        row = {"images": len(labels), "float": float((expected == labels).mean())}
-        floating = float_files(model)
-        with tempfile.TemporaryDirectory() as made:
-            for scheme in ("fp32", "dynamic", "int8"):
-                path = Path(made) / f"{scheme}.tflite"
-                graph = SCHEMES[scheme].graph
-                path.write_bytes(quantize(floating(graph), scheme, calibration))
-                top = running.run(path, images).argmax(axis=1)
-                row[scheme] = {"accuracy": float((top == labels).mean()), "same": float((top == expected).mean())}
-        found[name] = row
+    _, calibration = data.calibration(dataset, CALIBRATION, 0)
+    for name in names:
+        found[name] = accuracies(load(name), images, labels, calibration)
+        print(name, found[name], flush=True)
+    return found
+
+
+def accuracies(model, images, labels, calibration):
+    """{"images", "float", "fp32": {"accuracy", "same"}, ...}: how many are right, and how many as in Keras."""
+    expected = model.predict(images, batch_size=100, verbose=0).argmax(axis=1)
+    row = {"images": len(labels), "float": float((expected == labels).mean())}
+    for scheme, file in our_files(model, calibration, TIMED).items():
+        top = answers(file, images).argmax(axis=1)
+        row[scheme] = {"accuracy": float((top == labels).mean()), "same": float((top == expected).mean())}
+    return row
+
+
+def distances(images, names):
+    """{net: its `distance`} of the trained checkpoints over so many test images."""
+    dataset, found = data.load(os.environ["RESDENSE_CIFAR10"]), {}
+    _, calibration = data.calibration(dataset, CALIBRATION, 0)
+    judged = dataset.test.array(np.arange(images))
+    for name in names:
+        found[name] = distance(load(name), judged, calibration)
+        print(name, found[name], flush=True)
+    return found
+
+
+def distance(model, images, calibration, maxima=False):
+    """{"images", "ours", "stock"}: how far int8 files lie from Keras, calibrated on the same images.
+
+    The mean over the images of the largest difference of a probability, as the gate `parity` has it.
+    """
+    expected = model.predict(images, batch_size=100, verbose=0)
+    made = {"ours": our_files, "stock": stock_files, **({"maxima": files_with_maxima} if maxima else {})}
+    files_made = {kind: make(model, calibration, ["int8"])["int8"] for kind, make in made.items()}
+    far = {kind: np.abs(answers(file, images) - expected).max(axis=1) for kind, file in files_made.items()}
+    return {"images": len(images), **{kind: round(float(each.mean()), 5) for kind, each in far.items()}}
+
+
+def preactivation(folder):
+    """{name: {"accuracy", "distance"}} of pre-activation bottleneck nets of 20 layers; those in `folder` are trained.
+
+    Three learn the digits, whose distance is taken over all images that did not calibrate: it tells how near an answer
+    is, not how right. One learns 20,000 images of CIFAR-10 for eight epochs. "maxima" is our file without zero_bounds.
+    """
+    found, folder = {}, folder / "preactivation"
+    folder.mkdir(parents=True, exist_ok=True)
+    digits, some = data.load("digits"), data.load(part_of_cifar(folder / "cifar10-part.npz"))
+    for name, dataset, recipe, seed in (
+        *((f"digits, seed {seed}", digits, ("compare", 30, 2 / 30), seed) for seed in range(3)),
+        ("20,000 images of cifar10", some, ("fast", 8, 0.2), 0),
+    ):
+        model = learnt(folder / f"{name}.keras", dataset, recipe, seed)
+        chosen, calibration = data.calibration(dataset, CALIBRATION, 0)
+        images, labels = dataset.test.array()[:DISTANCE_IMAGES], np.asarray(dataset.test.labels)[:DISTANCE_IMAGES]
+        row = {"accuracy": accuracies(model, images, labels, calibration)}
+        others = held_out(dataset, chosen, 0)[1][: DISTANCE_IMAGES - len(images)]
+        row["distance"] = distance(model, np.concatenate([images, others]), calibration, maxima=True)
+        found[f"pre-activation, {name}"] = row
         print(name, row, flush=True)
     return found
 
 
-def distances(images, dataset):
-    """{net: {"images", "ours", "stock"}}: how far int8 files lie from Keras, calibrated on the same images.
+def part_of_cifar(path):
+    """The path of an .npz with 20,000 of CIFAR-10's training images and its test images."""
+    if not path.exists():
+        with np.load(os.environ["RESDENSE_CIFAR10"]) as whole:
+            chosen = np.random.default_rng(0).permutation(len(whole["x_train"]))[:20_000]
+            test = {name: whole[name] for name in ("x_test", "y_test")}
+            np.savez(path, x_train=whole["x_train"][chosen], y_train=whole["y_train"][chosen], **test)
+    return path
 
-    The mean over the images of the largest difference of a probability, as the gate `parity` has it.
-    """
-    _, calibration = data.calibration(dataset, CALIBRATION, 0)
-    judged, found = dataset.test.array(np.arange(images)), {}
-    for name in CHECKPOINTS:
-        model = load(name)
-        expected = model.predict(judged, batch_size=100, verbose=0)
-        made = {"ours": our_files, "stock": stock_files}
-        files_made = {kind: make(model, calibration, ["int8"])["int8"] for kind, make in made.items()}
-        far = {kind: np.abs(answers(file, judged) - expected).max(axis=1) for kind, file in files_made.items()}
-        found[name] = {"images": images, **{kind: round(float(each.mean()), 5) for kind, each in far.items()}}
-        print(name, found[name], flush=True)
-    return found
+
+def learnt(path, dataset, recipe, seed):
+    """The net in the file, trained and put there first where there is none."""
+    if not path.exists():
+        name, epochs, warmup = recipe
+        keras.utils.set_random_seed(seed)
+        small = dataset.image_shape[-1] == 1
+        shape = {"input_shape": dataset.image_shape, "shortcut": "B"} if small else {}
+        pixels = preprocessing.measured(dataset.train.images) if small else True
+        model = resdense_keras.cifar_resnet(
+            depth=20, variant="v2", block="bottleneck", include_preprocessing=pixels, **shape
+        )
+        asked = training.recipe(name, epochs=epochs, warmup=warmup)
+        training.Training(model, dataset, asked).run(seed=seed)
+        model.save(path)
+    return keras.saving.load_model(path, compile=False)
 
 
 def write(name, parts):
@@ -296,16 +360,28 @@ def table():
     return [line + "\n" for line in lines]
 
 
+def kept(part):
+    """{checkpoint: what the record of accuracies holds of it}, so that one net can be measured again."""
+    path = RESULTS / "export-accuracy.json"
+    stored = json.loads(path.read_text()).get(part, {}) if path.exists() else {}
+    return {name: stored[name] for name in CHECKPOINTS if name in stored}
+
+
 def accuracy_table():
     """Lines of the table of accuracies in docs/rewriting.md, from what `accuracy` and `distances` stored."""
     stored = json.loads((RESULTS / "export-accuracy.json").read_text())
     schemes = ("fp32", "dynamic", "int8")
     heads = ("checkpoint", "Keras", *schemes, "int8: distance from Keras, ours / stock")
     lines = ["| " + " | ".join(heads) + " |", "|---|" + "--:|" * (len(heads) - 1)]
-    for name in CHECKPOINTS:
-        row, far = stored["nets"][name], stored.get("distance", {}).get(name)
+    rows = {name: (stored["nets"][name], stored.get("distance", {}).get(name)) for name in CHECKPOINTS}
+    more = stored.get("preactivation", {}).get("nets", {})
+    for name, (row, far) in {
+        **rows,
+        **{name: (each["accuracy"], each["distance"]) for name, each in more.items()},
+    }.items():
         cells = [f"{100 * row[each]['accuracy']:.2f} % ({100 * row[each]['same']:.2f} %)" for each in schemes]
-        cells.append(f"{far['ours']:.4f} / {far['stock']:.4f} ({far['images']:,} images)" if far else "–")
+        more = f"; with maxima {far['maxima']:.4f}" if far and "maxima" in far else ""
+        cells.append(f"{far['ours']:.4f} / {far['stock']:.4f} ({far['images']:,} images{more})" if far else "–")
         lines.append(f"| {name} | {100 * row['float']:.2f} % | " + " | ".join(cells) + " |")
     return [line + "\n" for line in lines]
 
@@ -373,18 +449,22 @@ def main():
     parser.add_argument("--part", choices=PARTS, action="append", help="default: all")
     parser.add_argument("--pairs", type=int, default=60)
     parser.add_argument("--count", help="program that prints `FILE MILLIONS`")
-    parser.add_argument("--folder", type=Path, help="keeps the files; the stock converter's are taken again from it")
+    parser.add_argument("--folder", type=Path, help="keeps files and trained nets and takes them again")
     parser.add_argument("--accuracy", action="store_true")
     parser.add_argument("--distance", action="store_true")
+    parser.add_argument("--preactivation", action="store_true")
     parser.add_argument("--images", type=int, help="of the accuracy, default: all; of the distance, default: 2000")
     parser.add_argument("--table", action="store_true")
     arguments = parser.parse_args()
+    names = [name.removesuffix(TRAINED) for name in arguments.net or CHECKPOINTS]
     if arguments.accuracy:
-        write("accuracy", {"nets": accuracy(arguments.images)})
+        write("accuracy", {"nets": kept("nets") | accuracy(arguments.images, names)})
     if arguments.distance:
-        dataset = data.load(os.environ["RESDENSE_CIFAR10"])
-        write("accuracy", {"distance": distances(arguments.images or DISTANCE_IMAGES, dataset)})
-    if not (arguments.table or arguments.accuracy or arguments.distance):
+        write("accuracy", {"distance": kept("distance") | distances(arguments.images or DISTANCE_IMAGES, names)})
+    if arguments.preactivation:
+        with tempfile.TemporaryDirectory() as temporary:
+            write("accuracy", {"preactivation": {"nets": preactivation(arguments.folder or Path(temporary))}})
+    if not (arguments.table or arguments.accuracy or arguments.distance or arguments.preactivation):
         for name in arguments.net or NETS:
             with tempfile.TemporaryDirectory() as temporary:
                 folder = arguments.folder or Path(temporary)

@@ -62,6 +62,7 @@ def measured(name, asked):
     run = folder / "run"
     judged = {"whole": whole, "repaired": run / "checkpoints" / "slim.keras", "slim": run / "model.keras"}
     row["accuracy"] = {which: accuracy(path, data) for which, path in judged.items()}
+    row["held_out"] = held_out(judged, data)
     row["instructions"], row["bytes"] = {}, {}
     for which, path in (("whole", whole), ("slim", folder / "run" / "model.keras")):
         out = folder / f"{which}-files"
@@ -97,6 +98,28 @@ def accuracy(model, data):
     return json.loads(command("eval", model, "--data", data, "--json"))["accuracy"]
 
 
+def held_out(judged, data):
+    """{"images", "whole", "repaired"}: accuracies on the held-out training images that `slim --max-drop` looks at."""
+    import keras
+
+    from resdense_export.making.slimming import search
+    from resdense_keras.data import load
+
+    images, labels = search.held_out(load(data))
+    found = {"images": len(labels)}
+    for which in ("whole", "repaired"):
+        model = keras.saving.load_model(judged[which], compile=False)
+        found[which] = float(search.right(model, images, labels).mean())
+    return found
+
+
+def kept(row):
+    """Of the points that the repaired net lost on held-out training images, the share that is lost on the test images
+    after the training: what `slim --max-drop` reckons with."""
+    found = row["held_out"]
+    return (row["accuracy"]["whole"] - row["accuracy"]["slim"]) / (found["whole"] - found["repaired"])
+
+
 def cpu_minutes(folder):
     """Of the children of this process, and of earlier calls for the same row."""
     used, earlier = resource.getrusage(resource.RUSAGE_CHILDREN), folder / "minutes"
@@ -107,7 +130,7 @@ def cpu_minutes(folder):
 def table(rows):
     """The table of docs/slimming.md; rows that were not measured are named below it."""
     heads = ("net", "asked for", "MACs", "Arm fp32", "Arm int8", "bytes int8", "accuracy", "repaired", "tuned", "lost",
-             "epochs", "CPU minutes")  # fmt: skip
+             "kept", "epochs", "CPU minutes")  # fmt: skip
     lines = [f"| {' | '.join(heads)} |", "|---|---|" + "--:|" * (len(heads) - 2)]
     for row in rows:
         found, (before, after) = row["accuracy"], row["plan"]["macs"]
@@ -116,7 +139,8 @@ def table(rows):
         lines.append(
             f"| {row['net']} | {row['macs']:g}, {row['for']} | {after / before:.3f} | {ratios[0]} | {ratios[1]} | "
             f"{size[1] / size[0]:.3f} | {100 * found['whole']:.2f} | {100 * found['repaired']:.2f} | "
-            f"{100 * found['slim']:.2f} | {100 * (found['whole'] - found['slim']):.2f} | {row['epochs']} | "
+            f"{100 * found['slim']:.2f} | {100 * (found['whole'] - found['slim']):.2f} | "
+            f"{f'{kept(row):.2f}' if 'held_out' in row else '–'} | {row['epochs']} | "
             f"{row['cpu_minutes']:.0f} |"
         )
     done = {(row["net"], row["macs"], row["for"], row["epochs"]) for row in rows}

@@ -1,5 +1,6 @@
 """Options that several commands share."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -42,6 +43,29 @@ Resize = Annotated[
         "--resize",
         help="How a photo is brought to the model's size: crop (cuts the edges off), stretch or pad. "
         "Default: crop, or what the model was trained with.",
+    ),
+]
+RunFolder = Annotated[
+    Path | None,
+    typer.Option("--out", metavar="RUN", help="Folder to write the run into. Required unless --show is given."),
+]
+Resume = Annotated[bool, typer.Option("--resume", help="Continue the run in this folder from its last checkpoint.")]
+SaveSeconds = Annotated[
+    float,
+    typer.Option("--save-seconds", min=0, help="Seconds between checkpoints, or more where saving takes long."),
+]
+Devices = Annotated[
+    str | None,
+    typer.Option(
+        "--devices", metavar="N|all", help="Number of this machine's devices that share each batch. Default: one."
+    ),
+]
+Preprocessing = Annotated[
+    str | None,
+    typer.Option(
+        "--preprocessing",
+        help="Normalisation that the model expects: imagenet, MODEL/WEIGHTS such as resnet50/imagenet, "
+        "or none for pixels in [0, 255]. Default: read from the model.",
     ),
 ]
 Deterministic = Annotated[

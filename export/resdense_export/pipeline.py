@@ -9,7 +9,7 @@ from __future__ import annotations
 import datetime
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -129,7 +129,7 @@ def export_net(net, request, dataset=None, steps=None):
                 evidence = replace(evidence, labels=None)
         (bundle,) = _with_measurements([contents.make(folder, net, evidence, request, steps)], request, steps)
         contents.describe(bundle)
-        result = _report([_model_record(bundle, bundle.exports)], dataset, request.seed)
+        result = _report([_model_record(bundle, bundle.exports)], dataset, evidence, request.seed)
         write_report(folder, result)
     _raise_rejected([bundle], request.out, result)
     return result
@@ -225,9 +225,66 @@ def compare(
             contents.describe(bundle)
             moved = [{**export, "file": f"{bundle.net.name}/{export['file']}"} for export in bundle.exports]
             records.append({**_model_record(bundle, moved), **history})
-        result = _report(records, dataset, seed=seed)
+        result = _report(records, dataset, evidence, seed)
         write_report(folder, result)
     _raise_rejected(made, out, result)
+    return result
+
+
+def count_steps_beside(folders, counting):
+    """Steps of a `beside`: to read, to measure, and a file's count each."""
+    return 2 + (sum(len(list(Path(folder).rglob("*.tflite"))) for folder in folders) if counting else 0)
+
+
+def beside(
+    folders: Sequence[str | Path],
+    out: str | Path = "resdense-report",
+    *,
+    count: Callable[[Path], float] | None = None,
+    overwrite: bool = False,
+    rounds: int = ROUNDS,
+    threads: int = 1,
+    steps: Any = None,
+) -> dict[str, Any]:
+    """Finished exports side by side: copies their bundles into one folder and writes one report, as `compare` does.
+
+    All files are timed anew, interleaved: times of different days cannot be compared. Accuracies are those of the
+    exports; where the same images judged them, their differences are paired.
+
+    Args:
+        folders: Of `export`, or of `compare`.
+        out: Folder of the report; appears when it is whole.
+        count: What gives the Arm instructions of one inference of a file, in millions; default: they are not counted.
+        overwrite: Replace a folder that has content.
+        rounds, threads: Of the measurement.
+        steps: A progress.Steps.
+    Returns:
+        The report.
+    Raises:
+        RequestError: a folder without a report, or one twice.
+        WorkError: a file is missing or changed, or does not run; the disk is full.
+    """
+    from .report import merging, write_report
+
+    steps = steps or Steps()
+    steps.start("read the reports")
+    found = merging.read(folders)
+    files.check_replaceable(Path(out), overwrite)
+    result, places = merging.merged(found)
+    with files.lock(Path(out)), files.new_folder(out, overwrite=overwrite) as folder:
+        merging.copy_bundles(places, folder)
+        steps.start("measure latency")
+        exports = [export for model in result["models"] for export in model["exports"]]
+        opened = [export for export in exports if (export["gates"].get("opens") or {"passed": True})["passed"]]
+        paths = [folder / export["file"] for export in opened]
+        for export, measurement in zip(opened, measure(paths, rounds, threads) if paths else [], strict=True):
+            export["measurements"] = [measurement, *merging.of_browsers(export["measurements"])]
+        if count is not None:
+            for export in exports:
+                steps.start(f"count instructions of {export['file']}")
+                export["instructions"] = round(1e6 * count(folder / export["file"]))
+        result |= {"created": _now(), "command": environment.command(), "machine": machine()}
+        write_report(folder, result)
     return result
 
 
@@ -355,24 +412,26 @@ def _model_record(bundle, exports):
         "history": [],
         "exports": list(exports),
         "rejected": bundle.rejected,
+        **({"slim": bundle.net.slimmed} if bundle.net.slimmed else {}),
     }
 
 
-def _report(records, dataset, seed):
+def _report(records, dataset, evidence, seed):
     counts = dict.fromkeys(("spec", "train", "validation", "test", "classes", "image_shape"))
     if dataset is not None:
         counts = {
             "spec": dataset.name,
             **{split: len(part) for split, part in dataset.splits.items()},
-            "classes": dataset.classes,
+            "classes": dataset.classes if dataset.found is None or dataset.found.labelled else None,
             "image_shape": list(dataset.image_shape),
             "resize": dataset.resize if dataset.found else None,
             "understood": dataset.describe(),
             "note": dataset.val_note(),
+            "judged_sha256": evidence.fingerprint,
         }
     return {
         "schema": "resdense-report/1",
-        "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "created": _now(),
         "command": environment.command(),
         "seed": seed,
         "versions": environment.versions(),
@@ -380,6 +439,10 @@ def _report(records, dataset, seed):
         "data": counts,
         "models": records,
     }
+
+
+def _now():
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
 
 
 def _way_out(bundle):

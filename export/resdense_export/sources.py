@@ -28,6 +28,7 @@ class Net:
         resize: How photos were resized in its training, a name of data.resizing.RULES; None where that is not known.
         training: TrainingRequest of the training run that the file belongs to, or None.
         family: "resnet", "densenet", "plain" or "other"; None where it was not determined.
+        slimmed: What left a slim net and how it was trained, see `_slimmed`; None of any other.
     """
 
     name: str
@@ -37,6 +38,7 @@ class Net:
     resize: str | None = None
     training: Any = None
     family: str | None = None
+    slimmed: dict[str, Any] | None = None
 
     @property
     def batch_size(self):
@@ -138,7 +140,7 @@ def _from_file(path, weights, options, image_size, preprocessing):
     resize = run and (run.resize or resizing.DEFAULT)
     classes = answers.classes(answers.kind(loaded), loaded.output_shape[-1])
     names = _labels_of_run(path, classes)
-    return Net(_name(path, loaded), loaded, known, names, resize, run, _family(loaded))
+    return Net(_name(path, loaded), loaded, known, names, resize, run, _family(loaded), _slimmed(path, run))
 
 
 def _name(path, model):
@@ -252,6 +254,31 @@ def _training_of_run(path):
     try:
         return training.TrainingRequest.from_config(training.read_config(beside)) if beside.is_file() else None
     except (RequestError, KeyError, TypeError):  # it is something else, or was changed
+        return None
+
+
+def _slimmed(path, run):
+    """{"from", "target", "macs", "parameters", "narrower", "removed_blocks", "scored", "repaired", "epochs", "teacher",
+    "temperature"} of a run of `resdense slim`, for report.json; None of any other file.
+    """
+    if not (run and run.slim):
+        return None
+    try:
+        plan = json.loads(path.with_name("slim.json").read_bytes())
+        return {
+            "from": plan["from"],
+            "target": plan["target"],
+            "macs": plan["macs"],
+            "parameters": plan["predicted"]["parameters"],
+            "narrower": sum(after > 0 for _, after in plan["widths"].values()),
+            "removed_blocks": plan["removed_blocks"],
+            "scored": plan["images"],
+            "repaired": plan.get("repaired"),  # version 0.1 did not say on how many images
+            "epochs": run.recipe.epochs,
+            "teacher": run.recipe.teacher,
+            "temperature": run.recipe.temperature,
+        }
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):  # it was changed or is gone
         return None
 
 

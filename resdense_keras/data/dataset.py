@@ -60,6 +60,13 @@ class Split:
             raise WorkError("; ".join(reasons.values()), _HINT)
         return images
 
+    def identity(self) -> bytes:
+        """What tells these images from others: the names and sizes of the files, else the pixels."""
+        if self.paths is not None:  # a name that is not UTF-8 gives its own bytes
+            names = "\n".join(f"{path.name} {path.stat().st_size}" for path in self.paths)
+            return names.encode(errors="surrogateescape")
+        return b"" if self.images is None else self.images.tobytes()
+
     @property
     def in_memory(self) -> bool:
         """Whether the pixels are in memory, so that `array` costs nothing."""

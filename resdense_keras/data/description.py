@@ -20,7 +20,9 @@ def natural(name):
 
 def line(dataset):
     """`Dataset.describe`: "train Training/ (2,870 images), test ...; 4 classes: ...; 512x512 and 14 other sizes"."""
-    parts = [_splits(dataset), _classes(dataset.class_names, dataset.classes), _sizes(dataset)]
+    labelled = dataset.found.labelled if dataset.found else True
+    classes = _classes(dataset.class_names, dataset.classes) if labelled else "no classes"
+    parts = [_splits(dataset), classes, _sizes(dataset)]
     left_out = dataset.found.left_out if dataset.found else {}
     if left_out:
         named = ", ".join(f"{as_text(name)}/ ({count:,} images without classes)" for name, count in left_out.items())

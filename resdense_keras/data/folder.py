@@ -87,7 +87,8 @@ def read_folder(
     if damaged and images is not None:
         images = np.delete(images, list(damaged), axis=0)
     kept = [file for position, file in enumerate(files) if position not in bad]
-    return _source(kept, images, Found(names=found.names, left_out=found.left_out, sizes=counted), val_judges, **how)
+    known = Found(names=found.names, left_out=found.left_out, sizes=counted, labelled=found.labelled)
+    return _source(kept, images, known, val_judges, **how)
 
 
 def _found(root, disk, labelled):
@@ -98,7 +99,7 @@ def _found(root, disk, labelled):
     except RequestError:
         if labelled or not disk.below(root).images:
             raise
-    return layout.Layout(classes={"train": {"images": root}}, names={}, left_out={}, loose=0)
+    return layout.Layout(classes={"train": {"images": root}}, names={}, left_out={}, loose=0, labelled=False)
 
 
 def readable(names):

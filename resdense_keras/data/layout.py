@@ -33,12 +33,14 @@ class Layout:
         names: {part: name of its folder, such as `seg_train`}; empty where there are no splits.
         left_out: {folder beside the splits that is not a split: number of its images}.
         loose: Images beside the class folders or the splits; they belong to no class.
+        labelled: Whether there are class folders.
     """
 
     classes: dict
     names: dict
     left_out: dict
     loose: int
+    labelled: bool = True
 
 
 def words(name):

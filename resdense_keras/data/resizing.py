@@ -90,7 +90,7 @@ def steps(channels, rule=DEFAULT):
     return [
         {"step": "orient", "rule": "apply the EXIF orientation"},
         {"step": "reduce", "optional": True, "rule": f"{reduce} shown keeps twice the size that it is resized to"},
-        {"step": "flatten", "rule": "lay what is transparent over white"},
+        *([{"step": "flatten", "rule": "lay what is transparent over white"}] if channels != 4 else []),
         *([{"step": "grey", "rule": _GREY}] if channels == 1 else []),
         *_STEPS[check(rule)],
     ]

@@ -44,8 +44,10 @@ class Found:
         names: {part: the name of its folder}, for the splits that the folder has.
         left_out: {folder that is not a split: number of its images}.
         sizes: A Counter of the (height, width) of the images before they are resized.
+        labelled: Whether the images are of classes; False where nobody asked and the folder has none.
     """
 
     names: dict
     left_out: dict
     sizes: Counter
+    labelled: bool = True

@@ -472,16 +472,8 @@ def _fingerprint(dataset):
     for split in (dataset.train, dataset.validation):
         digest.update(f"{split.image_shape} {dataset.class_names}".encode())
         digest.update(split.labels.tobytes())
-        if split.paths is not None:
-            digest.update(_names(split.paths))
-        elif split.images is not None:
-            digest.update(split.images.tobytes())
+        digest.update(split.identity())
     return digest.hexdigest()
-
-
-def _names(paths):
-    """Names and sizes of files, as bytes; names need not be UTF-8."""
-    return "\n".join(f"{path.name} {path.stat().st_size}" for path in paths).encode(errors="surrogateescape")
 
 
 def _silent(line):

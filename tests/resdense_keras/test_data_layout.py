@@ -318,3 +318,9 @@ def test_a_folder_that_is_what_it_seems_warns_of_nothing(tmp_path):
         fill(tmp_path / name)
     with warnings.catch_warnings(action="error"):
         data.load(tmp_path)
+
+
+def test_a_folder_of_images_without_classes_is_said_to_have_none(tmp_path):
+    flat(tmp_path / "photos", count=20)
+    assert "; no classes; 4x4" in data.load(tmp_path / "photos", labelled=False).describe()
+    assert "2 classes: cat, dog" in data.load(fill(tmp_path / "pets", count=20), labelled=False).describe()

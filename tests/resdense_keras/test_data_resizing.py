@@ -150,3 +150,8 @@ def test_folder_is_decoded_in_the_channels_that_are_asked_for(tmp_path):
     assert set(grey.train.array().ravel()) == {29, 76}
     with pytest.raises(RequestError, match="2 channels were asked for"):
         data.load(tmp_path, channels=2)
+
+
+def test_a_net_of_four_channels_keeps_what_is_transparent():
+    assert [step["step"] for step in resizing.steps(4)] == ["orient", "reduce", "crop", "resize"]
+    assert all("flatten" in [step["step"] for step in resizing.steps(channels)] for channels in (1, 3))

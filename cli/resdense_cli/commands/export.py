@@ -12,7 +12,7 @@ from resdense_export.progress import steps
 from resdense_export.schemes import SCHEMES, standard_schemes
 from resdense_keras.data import resizing
 
-from ..options import ImageSize, Json, OnBadImage, Overwrite, Resize, Settings, Weights, builder_options
+from ..options import ImageSize, Json, OnBadImage, Overwrite, Preprocessing, Resize, Settings, Weights, builder_options
 from ..output import report_of_failure, say_data, show_report, start_tensorflow
 
 ORDER = 40
@@ -65,14 +65,7 @@ def command(
             "--labels", help="Text file with one class name per line. Default: the names in the model or the data."
         ),
     ] = None,
-    preprocessing: Annotated[
-        str | None,
-        typer.Option(
-            "--preprocessing",
-            help="Normalisation that the model expects: imagenet, MODEL/WEIGHTS such as resnet50/imagenet, "
-            "or none for pixels in [0, 255]. Default: read from the model.",
-        ),
-    ] = None,
+    preprocessing: Preprocessing = None,
     softmax: Annotated[bool, typer.Option("--softmax", help="Add a softmax after the model's output.")] = False,
     input_type: Annotated[
         str, typer.Option("--input", help="Type of the input tensor: float32, or uint8 for camera frames.")

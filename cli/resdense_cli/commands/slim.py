@@ -7,7 +7,18 @@ import typer
 
 from resdense_keras.errors import RequestError
 
-from ..options import Deterministic, OnBadImage, Resize, Settings, builder_options
+from ..options import (
+    Deterministic,
+    Devices,
+    OnBadImage,
+    Preprocessing,
+    Resize,
+    Resume,
+    RunFolder,
+    SaveSeconds,
+    Settings,
+    builder_options,
+)
 from ..output import columns, print_json, print_table, start_tensorflow, tell
 
 ORDER = 25
@@ -26,10 +37,7 @@ def command(
             "--data", metavar="SPEC", help="Data that the net was trained on. Required unless --show is given."
         ),
     ] = None,
-    out: Annotated[
-        Path | None,
-        typer.Option("--out", metavar="RUN", help="Folder to write the run into. Required unless --show is given."),
-    ] = None,
+    out: RunFolder = None,
     weights: Annotated[
         str | None,
         typer.Option(
@@ -42,7 +50,26 @@ def command(
         typer.Option(
             "--macs",
             metavar="SHARE",
-            help="Share of the multiply-adds (MACs) to keep, such as 0.5. Required.",
+            help="Share of the multiply-adds (MACs) to keep, such as 0.5. This, --latency or --max-drop is required.",
+        ),
+    ] = None,
+    latency: Annotated[
+        float | None,
+        typer.Option(
+            "--latency",
+            metavar="SHARE",
+            help="Share of the Arm instructions to keep, of the int8 file (with --for phone-float of the fp32 file), "
+            "as the table of measured layers that ships predicts them.",
+        ),
+    ] = None,
+    max_drop: Annotated[
+        float | None,
+        typer.Option(
+            "--max-drop",
+            metavar="POINTS",
+            help="Find the smallest net that is expected to lose at most so many points of accuracy: what it loses on "
+            "held-out training images before the training, times the share that the training left in the nets of "
+            "docs/slimming.md.",
         ),
     ] = None,
     target: Annotated[
@@ -67,19 +94,10 @@ def command(
     show: Annotated[
         bool, typer.Option("--show", help="Print the plan and train nothing; works for untrained nets too.")
     ] = False,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Continue the run in this folder from its last checkpoint.")
-    ] = False,
+    resume: Resume = False,
     deterministic: Deterministic = None,
-    save_seconds: Annotated[
-        float, typer.Option("--save-seconds", min=0, help="Seconds between checkpoints of the training.")
-    ] = 60,
-    devices: Annotated[
-        str | None,
-        typer.Option(
-            "--devices", metavar="N|all", help="Number of this machine's devices that share each batch. Default: one."
-        ),
-    ] = None,
+    save_seconds: SaveSeconds = 60,
+    devices: Devices = None,
     image_size: Annotated[
         int | None,
         typer.Option(
@@ -90,22 +108,15 @@ def command(
     ] = None,
     on_bad_image: OnBadImage = "fail",
     resize: Resize = None,
-    preprocessing: Annotated[
-        str | None,
-        typer.Option(
-            "--preprocessing",
-            help="Normalisation that the model expects: imagenet, MODEL/WEIGHTS, or none for pixels in [0, 255]. "
-            "Default: read from the model.",
-        ),
-    ] = None,
+    preprocessing: Preprocessing = None,
     settings: Settings = None,
     as_json: Annotated[bool, typer.Option("--json", help="With --show: print the plan as JSON.")] = False,
 ):
     """Make a trained net smaller: remove channels and blocks, repair the rest, train it beside the whole net."""
-    _check_given(model, data, out, macs, show)
+    _check_given(model, data, out, (macs, latency, max_drop), show)
     from resdense_export.making.slimming import process
 
-    asked = process.SlimRequest(macs, target)
+    asked = process.SlimRequest(macs, target, latency=latency, max_drop=max_drop)
     start_tensorflow()
     if deterministic:
         from resdense_keras import training
@@ -134,14 +145,16 @@ def command(
     print(out)
 
 
-def _check_given(model, data, out, macs, show):
+def _check_given(model, data, out, targets, show):
     if Path(model).suffix.lower() == ".tflite":
         raise RequestError(
             f"{Path(model).name} is an exported file, and slim comes before export and its schemes (int8, qat, pruned)",
             "slim the model.keras that it was made from, then `resdense export` the slim net with --schemes qat",
         )
-    if macs is None:
+    if targets == (None, None, None):
         raise RequestError("nothing says how small the net is to be", "pass --macs 0.5 for half of the multiply-adds")
+    if targets[-1] is not None and data is None:
+        raise RequestError("--max-drop was given without --data SPEC", "held-out training images tell what a net loses")
     for flag, value in (("--data SPEC", data), ("--out RUN", out)):
         if value is None and not show:
             raise RequestError(f"{flag} is missing", "for example --data cifar10 --out runs/slim; --show needs neither")

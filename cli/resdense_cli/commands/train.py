@@ -9,7 +9,20 @@ import typer
 from resdense_keras.errors import RequestError
 from resdense_keras.training.recipes import OFFERED
 
-from ..options import NONE, Augment, Deterministic, OnBadImage, Resize, Settings, builder_options, names
+from ..options import (
+    NONE,
+    Augment,
+    Deterministic,
+    Devices,
+    OnBadImage,
+    Resize,
+    Resume,
+    RunFolder,
+    SaveSeconds,
+    Settings,
+    builder_options,
+    names,
+)
 from ..output import start_tensorflow, tell
 
 ORDER = 20
@@ -29,10 +42,7 @@ def command(
             "Required unless MODEL is a config.yaml.",
         ),
     ] = None,
-    out: Annotated[
-        Path | None,
-        typer.Option("--out", metavar="RUN", help="Folder to write the run into. Required unless --show is given."),
-    ] = None,
+    out: RunFolder = None,
     recipe: Annotated[
         str | None,
         typer.Option("--recipe", help=f"Recipe: {', '.join(OFFERED)} or a FILE.yaml. Default: fast."),
@@ -126,9 +136,7 @@ def command(
         ),
     ] = None,
     seed: Annotated[int | None, typer.Option("--seed", min=0, help="Seed of every random choice. Default: 0.")] = None,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Continue the run in this folder from its last checkpoint.")
-    ] = False,
+    resume: Resume = False,
     deterministic: Deterministic = None,
     tensorboard: Annotated[
         bool | None,
@@ -144,16 +152,8 @@ def command(
         str | None,
         typer.Option("--jit", help="Compile with XLA: on, off, or auto (a timed trial decides). Default: auto."),
     ] = None,
-    save_seconds: Annotated[
-        float,
-        typer.Option("--save-seconds", min=0, help="Seconds between checkpoints, or more where saving takes long."),
-    ] = 60,
-    devices: Annotated[
-        str | None,
-        typer.Option(
-            "--devices", metavar="N|all", help="Number of this machine's devices that share each batch. Default: one."
-        ),
-    ] = None,
+    save_seconds: SaveSeconds = 60,
+    devices: Devices = None,
     sync_batch_norm: Annotated[
         bool | None,
         typer.Option(

@@ -21,6 +21,7 @@ def model_card(bundle, description):
         f"# {bundle.net.name}",
         "",
         *_ends(description),
+        *_slimmed(bundle.net.slimmed),
         "",
         "| file | bytes | accuracy | agreement | median here | gates |",
         "|---|--:|--:|--:|--:|---|",
@@ -76,6 +77,25 @@ def _ends(description):
     return [
         f"Input `{given['name']}`: {given['dtype']} {tuple(given['shape'])} {given['channels'] or ''}, {pixels}.",
         f"Output `{gives['name']}`: float32 {tuple(gives['shape'])}, {gives['meaning']}{labels}.",
+    ]
+
+
+def _slimmed(slim):
+    """What left of a slim net and how the rest was trained: nothing of any other."""
+    if not slim:
+        return []
+    (before, after), (parameters, left) = slim["macs"], slim["parameters"]
+    blocks = ", ".join(f"`{name}`" for name in slim["removed_blocks"])
+    gone = f"what is gone as a whole: the branch into {blocks}" if blocks else "no block is gone"
+    epochs = f"{slim['epochs']} epoch{'s' * (slim['epochs'] != 1)}"
+    scored, repaired = (f"{slim[key]:,}" if slim[key] else "some" for key in ("scored", "repaired"))
+    return [
+        "",
+        f"Slimmed by `resdense slim` from {slim['from']}: {after / before:.1%} of its multiply-adds ({after:,} of "
+        f"{before:,}) and {left / parameters:.1%} of its parameters are left. {slim['narrower']} layers have fewer "
+        f"channels; {gone}. {scored} training images ranked the channels, and the layers were solved again on "
+        f"{repaired}. Then it was trained for {epochs} beside the whole net, whose answers at temperature "
+        f"{slim['temperature']:g} make {slim['teacher']:.0%} of the loss.",
     ]
 
 

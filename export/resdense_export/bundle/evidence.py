@@ -1,6 +1,7 @@
 """The images of an export: those that calibrate, those that judge, and those that choose the layers that stay in
 float."""
 
+import hashlib
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,6 +31,8 @@ class Evidence:
         choosing: data.Split of test images, disjoint from all of these, that decide how many layers stay float; or
             None. Other images measure the loss of the chosen file.
         dataset: The data.Dataset, for schemes that train the net further; or None.
+        fingerprint: sha256 of the judging images and their labels; equal for files that were judged on the same images.
+            None without data.
     """
 
     images: Any
@@ -41,6 +44,7 @@ class Evidence:
     sensitivity_indices: np.ndarray | None = None
     choosing: Any = None
     dataset: Any = None
+    fingerprint: str | None = None
 
     @property
     def data_name(self):
@@ -72,6 +76,7 @@ def from_dataset(dataset, seed=0, *, with_sensitivity=False):
         sensitivity_indices=positions,
         choosing=choosing,
         dataset=dataset,
+        fingerprint=hashlib.sha256(judging.labels.tobytes() + judging.identity()).hexdigest(),
     )
 
 

@@ -5,6 +5,7 @@ unnoticed. The file is read and run in a child process (tflite/child.py), so oth
 and a file that kills the child fails its gate.
 """
 
+import base64
 import contextlib
 import re
 from collections.abc import Callable, Sequence
@@ -55,6 +56,7 @@ class Check:
     Attributes:
         images: Number of images for accuracy and agreement.
         accuracy: Share of images whose top-1 is the label; `accuracy_interval` is Wilson's 95 % interval.
+        right: Which images these are: a bit an image, in order, packed into base64.
         agreement: Share of images on which file and Keras model have the same top-1.
         agreement_right: The same share of the images that the Keras model answers rightly; the gate judges this one.
         max_difference: Largest difference of an output (usually a probability) from Keras'.
@@ -77,6 +79,7 @@ class Check:
     images: int | None = None
     accuracy: float | None = None
     accuracy_interval: tuple[float, float] | None = None
+    right: str | None = None
     agreement: float | None = None
     agreement_right: float | None = None
     max_difference: float | None = None
@@ -206,6 +209,7 @@ def compare(outputs, expected, labels, scheme, limits=None, real=True, classes=T
     if labels is not None:
         right = top == labels
         figures |= {"accuracy": float(right.mean()), "accuracy_interval": wilson(int(right.sum()), len(right))}
+        figures["right"] = base64.b64encode(np.packbits(right)).decode()
     if expected is None:
         return figures, gates
     if expected.shape != outputs.shape:

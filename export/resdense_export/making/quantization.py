@@ -90,11 +90,14 @@ def share_ranges(ranges, graph):
     """`ranges` with one range for all tensors that concatenations and maxima tie together, such as a dense block's.
 
     Both operators copy numbers: where what goes in has another range than what comes out, the quantizer puts a
-    requantization of the whole tensor between them. The range is the union, so nothing is cut off.
+    requantization of the whole tensor between them. The range is the union of those that something else reads. A tensor
+    that only maxima read adds nothing to it: what lies below the range is rounded up to the range's lower end, which is
+    no higher than any bound, so the maximum comes out the same and 8 bits hold a narrower range.
     """
     keys = {name[: flatbuffer.NAME]: name for name in ranges}
     names = [keys.get(tensor.name) for tensor in graph.tensors]
     group = list(range(len(names)))  # each tensor's group, by the number of one of its members
+    read = set(graph.outputs)  # the tensors that something else reads
 
     def root(number):
         while group[number] != number:
@@ -102,22 +105,25 @@ def share_ranges(ranges, graph):
         return number
 
     for operator in graph.operators:
-        if operator.name in ("CONCATENATION", "MAXIMUM"):
-            for number in (*operator.inputs, *operator.outputs):
-                if not graph.tensors[number].constant:
-                    group[root(number)] = root(operator.outputs[0])
+        if operator.name not in ("CONCATENATION", "MAXIMUM"):
+            read.update(operator.inputs)
+            continue
+        for number in (*operator.inputs, *operator.outputs):
+            if not graph.tensors[number].constant:
+                group[root(number)] = root(operator.outputs[0])
     members = {}
     for number, name in enumerate(names):
         if name is not None and ranges[name]:
-            members.setdefault(root(number), []).append(name)
+            members.setdefault(root(number), []).append(number)
     shared = dict(ranges)
     for together in members.values():
-        union = {
-            "min": np.min([ranges[name]["min"] for name in together], axis=0),
-            "max": np.max([ranges[name]["max"] for name in together], axis=0),
-        }
-        for name in together if len(together) > 1 else ():
-            shared[name] = {**ranges[name], **union}
+        wanted = [ranges[names[number]] for number in together if number in read]
+        if len(together) > 1 and wanted:
+            union = {
+                "min": np.min([found["min"] for found in wanted], axis=0),
+                "max": np.max([found["max"] for found in wanted], axis=0),
+            }
+            shared |= {names[number]: {**ranges[names[number]], **union} for number in together}
     return shared
 
 

@@ -21,6 +21,8 @@ KERAS, HDF5, ZIP = "config.json", b"\x89HDF\r\n\x1a\n", b"PK\x03\x04"
 MODELS = {kind: f"{compat.KERAS_MODELS}.{kind.lower()}" for kind in ("Functional", "Sequential")}
 MODELS["Model"] = MODELS["Functional"]
 OPERATION = "Operation"  # behind the name of a class of keras.ops
+DOTS = "__ellipsis__"  # `...` and `:` in a file
+WHOLE = {"class_name": "__slice__", "config": {"start": None, "stop": None, "step": None}}
 NEEDED = "give a catalogue name, or a .keras or .h5 file that Keras saved"
 KERAS_2_WAY = (
     "save it anew with the Keras that made it: `pip install tf_keras`, then in Python `import tf_keras`, "
@@ -144,9 +146,21 @@ def _name_operations(entry):
     known = set(_operations())
     for part in (part for part in _entries(entry) if "inbound_nodes" in part):
         name, config = part["class_name"], part.get("config")
+        if name == "GetItem":
+            _spell_ellipses(part["inbound_nodes"])
         if isinstance(name, str) and isinstance(config, dict) and "trainable" not in config:
             part["class_name"] = name + OPERATION if name + OPERATION in known else name
     return entry
+
+
+def _spell_ellipses(calls):
+    """Puts full slices in place of the `...` of x[..., 2], at which Keras' reader of HDF5 gives up."""
+    for call in calls:
+        with contextlib.suppress(KeyError, TypeError, ValueError):  # not as Keras writes it: its reader says so
+            tensor, key = call["args"]
+            (dots,) = (place for place, part in enumerate(key) if isinstance(part, dict) and part["class_name"] == DOTS)
+            missing = len(tensor["config"]["shape"]) - sum(part is not None for part in key) + 1
+            call["args"] = [tensor, [*key[:dots], *[WHOLE] * missing, *key[dots + 1 :]]]
 
 
 @contextlib.contextmanager

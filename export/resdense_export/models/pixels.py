@@ -146,9 +146,8 @@ def _flip(call, kind, arguments, found):
     if kind == "Flip":
         turned = call.operation.axis in (-1, 3)
     else:
-        last = key[-1] if isinstance(key, tuple) else None
+        last = _of_channels(key)
         turned = isinstance(last, slice) and (last.start, last.stop, last.step) == (None, None, -1)
-        turned = turned and all(part in (Ellipsis, slice(None)) for part in key[:-1])
     if not turned or found.flipped:
         return None
     return Front((*found.names, call.operation.name), *_backwards(found), True)
@@ -175,8 +174,15 @@ def _pick(call):
     """n where the operation is x[..., n], else None."""
     if type(call.operation).__name__ != "GetItem":
         return None
-    key = [*call.arguments.args, *call.arguments.kwargs.values()][-1]
-    return key[1] if isinstance(key, (tuple, list)) and len(key) == 2 and key[0] is Ellipsis else None
+    last = _of_channels([*call.arguments.args, *call.arguments.kwargs.values()][-1])
+    return last if isinstance(last, int) else None
+
+
+def _of_channels(key):
+    """`last` of x[..., last] and x[:, :, :, last], else None."""
+    if not isinstance(key, (tuple, list)) or not key or any(part not in (Ellipsis, slice(None)) for part in key[:-1]):
+        return None
+    return key[-1] if Ellipsis in key[:-1] or len(key) == 4 else None
 
 
 def _scaled(found, name, scale, offset):

@@ -43,7 +43,7 @@ def rebuild(folder):
 
 
 def _write_page(folder, report):
-    report = view.printable(report)
+    report = view.with_looks(view.printable(report))
     drawn = plots.draw(report)
     for name in plots.PLOTS:
         vector, pixels = (folder / f"report.{name}.{suffix}" for suffix in ("svg", "png"))

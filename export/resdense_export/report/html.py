@@ -51,6 +51,12 @@ MEANINGS = (
         "not proved",
         "The limit lies inside the 95 % interval, so the figure may keep it or not. More test images would tell.",
     ),
+    (
+        "paired",
+        "The 95 % interval of a difference in accuracy, of the same test images: only those on which two files differ "
+        "say anything of it.",
+    ),
+    ("Arm instructions", "Of one inference on one thread, counted on an emulated core: nearly the same every time."),
     ("kB, MB", "1,000 and 1,000,000 bytes."),
 )
 
@@ -79,7 +85,9 @@ def page(report, plots):
         nets=_nets(report),
         rows=_rows(report),
         conditions=view.conditions(report),
+        beside=_beside(report),
         files=_files(report),
+        counted=view.counted(report),
         places=_places(report),
         weak=any(export.get("weak") for model in report["models"] for export in model["exports"]),
         plots={name: (drawn, _inline(name, drawn.svg)) for name, drawn in plots.items()},
@@ -115,7 +123,7 @@ def _breakable(name):
 
 def _nets(report):
     return [
-        {"name": model["name"], "family": model["family"], "label": view.label(model)} for model in report["models"]
+        {"name": model["name"], "family": view.look(model), "label": view.label(model)} for model in report["models"]
     ]
 
 
@@ -153,6 +161,46 @@ def _files(report):
         }
         for net, model in zip(_nets(report), report["models"], strict=True)
     ]
+
+
+def _beside(report):
+    """The files of two nets, scheme by scheme: (the nets, the conditions, rows); None where there are no two."""
+    pair = view.pair(report)
+    rows = view.side_by_side(report, pair) if pair else []
+    if not rows:
+        return None
+    conditions, counted = view.conditions(report), view.counted(report)
+    return [model["name"] for model in pair], conditions, [_both(row, conditions, counted) for row in rows]
+
+
+def _both(row, conditions, counted):
+    """One row: of each figure the two values and what is between them."""
+    exports, found, images = (row.first, row.second), row.difference, row.second["images"]
+    cells = [_pair([export["bytes"] for export in exports], units.size)]
+    if counted:
+        cells.append(_pair([export.get("instructions") for export in exports], units.short))
+    for condition in conditions:
+        times = [view.measured(export, condition) for export in exports]
+        cells.append(_pair([time and time["median_ms"] for time in times], units.milliseconds))
+    shares = f"{units.percent(row.first['accuracy'], images)} → {units.percent(row.second['accuracy'], images)}"
+    accuracy = [shares]
+    if found is not None:
+        change = found.reversed()
+        kind = "paired" if row.paired else "not paired"
+        accuracy.append(f"{_plus(change.value, images)} points")
+        accuracy.append(f"{units.points(change.low, images)} to {units.points(change.high, images)}, {kind}")
+    return {"scheme": row.scheme, "accuracy": accuracy, "cells": cells}
+
+
+def _plus(value, images):
+    text = units.points(value, images)
+    return f"+{text}" if value > 0 and float(text) else text
+
+
+def _pair(values, write):
+    """[`318 kB → 160 kB`, `×0.50`]."""
+    times = [f"×{values[1] / values[0]:.2f}"] if all(values) else []
+    return [f"{write(values[0])} → {write(values[1])}", *times]
 
 
 def _places(report):
@@ -193,6 +241,7 @@ def _file(export, conditions, computer):
         "interval": interval and units.percents(*interval, images),
         "agreement": units.percent(export["agreement"], images),
         "difference": units.NOTHING if difference is None else f"{difference:.2g}",
+        "instructions": units.short(export.get("instructions")),
         "latencies": [_time(view.measured(export, condition), here) for condition in conditions],
         "gates": _gates(export),
     }

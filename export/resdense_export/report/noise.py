@@ -1,5 +1,6 @@
 """Decides which differences are more than noise: the rules by which two nets or two files tie."""
 
+import base64
 import math
 from dataclasses import dataclass
 from statistics import fmean, variance
@@ -110,6 +111,33 @@ def accuracy_drop(before, after):
     split = abs(lost) if after["agreement"] is None else max(abs(lost), round((1 - after["agreement"]) * images))
     interval = drop_interval((split + lost) / 2, (split - lost) / 2, images)
     return Difference(before["accuracy"], after["accuracy"], *interval)
+
+
+def file_difference(first, second, same_images):
+    """Difference of two files' accuracies, of two nets as a rule; None where one was not measured.
+
+    `same_images`: Whether the same images judged both. Then, where the files say which they answer rightly, only the
+    images on which they differ make the interval; else it is Newcombe's, of two fractions.
+    """
+    images, accuracies = ([row[key] for row in (first, second)] for key in ("images", "accuracy"))
+    if None in accuracies or not all(images):
+        return None
+    if is_paired(first, second, same_images):
+        one, two = _right(first), _right(second)
+        interval = drop_interval((one & ~two).bit_count(), (two & ~one).bit_count(), images[0])
+        return Difference(*accuracies, *interval)
+    pairs = zip(accuracies, images, strict=True)
+    return difference(*(Estimate(share, *wilson(round(share * count), count)) for share, count in pairs))
+
+
+def is_paired(first, second, same_images):
+    """Whether it is known of each image that judged two files whether they answer it rightly."""
+    return bool(same_images and first["images"] == second["images"] and first.get("right") and second.get("right"))
+
+
+def _right(export):
+    """The images that a file answers rightly, a bit each."""
+    return int.from_bytes(base64.b64decode(export["right"]))
 
 
 def faster(first, second):

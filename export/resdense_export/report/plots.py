@@ -4,6 +4,7 @@ They have the width of a phone, so that a narrow page shows the text at its size
 used, because a notebook would share its state. The same report gives the same bytes.
 """
 
+import contextlib
 import io
 import warnings
 from collections.abc import Callable
@@ -73,20 +74,26 @@ class Drawn:
 
 def draw(report):
     """{name: Drawn} for all plots for which the report has numbers."""
-    from matplotlib import style
-    from matplotlib.figure import Figure
-
     drawn = {}
-    with style.context(["default", _STYLE]), warnings.catch_warnings():
-        # A name in a script that DejaVu lacks has boxes in the .png; the .svg and the page show it.
-        warnings.filterwarnings("ignore", "Glyph .* missing from font")
-        for name, plot in PLOTS.items():
-            figure = Figure(figsize=(WIDTH, WIDTH))
+    for name, plot in PLOTS.items():
+        with styled() as figure:
             height = plot.draw(report, figure)
             if height is not None:
                 figure.set_size_inches(WIDTH, height)
                 drawn[name] = Drawn(plot.title, plot.caption, _svg(figure), _png(figure))
     return drawn
+
+
+@contextlib.contextmanager
+def styled():
+    """An empty figure, and this module's style while it is drawn and saved."""
+    from matplotlib import style
+    from matplotlib.figure import Figure
+
+    with style.context(["default", _STYLE]), warnings.catch_warnings():
+        # A name in a script that DejaVu lacks has boxes in the .png; the .svg and the page show it.
+        warnings.filterwarnings("ignore", "Glyph .* missing from font")
+        yield Figure(figsize=(WIDTH, WIDTH))
 
 
 def _svg(figure):
@@ -102,14 +109,14 @@ def _png(figure):
 
 
 def _colour(model):
-    return light(model["family"])
+    return light(view.look(model))
 
 
 def _family_legend(figure, models, **dots):
     """The legend above the plot: each net with its family's colour as a line, or as `dots`."""
     from matplotlib.lines import Line2D
 
-    looks = [{"linestyle": FAMILIES[model["family"]].line, "color": _colour(model)} | dots for model in models]
+    looks = [{"linestyle": FAMILIES[view.look(model)].line, "color": _colour(model)} | dots for model in models]
     handles = [Line2D([], [], **look) for look in looks]
     names = [_shortened(model["name"]) for model in models]
     columns = 3 if len(models) == 3 and sum(map(len, names)) < 40 else 2
@@ -186,7 +193,7 @@ def _sizes(report, figure):
 
 
 def _size_points(axes, model, files, converter):
-    colour, family = _colour(model), FAMILIES[model["family"]]
+    colour, family = _colour(model), FAMILIES[view.look(model)]
     axes.plot(
         [row["bytes"] for row in files],
         [row["accuracy"] for row in files],
@@ -221,21 +228,25 @@ def _scheme_legend(figure, models):
 
 
 def _size_axis(axis):
-    _log_axis(axis, (1, 2, 3, 5), _round("B"))
+    _log_axis(axis, _round("B"), most=6)
 
 
-def _log_axis(axis, steps, formatter):
-    """Ticks at these steps of each power of ten; a few round numbers where fewer than two of them are visible.
+def _log_axis(axis, formatter, most):
+    """At most `most` ticks, at the finest steps of each power of ten that allow it; call it when all is drawn.
 
-    A LogLocator would then place as many as on a wide axis, one over the other.
+    Where the coarsest are still too many only each second or third power has one, and where fewer than two are visible
+    a few round numbers do. A LogLocator puts as many on a small panel as on a wide one, one over the other.
     """
     import numpy as np
-    from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
+    from matplotlib.ticker import FixedLocator, MaxNLocator, NullFormatter
 
     low, high = axis.get_view_interval()
-    ticks = np.outer(10.0 ** np.arange(np.floor(np.log10(low)), np.log10(high) + 1), steps)
-    few = np.count_nonzero((ticks >= low) & (ticks <= high)) < 2
-    axis.set_major_locator(MaxNLocator(3, steps=[1, 2, 5, 10]) if few else LogLocator(10, subs=steps))
+    powers = np.arange(np.floor(np.log10(low)), np.log10(high) + 1)
+    finest = [np.outer(10.0**powers, steps).ravel() for steps in ((1, 2, 3, 5), (1, 2, 5), (1, 3))]
+    coarse = [10.0 ** powers[powers % stride == 0] for stride in range(1, len(powers) + 1)]
+    seen = [ticks[(ticks >= low) & (ticks <= high)] for ticks in (*finest, *coarse)]
+    ticks = next((each for each in seen if len(each) <= most), ())
+    axis.set_major_locator(FixedLocator(ticks) if len(ticks) > 1 else MaxNLocator(3, steps=[1, 2, 5, 10]))
     axis.set_major_formatter(formatter)
     axis.set_minor_formatter(NullFormatter())
 
@@ -347,7 +358,7 @@ def _device_panels(part, rows):
     _size_axis(panels[1].yaxis)
     for panel, label in zip(panels, ("accuracy (%)", "file size"), strict=True):
         panel.set(xscale="log", xlabel="milliseconds", ylabel=label)
-        _log_axis(panel.xaxis, (1, 2, 5), FuncFormatter(lambda value, _: f"{value:g}"))
+        _log_axis(panel.xaxis, FuncFormatter(lambda value, _: f"{value:g}"), most=4)
 
 
 def _device_point(panel, model, export, milliseconds, value):
@@ -373,7 +384,7 @@ def _training(report, figure):
         return None
     loss, accuracy = figure.subplots(2, sharex=True)
     for model in models:
-        line = {"color": _colour(model), "linestyle": FAMILIES[model["family"]].line}
+        line = {"color": _colour(model), "linestyle": FAMILIES[view.look(model)].line}
         _curve(loss, model, "loss", **line)
         _curve(accuracy, model, "accuracy", **line | {"alpha": 0.4, "linewidth": 1.1})
         _curve(accuracy, model, "val_accuracy", **line)

@@ -1,5 +1,6 @@
 """Validates reports: by their JSON Schema, and by the rules that a schema cannot express."""
 
+import base64
 import functools
 import json
 import math
@@ -27,6 +28,7 @@ def validate(report):
     for number, model in enumerate(report["models"]):
         for place, export in enumerate(model["exports"]):
             _check_order(export, f"models[{number}].exports[{place}]")
+            _check_right(export, f"models[{number}].exports[{place}]")
     return report
 
 
@@ -89,6 +91,18 @@ def _check_order(export, path):
         times = [measurement[key] for key in ("p10_ms", "median_ms", "p90_ms") if measurement[key] is not None]
         if times != sorted(times):
             raise _wrong(f"{path}.measurements[{number}]", f"p10, median and p90 are not in order: {times}")
+
+
+def _check_right(export, path):
+    """The bits of the images answered rightly are as many as the accuracy says."""
+    if not export.get("right"):
+        return
+    try:
+        count = int.from_bytes(base64.b64decode(export["right"], validate=True)).bit_count()
+    except ValueError as error:
+        raise _wrong(f"{path}.right", f"it is not base64: {error}") from error
+    if export["accuracy"] is None or count != round(export["accuracy"] * (export["images"] or 0)):
+        raise _wrong(f"{path}.right", f"{count} images are right there; accuracy and images say another number")
 
 
 def _wrong(path, message):

@@ -4,6 +4,7 @@ import re
 from dataclasses import dataclass, replace
 
 from ..schemes import rank
+from . import noise
 from .palette import FAMILIES
 
 # Characters that XML does not allow; a plot with one of them would not open.
@@ -46,6 +47,25 @@ def printable(value):
     if isinstance(value, list):
         return [printable(item) for item in value]
     return _UNPRINTABLE.sub("\ufffd", value) if isinstance(value, str) else value
+
+
+def with_looks(report):
+    """The report with a `look` in each model: the family whose colour and line draw it.
+
+    It is the model's own, but a further net of one family takes that of a family which the report does not have.
+    """
+    families, looks, models = [model["family"] for model in report["models"]], set(), []
+    for model in report["models"]:
+        spare = [name for name in FAMILIES if name not in looks and name not in families]
+        look = spare[0] if model["family"] in looks and spare else model["family"]
+        looks.add(look)
+        models.append({**model, "look": look})
+    return {**report, "models": models}
+
+
+def look(model):
+    """The family whose colour and line draw a model."""
+    return model.get("look", model["family"])
 
 
 def label(model):
@@ -141,6 +161,39 @@ def pair(report):
     else:
         chosen = sorted(models, key=lambda model: model["family"] == "plain")[:2]
     return tuple(sorted(chosen, key=_position(models))) if len(chosen) == 2 else None
+
+
+def counted(report):
+    """Whether Arm instructions of a file are known."""
+    return any(export.get("instructions") for model in report["models"] for export in model["exports"])
+
+
+@dataclass(frozen=True)
+class Beside:
+    """Files of one scheme of two nets; `difference`: noise.Difference of their accuracies or None, `paired` or not."""
+
+    scheme: str
+    first: dict
+    second: dict
+    difference: noise.Difference | None
+    paired: bool
+
+
+def side_by_side(report, pair):
+    """A Beside for each scheme that both nets have."""
+    first, second = (exports(model) for model in pair)
+    same = bool(report["data"].get("judged_sha256"))
+    return [
+        Beside(
+            scheme,
+            first[scheme],
+            second[scheme],
+            noise.file_difference(first[scheme], second[scheme], same),
+            noise.is_paired(first[scheme], second[scheme], same),
+        )
+        for scheme in first
+        if scheme in second
+    ]
 
 
 def control(report, pair):

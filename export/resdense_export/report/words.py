@@ -36,6 +36,7 @@ def summary(report):
     names = _Names(report["models"])
     described = pair or (report["models"][0],)
     paragraphs = [
+        [_slimmed(names, model, report["models"]) for model in report["models"]],
         *(_compared(report, names, pair, conditions) if pair else _alone(report, names, conditions)),
         [_int8(names, model, conditions) for model in described],
         [_twins(names, model, condition, conditions) for model in described for condition in conditions],
@@ -87,7 +88,7 @@ def _compared(report, names, pair, conditions):
     """The paragraphs on two nets."""
     images = view.test_images(report)  # the most important sentence comes first, by itself
     return [
-        [_chosen(report, pair), _accuracy(names, pair, images)],
+        [_chosen(report, pair), _accuracy(names, pair, images) or _of_files(report, names, pair)],
         [_control(report, names, pair, images)],
         _counted(names, pair),
         [_latency(names, pair, condition) for condition in conditions],
@@ -104,8 +105,7 @@ def _chosen(report, pair):
 def _accuracy(names, pair, images):
     found = noise.accuracy_difference(*pair, images)
     if found is None:
-        both = " and ".join(names.full(model) for model in pair)
-        return f"{both} are not compared in accuracy: it was not measured for both on known images."
+        return None
     first, second, found = _winner_first(pair, found)
     one, two = (units.percent(value, images) for value in (found.first, found.second))
     what, where = f"{units.points(found.value, images)} points", f"of {units.count(images, 'test image')}"
@@ -118,6 +118,44 @@ def _accuracy(names, pair, images):
     above = f" Every seed of {names(first)} lies above every seed of {names(second)}"
     lean = f"{above}, but so few seeds may differ by chance."
     return f"{verdict}: {values} ({_basis(found, images)})." + (lean if found.tie and found.apart else "")
+
+
+def _of_files(report, names, pair):
+    """The accuracies of two nets' files, where those of the nets themselves are not known."""
+    rows = view.side_by_side(report, pair)
+    judged = [(row, found) for row in rows if (found := row.difference) is not None]
+    both = " and ".join(names.full(model) for model in pair)
+    if not judged:
+        return f"{both} are not compared in accuracy: it was not measured for both on known images."
+    images = judged[0][0].second["images"]
+    basis = f"on the same {units.count(images, 'test image')}" if judged[0][0].paired else "each on its test images"
+    clauses = []
+    for row, found in judged:
+        first, _, found = _winner_first(pair, found)
+        one, two = (units.percent(value, images) for value in (found.first, found.second))
+        evidence = f"({one} against {two}; 95{units.SPACE}% interval {_range(found, images)})"
+        if found.tie:
+            clauses.append(f"as {row.scheme} the two tie within the noise {evidence}")
+        else:
+            amount = f"{units.points(found.value, images)} points"
+            clauses.append(f"as {row.scheme} {names(first)} is more accurate by {amount} {evidence}")
+    return f"{both}, {basis}: {'; '.join(clauses)}."
+
+
+def _slimmed(names, model, models):
+    """What left of a slim net, and how the rest was trained."""
+    slim = model.get("slim")
+    if not slim:
+        return None
+    before, after = slim["macs"]
+    origin = next((other for other in models if other is not model and other["name"] == slim["from"]), None)
+    whole = names(origin) if origin else slim["from"]
+    blocks = f" and {units.count(len(slim['removed_blocks']), 'block')} gone" if slim["removed_blocks"] else ""
+    return (
+        f"{names.full(model)} is {whole} with {units.percent(after / before)} of its multiply-adds: "
+        f"{units.count(slim['narrower'], 'layer')} narrower{blocks}, trained on for "
+        f"{units.count(slim['epochs'], 'epoch')} beside the whole net."
+    )
 
 
 def _winner_first(pair, found):
@@ -264,6 +302,8 @@ def _accuracy_alone(names, model, images):
     ]
     if files:
         return f"of {units.count(images or 0, 'test image')}, {names.full(model)} gets {units.listing(files)} right."
+    if images and model["exports"]:
+        return f"{names.full(model)} tells no classes apart: its files are compared with the float net."
     return f"the accuracy of {names.full(model)} was not measured."
 
 

@@ -45,8 +45,8 @@ def in_half(content, marked=True, chosen=None):
         beyond = _beyond(model, graph, together)
         fitting = set().union(*together) - beyond
         held = held and not beyond
-        cast = sorted(fitting if chosen is None else fitting & {*chosen})
-        graph.operators = [*(_halved(model, graph, number) for number in cast), *graph.operators]
+        cast = fitting if chosen is None else fitting & {*chosen}
+        graph.operators = list(_with_halved(model, graph, cast))
     used = {tensor.buffer for graph in model.subgraphs for tensor in graph.tensors}
     used |= {entry.buffer for entry in model.metadata or ()}
     for number, buffer in enumerate(model.buffers):
@@ -117,6 +117,19 @@ def _values(model, tensor):
 
 def _holds(model, graph, number):
     return bool((np.abs(_values(model, graph.tensors[number])) <= LARGEST).all())
+
+
+def _with_halved(model, graph, cast):
+    """The operators, a DEQUANTIZE for each of the constants `cast` in front of the first that reads it.
+
+    At the front of all they would be a piece of their own where the net begins with operators that no delegate takes.
+    """
+    waiting = set(cast)
+    for operator in graph.operators:
+        for number in sorted(waiting & {int(number) for number in operator.inputs}):
+            waiting.remove(number)
+            yield _halved(model, graph, number)
+        yield operator
 
 
 def _halved(model, graph, number):

@@ -147,6 +147,17 @@ def test_an_operation_that_the_toolkit_lacks_is_named(digits):
         aware.train_aware(nodes, "pruning", digits)
 
 
+@pytest.mark.parametrize("scheme", ["qat", "pruned"])
+def test_a_grouped_convolution_is_refused_by_name_before_the_first_file(scheme, digits, tmp_path, monkeypatch):
+    inputs = keras.Input((8, 8, 1))
+    x = keras.layers.Conv2D(8, 3, groups=4, name="four")(keras.layers.Conv2D(8, 3)(inputs))
+    model = keras.Model(inputs, keras.layers.Dense(10)(keras.layers.GlobalAveragePooling2D()(x)))
+    monkeypatch.setattr(contents, "float_files", lambda model: pytest.fail("a file was made"))
+    with pytest.raises(RequestError, match="layer 'four' has 4 groups"):
+        pipeline.export(model, tmp_path / "bundle", ["fp32", scheme], dataset=digits)
+    assert not list(tmp_path.iterdir())
+
+
 def test_an_operation_that_the_toolkit_lacks_is_known_before_the_first_file(digits, tmp_path, monkeypatch):
     inputs = keras.Input((8, 8, 1))
     x = keras.layers.GlobalAveragePooling2D()(keras.layers.UpSampling2D(name="odd")(inputs))

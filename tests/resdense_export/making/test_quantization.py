@@ -181,3 +181,25 @@ def test_dense_block_has_one_range_and_no_requantization(float_files, calibratio
     assert len(tied) > 3 and len({(np.min(ranges[name]["min"]), np.max(ranges[name]["max"])) for name in tied}) == 1
     found = flatbuffer.count(flatbuffer.read(quantize(float_files["dense"], "int8", ranges=ranges)))
     assert found["QUANTIZE"] == 1  # of the input
+
+
+def test_what_only_a_maximum_reads_has_the_maximum_s_range_and_what_others_read_too_keeps_its_own(calibration):
+    """8 bits are not spent on what the maximum throws away: what lies below saturates, and comes out the same."""
+    inputs = keras.Input((16, 16, 3))
+    starts = [keras.initializers.RandomNormal(seed=seed) for seed in (1, 2)]
+    pixels = keras.layers.Rescaling(1 / 255)(inputs)
+    alone, shared = (keras.layers.Conv2D(8, 3, kernel_initializer=start)(pixels) for start in starts)
+    bound = np.linspace(-0.1, 0.1, 8, dtype="float32")
+    parts = [keras.ops.maximum(alone, bound), keras.ops.maximum(shared, bound), shared]
+    model = keras.Model(inputs, keras.layers.Flatten()(keras.layers.Add()(parts)))
+    floating = convert(model)
+    ranges, graph = calibrate(floating, calibration), flatbuffer.read(floating)[0]
+    maxima = [operator for operator in graph.operators if operator.name == "MAXIMUM"]
+    lowest = []
+    for operator in maxima:
+        before, after = (graph.tensors[number].name for number in (operator.inputs[0], operator.outputs[0]))
+        assert ranges[before]["min"] == ranges[after]["min"] and ranges[before]["max"] == ranges[after]["max"]
+        lowest.append(float(np.min(ranges[before]["min"])))
+    assert len(maxima) == 2 and max(lowest) == bound.min() > 2 * min(lowest)
+    tflite = quantize(floating, "int8", ranges=ranges)
+    assert flatbuffer.count(flatbuffer.read(tflite))["QUANTIZE"] == 1  # of the input

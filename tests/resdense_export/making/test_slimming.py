@@ -13,10 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import resdense_keras
-from resdense_export.making.slimming import plan, process, repair
+from resdense_export.making.slimming import plan, process, repair, search
 from resdense_export.making.slimming.building import build
 from resdense_export.making.slimming.channels import net_of
-from resdense_export.making.slimming.costs import TARGETS, instructions, macs, stairs
+from resdense_export.making.slimming.costs import TARGETS, Counted, instructions, macs, stairs
 from resdense_export.making.slimming.scores import Scores
 from resdense_export.making.slimming.shrinking import shape_of
 from resdense_keras.errors import RequestError
@@ -185,6 +185,43 @@ def test_a_plan_is_reproducible_and_reaches_its_target(nets):
     assert plans[0].macs[0] == resdense_keras.profile(model).macs
 
 
+@each_net
+def test_what_is_counted_step_by_step_is_what_is_counted_at_once(name, nets):
+    _, net = nets(name)
+    random, now = np.random.default_rng(2), Counted(net, TARGETS["phone-int8"], shape_of(net, net.everything))
+    for _ in range(6):
+        left = np.flatnonzero(now.shape.keep & ~net.fixed)
+        fewer = now.without(random.choice(left, min(len(left), 9), replace=False)) if len(left) else None
+        now = fewer or now
+        again = shape_of(net, now.shape.keep)
+        assert again.widths == now.shape.widths and (again.keep == now.shape.keep).all()
+        assert now.macs == macs(net, again) and now.instructions == pytest.approx(instructions(net, again, "int8"))
+
+
+class _Given:
+    """Scores that are given: {group: worth}."""
+
+    def __init__(self, net, worth):
+        self.single = np.zeros(net.count)
+        for layer, value in worth.items():
+            self.single[net.groups[layer]] = value
+
+    def of(self, groups, whole=False):
+        return float(self.single[groups].sum())
+
+
+def test_of_the_steps_that_reach_the_target_the_cheapest_is_the_last():
+    """The large layer loses least for what it saves, but a step of it saves far more than was asked for."""
+    inputs = keras.Input((8, 8, 3))
+    x = keras.layers.Conv2D(64, 3, padding="same", name="large")(inputs)
+    x = keras.layers.Conv2D(32, 3, padding="same", name="small", strides=4)(x)
+    net = net_of(keras.Model(inputs, keras.layers.Dense(4)(keras.layers.GlobalAveragePooling2D()(x))))
+    scores = _Given(net, {"large": 0.3, "small": 0.2})
+    found = plan.plan(net, scores, 0.8, "phone-int8")
+    assert found.widths == {"small": (32, 16)}
+    assert plan.plan(net, scores, 0.6, "phone-int8").widths["large"] != (64, 64)
+
+
 def test_the_least_valuable_channels_leave(nets):
     """Channels of no effect are worth nothing, by both measures."""
     model, net = nets("resnet, option B")
@@ -228,6 +265,36 @@ def test_batch_norms_after_the_repair_have_the_statistics_of_what_they_read(nets
 def test_a_share_that_cannot_be_is_refused(share):
     with pytest.raises(RequestError, match="above 0 and below 1"):
         process.SlimRequest(share)
+
+
+@pytest.mark.parametrize("given", [{}, {"macs": 0.5, "latency": 0.5}, {"latency": 0.5, "max_drop": 1}])
+def test_exactly_one_target_says_how_small_the_net_is_to_be(given):
+    with pytest.raises(RequestError, match="one of --macs, --latency, --max-drop says"):
+        process.SlimRequest(**given)
+
+
+@pytest.mark.parametrize("points", [0, -1, 100, float("nan"), True, "half"])
+def test_points_that_no_net_can_lose_are_refused(points):
+    with pytest.raises(RequestError, match="--max-drop .* above 0 and below 100"):
+        process.SlimRequest(max_drop=points)
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_a_share_of_latency_is_one_of_the_targets_instructions(target, nets):
+    _, net = nets("resnet, option B")
+    worth = {name: number for number, name in enumerate(net.groups) if net.kinds[name] == "Conv2D"}
+    found = plan.plan(net, _Given(net, worth), 0.7, target, "instructions")
+    before, after = found.instructions[TARGETS[target].scheme]
+    assert 0.4 * before < after <= 0.7 * before
+
+
+def test_what_the_training_is_reckoned_to_leave_is_the_most_that_it_left_in_the_stored_rows():
+    rows = json.loads((Path(__file__).parents[3] / "benchmarks" / "results" / "slim.json").read_text())
+    kept = [
+        (row["accuracy"]["whole"] - row["accuracy"]["slim"]) / (row["held_out"]["whole"] - row["held_out"]["repaired"])
+        for row in rows
+    ]
+    assert pytest.approx(max(kept), abs=0.005) == search.KEPT
 
 
 def test_a_target_out_of_reach_names_the_smallest_that_can(nets):
@@ -318,7 +385,7 @@ def test_slim_makes_a_run_that_goes_on_after_a_stop_in_the_repair_and_evaluates(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(process.repairing, "repair", stopped)
+        patch.setattr(process.repair, "repair", stopped)
         assert resdense(*command)[0] == 130
     assert resdense(*command)[0] == 2  # without --resume
     code, said, errors = resdense(*command, "--resume")
@@ -330,9 +397,44 @@ def test_slim_makes_a_run_that_goes_on_after_a_stop_in_the_repair_and_evaluates(
     assert resdense_keras.profile(slim).macs == found["macs"][1]
     code, said, _ = resdense("eval", "run/model.keras", "--data", data, "--json")
     assert code == 0 and json.loads(said)["accuracy"] > 0.9
+    _exports_with_every_scheme_and_says_what_left(resdense, data, found, model)
     assert "is finished" in resdense(*command, "--resume")[2]
     code, _, errors = resdense("slim", model, "--data", data, "--macs", "0.7", "--out", "run", "--resume")
     assert code == 2 and "slim is" in errors
+
+
+def _exports_with_every_scheme_and_says_what_left(resdense, data, made, model):
+    """Schemes that train and those that do not, a budget, the card, and both nets in one report."""
+    schemes = "fp32,fp16,dynamic,int8,qat,pruned"
+    code, said, errors = resdense(
+        "export", "run/model.keras", "--data", data, "--schemes", schemes, "--budget", "1", "--out", "slim", "--json"
+    )
+    assert code == 0, errors
+    (net,) = json.loads(said)["models"]
+    assert [export["scheme"] for export in net["exports"]] == schemes.split(",")
+    assert net["slim"]["from"] == "tiny" and net["slim"]["macs"] == made["macs"] and net["slim"]["epochs"] == 1
+    card = Path("slim/MODEL_CARD.md").read_text()
+    assert f"{made['macs'][1]:,} of {made['macs'][0]:,}" in card and "trained for 1 epoch beside the whole net" in card
+    assert f"solved again on {made['repaired']}" in card
+    assert resdense("export", model, "--data", data, "--schemes", "fp32,int8", "--out", "whole")[0] == 0
+    code, said, errors = resdense("report", "whole", "slim", "--out", "both", "--json")
+    assert code == 0, errors
+    assert [one["name"] for one in json.loads(said)["models"]] == ["tiny", net["name"]]
+    page = Path("both/report.html").read_text()
+    assert f"tiny → {net['name']}" in page and "paired" in page
+
+
+@pytest.mark.slow
+def test_fewer_points_to_lose_leave_a_larger_net(resdense):
+    """`--max-drop` finds by bisection what it is asked for; what no net keeps is said to be out of reach."""
+    found = {}
+    for points in (10, 1):
+        given = ("--weights", "digits", "--data", "digits", "--max-drop", points, "--show", "--json")
+        code, said, errors = resdense("slim", "resnet20_digits", *given)
+        assert code == 0 and errors.count("trial: ") >= 3, errors
+        found[points] = json.loads(said)
+        assert found[points]["target"] == {"max_drop": points, "target": "phone-int8"}
+    assert found[10]["macs"][1] < found[1]["macs"][1] < found[1]["macs"][0]
 
 
 def test_show_plans_an_untrained_net_as_json_and_writes_nothing(resdense, tmp_path):
@@ -355,6 +457,10 @@ def test_show_plans_an_untrained_net_as_json_and_writes_nothing(resdense, tmp_pa
         (("--macs", "0", "--data", "digits", "--out", "o"), "--macs 0.0 was given"),
         (("--macs", "nan", "--data", "digits", "--out", "o"), "--macs nan was given"),
         (("--macs", "0.5", "--data", "digits", "--out", "o", "--for", "gpu"), "phone-int8"),
+        (("--macs", "0.5", "--latency", "0.5", "--data", "digits", "--out", "o"), "--macs 0.5 and --latency 0.5"),
+        (("--latency", "2", "--data", "digits", "--out", "o"), "--latency 2.0 was given"),
+        (("--max-drop", "0", "--data", "digits", "--out", "o"), "--max-drop 0.0 was given"),
+        (("--max-drop", "1", "--show"), "--max-drop was given without --data"),
         (("--macs", "0.5", "--data", "digits", "--out", "o"), "untrained"),
     ],
 )

@@ -7,6 +7,7 @@ import keras
 import numpy as np
 import pytest
 
+from resdense_export import pipeline
 from resdense_export.models import opening, pixels
 from resdense_keras.errors import RequestError
 
@@ -112,3 +113,19 @@ def test_operations_in_hdf5_are_told_from_the_layers_of_their_name(tmp_path):
     found = pixels.front(opened)
     assert len(found.names) == 3 and found.takes_pixels
     np.testing.assert_allclose(found.scale, 1 / 255 / np.array([0.229, 0.224, 0.225]), rtol=1e-6)
+
+
+@pytest.mark.parametrize("suffix", [".h5", ".keras"])
+@pytest.mark.parametrize("front", [keras.applications.resnet50.preprocess_input, lambda x: x[..., ::-1] - 127.5])
+def test_channels_that_operations_turn_round_are_opened_read_and_exported_in_half(front, suffix, tmp_path):
+    """`...` stands in a file as an object at which Keras' reader of HDF5 gives up."""
+    image = keras.Input((12, 12, 3))
+    x = keras.layers.GlobalAveragePooling2D()(keras.layers.Conv2D(4, 3)(front(image)))
+    model = keras.Model(image, keras.layers.Dense(3, activation="softmax")(x))
+    model.save(tmp_path / f"model{suffix}")
+    opened = opening.open_model(tmp_path / f"model{suffix}")
+    np.testing.assert_array_equal(model.predict(IMAGES, verbose=0), opened.predict(IMAGES, verbose=0))
+    found = pixels.front(opened)
+    assert found.flipped and found.takes_pixels
+    report = pipeline.export(opened, tmp_path / "bundle", ["fp32", "fp16"])
+    assert [export["scheme"] for export in report["models"][0]["exports"]] == ["fp32", "fp16"]

@@ -231,6 +231,14 @@ def test_a_bundle_with_data_tells_the_accuracy_of_its_files(report):
     assert "Of 360 test images, the ResNet (resnet20) gets 98.1 % as fp32, 98.1 % as fp16" in text(report)
 
 
+def test_a_net_of_no_classes_is_not_said_to_lack_an_accuracy(report):
+    report["models"] = report["models"][:1]
+    report["models"][0] |= {"accuracy": None, "accuracy_by_seed": []}
+    for export in report["models"][0]["exports"]:
+        export |= dict.fromkeys(("accuracy", "accuracy_interval", "agreement"))
+    assert "The ResNet (resnet20) tells no classes apart" in text(report) and "was not measured" not in text(report)
+
+
 def test_a_net_that_only_guesses_is_named(report):
     assert "chance" not in text(report)
     for export in report["models"][0]["exports"]:

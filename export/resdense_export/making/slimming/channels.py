@@ -8,6 +8,7 @@ group leaves everywhere or nowhere.
 
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 
@@ -47,7 +48,7 @@ class Net:
     born: dict = field(repr=False)
     uncut: dict
 
-    @property
+    @cached_property
     def by_name(self):
         return {node.name: node for node in self.nodes}
 
@@ -56,13 +57,30 @@ class Net:
         """The choice that keeps all groups: (count,) bool."""
         return np.ones(self.count, bool)
 
-    def users(self):
-        """{node: the nodes that read it}."""
-        found = {node.name: [] for node in self.nodes}
-        for node in self.nodes:
+    def users(self, running=None):
+        """{node: the nodes that read it}; of those named in `running` alone, where it is given."""
+        nodes = [node for node in self.nodes if running is None or node.name in running]
+        found = {node.name: [] for node in nodes}
+        for node in nodes:
             for source in node.inputs:
-                found[source].append(node)
+                if source in found:
+                    found[source].append(node)
         return found
+
+    def channels_of(self, groups):
+        """(numbers of the nodes with channels of these groups, how many each has)."""
+        counts = np.bincount(np.concatenate([self._places[group] for group in groups]))
+        numbers = np.flatnonzero(counts)
+        return numbers.tolist(), counts[numbers].tolist()
+
+    @cached_property
+    def _places(self):
+        """Of each group, the numbers of the nodes that have it, once a channel."""
+        lengths = [len(self.groups[node.name]) for node in self.nodes]
+        groups = np.concatenate([self.groups[node.name] for node in self.nodes])
+        order = np.argsort(groups, kind="stable")
+        numbers = np.repeat(np.arange(len(self.nodes)), lengths)[order]
+        return np.split(numbers, np.searchsorted(groups[order], np.arange(1, self.count)))
 
 
 def net_of(model):

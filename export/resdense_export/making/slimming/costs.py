@@ -3,6 +3,7 @@
 import bisect
 import json
 import math
+from copy import copy
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -10,7 +11,7 @@ from pathlib import Path
 from resdense_keras.errors import unknown
 
 from .channels import PRODUCERS
-from .shrinking import shape_of
+from .shrinking import Shape, shape_of
 
 TABLE = Path(__file__).with_name("stairs.json")
 
@@ -20,18 +21,21 @@ class Target:
     """What a slim net is to be cheap for.
 
     Attributes:
-        scheme: Whose instructions count, a key of the table of stairs; None where MACs do.
+        scheme: Whose instructions are looked at, a key of the table of stairs.
         stair: Channels by which widths fall: fewer of them save nothing.
+        ranks: What a step is to save, of MEASURES.
     """
 
-    scheme: str | None
+    scheme: str
     stair: int
+    ranks: str
 
 
+MEASURES = ("macs", "instructions")
 TARGETS = {
-    "phone-int8": Target("int8", 16),
-    "phone-float": Target("fp32", 8),
-    "macs": Target(None, 1),
+    "phone-int8": Target("int8", 16, "instructions"),
+    "phone-float": Target("fp32", 8, "instructions"),
+    "macs": Target("int8", 1, "macs"),
 }
 
 
@@ -48,7 +52,7 @@ def target(name):
 
 def macs(net, shape):
     """Multiply-adds of one image; bias, batch norms and pooling are not counted."""
-    return sum(_macs(net, shape, node) for node in _layers(net, shape))
+    return sum(_macs(net, shape.widths, node) for node in _running(net, shape))
 
 
 def instructions(net, shape, scheme):
@@ -56,56 +60,75 @@ def instructions(net, shape, scheme):
 
     Convolutions, dense layers, batch norms that cannot fold, additions and concatenations count; pooling does not.
     """
-    users = _users(net, shape)
-    return sum(_instructions(net, shape, node, scheme, users) for node in _running(net, shape))
+    users = net.users(shape.widths)
+    return sum(_instructions(net, shape.widths, node, scheme, users) for node in _running(net, shape))
 
 
-def cost(net, keep, target):
-    """What a Target counts, of the groups that stay; infinite where that net could not run."""
-    shape = shape_of(net, keep)
-    if shape.broken:
-        return math.inf
-    return macs(net, shape) if target.scheme is None else instructions(net, shape, target.scheme)
+class Counted:
+    """A choice of groups with what it costs; a smaller one is counted from it, without what stays as it is.
+
+    Attributes:
+        shape: The shrinking.Shape.
+        macs, instructions: Of the Target's scheme, as the functions of those names count them.
+    """
+
+    def __init__(self, net, target, shape):
+        self.net, self.target, self.shape = net, target, shape
+        self._users = net.users(shape.widths)
+        self._parts = {node.name: self._part(node, shape.widths) for node in _running(net, shape)}
+        self._sum()
+
+    def without(self, groups):
+        """The Counted where `groups` leave too, or None where that net could not run."""
+        keep, net = self.shape.keep.copy(), self.net
+        keep[groups] = False
+        widths = dict(self.shape.widths)
+        for number, lost in zip(*net.channels_of(groups), strict=True):
+            name = net.nodes[number].name
+            if name in widths:
+                widths[name] -= lost
+                if not widths[name]:  # a layer goes, and others may go with it
+                    shape = shape_of(net, keep)
+                    return None if shape.broken else Counted(net, self.target, shape)
+        changed = {name for name, width in widths.items() if width != self.shape.widths[name]}
+        fewer = copy(self)
+        fewer.shape, fewer._parts = Shape(keep, widths), dict(self._parts)
+        readers = {node.name for name in changed for node in self._users[name]}
+        for name in changed | readers:
+            fewer._parts[name] = self._part(net.by_name[name], widths)
+        fewer._sum()
+        return fewer
+
+    def _part(self, node, widths):
+        instructions = _instructions(self.net, widths, node, self.target.scheme, self._users)
+        return _macs(self.net, widths, node), instructions
+
+    def _sum(self):
+        self.macs, self.instructions = map(sum, zip(*self._parts.values(), strict=True))
 
 
 def _running(net, shape):
     return [node for node in net.nodes if node.name in shape.widths]
 
 
-def _layers(net, shape):
-    return [node for node in _running(net, shape) if net.kinds[node.name] in (*PRODUCERS, "DepthwiseConv2D")]
-
-
-def _users(net, shape):
-    users = {name: [] for name in shape.widths}
-    for node in _running(net, shape):
-        for source in node.inputs:
-            if source in users:
-                users[source].append(node)
-    return users
-
-
 def _positions(node):
     return math.prod(size or 1 for size in node.shape[:-1])
 
 
-def _inputs(net, shape, node):
-    return int(shape.keep[net.groups[node.inputs[0]]].sum())
+def _macs(net, widths, node):
+    kind = net.kinds[node.name]
+    if kind not in (*PRODUCERS, "DepthwiseConv2D"):
+        return 0
+    into = 1 if kind == "DepthwiseConv2D" else widths[node.inputs[0]]
+    return _positions(node) * math.prod(node.attributes.get("kernel_size", (1,))) * into * widths[node.name]
 
 
-def _macs(net, shape, node):
-    out, kernel = shape.widths[node.name], math.prod(node.attributes.get("kernel_size", (1,)))
-    into = 1 if net.kinds[node.name] == "DepthwiseConv2D" else _inputs(net, shape, node)
-    return _positions(node) * kernel * into * out
-
-
-def _instructions(net, shape, node, scheme, users):
-    kind, out = net.kinds[node.name], shape.widths[node.name]
+def _instructions(net, widths, node, scheme, users):
+    kind, out = net.kinds[node.name], widths[node.name]
     kernel, places = math.prod(node.attributes.get("kernel_size", (1,))), _positions(node)
     if kind in PRODUCERS:
         base, measured = ("conv3", 9) if kernel >= 4 else ("conv1", 1)
-        into = _inputs(net, shape, node)
-        one = stairs(scheme, f"{base} out", out) * stairs(scheme, f"{base} in", into)
+        one = stairs(scheme, f"{base} out", out) * stairs(scheme, f"{base} in", widths[node.inputs[0]])
         return places * one / stairs(scheme, f"{base} in", _table()["fixed"]) * kernel / measured
     if kind == "DepthwiseConv2D":
         return places * stairs(scheme, "depthwise3", out) * kernel / 9
@@ -113,7 +136,7 @@ def _instructions(net, shape, node, scheme, users):
         source = node.inputs[0]
         folds = net.kinds[source] in (*PRODUCERS, "DepthwiseConv2D") and len(users.get(source, ())) == 1
         return 0 if folds else places * stairs(scheme, "depthwise1", out)
-    inputs = [name for name in node.inputs if name in shape.widths]
+    inputs = [name for name in node.inputs if name in widths]
     if kind == "Add" and len(inputs) > 1:
         return places * stairs(scheme, "add", out) * (len(inputs) - 1)
     if kind == "Concatenate" and len(inputs) > 1:

@@ -10,10 +10,10 @@ import numpy as np
 from resdense_keras.errors import RequestError
 
 from .channels import PRODUCERS
-from .costs import TARGETS, cost, instructions, macs
+from .costs import TARGETS, Counted, instructions, macs
 from .shrinking import shape_of
 
-LEAST_LEFT = 0.05  # of the MACs: what a target may ask for
+NAMES = {"macs": "MACs", "instructions": "Arm instructions"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,27 +47,27 @@ def check_share(share, name="--macs"):
         )
 
 
-def plan(net, scores, share, target="phone-int8"):
-    """The Plan of a Net whose MACs are at most `share` of the whole.
+def plan(net, scores, share, target="phone-int8", of="macs"):
+    """The Plan of a Net whose MACs (or instructions, see costs.MEASURES) are at most `share` of the whole.
 
     Channels are grouped by the layers that make them. Of each such site the least valuable channels leave together, as
     many as bring its layer down to the next stair of the target; next is always the site that loses least for what it
-    saves.
+    saves. Of the steps that reach the share the one with the least loss in all is the last.
 
     Raises:
-        RequestError: no choice has so few MACs; the message says how few there are.
+        RequestError: no choice has so few; the message says how few there are.
     """
     check_share(share)
-    chosen, whole = TARGETS[target], macs(net, shape_of(net, net.everything))
-    keep = net.everything
-    for keep in descent(net, scores, chosen):
-        if macs(net, shape_of(net, keep)) <= share * whole:
-            return described(net, keep)
-    least = macs(net, shape_of(net, keep)) / whole
+    chosen = TARGETS[target]
+    whole = Counted(net, chosen, shape_of(net, net.everything))
+    found, least = _Descent(net, scores, chosen, whole).to(share * getattr(whole, of), of)
+    if found is not None:
+        return described(net, found)
+    least, flag = getattr(least, of) / getattr(whole, of), {"macs": "--macs", "instructions": "--latency"}[of]
     raise RequestError(
-        f"--macs {share:g} was asked for; the smallest that can be is {least:.3g} of the original's MACs"
+        f"{flag} {share:g} was asked for; the smallest that can be is {least:.3g} of the original's {NAMES[of]}"
         + _around(net),
-        f"ask for --macs {math.ceil(100 * least) / 100:g} or more",
+        f"ask for {flag} {math.ceil(100 * least) / 100:g} or more",
     )
 
 
@@ -79,41 +79,60 @@ def _around(net):
     return f": {', '.join(named[:3])}{more} cannot be cut"
 
 
-def descent(net, scores, target):
-    """The choices (groups,) bool on the way down, each smaller than the one before."""
-    keep, sites = net.everything, _sites(net, scores)
-    order = {name: number for number, name in enumerate(sites)}
+class _Descent:
+    """The way down from a whole net, a Counted, a step of one site at a time."""
 
-    def price(site):
-        """(loss for what is saved, order, groups) of the next step of a site, or None."""
-        step = _step(net, keep, sites[site], site, target)
-        if not len(step):
-            return None
-        trial = keep.copy()
-        trial[step] = False
-        saved = cost(net, keep, target) - cost(net, trial, target)
-        if saved == -math.inf:
-            return None
-        gone = sites[site][~keep[sites[site]]]
-        after = np.concatenate([gone, step])
-        loss = max(scores.of(after, whole=len(after) == len(sites[site])) - scores.of(gone), 0.0)
-        return (loss / saved if saved > 0 else math.inf, order[site], site)
+    def __init__(self, net, scores, target, whole):
+        self.net, self.scores, self.target, self.now = net, scores, target, whole
+        self.sites = _sites(net, scores)
+        self.order = {name: number for number, name in enumerate(self.sites)}
 
-    waiting = [found for site in sites if (found := price(site))]
-    heapq.heapify(waiting)
-    while waiting:
-        _, _, site = heapq.heappop(waiting)
-        now = price(site)  # what others lost has changed what this one saves
-        if now is None:
-            continue
-        if waiting and now[:2] > waiting[0][:2]:
-            heapq.heappush(waiting, now)
-            continue
-        keep[_step(net, keep, sites[site], site, target)] = False
-        keep = shape_of(net, keep).keep
-        yield keep.copy()
-        if after := price(site):
-            heapq.heappush(waiting, after)
+    def to(self, goal, of):
+        """(groups that stay where `of` is at most `goal`, or None where nothing reaches it; the last Counted)."""
+        waiting = [found for site in self.sites if (found := self.price(site))]
+        heapq.heapify(waiting)
+        lost, best, found = 0.0, math.inf, None
+        while waiting:
+            *_, site = heapq.heappop(waiting)
+            price = self.price(site)  # what others lost has changed what this one saves
+            if price is None:
+                continue
+            if waiting and price[:2] > waiting[0][:2]:
+                heapq.heappush(waiting, price)
+                continue
+            loss, after = self.loss(site), self.now.without(self.step(site))
+            if lost + loss >= best:
+                break  # what is left costs more than the end that was found
+            if getattr(after, of) <= goal:
+                best, found = lost + loss, after.shape.keep
+                continue  # others may reach the goal for less
+            self.now, lost = after, lost + loss
+            if price := self.price(site):
+                heapq.heappush(waiting, price)
+        return found, self.now
+
+    def price(self, site):
+        """(loss for what is saved, order, site) of the next step of a site, or None."""
+        step = self.step(site)
+        after = self.now.without(step) if len(step) else None
+        if after is None:
+            return None
+        saved = getattr(self.now, self.target.ranks) - getattr(after, self.target.ranks)
+        return (self.loss(site) / saved if saved > 0 else math.inf, self.order[site], site)
+
+    def loss(self, site):
+        """How much more the answers move once the next step of a site is gone."""
+        own = self.sites[site]
+        gone = own[~self.now.shape.keep[own]]
+        after = np.concatenate([gone, self.step(site)])
+        return max(self.scores.of(after, whole=len(after) == len(own)) - self.scores.of(gone), 0.0)
+
+    def step(self, site):
+        """The groups of a site that leave next: down to the next stair of its first layer that still runs."""
+        own, keep = self.sites[site], self.now.shape.keep
+        left = own[keep[own]]
+        width = int(keep[self.net.groups[site[0]]].sum())
+        return left[: (width - 1) % self.target.stair + 1] if len(left) else left
 
 
 def _sites(net, scores):
@@ -122,13 +141,6 @@ def _sites(net, scores):
     for group in np.flatnonzero(~net.fixed):
         found[net.born[int(group)]].append(int(group))
     return {site: np.array(sorted(own, key=lambda group: (single[group], group))) for site, own in found.items()}
-
-
-def _step(net, keep, own, site, target):
-    """The groups of a site that leave next: down to the next stair of its first layer that still runs."""
-    left = own[keep[own]]
-    width = int(keep[net.groups[site[0]]].sum())
-    return left[: (width - 1) % target.stair + 1] if len(left) else left
 
 
 def described(net, keep):

@@ -18,11 +18,10 @@ from resdense_keras import files
 from resdense_keras.errors import RequestError
 
 from ...models import answers
-from .building import build
+from . import repair, search
 from .channels import net_of
 from .costs import macs, target
 from .plan import check_share, described, plan
-from .repair import images_that_fit, repair, unsupported
 from .scores import IMAGES, Scores
 from .shrinking import shape_of
 
@@ -39,28 +38,44 @@ class SlimRequest:
     Attributes:
         macs: Share of the original's MACs that may be left, above 0 and below 1.
         target: Of costs.TARGETS: what the ranking saves.
+        latency: Share of the Arm instructions of the target's file that may be left, as predicted.
+        max_drop: Points of accuracy that the net may be expected to lose, see search.py.
     Raises:
-        RequestError: a value that is not allowed.
+        RequestError: a value that is not allowed, or not exactly one of `macs`, `latency` and `max_drop`.
     """
 
-    macs: float
+    macs: float | None = None
     target: str = "phone-int8"
+    latency: float | None = None
+    max_drop: float | None = None
 
     def __post_init__(self):
-        check_share(self.macs)
+        given = {flag: value for flag, value in self._flags().items() if value is not None}
+        if len(given) != 1:
+            shown = " and ".join(f"{flag} {value}" for flag, value in given.items()) or "nothing"
+            raise RequestError(f"{shown} was given; one of {', '.join(self._flags())} says how small the net is to be")
+        (flag, value), *_ = given.items()
+        search.check_points(value) if flag == "--max-drop" else check_share(value, flag)
         target(self.target)
 
+    def _flags(self):
+        return {"--macs": self.macs, "--latency": self.latency, "--max-drop": self.max_drop}
+
     def as_dict(self):
-        return dataclasses.asdict(self)
+        return {name: value for name, value in dataclasses.asdict(self).items() if value is not None}
 
 
 @dataclass(frozen=True, eq=False)
 class Planned:
-    """A plan with the net that it is of, and how many images scored it; 0 where it was read from a file."""
+    """A plan with the net that it is of, and how many images scored it; 0 where it was read from a file.
+
+    `repaired`: How many the layers are solved on.
+    """
 
     net: object
     plan: object
     images: int
+    repaired: int = 0
 
 
 def show(net, dataset, asked, seed=0, tell=None, images=None):
@@ -71,7 +86,8 @@ def show(net, dataset, asked, seed=0, tell=None, images=None):
         dataset: A data.Dataset, or None with `images` (N, H, W, C).
         asked: A SlimRequest.
     """
-    return _planned(_float32(net.model), _scoring(dataset, seed) if images is None else images, asked, seed, tell)
+    images = _scoring(dataset, seed) if images is None else images
+    return _planned(_float32(net.model), images, asked, seed, tell, dataset)
 
 
 def slim(net, asked, request, out, *, resume=False, scan=False, save_seconds=60, devices=None, tell=None):
@@ -136,7 +152,7 @@ def _prepare(net, asked, request, out, resume, tell):
     choice = _read_choice(out) if resume else None
     images = _scoring(dataset, request.seed)
     if choice is None:
-        planned = _planned(whole, images, asked, request.seed, tell)
+        planned = _planned(whole, images, asked, request.seed, tell, dataset)
         request = dataclasses.replace(request, model=_named(net.name, planned.plan))
         files.write_text(out / "config.yaml", yaml.safe_dump(request.as_config(), sort_keys=False))
         with files.writing(out / WHOLE) as temporary:
@@ -151,6 +167,12 @@ def _prepare(net, asked, request, out, resume, tell):
         planned = Planned(graph, described(graph, keep), 0)
         request = dataclasses.replace(request, model=_named(net.name, planned.plan))
     made = repaired(planned, images, request.model, tell)
+    hits, count, guesses = _hits(made, dataset)
+    if guesses:
+        tell(
+            f"warning: the repaired net answers {hits:.1%} of {count} training images rightly, no more than guessing "
+            "would: the training begins almost anew; a larger share, such as --macs 0.2, keeps what was learnt"
+        )
     with files.writing(out / SLIM) as temporary:
         made.save(temporary)
     return request
@@ -158,13 +180,10 @@ def _prepare(net, asked, request, out, resume, tell):
 
 def repaired(planned, images, name, tell=None):
     """The slim model of a Planned, its layers solved again on `images`."""
-    net, keep = planned.net, planned.plan.keep
-    held = images_that_fit(net)
-    images, tell = images[:held], tell or _nothing
-    tell(f"repair: {len(planned.plan.shape.widths)} layers on {len(images)} training images")
-    whole, thin = build(net), build(net, keep, name=name, biased=unsupported(net, keep))
-    repair(net, whole, thin, keep, images)
-    return thin.model
+    images = images[: repair.images_that_fit(planned.net)]
+    if tell:
+        tell(f"repair: {len(planned.plan.shape.widths)} layers on {len(images)} training images")
+    return repair.repaired(planned.net, planned.plan.keep, images, name)
 
 
 def as_json(planned, name, asked):
@@ -175,6 +194,7 @@ def as_json(planned, name, asked):
         "from": name,
         "target": asked.as_dict(),
         "images": planned.images,
+        "repaired": planned.repaired,
         "widths": {layer: list(pair) for layer, pair in chosen.widths.items()},
         "removed_blocks": list(chosen.removed_blocks),
         "macs": list(chosen.macs),
@@ -187,7 +207,7 @@ def as_json(planned, name, asked):
     }
 
 
-def _planned(model, images, asked, seed, tell):
+def _planned(model, images, asked, seed, tell, dataset=None):
     tell = tell or _nothing
     graph = net_of(model)
     for layer, why in graph.uncut.items():
@@ -196,11 +216,17 @@ def _planned(model, images, asked, seed, tell):
         raise RequestError("no channel of this net can leave", "all its layers are read by what slimming does not know")
     whole = macs(graph, shape_of(graph, graph.everything))
     tell(f"scores: {len(images)} training images, {whole / 1e6:,.1f} M MACs each")
-    scores = Scores(graph, images, seed)
-    chosen = plan(graph, scores, asked.macs, asked.target)
+    scores = Scores(graph, images, seed, stair=target(asked.target).stair)
+    if asked.max_drop is not None:
+        held_out = search.held_out(dataset)
+        chosen = search.smallest(graph, scores, images, held_out, asked.max_drop, asked.target, tell)
+    elif asked.latency is not None:
+        chosen = plan(graph, scores, asked.latency, asked.target, "instructions")
+    else:
+        chosen = plan(graph, scores, asked.macs, asked.target)
     before, after = chosen.macs
     tell(f"plan: {after / before:.1%} of the MACs, {len(chosen.widths)} layers get narrower or go")
-    return Planned(graph, chosen, scores.images)
+    return Planned(graph, chosen, scores.images, min(len(images), repair.images_that_fit(graph)))
 
 
 def _scoring(dataset, seed):
@@ -229,19 +255,24 @@ def _check_trained(model, dataset, net):
             f"the numbers of {net.name} are {answers.MEANINGS[net.answers]}",
             "slimming trains nets that choose one class",
         )
+    hits, count, guesses = _hits(model, dataset)
+    if guesses:
+        raise RequestError(
+            f"{net.name} answers {hits:.1%} of {count} training images of {dataset.spec} rightly, no more than "
+            "guessing would: it is untrained, or takes other pixels or classes",
+            "train it first (`resdense train`), or give the data that it was trained on",
+        )
+
+
+def _hits(model, dataset):
+    """(share of LABELLED training images answered rightly, how many these are, whether guessing would do as well)."""
     from resdense_keras.data.dataset import representative
 
     chosen = representative(dataset.train, LABELLED)
     labels = dataset.train.labels[chosen]
-    outputs = model.predict(dataset.train.array(chosen), batch_size=50, verbose=0)
-    hits = float(np.mean(answers.top(outputs) == labels))
+    hits = float(np.mean(search.right(model, dataset.train.array(chosen), labels)))
     guess = np.bincount(labels).max() / len(labels)  # of whoever always says the commonest class
-    if hits <= guess + 3 * np.sqrt(guess * (1 - guess) / len(labels)):
-        raise RequestError(
-            f"{net.name} answers {hits:.1%} of {len(labels)} training images of {dataset.spec} rightly, no more than "
-            "guessing would: it is untrained, or takes other pixels or classes",
-            "train it first (`resdense train`), or give the data that it was trained on",
-        )
+    return hits, len(labels), hits <= guess + 3 * np.sqrt(guess * (1 - guess) / len(labels))
 
 
 def _check_place(out, request, resume):

@@ -8,6 +8,7 @@ training does not jump. Source: He, Zhang and Sun 2017, arXiv:1707.06168, sectio
 
 import numpy as np
 
+from .building import build
 from .channels import PRODUCERS
 from .shrinking import shape_of
 
@@ -44,6 +45,13 @@ def unsupported(net, keep):
         and not net.calls[node.name]["operation"].use_bias
         and _norm_behind(net, users, node.name) is None
     ]
+
+
+def repaired(net, keep, images, name="model"):
+    """The slim model of the groups `keep`, its layers solved again on `images`."""
+    whole, thin = build(net), build(net, keep, name=name, biased=unsupported(net, keep))
+    repair(net, whole, thin, keep, images)
+    return thin.model
 
 
 def repair(net, whole, slim, keep, images, progress=None):

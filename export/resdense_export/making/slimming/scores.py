@@ -11,6 +11,7 @@ nothing. What leaves is a channel's deviation from its mean: the mean is kept by
 """
 
 import time
+from collections import Counter
 
 import numpy as np
 
@@ -22,7 +23,7 @@ from .shrinking import shape_of
 SECONDS = 120  # the most that the first order takes; fewer images are looked at then
 IMAGES, BATCH = 2_000, 50
 MEASURED = 256  # images of a measured choice, fewer of a large net
-MACS = 1.2e10  # of a measured choice
+MACS = 2e12  # of all choices that could be measured: a minute or so; half of a net asks for fewer
 LEAST_MEASURED = 8  # images; a net for which MACS has fewer is measured only where a whole site leaves
 
 
@@ -35,17 +36,20 @@ class Scores:
         seed: Of the directions.
         seconds: As many images are looked at to first order as take so long.
         progress: Function of (images done, images).
+        stair: Channels by which widths fall, which says how many choices there are to measure.
     Attributes:
         images: How many were looked at.
         single: (groups,): the mean square of the first-order change where one leaves.
     """
 
-    def __init__(self, net, images, seed=0, seconds=SECONDS, progress=None):
+    def __init__(self, net, images, seed=0, seconds=SECONDS, progress=None, stair=16):
         self.net, self.built, self.watched = net, build(net), tails(net)
         self._found = {}
         changes = self._first_order(images[:IMAGES], seed, seconds, progress or _nothing)
         self.images, self.single = len(changes), np.mean(changes.astype(np.float64) ** 2, axis=0)
-        fitting = int(MACS / max(1, macs(net, shape_of(net, net.everything))))
+        sites = Counter(net.born[group] for group in np.flatnonzero(~net.fixed).tolist())
+        choices = sum(-(-channels // stair) for channels in sites.values())
+        fitting = int(MACS / max(1, choices * macs(net, shape_of(net, net.everything))))
         self.measures_all = fitting >= LEAST_MEASURED
         self._sample = images[: int(np.clip(fitting, LEAST_MEASURED, MEASURED))].astype(np.float32)
         self._prepare()

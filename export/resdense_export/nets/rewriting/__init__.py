@@ -27,6 +27,7 @@ from .image_rows import image_rows
 from .plain_rectifiers import plain_rectifiers
 from .pool_as_depthwise import pool_as_depthwise
 from .pool_first import pool_first
+from .zero_bounds import zero_bounds
 
 if TYPE_CHECKING:
     import keras
@@ -41,7 +42,7 @@ _COMMON = (
     pool_first,
     fold_back,  # again: pooling that moved has made new neighbours
 )
-_NORMS = (balance, as_maximum, as_depthwise)
+_NORMS = (balance, zero_bounds, as_maximum, as_depthwise)
 GRAPHS = {
     "float": (*_COMMON, *_NORMS, image_rows),
     "int8": (*_COMMON, *_NORMS, plain_rectifiers, pool_as_depthwise, image_rows),

@@ -18,8 +18,8 @@ def as_maximum(nodes):
     graph = Editor(nodes)
     for node in graph.kinds("Affine"):
         relu, scale, shift = graph.sole_user(node), node.weights["scale"], node.weights["shift"]
-        readers, why = _readers(graph, relu)
-        why = why or _obstacle(node)
+        readers, why = readers_of(graph, relu)
+        why = why or obstacle(node)
         if why:
             graph.kept(node, why)
             continue
@@ -31,16 +31,21 @@ def as_maximum(nodes):
     return graph.done()
 
 
-def _readers(graph, relu):
-    """(convolutions and dense layers that read `relu`, directly or through a mean, None), or ([], why not)."""
+def readers_of(graph, relu, zero=False):
+    """(convolutions and dense layers that read `relu`, directly or through a mean, None), or ([], why not).
+
+    Args:
+        zero: Whether the ReLU's bound is zero, which padding leaves as it is and a pooling maximum too.
+    """
     if relu is None or relu.kind != "Activation" or relu.attributes["activation"] != "relu":
         return [], "what reads it is not one ReLU"
     found, waiting = [], [relu]
+    carriers = ("AveragePooling2D", "GlobalAveragePooling2D", *(("MaxPooling2D", "ZeroPadding2D") if zero else ()))
     while waiting:
         for user in graph.users(waiting.pop()):
-            if user.kind in ("AveragePooling2D", "GlobalAveragePooling2D"):
+            if user.kind in carriers:
                 waiting.append(user)
-            elif user.kind == "Dense" or (user.kind == "Conv2D" and not _pads(user)):
+            elif user.kind == "Dense" or (user.kind == "Conv2D" and (zero or not _pads(user))):
                 found.append(user)
             else:
                 return [], f"{user.name} behind its ReLU is {user.kind}{' that pads' * (user.kind == 'Conv2D')}"
@@ -51,7 +56,8 @@ def _pads(convolution):
     return convolution.attributes["padding"] == "same" and convolution.attributes["kernel_size"] != (1, 1)
 
 
-def _obstacle(node):
+def obstacle(node):
+    """Why the scale cannot move behind the ReLU, or should not; None where it can."""
     scale = node.weights["scale"]
     if (scale <= 0).any():
         return f"{int((scale <= 0).sum())} of its scales are not above zero"

@@ -7,16 +7,18 @@ from .editing import Editor
 
 FUSED = ("Conv2D", "DepthwiseConv2D", "Dense", "Add", "Affine")  # whose kernels end with a clipping of their own
 SIX = 6.0
+ZERO = -1e-37  # TensorFlow's converter makes RELU of a maximum with 0.0 itself
 
 
 def plain_rectifiers(nodes):
-    """Replaces leaky rectifiers, six-rectifiers that no operator includes, and global maxima by sums, maxima and plain
-    rectifiers.
+    """Replaces leaky rectifiers, rectifiers that no operator includes, and global maxima by sums, maxima and constants.
 
     Why: the quantizer has no 8-bit form of LEAKY_RELU, PRELU, RELU6 and REDUCE_MAX, leaves them in float and says
-    nothing; every one then costs a way to float and back.
+    nothing; every one then costs a way to float and back. RELU it has, with a kernel that takes number after number;
+    that of MAXIMUM takes many at once.
     Pattern: LeakyReLU with slopes a from 0 to 1 -> max(x, a x); any other slopes -> relu(x) - a relu(-x).
-    relu6(x), where nothing takes it in -> 6 - relu(6 - relu(x)). A global maximum -> a pool as large as the image.
+    relu6(x), where nothing takes it in -> 6 - relu(6 - relu(x)); relu(x) there -> a maximum with zeros, a channel each.
+    A global maximum -> a pool as large as the image.
     """
     graph = Editor(nodes)
     for node in graph.kinds("LeakyReLU"):
@@ -31,11 +33,10 @@ def plain_rectifiers(nodes):
             graph.change(node, kind="Add", inputs=(upper.name, lower.name), weights={})
         graph.changed(node)
     for node in graph.kinds("Activation"):
-        source = graph.source(node)
         if node.attributes["activation"] != "relu6":
             continue
-        if source.kind in FUSED and graph.sole_user(source) is not None:
-            graph.kept(node, f"{source.name} takes it in")
+        if _taken_in(graph, node):
+            graph.kept(node, f"{graph.source(node).name} takes it in")
             continue
         ones, sixes = np.ones(node.channels), np.full(node.channels, SIX)
         upper = _relu(graph, node, node.inputs[0], "upper")
@@ -53,7 +54,16 @@ def plain_rectifiers(nodes):
         pool = Node(f"{node.name}_pool", "MaxPooling2D", node.inputs, (1, 1, channels), node.dtype, settings)
         graph.change(node, kind="Reshape", inputs=(graph.add(pool).name,), attributes={})
         graph.changed(node)
+    for node in graph.kinds("Activation"):  # last: those from above are among them
+        if node.attributes["activation"] == "relu" and not _taken_in(graph, node):
+            graph.change(node, kind="Maximum", attributes={}, weights={"bound": np.full(node.channels, ZERO)})
+            graph.changed(node)
     return graph.done()
+
+
+def _taken_in(graph, node):
+    source = graph.source(node)
+    return source.kind in FUSED and graph.sole_user(source) is not None
 
 
 def _relu(graph, node, source, part):

@@ -25,6 +25,7 @@ EXPECTED_CHANGES = {  # in the net of patterns
     "fold_forward": 1,
     "pool_first": 1,
     "balance": 3,
+    "zero_bounds": 0,
     "as_maximum": 0,
     "as_depthwise": 6,
     "plain_rectifiers": 0,
@@ -95,15 +96,52 @@ def test_norms_of_positive_scale_become_maxima_where_nothing_pads(net, graph):
         model = randomize(NETS[net](), negative=0)
     assert largest_difference(model, rewrite(model, graph)) <= EXACT["float64"]
     found = kinds(model, graph)
-    # DenseNet-BC: 2 layers a block, 2 transitions, the head. V2: before each block's 1x1, but the head has no such norm
-    # left to it when a shortcut reads the ReLU too, which folds as well.
-    assert (found["Maximum"], found["Affine"]) == ({"densenet-bc": 3 * 2 + 2 + 1, "v2": 3}[net], 1)
+    # DenseNet-BC: 2 layers a block, 2 transitions, the head. V2: the first norm stands behind the stem's pool; behind
+    # sums nothing is left of one.
+    assert (found["Maximum"], found["Affine"]) == ({"densenet-bc": 3 * 2 + 2 + 1, "v2": 1}[net], 1)
+    assert found["DepthwiseConv2D"] == ({"densenet-bc": 2, "v2": 0}[net] if graph == "int8" else 0)  # int8's poolings
 
 
 @pytest.mark.parametrize("graph", ["trained", "trained-int8"])
 def test_what_is_trained_on_has_no_maxima(graph):
     """Nothing but what tf_keras and its tools have: every norm folds or is a depthwise convolution."""
     assert not {"Maximum", "Carried"} & set(kinds(randomize(NETS["densenet-bc"](), negative=0), graph))
+
+
+def preactivation(norm, **options):
+    """Two pre-activation blocks behind a stem, the second with an identity shortcut."""
+    with policy("float64"):
+        inputs = keras.Input((8, 8, 3))
+        stem = layers.Conv2D(8, 1)(inputs)
+        x = layers.Add()([layers.Conv2D(8, 1)(stem), layers.Conv2D(8, 3, padding="same")(stem)])
+        y = layers.ReLU()(layers.BatchNormalization(name=norm)(x))
+        x = layers.Add()([layers.MaxPooling2D(1, strides=2)(x), layers.Conv2D(8, 3, strides=2, padding="same")(y)])
+        x = layers.ReLU()(layers.BatchNormalization(name="head")(x))
+        return randomize(keras.Model(inputs, layers.Dense(4)(layers.GlobalAveragePooling2D()(x))), **options)
+
+
+def test_norms_behind_sums_leave_their_relu_alone_even_before_a_padded_convolution():
+    model = preactivation("norm", negative=0)
+    done = PASSES["zero_bounds"](read(model))
+    assert set(done.changed) == {"norm", "head"}
+    assert largest_difference(model, emit(done.nodes)) <= EXACT["float64"]
+    found = kinds(model)
+    assert (found["Affine"], found["Maximum"], found["DepthwiseConv2D"]) == (0, 0, 1)  # the shortcut's stride
+
+
+@pytest.mark.parametrize("far", ["negative", "distant", "silent"])
+def test_norm_whose_shift_would_spoil_the_sum_or_a_bias_stays(far):
+    model = preactivation("norm", negative=0)
+    norm = model.get_layer("norm")
+    if far == "negative":
+        norm.gamma.assign(np.where(np.arange(8) == 3, -1.0, 1.0))
+    elif far == "distant":
+        norm.beta.assign(np.where(np.arange(8) == 3, 20.0, 0.0))
+    else:
+        for layer in model.layers[2:4]:
+            layer.kernel.assign(np.array(layer.kernel) * (np.arange(8) != 3))
+    done = PASSES["zero_bounds"](read(model))
+    assert set(done.changed) == {"head"} and done.kept["norm"]
 
 
 def test_balanced_channels_have_the_deviation_and_the_mean_that_their_norm_learned():

@@ -9,7 +9,7 @@ from resdense_export.judging.structure import structure
 from resdense_export.making.conversion import convert
 from resdense_export.making.quantization import quantize
 from resdense_export.nets.rewriting import rewrite
-from resdense_export.tflite import running
+from resdense_export.tflite import flatbuffer, running
 from resdense_export.tflite.child import Child
 
 IMAGES = np.random.default_rng(0).uniform(0, 255, (120, 12, 12, 3)).astype("float32")
@@ -21,6 +21,7 @@ RECTIFIERS = {
     "steeper": layers.LeakyReLU(1.5),
     "slope a channel": lambda x: layers.PReLU(shared_axes=[1, 2], alpha_initializer=SLOPES)(x),
     "six alone": lambda x: layers.ReLU(6)(layers.Concatenate()([x, x])),
+    "alone": lambda x: layers.ReLU()(layers.Concatenate()([x, x])),
     "exponential": layers.ELU(),
 }
 
@@ -40,7 +41,9 @@ def test_a_rectifier_computes_the_same_and_leaves_no_island_that_is_not_named(na
     for graph in ("float", "int8"):
         np.testing.assert_allclose(rewrite(model, graph).predict(IMAGES, verbose=0), expected, atol=1e-5)
     file = tmp_path / "net-int8.tflite"
-    file.write_bytes(quantize(convert(rewrite(model, "int8")), "int8", IMAGES[:100]))
+    content = quantize(convert(rewrite(model, "int8")), "int8", IMAGES[:100])
+    file.write_bytes(content)
+    assert "RELU" not in flatbuffer.count(flatbuffer.read(content))  # int8's kernel takes number after number
     with Child() as child:
         found = structure(child.read(file), "int8")["int8"]
     assert found["passed"] and ("1 ELU" in found["detail"]) == (name == "exponential")

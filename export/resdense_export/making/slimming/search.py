@@ -1,0 +1,83 @@
+"""The smallest net that is expected to lose no more points than allowed: bisection over the share of MACs.
+
+Each trial is planned and repaired, but not trained; held-out training images tell what it loses. Of that the training
+wins back a part. How much is a model of one number, KEPT: the largest share of the loss that the training left in the
+rows of benchmarks/results/slim.json, on the test images. It holds for nets, data and epochs like those.
+"""
+
+import math
+
+from resdense_keras.errors import RequestError
+
+from ...models import answers
+from . import repair
+from .plan import plan
+
+KEPT = 0.675  # of the points lost before the training: the largest `kept` of benchmarks/slim.py's rows
+ROUNDS = 5  # halvings: the share is found to 1/32
+MOST = 5_000  # held-out images
+
+
+def check_points(points):
+    """Refuses a number of points that no net can lose."""
+    if isinstance(points, bool) or not isinstance(points, int | float) or not 0 < points < 100:
+        raise RequestError(
+            f"--max-drop {points} was given; it must be points of accuracy, above 0 and below 100",
+            "such as --max-drop 0.5",
+        )
+
+
+def held_out(dataset):
+    """(images, labels) of training images that a net was not trained on, as far as anybody can know that here.
+
+    Of data whose own held-out images are those that judge, training images.
+    """
+    from resdense_keras.data.dataset import representative
+
+    split = dataset.train if dataset.val_judges else dataset.validation
+    chosen = representative(split, MOST)
+    return split.array(chosen), split.labels[chosen]
+
+
+def right(model, images, labels):
+    """(N,) bool: which images a model answers rightly."""
+    return answers.top(model.predict(images, batch_size=50, verbose=0)) == labels
+
+
+def smallest(net, scores, images, held_out, points, target, tell):
+    """The Plan with the fewest MACs that is expected to lose at most so many points.
+
+    Args:
+        images: Training images to repair on.
+        held_out: (images, labels) that tell what is lost.
+    Raises:
+        RequestError: not even the largest net that was tried keeps within them.
+    """
+    judging, labels = held_out
+    whole = float(right(scores.built.model, judging, labels).mean())
+    images, low, high, found, known = images[: repair.images_that_fit(net)], 0.0, 1.0, None, {}
+    for _ in range(ROUNDS):
+        share = (low + high) / 2
+        try:
+            tried = plan(net, scores, share, target)
+        except RequestError:  # everything that is left is needed
+            low = share
+            continue
+        if tried.macs[1] not in known:
+            before = 100 * (whole - float(right(repair.repaired(net, tried.keep, images), judging, labels).mean()))
+            known[tried.macs[1]] = after = KEPT * max(before, 0.0)
+            tell(
+                f"trial: {tried.macs[1] / tried.macs[0]:.1%} of the MACs loses {before:.2f} points of {len(labels)} "
+                f"held-out images after the repair; about {after:.2f} are expected after the training"
+            )
+        if known[tried.macs[1]] <= points:
+            high, found = min(share, tried.macs[1] / tried.macs[0]), tried
+        else:
+            low = share
+    if found is None:
+        least = min(known.values(), default=math.inf)
+        raise RequestError(
+            f"--max-drop {points:g} was asked for; the best net that was tried is expected to lose {least:.2f} points",
+            f"ask for --max-drop {math.ceil(10 * least) / 10:g} or more, or for --macs" if known else "ask for --macs",
+        )
+    return found

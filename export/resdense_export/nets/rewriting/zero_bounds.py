@@ -1,0 +1,90 @@
+"""A batch norm behind a sum, with its ReLU, becomes the ReLU alone."""
+
+import numpy as np
+
+from .as_maximum import obstacle, readers_of
+from .editing import Editor
+from .fold_forward import FARTHEST, after, distances
+
+SILENT = 1e-4  # of the largest weight: a bias then fits 32 bits up to 70 times the largest input times that weight
+
+
+def zero_bounds(nodes):
+    """Moves the shift of a norm behind a sum into the convolutions that make the sum, and its scale behind its ReLU.
+
+    Why: for scale > 0, relu(scale * x + shift) = scale * relu(x + shift / scale). The convolution whose output is added
+    last takes shift / scale into its bias, the convolution of every further sum that x goes into takes it out again,
+    and the scale folds into what reads the ReLU. Nothing is left of the norm, and an addition takes the ReLU along.
+    Unlike a maximum's bound, zero is an exact number in 8 bits: the rounding of a bound moves all values that it stands
+    for to the same side, which a trained net's int8 answers show (docs/rewriting.md).
+    Pattern: Conv2D, or an Add that a Conv2D goes into -> Affine -> ReLU -> [pooling, padding] -> Conv2D or Dense; what
+    reads the sum besides are Adds that a Conv2D goes into. Pre-activation nets.
+    """
+    graph = Editor(nodes)
+    for node in graph.kinds("Affine"):
+        relu = graph.sole_user(node)
+        readers, why = readers_of(graph, relu, zero=True)
+        makers, lacks = _makers(graph, node)
+        why = why or obstacle(node) or lacks
+        if not why and "deviation" in node.weights and not (far := np.abs(distances(node)).max()) <= FARTHEST:
+            why = f"a shift that puts a channel {far:.3g} deviations from 0 would spoil 8-bit ranges"
+        if why:
+            graph.kept(node, why)
+            continue
+        scale, shift = node.weights["scale"], node.weights["shift"]
+        for reader in readers:
+            graph.change(reader, weights=after(reader, scale, np.zeros_like(shift)))
+        for name, sign in makers:
+            maker = graph[name]
+            bias = maker.weights.get("bias", np.zeros_like(shift)) + sign * shift / scale
+            graph.change(maker, weights={**maker.weights, "bias": bias})
+        graph.drop(node)
+        graph.changed(node)
+    return graph.done()
+
+
+def _makers(graph, node):
+    """([(convolution, 1 or -1: with which sign its bias takes the shift)], None), or ([], what is in the way)."""
+    source = graph.source(node)
+    found, why = _maker(graph, source)
+    if why:
+        return [], why
+    makers, waiting = [(found, 1)], [source]
+    while waiting:
+        current = waiting.pop()
+        for user in graph.users(current):
+            if user.name == node.name:
+                continue
+            if _passes(user):
+                waiting.append(user)
+                continue
+            if user.kind != "Add" or user.inputs.count(current.name) > 1:
+                return [], f"{user.name} reads {source.name} too, which is {user.kind}"
+            found, why = _maker(graph, user)
+            if why:
+                return [], why
+            makers.append((found, -1))
+    return makers, None
+
+
+def _maker(graph, node):
+    """(name of a convolution whose bias `node` is shifted by, None), or (None, why there is none)."""
+    for source in [graph[name] for name in node.inputs] if node.kind == "Add" else [node]:
+        alone = node.kind != "Add" or graph.sole_user(source) is not None
+        if source.kind == "Conv2D" and source.channels == node.channels and alone and not _silent(source):
+            return source.name, None
+    return None, f"no convolution alone goes into {node.name}, which is {node.kind}"
+
+
+def _silent(convolution):
+    """Whether it has a channel of nearly no weights: in units of these an int8 file's bias would overflow."""
+    largest = np.abs(convolution.weights["kernel"]).max(axis=(0, 1, 2))
+    return (largest <= SILENT * largest.max()).any()
+
+
+def _passes(node):
+    """Whether what is added to all numbers of a channel comes out of `node` as it went in."""
+    if node.kind == "DepthwiseConv2D":
+        one = node.weights["kernel"].shape[:2] == (1, 1) and (node.weights["kernel"] == 1).all()
+        return one and "bias" not in node.weights and node.attributes["depth_multiplier"] == 1
+    return node.kind in ("MaxPooling2D", "AveragePooling2D") and node.attributes["padding"] == "valid"
