@@ -253,9 +253,8 @@ for name in ("preactivation", small_nets.DROPPED):
     )
 
 # %% [markdown]
-# More, by far, at nearly the same accuracy of the whole net: whether a block can be spared is also a matter of how the
-# net was
-# trained. <!-- claim: a_net_that_trained_without_blocks_can_do_without -->
+# More, by far, at nearly the same accuracy of the whole net: whether a block can be spared also depends on how the net
+# was trained. <!-- claim: a_net_that_trained_without_blocks_can_do_without -->
 #
 # ## 4. Short paths and long ones
 #
