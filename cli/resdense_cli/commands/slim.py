@@ -68,8 +68,8 @@ def command(
         typer.Option(
             "--max-drop",
             metavar="POINTS",
-            help="Points of accuracy that the net may be expected to lose; the smallest such net is searched, see "
-            "docs/slimming.md. Required unless --macs or --latency is given.",
+            help="Points of accuracy that the net may be expected to lose after --epochs; the smallest such net is "
+            "searched, see docs/slimming.md. Required unless --macs or --latency is given.",
         ),
     ] = None,
     target: Annotated[
@@ -127,7 +127,7 @@ def command(
 
     net = sources.model(model, weights, builder_options(settings), image_size, preprocessing)
     if show:
-        planned = _planned(net, data, asked, seed, image_size, on_bad_image, resize)
+        planned = _planned(net, data, asked, epochs, seed, image_size, on_bad_image, resize)
         found = process.as_json(planned, net.name, asked)
         if as_json:
             print_json(found)
@@ -169,14 +169,15 @@ def _is_file(model):
     return opening.is_path(model, list_models())
 
 
-def _planned(net, data, asked, seed, image_size, on_bad_image, resize):
+def _planned(net, data, asked, epochs, seed, image_size, on_bad_image, resize):
     from resdense_export import sources
     from resdense_export.making.slimming import process
 
     if data is None:
         images = sources.generated_images(net.image_shape, GENERATED, seed)
         return process.show(net, None, asked, seed, tell, images)
-    return process.show(net, sources.dataset(data, net, image_size, on_bad_image, resize), asked, seed, tell)
+    dataset = sources.dataset(data, net, image_size, on_bad_image, resize)
+    return process.show(net, dataset, asked, seed, tell, epochs=epochs)
 
 
 def _request(net, data, asked, epochs, seed, deterministic, image_size, on_bad_image, resize, devices):

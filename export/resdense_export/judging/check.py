@@ -56,7 +56,7 @@ class Check:
     Attributes:
         images: Number of images for accuracy and agreement.
         accuracy: Share of images whose top-1 is the label; `accuracy_interval` is Wilson's 95 % interval.
-        right: Which images these are: a bit an image, in order, packed into base64.
+        right: Which images these are: one bit per image, in order, packed into base64.
         agreement: Share of images on which file and Keras model have the same top-1.
         agreement_right: The same share of the images that the Keras model answers rightly; the gate judges this one.
         max_difference: Largest difference of an output (usually a probability) from Keras'.

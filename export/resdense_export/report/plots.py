@@ -298,6 +298,8 @@ def _groups(rows):
 
 
 def _latency_panel(axes, rows):
+    from matplotlib.ticker import FuncFormatter, MaxNLocator
+
     position, before, ticks = -1.0, None, {}
     for model, export, measurement in rows:
         position += 1 if export["scheme"] == before else 2 if before else 1
@@ -319,6 +321,8 @@ def _latency_panel(axes, rows):
     axes.set_yticks([sum(places) / len(places) for places in ticks.values()], [_shortened(name, 12) for name in ticks])
     axes.set_ylim(position + 0.8, -0.8)
     axes.set_xlim(left=0)
+    axes.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 2.5, 5, 10]))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axes.tick_params(axis="y", length=0, labelcolor=light("ink"))
     axes.spines["left"].set_visible(False)
     axes.grid(axis="y", visible=False)

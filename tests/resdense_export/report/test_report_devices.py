@@ -108,27 +108,29 @@ def test_accuracy_and_size_are_drawn_against_time_for_each_device(browser_report
     assert "Pixel 8, wasm, 1 thread" in drawn and "cpu, 1 thread" in drawn
 
 
-SPANS = [(0.059, 0.085), (0.0195, 0.021), (0.19, 0.21), (1.2, 1.9), (0.9, 6), (0.012, 7), (0.9, 310), (1, 30_000)]
+SPANS = [(0.059, 0.085), (0.0195, 0.021), (0.0015, 0.0034), (1.2, 1.9), (0.9, 6), (0.012, 7), (0.9, 310), (1, 30_000)]
 
 
 @pytest.mark.parametrize("span", SPANS)
-def test_ticks_of_a_logarithmic_axis_are_two_or_more_and_do_not_meet(span, browser_report):
-    """On the small panels of `devices`, in milliseconds and in bytes, as they are drawn."""
+def test_ticks_of_times_and_sizes_are_two_or_more_and_do_not_meet(span, browser_report):
+    """On the panels of `latency` and the small ones of `devices`, as they are drawn."""
     exports = [export for model in browser_report["models"] for export in model["exports"]]
     for number, export in enumerate(exports):
         share = number / (len(exports) - 1)
-        export["bytes"] = round(1e5 * span[0] ** (1 - share) * span[1] ** share)
+        export["bytes"] = round(1e6 * span[0] ** (1 - share) * span[1] ** share)
         for measurement in export["measurements"]:
-            measurement["median_ms"] = span[0] ** (1 - share) * span[1] ** share
-    with plots.styled() as figure:
-        figure.set_size_inches(plots.WIDTH, plots.PLOTS["devices"].draw(browser_report, figure))
-        figure.draw_without_rendering()
-        axes = [axis for part in figure.subfigs for panel in part.axes for axis in (panel.xaxis, panel.yaxis)]
-        for axis in [axis for axis in axes if axis.get_scale() == "log"]:
-            low, high = axis.get_view_interval()
-            ticks = [tick for tick in axis.get_major_ticks() if low <= tick.get_loc() <= high]
-            texts = [tick.label1.get_window_extent() for tick in ticks]
-            assert len(texts) >= 2 and not any(one.overlaps(other) for one, other in pairwise(texts))
+            measurement["median_ms"] = measurement["p10_ms"] = measurement["p90_ms"] = export["bytes"] / 1e6
+    for name in ("latency", "devices"):
+        with plots.styled() as figure:
+            figure.set_size_inches(plots.WIDTH, plots.PLOTS[name].draw(browser_report, figure))
+            figure.draw_without_rendering()
+            panels = figure.axes if name == "latency" else [axes for part in figure.subfigs for axes in part.axes]
+            axes = [panel.xaxis for panel in panels] + [panel.yaxis for panel in panels if panel.get_yscale() == "log"]
+            for axis in axes:
+                low, high = axis.get_view_interval()
+                ticks = [tick for tick in axis.get_major_ticks() if low <= tick.get_loc() <= high]
+                texts = [tick.label1.get_window_extent() for tick in ticks]
+                assert len(texts) >= 2 and not any(one.overlaps(other) for one, other in pairwise(texts))
 
 
 def test_without_accuracies_there_is_nothing_to_draw_them_against(bundle_report):

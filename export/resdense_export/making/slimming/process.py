@@ -56,11 +56,11 @@ class SlimRequest:
             raise RequestError(
                 f"{shown} was given; one of {', '.join(self._flags())} must say how small the net should be"
             )
-        (flag, value), *_ = given.items()
-        if flag == "--max-drop":
-            search.check_points(value)
-        else:
-            check_share(value, flag)
+        for flag, value in given.items():
+            if flag == "--max-drop":
+                search.check_points(value)
+            else:
+                check_share(value, flag)
         target(self.target)
 
     def _flags(self):
@@ -83,16 +83,17 @@ class Planned:
     repaired: int = 0
 
 
-def show(net, dataset, asked, seed=0, tell=None, images=None):
+def show(net, dataset, asked, seed=0, tell=None, images=None, epochs=None):
     """The Planned that `slim` would carry out.
 
     Args:
         net: A sources.Net.
         dataset: A data.Dataset, or None with `images` (N, H, W, C).
         asked: A SlimRequest.
+        epochs: Of the training to come, for `max_drop`; default: the recipe's.
     """
     images = _scoring(dataset, seed) if images is None else images
-    return _planned(_float32(net.model), images, asked, seed, tell, dataset)
+    return _planned(_float32(net.model), images, asked, seed, tell, dataset, epochs)
 
 
 def slim(net, asked, request, out, *, resume=False, scan=False, save_seconds=60, devices=None, tell=None):
@@ -158,7 +159,7 @@ def _prepare(net, asked, request, out, resume, tell):
     choice = _read_choice(out) if resume else None
     images = _scoring(dataset, request.seed)
     if choice is None:
-        planned = _planned(whole, images, asked, request.seed, tell, dataset)
+        planned = _planned(whole, images, asked, request.seed, tell, dataset, request.recipe.epochs)
         request = dataclasses.replace(request, model=_named(net.name, planned.plan))
         files.write_text(out / "config.yaml", yaml.safe_dump(request.as_config(), sort_keys=False))
         with files.writing(out / WHOLE) as temporary:
@@ -213,7 +214,7 @@ def as_json(planned, name, asked):
     }
 
 
-def _planned(model, images, asked, seed, tell, dataset=None):
+def _planned(model, images, asked, seed, tell, dataset=None, epochs=None):
     tell = tell or _nothing
     graph = net_of(model)
     for layer, why in graph.uncut.items():
@@ -226,8 +227,11 @@ def _planned(model, images, asked, seed, tell, dataset=None):
     tell(f"scores: {len(images)} training images, {whole / 1e6:,.1f} M MACs each")
     scores = Scores(graph, images, seed, stair=target(asked.target).stair)
     if asked.max_drop is not None:
+        from resdense_keras import training
+
         held_out = search.held_out(dataset)
-        chosen = search.smallest(graph, scores, images, held_out, asked.max_drop, asked.target, tell)
+        epochs = epochs or training.recipe("slim").epochs
+        chosen = search.smallest(graph, scores, images, held_out, asked.max_drop, asked.target, epochs, tell)
     elif asked.latency is not None:
         chosen = plan(graph, scores, asked.latency, asked.target, "instructions")
     else:

@@ -1,9 +1,8 @@
 """Finds the smallest net that is expected to lose no more points than allowed, by bisection over the share of MACs.
 
 Each trial is planned and repaired, but not trained; held-out training images measure its loss. The training regains a
-part of the loss. The model for that has one number, KEPT: the largest share of the loss that was left after the
-training, on the test images, in the rows of benchmarks/results/slim.json. It applies to nets, data and epochs like
-those.
+part of the loss. How much is a table, KEPT: the share of the loss that was left after the training, on the test images,
+in the rows of benchmarks/results/slim.json. It applies to nets and data like those.
 """
 
 import math
@@ -14,7 +13,7 @@ from ...models import answers
 from . import repair
 from .plan import plan
 
-KEPT = 0.675  # of the points lost before the training: the largest `kept` of benchmarks/slim.py's rows
+KEPT = {1: 0.675, 8: 0.152}  # {epochs: of the points lost before the training, the largest `kept` of a row so long}
 ROUNDS = 5  # halvings: the share is found to 1/32
 MOST = 5_000  # held-out images
 
@@ -45,12 +44,18 @@ def right(model, images, labels):
     return answers.top(model.predict(images, batch_size=50, verbose=0)) == labels
 
 
-def smallest(net, scores, images, held_out, points, target, tell):
+def kept(epochs):
+    """The share of the points lost before the training that so many epochs leave: that of the longest row no longer."""
+    return KEPT[max(known for known in KEPT if known <= epochs)]
+
+
+def smallest(net, scores, images, held_out, points, target, epochs, tell):
     """The Plan with the fewest MACs that is expected to lose at most so many points.
 
     Args:
         images: Training images to repair on.
         held_out: (images, labels) that tell what is lost.
+        epochs: Number of epochs of the training that follows.
     Raises:
         RequestError: even the largest net that was tried loses more.
     """
@@ -66,10 +71,10 @@ def smallest(net, scores, images, held_out, points, target, tell):
             continue
         if tried.macs[1] not in known:
             before = 100 * (whole - float(right(repair.repaired(net, tried.keep, images), judging, labels).mean()))
-            known[tried.macs[1]] = after = KEPT * max(before, 0.0)
+            known[tried.macs[1]] = after = kept(epochs) * max(before, 0.0)
             tell(
                 f"trial: {tried.macs[1] / tried.macs[0]:.1%} of the MACs loses {before:.2f} points of {len(labels)} "
-                f"held-out images after the repair; about {after:.2f} are expected after the training"
+                f"held-out images after the repair; about {after:.2f} are expected after {epochs} epochs"
             )
         if known[tried.macs[1]] <= points:
             high, found = min(share, tried.macs[1] / tried.macs[0]), tried
