@@ -50,7 +50,9 @@ Written by `python docs/difference_page.py` from stored results. In a terminal: 
 
 def rows():
     """(what the usual table says, verdict, what was measured, numbers of the lessons, names of the claims) a row."""
-    control, depths, gradients, lesions, reuse, costs, few, flowers = (_run(name)["result"] for name in _stored())
+    control, depths, gradients, lesions, reuse, costs, few, flowers, longer = (
+        _run(name)["result"] for name in _stored()
+    )
     report = {net["name"]: net for net in json.loads((RESULTS / "compare.json").read_text())["models"]}
     sizes = catalog.sizes()
     append, add = (100 * np.array(control[join]["accuracy"]) for join in ("append", "add"))
@@ -70,11 +72,13 @@ def rows():
     yield (
         "both solve vanishing gradients",
         "not what they were made for: that is degradation",
-        f"44 layers fit {_range(deepest['plain'])} % of their *training* images without shortcuts, "
+        f"44 layers fit {_range(deepest['plain'])} % of their *training* images without shortcuts "
+        f"({_range(100 * np.array(longer['plain 44, long']))} % in ten times the steps), "
         f"{_range(deepest['residual'])} % with additions, {_range(deepest['dense'])} % with concatenations; "
         f"the fresh plain net's gradient grows {_range(gradients['plain']['60'])} times over 60 layers",
         (2, 3),
-        "a_deep_plain_net_does_not_fit, both_connections_mend_it, with_batch_norm_the_plain_gradient_explodes",
+        "a_deep_plain_net_does_not_fit, ten_times_the_steps_mend_most_of_it, both_connections_mend_it, "
+        "with_batch_norm_the_plain_gradient_explodes",
     )
     yield (
         "DenseNet reuses features, ResNet does not",
@@ -150,6 +154,7 @@ def _stored():
         "06-costs",
         "07-few-images",
         "09-flowers",
+        "02-longer",
     )
 
 

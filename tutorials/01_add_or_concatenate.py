@@ -496,8 +496,7 @@ for name in ("", "B", "C", "BC"):
 # - **Additions**: around every block of ConvNeXt (arXiv:2201.03545) and of transformers for images (arXiv:2010.11929);
 #   between the levels of feature pyramids (arXiv:1612.03144).
 # - **Concatenations**: from the way down to the way up in U-Net (arXiv:1505.04597); around each stage in CSP nets,
-#   which
-#   many detectors use (arXiv:1911.11929); in RDNet, a DenseNet of today (arXiv:2403.19588).
+#   which many detectors use (arXiv:1911.11929); in RDNet, a DenseNet of today (arXiv:2403.19588).
 # - Language models ask again which earlier layer one may read: lesson 5.
 #
 # ## What this does not show

@@ -200,9 +200,8 @@ for name in NAMES:
 # %% [markdown]
 # Most of it is gone: large gradients make large steps, the weights grow, and behind a batch norm larger weights have
 # smaller gradients. <!-- claim: ten_steps_end_the_explosion --> So the *size* mends itself within ten steps, while
-# lesson 2's deep plain net stays far behind. Size alone does not settle what degradation is. (One seed and one rate;
-# the first steps may have done harm that a
-#      later size does not show.)
+# lesson 2's deep plain net is far behind when its training ends. Size alone does not settle what degradation is. (One
+# seed and one rate; the first steps may have done harm that a later size does not show.)
 #
 # ## 3. What the gradient remembers
 #

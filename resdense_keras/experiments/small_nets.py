@@ -8,6 +8,8 @@ Behind lessons 2 to 5. All connections share stem, width and head, and differ on
     dense           y = [x, F(x)]       Huang et al. 2017, without bottlenecks
     weighted        y_i = x_i + F(x_i)  Pagliardini et al. 2024 (DenseFormer), only for lesson 5: block i + 1 reads
                                         x_(i+1) = a_0 stem + a_1 y_1 + ... + a_i y_i, one learnt number a each
+    dropped         y = x + F(x) or x   Huang et al. 2016 (stochastic depth), only for lesson 4: preactivation whose
+                                        branches are left out at random in training, image by image
 
 Depth counts the layers with weights: the stem's convolution, those of the blocks, the head. The stem halves the 8 x 8
 images, so that a block computes on 4 x 4.
@@ -28,6 +30,8 @@ from .lesson import COLORS
 
 CONNECTIONS = ("plain", "residual", "preactivation", "dense")
 WEIGHTED = "weighted"
+DROPPED = "dropped"
+LARGEST_DROP = 0.5  # of the last block's branches, in training; the others' share falls in proportion to the depth
 WIDTH = 16
 GROWTH_RATE = 4
 BATCH = 64
@@ -88,7 +92,7 @@ def net(connection, depth, *, width=WIDTH, growth_rate=GROWTH_RATE, batch_norm=T
     """A net of `depth` layers with weights: (N, size, size, 1) -> (N, 10) logits.
 
     Args:
-        connection: One of `CONNECTIONS`, or `WEIGHTED`.
+        connection: One of `CONNECTIONS`, or `WEIGHTED` or `DROPPED`.
         depth: An even number of 4 or more, because a residual block has two layers.
         width: Channels of the stem; all but the dense net keep them.
         growth_rate: Channels that a dense layer adds.
@@ -97,7 +101,7 @@ def net(connection, depth, *, width=WIDTH, growth_rate=GROWTH_RATE, batch_norm=T
     Returns:
         Functional model; the layers of block i are named `stage1_block{i}_...`.
     """
-    check_choice("connection", connection, (*CONNECTIONS, WEIGHTED))
+    check_choice("connection", connection, (*CONNECTIONS, WEIGHTED, DROPPED))
     if check_integer("depth", depth, 4) % 2:
         raise RequestError(f"depth={depth} was given; it must be even: stem, blocks of two layers, head")
     norm = normalization(**_BN) if batch_norm else _no_norm
@@ -109,13 +113,19 @@ def net(connection, depth, *, width=WIDTH, growth_rate=GROWTH_RATE, batch_norm=T
         x = dense_block(x, depth - 2, growth_rate, norm=norm, name="stage1", bottleneck=False)
     earlier = [x]
     for index in range(1, depth // 2 if connection != "dense" else 1):
-        block = preactivation_block if connection in ("preactivation", WEIGHTED) else residual_block
+        block = preactivation_block if connection in ("preactivation", WEIGHTED, DROPPED) else residual_block
         shortcut = None if connection == "plain" else "B"
-        x = block(x, width, norm=norm, name=f"stage1_block{index}", shortcut=shortcut)
+        name, before = f"stage1_block{index}", x
+        x = block(x, width, norm=norm, name=name, shortcut=shortcut)
+        if connection == DROPPED:
+            branch = layers.Subtract(name=f"{name}_branch")([x, before])
+            rate = LARGEST_DROP * index / (depth // 2 - 1)
+            drop = layers.Dropout(rate, noise_shape=(None, 1, 1, 1), seed=index, name=f"{name}_drop")
+            x = layers.Add(name=f"{name}_sum")([before, drop(branch)])
         if connection == WEIGHTED:
             earlier.append(x)
-            x = WeightedSum(name=f"stage1_block{index}_mix")(earlier)
-    if connection in ("preactivation", WEIGHTED, "dense"):
+            x = WeightedSum(name=f"{name}_mix")(earlier)
+    if connection in ("preactivation", WEIGHTED, DROPPED, "dense"):
         x = norm_relu(x, norm=norm, name="head")
     x = layers.GlobalAveragePooling2D(name="head_pool")(x)
     return keras.Model(inputs, layers.Dense(10, name="predictions")(x), name=f"{connection}_{depth}")
