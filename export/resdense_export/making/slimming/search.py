@@ -56,7 +56,7 @@ def smallest(net, scores, images, held_out, points, target, epochs, tell):
     Args:
         images: Training images to repair on.
         held_out: (images, labels) that tell what is lost.
-        epochs: Of the training to come.
+        epochs: Number of epochs of the training that follows.
     Raises:
         RequestError: even the largest net that was tried loses more.
     """

@@ -12,11 +12,11 @@ SILENT = 1e-4  # of the largest weight: a bias then fits 32 bits up to 70 times 
 def zero_bounds(nodes):
     """Moves the shift of a norm after a sum into the convolutions that make the sum, and its scale to after its ReLU.
 
-    Why: for scale > 0, relu(scale * x + shift) = scale * relu(x + shift / scale). The bias of a convolution whose output
-    is added to the sum takes in shift / scale, a convolution of every further sum that reads x takes it out again, and
-    the scale folds into what reads the ReLU: nothing else is left of the norm. Unlike the bound of a maximum, zero is
-    exact in 8 bits. A bound is rounded, and all values that it replaces move to the same side with it, which shows in a
-    trained net's int8 file (docs/rewriting.md).
+    Why: for scale > 0, relu(scale * x + shift) = scale * relu(x + shift / scale). The bias of a convolution whose
+    output is part of the sum takes in shift / scale, a convolution of every further sum that reads x takes it out
+    again, and the scale folds into what reads the ReLU: nothing else is left of the norm. Unlike the bound of a
+    maximum, zero is exact in 8 bits. A bound is rounded, and all values that it replaces move to the same side with it,
+    which shows in a trained net's int8 file (docs/rewriting.md).
     Pattern: Conv2D, or an Add that reads a Conv2D -> Affine -> ReLU -> [pooling, padding] -> Conv2D or Dense; other
     readers of the sum must be Adds that read a Conv2D. These are pre-activation nets. A negative scale, and a shift
     that puts a channel far out in the sum's 8-bit range, are left for `as_depthwise`.
