@@ -152,4 +152,17 @@ def table(rows):
         lines = [*row["problems"], *open_question, *(f"note: {note}" for note in row["notes"])]
         result = "failed" if row["problems"] else "not proved" if open_question else "passed"
         shown.add_row(row["path"], result, *share, "\n".join(lines))
+    shown.caption, shown.caption_justify, shown.caption_style = _what_was_checked(rows), "left", ""
     return shown
+
+
+def _what_was_checked(rows):
+    """The line below the table: what `passed` stands for where no file was compared on images."""
+    files_ = [row for row in rows if row["gates"] is not None]
+    if any(row["gates"].get(gate) for row in files_ for gate in ("parity", "accuracy", "agreement")):
+        return None
+    gates = dict.fromkeys(name for row in files_ for name, found in row["gates"].items() if found)
+    return (
+        f"checked without images: {', '.join(gates)}{', checksums' if len(rows) > len(files_) else ''}. Accuracy and "
+        "agreement were not judged: pass --data SPEC; MODEL_CARD.md says what the export found."
+    )

@@ -24,7 +24,7 @@ from ..schemes import SCHEMES
 from ..sources import generated_images
 from ..tflite import flatbuffer, half
 from ..tflite.child import Child, Fault
-from .intervals import drop_interval, wilson
+from .intervals import drop_interval, images_to_prove, wilson
 from .reference import predictions, span
 from .structure import gate, input_range, structure
 
@@ -63,7 +63,8 @@ class Check:
         weak: Whether there were fewer than limits.WEAK_BELOW images.
         gates: {gate: {"passed": bool, "detail": str} or None}, one for each of GATES. Gates that judge a share of the
             images also have `interval`, its 95 % interval, and `proved`: whether the whole interval is within the
-            limit. (With `strict` only the figure itself is judged.)
+            limit. (With `strict` only the figure itself is judged.) Where it is not, `would_prove` is the number of
+            images that would prove it if the measured shares stayed as they are, None where no number would.
         operators: {"CONV_2D": 120}.
         delegated: The operators that XNNPACK runs: {"nodes", "partitions", "left"}.
         half: Whether the file asks for float16 arithmetic.
@@ -233,7 +234,7 @@ def compare(outputs, expected, labels, scheme, limits=None, real=True, classes=T
         figures["agreement_right"] = kept / count if count and labels is not None else None
         if not row.training and count:  # otherwise the weights changed, and the file may make other errors than the net
             gates["agreement"] = _agreement(
-                kept, count, limits, "" if labels is None else " of those that the model answers rightly"
+                kept, count, limits, "" if labels is None else " of those that the model answers rightly", len(top)
             )
     if labels is not None:
         gates["accuracy"] = _accuracy(right, expected_top == labels, limits)
@@ -287,13 +288,19 @@ def _extent(expected):
     return float(np.ptp(expected)) or 1.0
 
 
-def _agreement(same, images, limits, which=""):
+def _agreement(same, images, limits, which, all_images):
+    """Gate: the share of `images` images, of `all_images` that were run, which have the same top-1."""
     low, high = wilson(same, images)
     share, least = same / images, limits.min_agreement
     proved = low >= least
     detail = f"{share:.4f}{which} (95 %: {low:.4f} to {high:.4f}), {least:g} needed{_size(images)}"
     passed = (share if limits.strict else high) >= least
-    return _share_gate(passed, detail, proved, (low, high), images, limits)
+
+    def proves(run):
+        judged = run * images / all_images
+        return wilson(judged * share, judged)[0] >= least
+
+    return _share_gate(passed, detail, proved, (low, high), images, limits, proves)
 
 
 def _accuracy(right, expected_right, limits):
@@ -306,14 +313,22 @@ def _accuracy(right, expected_right, limits):
     )
     proved = high <= limits.max_drop + 1e-9
     passed = (drop if limits.strict else low) <= limits.max_drop + 1e-9
-    return _share_gate(passed, detail, proved, (low, high), images, limits)
+
+    def proves(run):
+        return 100 * drop_interval(run * lost / images, run * won / images, run)[1] <= limits.max_drop + 1e-9
+
+    return _share_gate(passed, detail, proved, (low, high), images, limits, proves)
 
 
-def _share_gate(passed, detail, proved, interval, images, limits):
-    """Three answers: within the limit, beyond it, or not proved by so many images; with `strict` only the first two."""
+def _share_gate(passed, detail, proved, interval, images, limits, proves):
+    """Three answers: within the limit, beyond it, or not proved by so many images; with `strict` only the first two.
+
+    `proves` says whether so many images of the same shares would prove it.
+    """
     open_ = passed and not proved and not limits.strict
     detail += f"; not proved by {images} images" if open_ else ""
     more = {"strict": True} if limits.strict else {}
+    more |= {"would_prove": images_to_prove(proves)} if open_ else {}
     return gate(passed, detail, proved=bool(proved), interval=[round(float(end), 6) for end in interval], **more)
 
 

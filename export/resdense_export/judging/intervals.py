@@ -1,9 +1,11 @@
-"""95 % intervals of shares: what a test set of a given size can prove."""
+"""95 % intervals of shares: what a test set of a given size can prove, and which size proves it."""
 
+import bisect
 import math
 from statistics import NormalDist
 
 Z = NormalDist().inv_cdf(0.975)  # 95 %, both sides
+MOST_IMAGES = 10**9  # what more than these would prove is not told
 
 
 def wilson(hits, trials):
@@ -24,3 +26,16 @@ def drop_interval(lost, won, trials):
     down, up = (lost + 1) / (trials + 2), (won + 1) / (trials + 2)
     half = Z * math.sqrt((down + up - (down - up) ** 2) / (trials + 2))
     return max(-1.0, down - up - half), min(1.0, down - up + half)
+
+
+def images_to_prove(proves):
+    """Smallest number of images for which `proves(images)` is true; None where it is above MOST_IMAGES.
+
+    `proves` must stay true once it is: an interval around an unchanged share only gets narrower.
+    """
+    most = 1
+    while not proves(most):
+        most *= 2
+        if most > MOST_IMAGES:
+            return None
+    return bisect.bisect_left(range(most), True, lo=most // 2, key=proves)

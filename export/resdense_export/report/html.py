@@ -6,7 +6,7 @@ from statistics import fmean
 
 from ..limits import WEAK_BELOW, WEAK_CALIBRATION
 from ..schemes import SCHEMES
-from ..verdicts import unproved
+from ..verdicts import open_gates, unproved
 from . import devices, units, view, words
 from .palette import COLOURS, light
 
@@ -49,7 +49,8 @@ MEANINGS = (
     ),
     (
         "not proved",
-        "The limit lies inside the 95 % interval, so the figure may keep it or not. More test images would tell.",
+        "The limit lies inside the 95 % interval, so the figure may keep it or not. The file is written and may be "
+        "used; the number of test images that would prove it is calculated from what these measured.",
     ),
     (
         "paired",
@@ -269,7 +270,9 @@ def _gates(export):
     judged = {name: gate for name, gate in export["gates"].items() if gate}
     failed = [(name, judged[name].get("detail", "")) for name in view.failed(export)]
     notes = [note for note in (unproved(export), view.in_float32(export)) if note]
-    return {"passed": len(judged) - len(failed), "failed": failed, "notes": notes}
+    unclear = len(open_gates(export))
+    passed = f"{len(judged) - len(failed) - unclear} passed" + (f", {unclear} not proved" if unclear else "")
+    return {"passed": passed, "failed": failed, "notes": notes}
 
 
 def _weakly_calibrated(report):

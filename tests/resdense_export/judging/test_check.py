@@ -20,6 +20,7 @@ from resdense_export.schemes import SCHEMES, standard_schemes
 from resdense_export.sources import generated_images
 from resdense_export.tflite.child import Child, Fault
 from resdense_export.tflite.flatbuffer import pack, unpack
+from resdense_export.verdicts import unproved
 from resdense_keras.errors import RequestError
 
 
@@ -483,6 +484,25 @@ def test_a_gate_says_whether_so_many_images_prove_it(images, lost, proved):
     gates = compare(*answers(images, lost), "int8")[1]
     for gate in (gates["accuracy"], gates["agreement"]):
         assert gate["passed"] and gate["proved"] == proved == ("not proved" not in gate["detail"])
+        assert ("would_prove" in gate) != proved
+
+
+@pytest.mark.parametrize(("images", "lost"), [(100, 0), (200, 1)])
+def test_so_many_images_as_are_said_to_prove_it_do_and_one_fewer_does_not(images, lost):
+    gates, share = compare(*answers(images, lost), "int8")[1], lost / images
+    proves = {
+        "accuracy": lambda n: 100 * drop_interval(n * share, 0, n)[1] <= Limits.max_drop,
+        "agreement": lambda n: wilson((1 - share) * n, n)[0] >= Limits.min_agreement,
+    }
+    for name, proved in proves.items():
+        needed = gates[name]["would_prove"]
+        assert [proved(needed - 1), proved(needed)] == [False, True]
+
+
+def test_no_number_of_images_is_said_to_prove_a_loss_that_is_measured_at_the_limit():
+    found, gates = compare(*answers(200, 2), "int8")
+    assert gates["accuracy"]["passed"] and gates["accuracy"]["would_prove"] is None
+    assert "would prove" not in unproved(found | {"gates": gates})
 
 
 def test_one_number_is_judged_at_a_half_and_numbers_without_classes_by_parity_alone():

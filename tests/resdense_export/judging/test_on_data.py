@@ -87,6 +87,16 @@ def test_a_broken_model_json_says_nothing(bundle, spec, tmp_path, broken):
     assert float_twin(file) is None and evaluate_file(file, spec)["images"] == 600
 
 
+def test_check_without_images_says_what_it_checked_and_what_it_did_not_judge(bundle, spec):
+    from resdense_cli.commands.check import table
+
+    found = inspect([bundle])
+    said = table(found).caption
+    assert all(name in said for row in found if row["gates"] for name, gate in row["gates"].items() if gate)
+    assert "Accuracy and agreement were not judged" in said and "checksums" in said
+    assert table(inspect([bundle / "dense-int8.tflite"], spec)).caption is None
+
+
 def test_check_says_what_so_few_images_do_not_prove(bundle, spec):
     from resdense_cli.commands.check import table
 

@@ -11,7 +11,7 @@ from xml.etree import ElementTree
 import pytest
 from PIL import Image
 
-from resdense_export.report import palette, plots, read_report, rebuild, write_report
+from resdense_export.report import html, palette, plots, read_report, rebuild, view, write_report
 from resdense_keras import files
 from resdense_keras.errors import RequestError
 
@@ -299,3 +299,10 @@ def test_failed_gates_and_files_that_were_not_written_are_shown(browser, pages, 
     with opened(browser, pages("failed", report), 1280) as page:
         assert page.get_by_text("agreement: 0.90, 0.98 needed").is_visible()
         assert page.get_by_text("not written: accuracy: 3.00 points lost").is_visible()
+
+
+def test_a_gate_that_is_not_proved_is_not_counted_among_the_passed(report):
+    open_question = {"passed": True, "proved": False, "interval": [-1.25, 2.5], "detail": "lost", "would_prove": 1011}
+    report["models"][0]["exports"][0]["gates"]["accuracy"] = open_question
+    text = html.page(view.printable(report), {})
+    assert "1 passed, 1 not proved" in text and "about 1,100 test images would prove it" in text

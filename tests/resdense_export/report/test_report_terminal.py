@@ -38,13 +38,16 @@ def test_a_failed_gate_is_named(report):
 
 
 def test_what_so_few_images_do_not_prove_is_told_with_its_interval_once_for_all_files_of_the_same(report):
-    open_question = {"passed": True, "proved": False, "interval": [-1.25, 2.5], "detail": "lost"}
+    open_question = {"passed": True, "proved": False, "interval": [-1.25, 2.5], "detail": "lost", "would_prove": 1011}
     for scheme in (0, 3):
         report["models"][0]["exports"][scheme]["gates"]["accuracy"] = open_question
     report["models"][1]["exports"][0]["gates"]["accuracy"] = {**open_question, "strict": True}
     text = " ".join(printed(report, width=80).split())
     assert text.count("not proved") == 2 + 1  # a cell each, and the line below
-    line = "resnet20 fp32 and int8: not proved by 360 images: -1.25 to 2.50 points of accuracy lost"
+    line = (
+        "resnet20 fp32 and int8: not proved by 360 images: -1.25 to 2.50 points of accuracy lost; "
+        "about 1,100 test images would prove it; written, and may be used"
+    )
     assert line in " ".join(printed(report, width=200).split())
 
 
