@@ -89,7 +89,7 @@ def _generate(laid):
     import api
     import gallery
 
-    for path, text in api.pages().items():
+    for path, text in api.pages(laid.root).items():
         laid.write(path, text)
     for source, text in gallery.pages(laid.root).items():
         laid.add(source, text)

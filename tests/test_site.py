@@ -11,6 +11,7 @@ import threading
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from urllib.parse import quote_plus
 
 import pytest
 
@@ -85,6 +86,11 @@ def test_a_sound_tree_builds(tree, tmp_path):
     assert "1 + 1" in re.sub("<[^>]+>", "", (tmp_path / "site/tutorials/01.html").read_text())
 
 
+def test_the_dashes_of_an_option_stay_two_in_running_text(tree, tmp_path):
+    assert tree({"docs/guide.md": "# Guide\n\n## A part\n\nWithout --data it is quick.\n"}) == []
+    assert "Without --data it is quick." in (tmp_path / "site/guides/guide.html").read_text()
+
+
 NEVER_RUN = json.dumps(
     {**NOTEBOOK, "cells": [NOTEBOOK["cells"][0], {**NOTEBOOK["cells"][1], "execution_count": None}]}, indent=1
 )
@@ -157,6 +163,21 @@ def test_every_command_that_a_page_shows_exists_with_its_options(name, text):
         if command not in root.commands or set(re.findall(r"--[a-z-]+", rest)) - known - of_all:
             wrong.append((command, rest))
     assert wrong == []
+
+
+def test_every_option_has_an_address_on_its_commands_page_and_the_readmes_lines_stand_there():
+    import typer
+
+    from resdense_cli.main import app
+
+    root = typer.main.get_command(app)
+    pages = script(ROOT / "docs" / "site" / "api.py").commands((ROOT / "README.md").read_text())
+    for name, command in root.commands.items():
+        page = pages[f"commands/{name}.md"]
+        addresses = re.findall(r"^`{4}\{option\} (.+)$", page, re.MULTILINE)
+        options = [parameter for parameter in command.params if parameter.param_type_name == "option"]
+        assert [one.opts for one in options if not any(one.opts[0] in address.split() for address in addresses)] == []
+    assert "resdense export resnet20_digits --weights digits" in pages["commands/export.md"]
 
 
 def commands(text):
@@ -240,7 +261,10 @@ def test_every_public_name_and_every_command_has_a_place(site):
     assert len(pages) > 40 and [page for page in pages if not (site / page).exists()] == []
 
 
-SHOWN = ("index", "tutorials/01_add_or_concatenate", "api/resdense_keras/densenets", "gallery", "search", "explainer")
+SHOWN = (
+    *("index", "tutorials/01_add_or_concatenate", "api/resdense_keras/densenets"),
+    *("gallery", "search", "explainer", "commands/export"),
+)
 
 
 @pytest.mark.slow
@@ -260,10 +284,14 @@ def test_the_start_page_is_light_and_fetches_nothing_elsewhere(browser, address)
         ("int8", r"guides/(rewriting|phone)"),
         ("RequestError", r"api/resdense_keras/errors"),
         ("resize", r"guides/images"),
+        ("--budget", r"commands/export.html\S*#cmdoption-resdense-export-budget"),
+        ("budget", r"commands/export.html\S*#cmdoption-resdense-export-budget"),
+        ("what does --budget do?", r"commands/export.html\S*#cmdoption-resdense-export-budget"),
+        ("max-drop", r"commands/export.html\S*#cmdoption-resdense-export-max-drop"),
     ],
 )
 def test_a_search_finds_it_among_its_first_three(browser, address, words, wanted):
-    with opened(browser, f"{address}/search.html?q={words.replace(' ', '+')}") as page:
+    with opened(browser, f"{address}/search.html?q={quote_plus(words)}") as page:
         page.wait_for_selector("#search-results ul.search li a")
         hits = page.eval_on_selector_all("#search-results ul.search > li > a", "links => links.map(link => link.href)")
     assert any(re.search(wanted, hit) for hit in hits[:3]), hits[:5]

@@ -3,6 +3,7 @@
 import ast
 import importlib
 import inspect
+import re
 from pathlib import Path
 
 PACKAGES = {
@@ -25,15 +26,15 @@ def public():
     return [(package, name) for package in PACKAGES for names in modules(package).values() for name in names]
 
 
-def pages():
-    """{path on the site: reStructuredText or Markdown}."""
+def pages(root):
+    """{path on the site: reStructuredText or Markdown}; the examples of the commands come from `root`'s README."""
     made = {"api/index.md": _hub([f"{package} <{package}/index>" for package in PACKAGES])}
     for package, about in PACKAGES.items():
         found = modules(package)
         made[f"api/{package}/index.rst"] = _package(package, about, found)
         for module, names in found.items():
             made[f"api/{package}/{module}.rst"] = _module(package, module, names)
-    return made | commands()
+    return made | commands((root / "README.md").read_text(encoding="utf-8"))
 
 
 def _hub(entries):
@@ -107,8 +108,11 @@ def _first_line(package, name):
     return inspect.getdoc(thing).split("\n\n")[0].replace("\n", " ") if callable(thing) else "Table."
 
 
-def commands():
-    """One page a command, from the parser that prints its `--help`; the list joins the texts on training and export."""
+OPTION = re.compile(r"^\* `(-[^`]+)`: (.*)$", re.MULTILINE)
+
+
+def commands(readme):
+    """One page a command, from the parser that prints its `--help`, with the lines of the README that call it."""
     import typer
     from typer.cli import get_docs_for_click
 
@@ -119,5 +123,18 @@ def commands():
     for name, command in root.commands.items():
         context = typer.Context(command, info_name=name, parent=typer.Context(root, info_name="resdense"))
         text = get_docs_for_click(obj=command, ctx=context, name=name, call_prefix="resdense")
-        made[f"commands/{name}.md"] = text.replace("## `", "# `", 1)
+        text = _with_anchors(text.replace("## `", "# `", 1), name)
+        made[f"commands/{name}.md"] = text.replace("**Usage**", f"{_examples(readme, name)}**Usage**", 1)
     return made
+
+
+def _with_anchors(text, name):
+    """The list of options as Sphinx's `option` directives, so that each has an address and the search knows it."""
+    text = OPTION.sub(r"````{option} \1\n\2\n````\n", text)
+    return text.replace("**Options**", f"```{{program}} resdense {name}\n```\n\n**Options**", 1)
+
+
+def _examples(readme, name):
+    lines = re.findall(rf"^ {{4}}(resdense {name}\b.*)$", readme, re.MULTILINE)
+    lines = [re.sub(r" +# ", "  # ", line) for line in lines]
+    return "\n".join(["**Examples**:", "", "```console", *lines, "```", "", ""]) if lines else ""

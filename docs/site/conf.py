@@ -34,6 +34,7 @@ autodoc_typehints = "none"
 napoleon_numpy_docstring = False
 napoleon_google_docstring = True
 highlight_language = "none"
+smartquotes_action = "qe"  # quotes and ellipses; dashes stay, because the texts are full of `--options`
 suppress_warnings = ["config.cache"]
 
 html_theme = "furo"
