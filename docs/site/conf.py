@@ -41,6 +41,7 @@ html_theme = "furo"
 html_title = project
 html_short_title = "ResNet and DenseNet in Keras 3: to understand them, to train them, and to put them on a phone."
 html_css_files = ["style.css"]
+html_favicon = str(Path(__file__).with_name("favicon.svg"))
 html_search_scorer = str(Path(__file__).with_name("search.js"))
 html_show_sphinx = False
 html_last_updated_fmt = None
