@@ -1,6 +1,6 @@
 // Sphinx's own scores, and more for the guides: who searches for a word wants it explained before it is listed.
-// An option comes first where the query has its dashes, else behind the guides: many commands have a `--resize`. Lists of
-// everything come last.
+// An option comes first where the query has its dashes, else behind the guides: many commands have a `--resize`.
+// Lists of everything come last.
 const LISTS = ["CHANGELOG", "gallery"];
 const GUIDE = 12;
 var Scorer = {
