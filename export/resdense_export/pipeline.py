@@ -23,6 +23,7 @@ from . import environment
 from .bundle import contents
 from .bundle.evidence import from_dataset, without_data
 from .bundle.request import ROUNDS, ExportRequest
+from .by_class import right_by_class
 from .limits import WEAK_CALIBRATION, Limits
 from .making.quantization import check_calibration
 from .models import answers, fitness
@@ -397,6 +398,7 @@ def _model_record(bundle, exports):
     from resdense_keras.profiles import profile
 
     found = profile(bundle.net.model)
+    classes = right_by_class(exports, bundle.evidence.labels, bundle.net.class_names)
     return {
         "name": bundle.net.name,
         "family": bundle.net.family or family(bundle.net.name),
@@ -413,6 +415,7 @@ def _model_record(bundle, exports):
         "exports": list(exports),
         "rejected": bundle.rejected,
         **({"slim": bundle.net.slimmed} if bundle.net.slimmed else {}),
+        **({"by_class": classes} if classes else {}),
     }
 
 

@@ -2,9 +2,12 @@
 
 import yaml
 
+from ..by_class import for_phones, right_by_class
 from ..limits import WEAK_BELOW, WEAK_CALIBRATION
 from ..models.answers import has_classes
 from ..verdicts import unproved, verdict
+
+NAMED = 20  # classes on the card; labels.txt has all
 
 
 def model_card(bundle, description):
@@ -21,6 +24,7 @@ def model_card(bundle, description):
         f"# {bundle.net.name}",
         "",
         *_ends(description),
+        *_classes(bundle),
         *_slimmed(bundle.net.slimmed),
         "",
         "| file | bytes | accuracy | agreement | median here | gates |",
@@ -78,6 +82,28 @@ def _ends(description):
         f"Input `{given['name']}`: {given['dtype']} {tuple(given['shape'])} {given['channels'] or ''}, {pixels}.",
         f"Output `{gives['name']}`: float32 {tuple(gives['shape'])}, {gives['meaning']}{labels}.",
     ]
+
+
+def _classes(bundle):
+    """The class names in the order of the outputs, with the accuracy on each where it was measured; of many classes
+    only the first."""
+    names = bundle.net.class_names
+    if not names:
+        return []
+    rows = right_by_class(bundle.exports, bundle.evidence.labels, names)
+    named, measured = [_code(name) for name in names[:NAMED]], ""
+    if rows:
+        scheme = for_phones(rows)
+        measured = f", with the share of their test images that {scheme} has right"
+        shares = (f"{row['right'][scheme] / row['images']:.0%}" if row["images"] else "no image" for row in rows)
+        named = [f"{name} ({share})" for name, share in zip(named, shares, strict=False)]
+    more = f" ... {len(names):,} in all" if len(names) > NAMED else ""
+    return ["", f"Classes in the order of the outputs{measured}: {', '.join(named)}{more}."]
+
+
+def _code(name):
+    """A name as Markdown shows it unchanged, on one line."""
+    return f"`{' '.join(str(name).replace('`', chr(39)).split())}`"
 
 
 def _slimmed(slim):

@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 from statistics import fmean
 
+from ..by_class import for_phones
 from ..limits import WEAK_BELOW, WEAK_CALIBRATION
 from ..schemes import SCHEMES
 from ..verdicts import open_gates, unproved
@@ -20,6 +21,8 @@ ROWS = (
     ("epochs", units.whole, "epochs"),
     ("training time", units.seconds, "train_seconds"),
 )
+
+MOST_CLASSES = 20  # in the table of classes; report.json has all
 
 MEANINGS = (
     ("accuracy", "Share of test images whose most probable class, by the file or net, is the right one."),
@@ -93,6 +96,8 @@ def page(report, plots):
         files=_files(report),
         counted=view.counted(report),
         places=_places(report),
+        by_class=_by_class(report),
+        most_classes=MOST_CLASSES,
         weak=any(export.get("weak") for model in report["models"] for export in model["exports"]),
         plots={name: (drawn, _inline(name, drawn.svg)) for name, drawn in plots.items()},
         meanings=_meanings(report),
@@ -273,6 +278,25 @@ def _gates(export):
     unclear = len(open_gates(export))
     passed = f"{len(judged) - len(failed) - unclear} passed" + (f", {unclear} not proved" if unclear else "")
     return {"passed": passed, "failed": failed, "notes": notes}
+
+
+def _by_class(report):
+    """(schemes, rows, number of classes): the classes of the one net of a report, the worst first, MOST_CLASSES at
+    most; None where it has several nets or nothing is known of classes."""
+    rows = [row for row in report["models"][0].get("by_class", ()) if row["images"]]
+    if len(report["models"]) > 1 or not rows:
+        return None
+    schemes, judged = list(rows[0]["right"]), for_phones(rows)
+    worst = sorted(rows, key=lambda row: row["right"][judged] / row["images"])[:MOST_CLASSES]
+    shown = [
+        (
+            row["name"],
+            units.whole(row["images"]),
+            [units.percent(row["right"][scheme] / row["images"], row["images"]) for scheme in schemes],
+        )
+        for row in worst
+    ]
+    return schemes, shown, len(rows)
 
 
 def _weakly_calibrated(report):

@@ -6,6 +6,7 @@ tie. With the numbers swapped the sentence is swapped too.
 
 from dataclasses import dataclass
 
+from ..by_class import for_phones
 from ..limits import DRIFT
 from . import devices, noise, units, view
 
@@ -41,6 +42,7 @@ def summary(report):
         [_int8(names, model, conditions) for model in described],
         [_twins(names, model, condition, conditions) for model in described for condition in conditions],
         [_rejected(names, model) for model in report["models"]],
+        [] if pair else [_counted_alone(report["models"][0])],
     ]
     texts = [" ".join(names.start(sentence) for sentence in sentences if sentence) for sentences in paragraphs]
     limits = [names.start(sentence) for sentence in _limits(report, pair, conditions) if sentence]
@@ -281,7 +283,7 @@ def _alone(report, names, conditions):
     """The paragraphs on the one net of a report."""
     (model,) = report["models"]
     return [
-        [_accuracy_alone(names, model, view.test_images(report)), _counted_alone(model)],
+        [_accuracy_alone(names, model, view.test_images(report)), _sizes_alone(model), _worst_class(model)],
         [_latency_alone(model, condition) for condition in conditions],
     ]
 
@@ -307,9 +309,26 @@ def _accuracy_alone(names, model, images):
     return f"the accuracy of {names.full(model)} was not measured."
 
 
+def _sizes_alone(model):
+    """What a phone has to download."""
+    sizes = [f"{units.size(export['bytes'])} as {scheme}" for scheme, export in view.exports(model).items()]
+    return f"its file takes {units.listing(sizes)}." if sizes else None
+
+
+def _worst_class(model):
+    """The class that the file for phones has right least often."""
+    rows = [row for row in model.get("by_class", ()) if row["images"]]
+    if len(rows) < 2:
+        return None
+    scheme = for_phones(rows)
+    worst = min(rows, key=lambda row: row["right"][scheme] / row["images"])
+    shown = f"{worst['right'][scheme]:,} of {units.count(worst['images'], 'image')}"
+    return f"as {scheme} it is right least often on {worst['name']}: {shown}."
+
+
 def _counted_alone(model):
     amounts = [f"{write(model[key])} {what}" for key, (what, write) in COUNTED.items() if model[key]]
-    return f"it has {units.listing(amounts)}." if amounts else None
+    return f"the net has {units.listing(amounts)}." if amounts else None
 
 
 def _latency_alone(model, condition):
@@ -391,7 +410,8 @@ def _limits(report, pair, conditions):
     yield _limit_of_images(report)
     yield from _limits_of_guesses(report)
     yield report["data"].get("note")
-    yield _limit_of_size(report["data"]["image_shape"])
+    if len(report["models"]) > 1:
+        yield _limit_of_size(report["data"]["image_shape"])
     if pair:
         yield _limit_of_seeds(pair)
         yield _limit_of_epochs(pair)

@@ -188,3 +188,14 @@ def test_card_claims_no_accuracy_that_was_not_measured(nets, tmp_path):
     facts, text = front_matter(tmp_path / "out")
     assert not {"metrics", "model-index"} & set(facts) and "Exported without data" in text
     assert not (tmp_path / "out" / "labels.txt").exists()
+
+
+def test_card_names_the_classes_in_the_order_of_the_outputs_and_agrees_with_the_report(bundle):
+    (model,) = json.loads((bundle / "report.json").read_text())["models"]
+    names = (bundle / "labels.txt").read_text().splitlines()
+    _, text = front_matter(bundle)
+    said = re.search(r"Classes in the order of the outputs.*: (.*)\.\n", text)[1]
+    assert re.findall(r"`(.+?)`", said) == names == [row["name"] for row in model["by_class"]]
+    for export in model["exports"]:
+        right = sum(row["right"][export["scheme"]] for row in model["by_class"])
+        assert right == round(export["accuracy"] * export["images"])

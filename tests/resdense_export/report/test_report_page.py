@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from resdense_export.report import html, palette, plots, read_report, rebuild, view, write_report
+from resdense_export.report.schema import validate
 from resdense_keras import files
 from resdense_keras.errors import RequestError
 
@@ -306,3 +307,13 @@ def test_a_gate_that_is_not_proved_is_not_counted_among_the_passed(report):
     report["models"][0]["exports"][0]["gates"]["accuracy"] = open_question
     text = html.page(view.printable(report), {})
     assert "1 passed, 1 not proved" in text and "about 1,100 test images would prove it" in text
+
+
+def test_the_page_of_one_net_shows_its_classes_the_worst_first(report):
+    report["models"] = report["models"][:1]
+    report["models"][0]["by_class"] = [
+        {"name": f"class {number}", "images": 40, "right": {"fp32": 40, "int8": 40 - number}} for number in range(25)
+    ]
+    text = html.page(view.printable(validate(report)), {})
+    assert text.index(">class 24<") < text.index(">class 5<") and ">class 4<" not in text
+    assert "The 20 worst of 25 classes" in text

@@ -231,6 +231,25 @@ def test_a_bundle_with_data_tells_the_accuracy_of_its_files(report):
     assert "Of 360 test images, the ResNet (resnet20) gets 98.1 % as fp32, 98.1 % as fp16" in text(report)
 
 
+def test_the_report_of_one_net_begins_with_what_a_phone_needs_and_names_its_worst_class(report):
+    report["models"] = report["models"][:1]
+    right = ((40, 39), (36, 9), (30, 29))
+    report["models"][0]["by_class"] = [
+        {"name": name, "images": 40, "right": {"fp32": fp32, "int8": int8}}
+        for name, (fp32, int8) in zip(("tulip", "rose", "daisy"), right, strict=True)
+    ]
+    first, *_, last = shown(report)
+    assert "Its file takes 1.14 MB as fp32, " in first and "352 kB as int8." in first
+    assert first.endswith("As int8 it is right least often on rose: 9 of 40 images.")
+    assert "training image" not in first and last.startswith("The net has 271 k parameters, ")
+
+
+def test_only_of_several_nets_it_is_said_that_photographs_may_change_their_order(report):
+    assert "the order of the nets may differ" in text(report)
+    report["models"] = report["models"][:1]
+    assert "the order of the nets" not in text(report)
+
+
 def test_a_net_of_no_classes_is_not_said_to_lack_an_accuracy(report):
     report["models"] = report["models"][:1]
     report["models"][0] |= {"accuracy": None, "accuracy_by_seed": []}
