@@ -14,10 +14,11 @@ def computer(report):
 
 
 def times_of_computer(measurement, here):
-    """`×2.4`: a browser's median divided by the computer's; None where there is nothing to compare with."""
+    """`×2.4 slower`: a browser's median divided by the computer's; None where there is nothing to compare with."""
     if not (here and browser(measurement)):
         return None
-    return f"×{units.ratio(measurement['median_ms'] / here['median_ms'])}"
+    ratio = measurement["median_ms"] / here["median_ms"]
+    return f"×{units.ratio(1 / ratio)} faster" if ratio < 1 else f"×{units.ratio(ratio)} slower"
 
 
 def ran(measurement):

@@ -42,7 +42,7 @@ MEANINGS = (
     ("largest difference", "Largest difference of an output (usually a probability) from the Keras model's."),
     ("latency", "Milliseconds for one image: the median, and the range from the 10th to the 90th percentile."),
     (
-        "×2 beside a latency",
+        "×2 slower, ×2 faster",
         "A browser's median divided by this computer's for the same file: another machine, and WebAssembly.",
     ),
     ("delegated", "Operators that XNNPACK's fast kernels run, and in how many pieces; slow kernels run the rest."),

@@ -513,7 +513,8 @@ def test_a_picture_of_the_camera_is_classified_by_two_files(browser, server):
 
 STARTS = """(nets) => import('/try.js').then(({ starts }) => starts(nets.flatMap(([family, files]) => {
   const model = { family };
-  return Array.from({ length: files }, () => ({ model }));
+  const schemes = typeof files === "number" ? Array(files).fill("fp16") : files;
+  return schemes.map((scheme) => ({ model, file: { scheme } }));
 })))"""
 
 
@@ -527,8 +528,21 @@ def test_two_different_files_are_tried_where_there_are_two(browser, server):
             ([("densenet", 2), ("plain", 2)], [0, 2]),
             ([("plain", 1), ("densenet", 1), ("resnet", 1)], [2, 1]),
             ([("other", 1)], [0, 0]),
+            ([("other", ["fp32", "fp16", "dynamic", "int8"])], [0, 3]),
+            ([("resnet", ["fp32", "fp16", "int8"]), ("densenet", ["fp32", "int8"])], [0, 3]),
         ):
             assert page.evaluate(STARTS, nets) == expected
+
+
+def test_buttons_have_names_of_their_own_and_the_acting_one_is_in_view_at_once(browser, server):
+    with opened(browser, server.url) as page:
+        page.wait_for_selector("#start")
+        names = page.eval_on_selector_all("button, .button", "all => all.map(one => one.textContent.trim())")
+        assert len(names) == len(set(names))
+        place = page.locator("#start").bounding_box()
+        assert place["y"] + place["height"] <= page.viewport_size["height"]
+        ratios = page.evaluate("import('/compare.js').then(({ slower }) => [4.2, 0.5, 1].map(slower))")
+        assert ratios == ["×4.2 slower", "×2.0 faster", "×1.0 slower"]
 
 
 def test_the_camera_goes_out_with_the_tab(browser, server):

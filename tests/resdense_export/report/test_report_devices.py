@@ -52,8 +52,8 @@ def test_every_device_is_a_column_and_no_time_is_mixed(browser_report):
 def test_a_browsers_time_stands_beside_the_computers_with_the_ratio(browser_report):
     here, there = browser_report["models"][0]["exports"][0]["measurements"]
     there |= {"p10_ms": 0.4, "median_ms": 3 * here["median_ms"], "p90_ms": 0.9}
-    assert devices.times_of_computer(there, here) == "×3.0"
-    assert "<small>×3.0</small>" in text(browser_report)
+    assert devices.times_of_computer(there, here) == "×3.0 slower"
+    assert "<small>×3.0 slower</small>" in text(browser_report)
     assert devices.times_of_computer(here, here) is None
 
 

@@ -44,9 +44,14 @@ function latest(measurements) {
   return [...found.values()];
 }
 
+/** `×4.2 slower`, `×1.3 faster`: a time divided by the computer's. */
+export function slower(ratio) {
+  return ratio < 1 ? `×${significant(1 / ratio, 2)} faster` : `×${significant(ratio, 2)} slower`;
+}
+
 function time(row, longest, computer, here) {
   const browser = row.secure_context !== undefined;
-  const times = browser && computer ? ` ×${significant(row.median_ms / computer, 2)}` : "";
+  const times = browser && computer ? ` ${slower(row.median_ms / computer)}` : "";
   const asked = row.requested && row.requested !== row.accelerator ? `, ${row.requested} was asked for` : "";
   const precision = row.precision ? ` in ${FLOATS[row.precision] ?? row.precision}` : "";
   const threads = row.threads ? `, ${row.threads} thread${row.threads > 1 ? "s" : ""}` : "";

@@ -98,16 +98,19 @@ async function look(sides) {
   }
 }
 
-/** One of the two files, with what it sees. */
-/** Which two of the files stand there first: a ResNet's and a DenseNet's, else two nets', else two of one net. */
+/** Which two of the files stand there first: a ResNet's and a DenseNet's, else two nets', else fp32 and int8. */
 export function starts(files) {
   const of = (family) => files.findIndex(({ model }) => model.family === family);
   const first = Math.max(0, of("resnet"));
-  const other = files.findIndex(({ model }) => model !== files[first]?.model);
-  const second = [of("densenet"), other, (first + 1) % files.length].find((place) => place >= 0 && place !== first);
+  const model = files[first]?.model;
+  const other = files.findIndex((one) => one.model !== model);
+  const int8 = files.findIndex(({ model: its, file }) => its === model && file?.scheme === "int8");
+  const places = [of("densenet"), other, int8, (first + 1) % files.length];
+  const second = places.find((place) => place >= 0 && place !== first);
   return [first, second ?? first];
 }
 
+/** One of the two files, with what it sees. */
 class Side {
   constructor(files, side, start) {
     this.files = files;
