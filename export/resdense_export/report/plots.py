@@ -16,6 +16,7 @@ from .palette import FAMILIES, light
 
 WIDTH = 4.7  # inches, 338 points
 DPI = 200  # of the .png
+CLIPPED = 2.5  # times the largest median: where the axis of milliseconds ends at the latest
 MAX_PANELS = 12  # devices in the latency plot; the table has all
 
 _STYLE = {
@@ -55,11 +56,15 @@ _STYLE = {
 @dataclass(frozen=True)
 class Plot:
     """One plot. `draw(report, figure)` fills a figure and returns its height in inches, or None where there is nothing
-    to show."""
+    to show; `more` are sentences of the caption, each with the test whether a report needs it."""
 
     title: str
     caption: str
     draw: Callable
+    more: tuple[tuple[Callable, str], ...] = ()
+
+    def caption_of(self, report):
+        return " ".join((self.caption, *(sentence for needed, sentence in self.more if needed(report))))
 
 
 @dataclass(frozen=True)
@@ -80,7 +85,7 @@ def draw(report):
             height = plot.draw(report, figure)
             if height is not None:
                 figure.set_size_inches(WIDTH, height)
-                drawn[name] = Drawn(plot.title, plot.caption, _svg(figure), _png(figure))
+                drawn[name] = Drawn(plot.title, plot.caption_of(report), _svg(figure), _png(figure))
     return drawn
 
 
@@ -297,9 +302,24 @@ def _groups(rows):
     return len({export["scheme"] for _, export, _ in rows})
 
 
+def _has_stock(report):
+    return any(view.exports(model, "stock") for model in report["models"])
+
+
+def _has_clipped(report):
+    panels = [_timed(report, condition) for condition in view.conditions(report)[:MAX_PANELS]]
+    return any((row["p90_ms"] or 0) > _right_end(rows) for rows in panels for *_, row in rows)
+
+
+def _right_end(rows):
+    """Where the axis of milliseconds ends, so that one unsteady file does not press the others together."""
+    return CLIPPED * max(measurement["median_ms"] for *_, measurement in rows)
+
+
 def _latency_panel(axes, rows):
     from matplotlib.ticker import FuncFormatter, MaxNLocator
 
+    end = _right_end(rows)
     position, before, ticks = -1.0, None, {}
     for model, export, measurement in rows:
         position += 1 if export["scheme"] == before else 2 if before else 1
@@ -307,9 +327,10 @@ def _latency_panel(axes, rows):
         ticks.setdefault(before, []).append(position)
         colour = _colour(model)
         if measurement["p10_ms"] and measurement["p90_ms"]:
-            axes.plot(
-                [measurement["p10_ms"], measurement["p90_ms"]], [position] * 2, color=colour, linewidth=3, alpha=0.45
-            )
+            edges = [measurement["p10_ms"], min(measurement["p90_ms"], end)]
+            axes.plot(edges, [position] * 2, color=colour, linewidth=3, alpha=0.45)
+            if measurement["p90_ms"] > end:
+                axes.plot(end, position, ">", color=colour, markersize=5)
         axes.plot(
             measurement["median_ms"],
             position,
@@ -460,9 +481,13 @@ PLOTS = {
     ),
     "latency": Plot(
         "Latency",
-        "Dot: median; line: from the 10th to the 90th percentile of all rounds. Where lines overlap, the files tie. "
-        "In each group the nets have the order of the legend; hollow dots are the stock converter's files.",
+        "Dot: median; line: from the 10th to the 90th percentile of all rounds. Where lines overlap, the files tie.",
         _latency,
+        (
+            (lambda report: len(report["models"]) > 1, "In each group the nets have the order of the legend."),
+            (_has_stock, "Hollow dots are the stock converter's files."),
+            (_has_clipped, "A line that ends in an arrow goes on; the table says how far."),
+        ),
     ),
     "devices": Plot(
         "Accuracy and size against time, device by device",

@@ -317,3 +317,23 @@ def test_the_page_of_one_net_shows_its_classes_the_worst_first(report):
     text = html.page(view.printable(validate(report)), {})
     assert text.index(">class 24<") < text.index(">class 5<") and ">class 4<" not in text
     assert "The 20 worst of 25 classes" in text
+
+
+def test_captions_speak_of_stock_files_and_of_several_nets_only_where_there_are_some(report):
+    latency = plots.PLOTS["latency"]
+    assert "order of the legend" in latency.caption_of(report) and "ollow dots" not in latency.caption_of(report)
+    report["models"] = report["models"][:1]
+    report["models"][0]["exports"][1]["converter"] = "stock"
+    assert "Hollow dots" in latency.caption_of(report) and "order of the legend" not in latency.caption_of(report)
+
+
+def test_one_unsteady_file_does_not_press_the_latencies_of_the_others_together(report):
+    latency, medians = plots.PLOTS["latency"], []
+    for model in report["models"]:
+        medians += [export["measurements"][0]["median_ms"] for export in model["exports"]]
+    assert "arrow" not in latency.caption_of(report)
+    report["models"][0]["exports"][1]["measurements"][0]["p90_ms"] = 400.0
+    with plots.styled() as figure:
+        latency.draw(report, figure)
+        assert figure.axes[0].get_xlim()[1] < 3 * max(medians)
+    assert "A line that ends in an arrow goes on" in latency.caption_of(report)
