@@ -226,8 +226,7 @@ lesson.show(
 # ## 5. The whole grid
 #
 # `RESDENSE_FULL=1` trains every connection at every depth with three seeds and two learning rates; without it, this is
-# the stored run, from which docs/difference.md takes its figures. It was made on an earlier day than the run above, and
-# its figures for the deep plain net are other ones, though just as far from a fit.
+# the stored run, from which docs/difference.md takes its figures.
 
 
 # %%
