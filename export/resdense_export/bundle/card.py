@@ -145,7 +145,7 @@ def _judged(bundle):
     for export in bundle.exports:
         if export["converter"] == "rewritten" and (text := unproved(export)):
             open_questions.setdefault(text, []).append(f"`{export['file']}`")
-    lines += [f"{', '.join(names)}: {text} (95 %)." for text, names in open_questions.items()]
+    lines += [f"By 95 % intervals, {', '.join(names)}: {text}." for text, names in open_questions.items()]
     if bundle.evidence.dataset and (note := bundle.evidence.dataset.val_note()):
         lines.append(f"{note[0].upper()}{note[1:]}.")
     if bundle.evidence.weak_calibration and any(export["calibration_images"] for export in bundle.exports):
