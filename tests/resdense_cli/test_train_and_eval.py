@@ -111,6 +111,20 @@ def test_eval_counts_a_class_that_the_test_images_lack(fine_tuned, folder, resde
     assert Image.open(Path("confusion.png")).width > 400
 
 
+@pytest.mark.parametrize("name", ["conf", "conf.xyz", "plots/conf.txt", ".png", "."])
+def test_a_plot_that_cannot_be_drawn_is_refused_before_the_net_is_opened(name, resdense, monkeypatch):
+    monkeypatch.setattr("resdense_cli.commands.eval.start_tensorflow", lambda: pytest.fail("the work began"))
+    code, out, err = resdense("eval", "absent.keras", "--data", "digits", "--plot", name)
+    assert (code, out) == (2, "") and f"error: --plot {name} " in err and "a plot is written as .png" in err
+    assert "hint: " in err and list(Path().iterdir()) == []
+
+
+def test_a_folder_in_the_place_of_the_plot_is_refused_at_once(resdense):
+    Path("conf.png").mkdir()
+    code, _, err = resdense("eval", "absent.keras", "--data", "digits", "--plot", "conf.png")
+    assert code == 2 and "error: --plot conf.png is a folder\nhint: choose another name" in err
+
+
 def test_show_prints_a_recipe_with_its_sources_and_the_flags(resdense):
     code, out, _ = resdense("train", "densenet_bc100_12", "--recipe", "paper", "--epochs", "3", "--show")
     assert code == 0

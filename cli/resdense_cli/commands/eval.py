@@ -14,6 +14,7 @@ from ..output import columns, print_result, say_data, start_tensorflow
 ORDER = 30
 MOST_ROWS = 20  # classes that a terminal shows; --json has all
 MOST_NAMES = 30  # classes whose names fit beside the matrix
+PLOTS = (".png", ".svg", ".pdf", ".jpg", ".jpeg", ".webp")
 
 
 def command(
@@ -25,7 +26,11 @@ def command(
     weights: Weights = None,
     plot: Annotated[
         Path | None,
-        typer.Option("--plot", metavar="FILE", help="Draw the confusion matrix into this .png file. Default: no plot."),
+        typer.Option(
+            "--plot",
+            metavar="FILE",
+            help="Draw the confusion matrix into this .png file (or .svg, .pdf, .jpg). Default: no plot.",
+        ),
     ] = None,
     image_size: ImageSize = None,
     on_bad_image: OnBadImage = "fail",
@@ -37,14 +42,14 @@ def command(
     as_json: Json = False,
 ):
     """Measure accuracy, confusion and calibration of a model on the test images."""
+    if plot is not None:
+        _check_plot(plot)
     start_tensorflow()
     from resdense_export import sources
     from resdense_export.judging import on_data
     from resdense_export.models import answers
     from resdense_keras.training import evaluation
 
-    if plot is not None:
-        files.check_writable(plot, need_bytes=0)
     if model.lower().endswith(".tflite"):
         for flag, given in (("--weights", weights), ("--set", settings)):
             if given:
@@ -64,6 +69,17 @@ def command(
     say_data(dataset)
     batch_size = batch_size or net.batch_size or evaluation.BATCH
     _show(evaluation.evaluate(net.model, dataset.test, names, batch_size), plot, as_json)
+
+
+def _check_plot(path):
+    """Refuses before the long work a file that cannot be drawn or written."""
+    if path.suffix.lower() not in PLOTS:
+        given = f"ends in {path.suffix}" if path.suffix else "has no suffix"
+        message = f"--plot {path} {given}; a plot is written as {', '.join(PLOTS)}"
+        raise RequestError(message, f"for example --plot {path.with_suffix('.png')}" if path.name else None)
+    if path.is_dir():
+        raise RequestError(f"--plot {path} is a folder", "choose another name")
+    files.check_writable(path)
 
 
 def _show(result, plot, as_json):
