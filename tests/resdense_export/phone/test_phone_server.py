@@ -433,6 +433,10 @@ def test_without_npm_it_serves_and_the_page_is_told_why(bundle, make, monkeypatc
             assert time.monotonic() < until
         assert told == {"state": "missing", "why": "npm is not installed", "version": ""}
         assert running.ask("/runtime/core.js")[0] == 404
+        running.process.send_signal(signal.SIGTERM)
+        _, err = running.process.communicate(timeout=10)
+    fetching, missing = "LiteRT.js is being fetched with npm (12 MB, once) into ", "the page has no runtime: npm"
+    assert 0 <= err.find(f"{fetching}{tmp_path / 'home'}") < err.find(missing) and "is fetched" not in err
 
 
 def kill_in_the_middle(folder, make, runtime, random):
