@@ -9,11 +9,12 @@ from resdense_keras import files
 from resdense_keras.errors import RequestError
 
 from ..options import ImageSize, Json, OnBadImage, Resize, Settings, Weights, builder_options
-from ..output import columns, print_result, say_data, start_tensorflow
+from ..output import columns, print_result, say_data, start_tensorflow, tell
 
 ORDER = 30
 MOST_ROWS = 20  # classes that a terminal shows; --json has all
 MOST_NAMES = 30  # classes whose names fit beside the matrix
+MOST_COUNTED = 12  # classes whose cells have room for a number
 PLOTS = (".png", ".svg", ".pdf", ".jpg", ".jpeg", ".webp")
 
 
@@ -85,6 +86,7 @@ def _check_plot(path):
 def _show(result, plot, as_json):
     if plot is not None:
         draw(plot, result)
+        tell(f"confusion matrix: {plot}")
     print_result(result, table, as_json)
 
 
@@ -93,8 +95,9 @@ def table(result):
     found = columns("", ">")
     found.add_row("images", f"{result['images']:,}")
     found.add_row("top-1", f"{result['accuracy']:.2%}")
-    found.add_row("top-5", f"{result['top5']:.2%}")
-    found.add_row("calibration error", f"{result['calibration_error']:.2%}")
+    if len(result["per_class"]) > 5:  # else every answer is among the first five
+        found.add_row("top-5", f"{result['top5']:.2%}")
+    found.add_row("calibration error: mean gap of confidence and accuracy", f"{result['calibration_error']:.2%}")
     rows = [row for row in result["per_class"] if row["images"]]
     if len(rows) > MOST_ROWS:
         rows = sorted(rows, key=lambda row: row["accuracy"])[:MOST_ROWS]
@@ -105,7 +108,7 @@ def table(result):
 
 
 def draw(path, result):
-    """Draws the confusion matrix; each row shows shares of its class."""
+    """Draws the confusion matrix: colours are shares of the class, numbers count images."""
     import numpy as np
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -122,6 +125,10 @@ def draw(path, result):
         names = [_name(row) for row in result["per_class"]]
         axes.set_xticks(range(len(names)), names, rotation=90)
         axes.set_yticks(range(len(names)), names)
+    if len(counts) <= MOST_COUNTED:
+        for row, column in np.ndindex(counts.shape):
+            ink = "white" if shares[row, column] > 0.5 else "black"
+            axes.text(column, row, f"{counts[row, column]:,.0f}", ha="center", va="center", color=ink, fontsize=8)
     with files.writing(path) as temporary:
         figure.savefig(temporary, dpi=150)
 
