@@ -64,8 +64,9 @@ def rows():
     yield (
         "ResNet adds, DenseNet concatenates",
         "right, and more differs: block size, order, width",
-        f"with nothing else changed, appending fits better: training loss {_mean(control['append']['loss'])} against "
-        f"{_mean(control['add']['loss'])} nats, test {_spread(append - add, '+.1f')} points, {len(append)} seeds",
+        f"one net whose maps land elsewhere, appending fits better: training loss {_mean(control['append']['loss'])} "
+        f"against {_mean(control['add']['loss'])} nats, test {_spread(append - add, '+.1f')} points, "
+        f"{len(append)} seeds",
         (1,),
         "only_the_place_differs, appending_fits_better",
     )
@@ -137,7 +138,7 @@ def rows():
         + f"; on {flowers['training']} photos of flowers "
         + f"{_spread(100 * np.array(flowers['accuracies']['dense fresh']), '.1f')} against "
         + f"{_spread(100 * np.array(flowers['accuracies']['residual fresh']), '.1f')} %, from shipped weights a tie; "
-        "weights trained on a related task are worth more",
+        "weights trained on the same task are worth more",
         (7, 9),
         "fresh_the_dense_net_is_ahead, transfer_helps_both_families_on_a_related_task, "
         "on_flowers_fresh_the_dense_net_is_ahead, on_flowers_the_two_tie_from_shipped_weights",

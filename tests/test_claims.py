@@ -160,6 +160,7 @@ def test_the_smallest_block_of_lesson_8_has_so_many_weights():
     folded = keras.Model(x, layers.Conv2D(12, 1)(x))
     trained = sum(weight.shape.num_elements() for weight in plain.trainable_weights)
     assert (trained, folded.count_params()) == (12 * 12 + 24, 12 * 12 + 12)
+    assert plain.count_params() - trained == 24
 
 
 def test_the_digits_folder_has_five_training_images_a_class(tmp_path):

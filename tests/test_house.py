@@ -71,6 +71,7 @@ def test_help_loads_nothing_heavy():
     assert "loaded []" in result.stdout
 
 
+@pytest.mark.slow
 def test_the_library_runs_without_tensorflow():
     """Builders need keras and numpy: on the JAX backend, with TensorFlow, h5py and the like out of reach."""
     program = (

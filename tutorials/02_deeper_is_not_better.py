@@ -13,7 +13,7 @@
 # - show that the better solution exists in the deep net, and that training does not find it;
 # - say what addition and concatenation do about it, and what they do not cost in parameters.
 #
-# **Time:** at most 3 minutes on 2 CPU cores; the last cell prints what this run took.
+# **Time:** at most 3 minutes on 2 CPU cores that do nothing else; the last cell prints what this run took.
 # **Needs:** this package (`python -m pip install .` in its folder). The images are scikit-learn's digits: no network.
 #
 # Where it says **Predict**, write your answer down before you read on.
@@ -31,9 +31,10 @@ from resdense_keras.experiments.deeper_is_not_better import depth
 # %% [markdown]
 # ## 1. The nets
 #
-# 1,437 digits of 8x8 pixels. <!-- claim: test_the_nets_are_as_the_lessons_describe_them --> Every net has a stem (one
-# 3x3 convolution, 16 channels, stride 2), blocks at 4x4 pixels, and a head (average, one fully connected layer, which
-# Keras calls `Dense`). They differ in the blocks alone: <!-- claim: test_the_nets_are_as_the_lessons_describe_them -->
+# 1,437 digits of 8x8 pixels. <!-- claim: test_the_nets_are_as_the_lessons_describe_them --> Every net begins with a
+# stem: one 3x3 convolution to 16 channels, with stride 2. Then come blocks at 4x4 pixels. The head takes the average
+# over the pixels; one fully connected layer, which Keras calls `Dense`, names the class. Only the blocks differ:
+# <!-- claim: test_the_nets_are_as_the_lessons_describe_them -->
 #
 #     plain           y = F(x)             (N, 4, 4, 16) -> (N, 4, 4, 16)
 #     residual        y = relu(F(x) + x)   (N, 4, 4, 16) -> (N, 4, 4, 16)
@@ -98,8 +99,9 @@ claim_a_deep_plain_net_does_not_fit(seeds=SEEDS, rates=RATES)
 
 # %% [markdown]
 # Far less, with every [seed](../docs/glossary.md#seed) and with both learning rates (the first numbers are those of the
-# first rate), in the same 132 steps. <!-- claim: a_deep_plain_net_does_not_fit --> This is **degradation**. Part 5
-# trains ten times as long. <!-- claim: ten_times_the_steps_mend_most_of_it -->
+# first rate), in the same 132 steps. <!-- claim: a_deep_plain_net_does_not_fit --> He et al. call such a gap
+# **degradation**; here it is the gap after these few steps, at which the deep net has hardly begun. Part 5 trains ten
+# times as long. <!-- claim: ten_times_the_steps_mend_most_of_it -->
 #
 # > **Predict.** Is that overfitting? What would training and test accuracy look like if it were?
 
@@ -150,7 +152,8 @@ print(
 # %% [markdown]
 # The same. A 3x3 kernel with a one in its middle, a batch norm that undoes itself, a
 # ReLU that changes nothing because what arrives is not negative: the weights exist, in that very net. Degradation is
-# not a lack of capacity. It is a failure to *find* the weights, and the identity is hard to find from a random start.
+# not a lack of capacity. It is a failure to *find* the weights in the steps that there are. (He et al. suspect that the
+# identity is hard to find from a random start; nothing here measures that.)
 #
 # ## 4. Two ways out
 #
@@ -217,13 +220,13 @@ lesson.show(
 
 # %% [markdown]
 # Both connections end the degradation, and which one does not matter here: at this task they are equal. Note also what
-# the deep nets did *not* gain: 8 layers are enough for digits. Depth pays where the task needs it.
+# the deep nets did *not* gain: 8 layers are enough for digits.
 # <!-- claim: both_connections_mend_it, a_deep_plain_net_does_not_fit -->
 #
 # ## 5. The whole grid
 #
-# `RESDENSE_FULL=1` trains every connection at every depth with three seeds and two learning rates; without it, this
-# is the stored run.
+# `RESDENSE_FULL=1` trains every connection at every depth with three seeds and two learning rates; without it, this is
+# the stored run, from which docs/difference.md takes its figures.
 
 
 # %%
@@ -288,8 +291,10 @@ claim_at_110_layers_the_order_matters()
 #
 # > - **Not why.** "Because gradients vanish" is the usual answer; the next lesson measures them.
 # > - **Not that plain nets cannot be trained deep.** In ten times the steps ours made up for most of it; He et al.
-# >   trained theirs for 64,000 steps and still saw the gap.
-# > - **Not that residual nets always train.** Without the epoch of warm-up a deep one sometimes does not; exercise 4.
+# >   trained theirs for 64,000 steps and still saw the gap. Xiao et al. (arXiv:1806.05393) train plain nets of 10,000
+# >   layers, from orthogonal first weights.
+# > - **Not that residual nets always train.** Ours at 110 layers did not with one of two seeds, though warmed up
+# >   (exercise 4). <!-- claim: at_110_layers_the_order_matters -->
 # > - **Not which connection is better**: digits are easy, the nets are narrow, and all connected ones fit them.
 #
 # ## In your own words
@@ -300,7 +305,7 @@ claim_at_110_layers_the_order_matters()
 # <details><summary>One answer</summary>
 # Deep plain nets fit even their training images worse than shallow ones in the same time. That is not overfitting, and
 # the weights that would do better exist: the shallow net followed by blocks that change nothing. Where a block need not
-# carry what came in, because it is added or appended, depth does no harm.
+# carry what came in, because it is added or appended, depth did no harm here, up to 44 layers.
 # <!-- claim: a_deep_plain_net_does_not_fit, the_deep_net_could, both_connections_mend_it -->
 # </details>
 #
@@ -410,6 +415,7 @@ for claim, change in BREAK.items():
 #   figure 6 the same over depth, section 3.1 the argument with the identity, section 4.2 the warm-up.
 # - He, Zhang, Ren, Sun: *Identity Mappings in Deep Residual Networks*, arXiv:1603.05027. Figure 4: pre-activation.
 # - Huang, Liu, van der Maaten, Weinberger: *Densely Connected Convolutional Networks*, arXiv:1608.06993. Figure 1.
+# - Xiao et al.: *Dynamical Isometry and a Mean Field Theory of CNNs*, arXiv:1806.05393: plain nets of 10,000 layers.
 
 # %%
 lesson.cost()

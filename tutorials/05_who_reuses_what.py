@@ -14,7 +14,7 @@
 # - compute a map of causes instead: what breaks when one layer stops reading one source;
 # - say what addition does to early features that concatenation does not, in one number.
 #
-# **Time:** at most 3 minutes on 2 CPU cores; the last cell prints what this run took.
+# **Time:** at most 3 minutes on 2 CPU cores that do nothing else; the last cell prints what this run took.
 # **Needs:** this package (`python -m pip install .` in its folder). The images are scikit-learn's digits: no network.
 #
 # Where it says **Predict**, write your answer down before you read on.
@@ -73,7 +73,9 @@ def claim_on_cifar_the_map_is_not_its_twins(weights="cifar10", trained=True):
 def claim_on_digits_it_stays_flat(weights="digits"):
     spread = reuse.shipped_spread(weights, gamma=False)
     twin = reuse.shipped_spread(weights, trained=False, gamma=False)
-    assert spread < 3 * twin, f"{weights}: |w| spreads {spread:.1%}, untrained {twin:.1%}"
+    assert spread < 1.5 * twin, f"{weights}: |w| spreads {spread:.1%}, untrained {twin:.1%}"
+    factor = reuse.shipped_spread(weights) / twin  # the twin's gammas are all 1
+    assert 1.5 < factor < 2.5, f"{weights}: gamma x |w| spreads {factor:.1f} times the twin's"
 
 
 def claim_recent_sources_weigh_more(weights="cifar10"):
@@ -114,12 +116,12 @@ lesson.show(
 )
 
 # %% [markdown]
-# On digits |w| is still its initialisation: flat, like the twin's. On CIFAR-10 it is not: recent sources weigh more,
-# old ones less. So a flat map is no law of DenseNets, and a map that is *not* flat is no proof either:
-# <!-- claim: on_digits_it_stays_flat, on_cifar_the_map_is_not_its_twins, recent_sources_weigh_more --> only beside its
-# untrained twin does it say that training has changed anything. The two nets differ in data, epochs (60 and 10) and
-# weight decay (1e-4 and 5e-4); <!-- claim: test_the_shipped_nets_were_trained_as_lesson_5_says --> which of them makes
-# the difference was not isolated.
+# On digits |w| is as flat as the twin's, and gamma x |w| twice as uneven. On CIFAR-10 both are far from flat: recent
+# sources weigh more, old ones less. So a flat map is no law of DenseNets, and a map that is *not* flat is no proof
+# either: <!-- claim: on_digits_it_stays_flat, on_cifar_the_map_is_not_its_twins, recent_sources_weigh_more --> only
+# beside its untrained twin does it say that training has changed anything. The two nets differ in data, epochs (60 and
+# 10) and weight decay (1e-4 and 5e-4); <!-- claim: test_the_shipped_nets_were_trained_as_lesson_5_says --> which of
+# them makes the difference was not isolated.
 #
 # Whether a source *matters* is another question than how much it weighs.
 #
@@ -163,7 +165,8 @@ lesson.show(
 # %% [markdown]
 # The causal map is another picture: a few edges of the first layers, and the stem above all, carry the net. The scale
 # is cut off, so that not only the largest edge is seen; even so nearly all cells are dark. **There is reuse**: several
-# layers need the stem. But it is sparse. <!-- claim: few_edges_matter_and_some_a_lot, the_stem_is_reused_most -->
+# layers need the stem (layer 1 has no other source). But it is sparse. <!-- claim: few_edges_matter_and_some_a_lot,
+# the_stem_is_reused_most -->
 
 
 # %%
@@ -220,13 +223,13 @@ def claim_additions_blur(connections=("residual", "preactivation"), seeds=(0,)):
         assert last < 0.8, f"{connection}: R² is {last:.2f} after the last block"
 
 
-def claim_additions_still_keep_more_than_nothing(
-    kept="preactivation", lost="plain", seeds=(0,)
-):
+def claim_additions_still_keep_more_than_nothing(kept="residual", lost="plain", seeds=(0,)):
     more, less = (
         np.mean([reuse.decodability(n, seed=s)[-1] for s in seeds]) for n in (kept, lost)
     )
-    assert more > less + 0.1, f"R² is {more:.2f} for {kept}, {less:.2f} for {lost}"
+    assert more > less + 0.04, f"R² is {more:.2f} for {kept}, {less:.2f} for {lost}"
+    fresh = [reuse.decodability(n, seed=seeds[0], trained=False)[-1] for n in (kept, lost)]
+    assert abs(fresh[0] - fresh[1]) < 0.1, f"untrained {fresh[0]:.2f} and {fresh[1]:.2f}"
 
 
 lesson.source(reuse.explained)
@@ -247,10 +250,13 @@ lesson.show(
 # Bars are one standard deviation over the [seeds](../docs/glossary.md#seed).
 #
 # With concatenation nothing is lost, and that needs no training: the features are *there*, in channels of their own
-# (lesson 1). <!-- claim: concatenation_keeps_everything_readable --> With additions they are summed over, and a ReLU
-# after each sum (the residual net) cuts off part of it. The plain net keeps least.
-# <!-- claim: additions_blur, additions_still_keep_more_than_nothing --> So "feature reuse" means two things: that a
-# feature can be read, which concatenation guarantees, and that it is read, which a map of causes shows to be rare.
+# (lesson 1). <!-- claim: concatenation_keeps_everything_readable --> With additions they are summed over, and part of
+# them can still be read. <!-- claim: additions_blur --> Two pairs may be compared: the plain and the residual net,
+# whose stem ends in a ReLU, and the pre-activation and the dense net, whose stem does not. In the first the residual
+# net keeps a little more than the plain one; untrained the two differ hardly. <!-- claim:
+# additions_still_keep_more_than_nothing --> So "feature reuse" means two things: that a feature can be read, which
+# concatenation guarantees, and that it is read. The map of causes shows that the loss seldom depends on one edge. (Chen
+# et al. 2017 use the words the other way round: to them ResNet reuses features and DenseNet explores new ones.)
 #
 # ## 5. A third switch: a weighted sum of all
 #
@@ -281,7 +287,7 @@ for shares in reuse.learnt_shares():
 def claim_a_weighted_sum_keeps_no_more(switch="weighted", other="preactivation", seeds=(0,)):
     for seed in seeds:
         found, base = (reuse.decodability(name, seed=seed)[-1] for name in (switch, other))
-        assert found < base + 0.05, f"{switch} keeps {found:.2f}, {other} {base:.2f}"
+        assert found < 0.75 * base, f"{switch} keeps {found:.2f}, {other} {base:.2f}"
 
 
 def claim_the_newest_still_counts_most(rows=None):
@@ -293,14 +299,16 @@ claim_a_weighted_sum_keeps_no_more(seeds=SEEDS)
 claim_the_newest_still_counts_most()
 
 # %% [markdown]
-# Not like the dense net: sixteen channels hold no more than sixteen channels, whatever is added up in them, and in
-# these few steps the learnt numbers stay near their start.
-# <!-- claim: a_weighted_sum_keeps_no_more, the_newest_still_counts_most --> So *may read* and *has room to keep* are
-# two questions; concatenation answers both, for width. (In transformers the learnt
-# numbers show reuse of distant layers, as Pagliardini et al. report. Others choose by attention over layers,
+# Less: about half of what the pre-activation net keeps, with every seed. Why, we do not know. In these few steps the
+# learnt numbers stay near their start. <!-- claim: a_weighted_sum_keeps_no_more, the_newest_still_counts_most --> So to
+# *be allowed to read* all is not to *have room to keep* it; concatenation gives both, for width. (In transformers the
+# learnt numbers show reuse of distant layers, as Pagliardini et al. report. Others choose by attention over layers,
 # arXiv:2603.15031, or carry several streams, arXiv:2512.24880.)
 #
 # ## 6. The large run
+#
+# Both maps with several seeds. The [rank correlation](../docs/glossary.md#rank-correlation) says whether the trained
+# map of weights puts the edges into the untrained one's order.
 
 
 # %%
@@ -321,7 +329,7 @@ def measure_many():
 large = lesson.large("05-reuse", measure_many)
 for title, key in (
     ("edges that matter", "share"),
-    ("agreement with the untrained map", "agreement"),
+    ("rank correlation with the untrained map", "agreement"),
 ):
     print(
         f"{title}: {np.mean(large[key]):.2f} ± {np.std(large[key], ddof=1):.2f}, "
@@ -425,7 +433,7 @@ BREAK = {
     claim_additions_blur: {"connections": ("dense",)},
     claim_a_weighted_sum_keeps_no_more: {"switch": "dense"},
     claim_the_newest_still_counts_most: {"rows": [np.full(3, 1 / 3)]},
-    claim_additions_still_keep_more_than_nothing: {"kept": "plain", "lost": "preactivation"},
+    claim_additions_still_keep_more_than_nothing: {"kept": "plain", "lost": "residual"},
 }
 for claim, change in BREAK.items():
     print(lesson.refutation(claim, change))
@@ -438,6 +446,7 @@ for claim, change in BREAK.items():
 # - Alain, Bengio: *Understanding Intermediate Layers Using Linear Classifier Probes*, arXiv:1610.01644. Figure 5:
 #   linear readers by depth.
 # - He, Zhang, Ren, Sun: *Identity Mappings in Deep Residual Networks*, arXiv:1603.05027. Figure 1.
+# - Chen et al.: *Dual Path Networks*, arXiv:1707.01629.
 # - Pagliardini, Mohtashami, Fleuret, Jaggi: *DenseFormer: Enhancing Information Flow in Transformers via Depth Weighted
 #   Averaging*, arXiv:2402.02622.
 

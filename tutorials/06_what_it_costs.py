@@ -18,7 +18,7 @@
 # - say what of it is the architecture and what the implementation, and get most of it back with one argument;
 # - predict the batch that fits before you run out of memory.
 #
-# **Time:** at most 3 minutes on 2 CPU cores; the last cell prints what this run took.
+# **Time:** at most 3 minutes on 2 CPU cores that do nothing else; the last cell prints what this run took.
 # **Needs:** this package (`python -m pip install .` in its folder). No network: scikit-learn's digits come with it.
 
 # %%
@@ -201,9 +201,8 @@ claim_layers_buy_the_residual_net_nothing_here()
 # activations. ("Equal" means after 132 steps, to within two points: 360 test images tell no more.)
 # <!-- claim: fewer_parameters_at_equal_accuracy, but_no_less_memory -->
 #
-# Now look at the time. It follows neither parameters nor multiply-adds: small kernels start often, and copying what
-# was concatenated moves bytes without multiplying anything. That is why this package measures latency on your device
-# instead of counting operations.
+# And the time? Its column is this machine's, while it did other things as well, so we conclude nothing from it. This
+# package measures latency on your device instead of counting operations.
 #
 # ## 3. Where the memory goes
 #
@@ -307,7 +306,7 @@ claim_half_is_copies_and_half_is_bottleneck()
 # dense chain must hold all that later layers will read. So a phone notices the difference too.
 # <!-- claim: in_inference_it_is_linear, a_residual_chain_needs_the_same_at_any_depth -->
 #
-# ## 4. "Memory hungry" is the implementation
+# ## 4. "Memory hungry" is mostly the implementation, in training
 #
 # Concatenation, norm and ReLU are cheap to compute and large to keep, so one can forget them. With `recompute=True`
 # this package keeps what the convolutions made and computes the rest again on the way back.
@@ -328,7 +327,7 @@ def claim_recomputing_saves_measured_memory(kind="recomputed"):
     if plain is None:
         print("not measured: this system does not tell a program's peak memory, Linux does")
         return
-    assert other < 0.8 * plain, f"{other:.0f} MiB against {plain:.0f} MiB"
+    assert other < 0.65 * plain, f"{other:.0f} MiB against {plain:.0f} MiB"
     print(f"dense: {plain:.0f} MiB, recomputed: {other:.0f} MiB")
 
 
@@ -336,8 +335,10 @@ claim_recomputing_changes_no_gradient()
 claim_recomputing_saves_measured_memory()
 
 # %% [markdown]
-# Same net, same weights, same gradient, less memory. The price is time: a step computes those layers twice.
-# <!-- claim: recomputing_changes_no_gradient, recomputing_saves_measured_memory -->
+# Same net, same weights, same gradient, about half of the memory. The price is time: a step computes those layers
+# twice. <!-- claim: recomputing_changes_no_gradient, recomputing_saves_measured_memory --> (Other nets can forget and
+# compute again too, ResNets as well: Chen et al. 2016. Here a recomputed dense net stands beside a residual one that
+# keeps all.)
 #
 # So the sentence to remember is: **a DenseNet buys accuracy with activations instead of parameters, and how many bytes
 # an activation costs in training is up to the program.**

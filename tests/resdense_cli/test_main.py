@@ -21,7 +21,7 @@ from resdense_keras import files
 def compared(tmp_path_factory):
     """A whole `resdense compare` of one narrow net: its folder, its exit code, what it said on stderr."""
     out = tmp_path_factory.mktemp("compared") / "a report with 'quotes' é"
-    command = ["compare", "resnet20", "--set", "width=8", "--epochs", "6", "--seeds", "2", "--out", str(out)]
+    command = ["compare", "resnet20", "--set", "width=8", "--epochs", "4", "--seeds", "2", "--out", str(out)]
     with (
         contextlib.redirect_stdout(io.StringIO()),
         contextlib.redirect_stderr(io.StringIO()) as said,
@@ -39,7 +39,7 @@ def test_compare_leaves_a_whole_folder(compared):
     (net,) = report["models"]
     assert {path.name for path in out.iterdir() if path.suffix == ".html"} == {"report.html"}
     assert [path for path in out.parent.iterdir() if path != out] == []  # no temporary folder, no lock
-    assert len(net["history"]) == net["epochs"] == 6
+    assert len(net["history"]) == net["epochs"] == 4
     assert len(net["accuracy_by_seed"]) == 2 and net["accuracy"] == net["accuracy_by_seed"][0] > 0.8
     assert report["data"]["test"] >= 360
     for export in net["exports"]:

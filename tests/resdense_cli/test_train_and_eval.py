@@ -291,7 +291,9 @@ def test_flags_reach_what_a_recipe_may_ask_for(asked):
 def test_a_config_of_one_device_or_of_several_hosts_is_no_number_of_devices(asked):
     assert asked(devices="one")["devices"].given == (None,)
     assert asked(devices="1")["devices"].name == "1"  # `--devices all` where there is one
-    assert "of a run on 8 on 2 hosts, and --coordinator is missing\nhint: " in asked(devices="8 on 2 hosts")
+    assert "belongs to a run with devices 8 on 2 hosts, and --coordinator is missing\nhint: " in asked(
+        devices="8 on 2 hosts"
+    )
 
 
 @pytest.mark.parametrize("spec", ["digits", "~/colours"])

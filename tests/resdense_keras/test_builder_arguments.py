@@ -101,7 +101,7 @@ def test_every_public_argument_is_drawn(base):
 
 
 @pytest.mark.parametrize("base", BASES)
-@settings(max_examples=8, phases=NO_SHRINKING)
+@settings(max_examples=5, phases=NO_SHRINKING)
 @given(data=st.data())
 def test_valid_arguments_build_run_and_profile(base, data, tmp_path):
     arguments = agreeing(base, data.draw(st.fixed_dictionaries(VALID[base])))
@@ -225,7 +225,7 @@ SMALL = {
 
 
 @pytest.mark.parametrize("base, argument", [(base, argument) for base in BASES for argument in VALID[base]])
-@settings(max_examples=20, phases=NO_SHRINKING)
+@settings(max_examples=10, phases=NO_SHRINKING)
 @given(data=st.data())
 def test_an_invalid_argument_is_named_with_what_is_allowed(base, argument, data):
     values, allowed = INVALID[base][argument]

@@ -50,7 +50,7 @@ def test_pictures_are_drawn(drawings):
     [
         (photos.check_guessing, lambda labels: 1 / len(set(labels)), "gave 0.5, not 0.75"),
         (photos.check_overlap, lambda first, second: first[1] > second[1], "gave False, not True"),
-        (photos.check_choose, lambda nets, most: max(nets, key=lambda name: nets[name][0]), "gave 'c', not 'a'"),
+        (photos.check_choose, lambda nets, tie, most: max(nets, key=lambda name: nets[name][0]), "gave 'c', not 'a'"),
     ],
 )
 def test_a_wrong_answer_is_refused_with_what_is_wrong(check, answer, message, capsys):

@@ -38,9 +38,9 @@ def endings(net, batch, steps, backend="tensorflow"):
     return [out for out, _ in found]
 
 
+@pytest.mark.slow
 def test_a_deterministic_training_repeats_to_the_bit():
-    """Twice in one process, as each process repeats itself as little as another where the flag does not hold; the slow
-    tests train in two."""
+    """Twice in one process, as each process repeats itself as little as another where the flag does not hold."""
     done = subprocess.run([sys.executable, REPEATED_RUN, "resnet20", "128", "4", "2"], capture_output=True, text=True)
     first, second = done.stdout.splitlines()
     assert first == second and float(first.split()[1]) > 0

@@ -408,7 +408,7 @@ def test_other_classes_keep_the_trained_features_and_say_that_the_head_is_new():
     import resdense_keras
 
     trained = resdense_keras.resnet20(weights="cifar10")
-    with pytest.warns(UserWarning, match="know 10 classes, 5 were asked for"):
+    with pytest.warns(UserWarning, match="have 10 classes, 5 were asked for"):
         other = resdense_keras.resnet20(weights="cifar10", classes=5)
     loaded = resdense_keras.load_weights(resdense_keras.resnet20(classes=7), "cifar10", head="skip")
     assert other.output_shape == (None, 5)

@@ -347,7 +347,7 @@ def chosen_devices(chosen, coordinator, process, processes, synchronized, before
         return choose(chosen, coordinator=coordinator, synchronized=synchronized)
     if how[-1:] == ["hosts"]:
         raise RequestError(
-            f"the config.yaml belongs to a run on {before}, and --coordinator is missing",
+            f"the config.yaml belongs to a run with devices {before}, and --coordinator is missing",
             "start it on every host with --coordinator, --process and --processes, or pass --devices N for this one",
         )
     return AllDevices(1, synchronized) if count == "1" else choose(count, synchronized=synchronized)

@@ -208,7 +208,7 @@ def joins(layer, first, second):
 
 
 def draw_strips(figure, chains):
-    """Strips of channels to scale, one row per block, coloured by the block that computed them.
+    """Strips of channels to scale, a row for each block or dense layer, coloured by which of them computed them.
 
     Args:
         figure: Empty matplotlib Figure.
@@ -223,11 +223,11 @@ def draw_strips(figure, chains):
                 across, up = (channels.start, len(channels)), (row - 0.35 + height * band, height)
                 axes.broken_barh([across], up, color=SOURCE_COLORS[source], edgecolor="white")
         axes.set(title=name, yticks=range(len(history)))
-        axes.set_yticklabels(["input", *(f"after block {number}" for number in range(1, len(history)))])
+        axes.set_yticklabels(["input", *(f"after {number}" for number in range(1, len(history)))])
         axes.grid(False)
     panels[-1].set_xlabel("channels")
     panels[0].invert_yaxis()  # the panels share it
-    labels = ["input", *(f"made by block {number}" for number in range(1, len(history)))]
+    labels = ["input", *(f"made by {number}" for number in range(1, len(history)))]
     swatches = [panels[0].barh(0, 0, color=color) for color in SOURCE_COLORS[: len(labels)]]
     figure.legend(swatches, labels, loc="outside lower center", ncols=3, fontsize=10)
 

@@ -124,19 +124,22 @@ def line(connection, depth, *, centred=True, seed=0, width=100, points=256):
     return found
 
 
-NORMS = ("none", "scaled", "centred", "both")
+NORMS = ("none", "deviation", "scaled", "centred", "both")
 
 
 @functools.cache
-def textbook_line(norm="none", *, depth=24, seed=0, width=200, points=256):
+def textbook_line(norm="none", *, depth=24, seed=0, width=200, points=256, variance=1.0):
     """(y, dy/dx) of the nets of notebook 11.1 of Prince's textbook at `points` values from -2 to 2, with a choice.
 
-    Fully connected, with ReLUs; weights *and biases* are normal with variance 1 / `width`. The book's have no norm.
+    Fully connected, with ReLUs; weights *and biases* are normal with variance `variance` / `width`. The book's have no
+    norm and Glorot's variance, 1 / `width`.
 
     Args:
         norm: "none"; "scaled": each unit before its ReLU is divided by its root mean square over the points;
-            "centred": its mean is subtracted; "both": first the mean, then the division, as in a batch norm.
+            "deviation": by its standard deviation, while its mean stays; "centred": its mean is subtracted; "both":
+            first the mean, then the division, as in a batch norm.
         depth: Hidden layers.
+        variance: 1 for Glorot's initialisation, 2 for He's.
     """
     check_choice("norm", norm, NORMS)
     random = np.random.default_rng(seed)
@@ -144,11 +147,15 @@ def textbook_line(norm="none", *, depth=24, seed=0, width=200, points=256):
     slope = np.ones_like(h)  # (points, units) each
     for layer in range(depth + 1):
         units = width if layer < depth else 1
-        weights = random.normal(scale=width**-0.5, size=(h.shape[1], units))
-        h, slope = h @ weights + random.normal(scale=width**-0.5, size=units), slope @ weights
+        deviation = (variance / width) ** 0.5
+        weights = random.normal(scale=deviation, size=(h.shape[1], units))
+        h, slope = h @ weights + random.normal(scale=deviation, size=units), slope @ weights
         if layer < depth:
-            middle = h.mean(axis=0) if norm in ("centred", "both") else 0.0
-            scale = np.sqrt(((h - middle) ** 2).mean(axis=0) + 1e-5) if norm in ("scaled", "both") else 1.0
+            mean = h.mean(axis=0)
+            middle = mean if norm in ("centred", "both") else 0.0
+            around = mean if norm == "deviation" else middle
+            scaled = norm in ("scaled", "deviation", "both")
+            scale = np.sqrt(((h - around) ** 2).mean(axis=0) + 1e-5) if scaled else 1.0
             h, slope = (h - middle) / scale, slope / scale
             h, slope = np.maximum(h, 0), np.where(h > 0, slope, 0)
     for values in (h, slope):
@@ -156,9 +163,9 @@ def textbook_line(norm="none", *, depth=24, seed=0, width=200, points=256):
     return h[:, 0], slope[:, 0]
 
 
-def textbook_correlations(norm, lags, *, seeds=(0,), depth=24):
+def textbook_correlations(norm, lags, *, seeds=(0,), **options):
     """`autocorrelation` of the slopes of `textbook_line` for each seed: (seeds, lags) array."""
-    return np.array([autocorrelation(textbook_line(norm, depth=depth, seed=seed)[1], lags) for seed in seeds])
+    return np.array([autocorrelation(textbook_line(norm, seed=seed, **options)[1], lags) for seed in seeds])
 
 
 def pieces(slopes):

@@ -1,4 +1,7 @@
-"""The measuring page in a real browser, on LiteRT's own runtime, with files that this package exported."""
+"""The measuring page in a real browser, on LiteRT's own runtime, with files that this package exported.
+
+Slow, as a browser measures for seconds; test_phone_server.py and test_phone_results.py are quick.
+"""
 
 import base64
 import contextlib
@@ -18,6 +21,7 @@ from resdense_export.tflite import running
 from resdense_keras import files
 from resdense_keras.errors import RequestError
 
+pytestmark = pytest.mark.slow
 CHROMIUM = Path("/usr/bin/chromium")
 FAKE_CAMERA = ("--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream")
 SOFTWARE_GPU = ("--enable-unsafe-webgpu", "--use-webgpu-adapter=swiftshader", "--enable-features=Vulkan")

@@ -414,7 +414,7 @@ def test_every_claim_is_true_of_the_numbers(report):
             assert first["bytes"] > second["bytes"]
 
 
-@settings(max_examples=12)
+@settings(max_examples=6)
 @given(pairs())
 def test_any_report_is_drawn_and_shown(report):
     report = validate(report)
