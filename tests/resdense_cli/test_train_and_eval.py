@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from resdense_cli.commands import eval as eval_command
+from resdense_cli.commands.eval import MOST_COUNTED, draw, table
 from resdense_cli.main import main
 from resdense_keras import files
 from resdense_keras.training import evaluation
@@ -118,11 +118,11 @@ def test_eval_counts_a_class_that_the_test_images_lack(fine_tuned, folder, resde
 def test_the_table_has_top_5_only_where_it_says_something_and_the_plot_of_any_size_is_drawn(classes, tmp_path):
     labels, random = np.arange(4 * classes) % classes, np.random.default_rng(0)
     result = evaluation.figures(random.dirichlet(np.ones(classes), len(labels)), labels, None)
-    rows = list(eval_command.table(result).columns[0].cells)
+    rows = list(table(result).columns[0].cells)
     assert ("top-5" in rows) == (classes > 5) and "top5" in result
-    eval_command.draw(tmp_path / "confusion.svg", result)
+    draw(tmp_path / "confusion.svg", result)
     drawn = (tmp_path / "confusion.svg").read_text()
-    assert drawn.count("<!-- ") > classes**2 or classes > eval_command.MOST_COUNTED
+    assert drawn.count("<!-- ") > classes**2 or classes > MOST_COUNTED
 
 
 @pytest.mark.parametrize("name", ["conf", "conf.xyz", "plots/conf.txt", ".png", "."])
