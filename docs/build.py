@@ -9,6 +9,7 @@ outputs, API and commands come from docstrings and parser (docs/site/api.py), th
 """
 
 import argparse
+import contextlib
 import io
 import os
 import re
@@ -106,7 +107,8 @@ def serve(out, port):
     handler = partial(SimpleHTTPRequestHandler, directory=str(out))
     with ThreadingHTTPServer(("127.0.0.1", port), handler) as server:
         print(f"http://127.0.0.1:{server.server_port}/ until Ctrl-C", flush=True)
-        server.serve_forever()
+        with contextlib.suppress(KeyboardInterrupt):
+            server.serve_forever()
 
 
 def main(arguments=None):

@@ -1,14 +1,17 @@
 """The packages that others install: both are whole without the source tree, and so is each lesson."""
 
 import os
+import re
 import subprocess
 import sys
 import tarfile
+from importlib.metadata import distribution
 from pathlib import Path
 
 import nbformat
 import pytest
 from nbclient import NotebookClient
+from packaging.requirements import Requirement
 
 ROOT = Path(__file__).parents[1]
 pytestmark = pytest.mark.slow
@@ -52,6 +55,27 @@ def test_the_sdist_holds_what_the_tests_and_the_site_need(packages):
         held = {name.partition("/")[2] for name in archive.getnames()}
     wanted = ("FAQ.md", "docs/build.py", "docs/site/index.md", "tutorials/08_to_the_phone.ipynb", "tests/conftest.py")
     assert [name for name in wanted if name not in held] == []
+
+
+def bytes_by_package(name, found):
+    """{package: bytes of its files}, of `name` and all that it needs without extras."""
+    package = distribution(name)
+    key = package.metadata["Name"].lower()
+    if key not in found:
+        paths = [Path(file.locate()) for file in package.files or ()]
+        found[key] = sum(path.stat().st_size for path in paths if path.is_file())
+        for line in package.requires or ():
+            needed = Requirement(line)
+            if needed.marker is None or needed.marker.evaluate({"extra": ""}):
+                bytes_by_package(needed.name, found)
+    return found
+
+
+def test_an_install_takes_the_gigabytes_that_the_readme_says():
+    found = bytes_by_package("resdense-keras", {})
+    said = re.search(r"installs ([\d.]+) GB, mostly TensorFlow", (ROOT / "README.md").read_text())
+    assert sum(found.values()) / 1e9 == pytest.approx(float(said[1]), rel=0.1)  # its parts are released without us
+    assert found["tensorflow"] > sum(found.values()) / 2
 
 
 def test_the_wheel_alone_runs_the_first_lesson(installed, tmp_path):

@@ -323,3 +323,12 @@ def test_axe_finds_nothing(browser, address, name, scheme):
         page.add_script_tag(path=axe)
         found = page.evaluate("axe.run({preload: false}).then(result => result.violations)")
     assert [(one["id"], [node["html"][:200] for node in one["nodes"][:3]]) for one in found] == []
+
+
+def test_ctrl_c_ends_serving_without_an_error(tmp_path, monkeypatch, capsys):
+    def interrupted(server):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(ThreadingHTTPServer, "serve_forever", interrupted)
+    build.serve(tmp_path, 0)
+    assert capsys.readouterr().out.endswith("until Ctrl-C\n")

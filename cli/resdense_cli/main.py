@@ -45,12 +45,12 @@ def main(arguments=None):
             warnings.showwarning = _warn
             code = app(_with_address(arguments), prog_name="resdense", standalone_mode=False) or 0
         if code == 130:  # typer catches Ctrl-C and says nothing
-            _complain("stopped", _after_stop(arguments))
+            _say_stopped(arguments)
     except (KeyboardInterrupt, Terminated) as stop:
         if debug:
             raise
         code = 143 if isinstance(stop, Terminated) else 130
-        _complain("stopped", _after_stop(arguments))
+        _say_stopped(arguments)
     except Exception as error:
         if debug:
             raise
@@ -58,8 +58,13 @@ def main(arguments=None):
     sys.exit(code)
 
 
-def _after_stop(arguments):
-    return getattr(COMMANDS.get(arguments[0] if arguments else None), "STOPPED", STOPPED)
+def _say_stopped(arguments):
+    command = COMMANDS.get(arguments[0] if arguments else None)
+    hint = getattr(command, "STOPPED", STOPPED)
+    if getattr(command, "UNTIL_STOPPED", False):
+        print(f"stopped: {hint}", file=sys.stderr)
+    else:
+        _complain("stopped", hint)
 
 
 def _with_address(arguments):
@@ -94,7 +99,7 @@ def _explain(error, arguments):
         _complain(error.format_message(), HELP)
         return 2
     if type(error).__name__ == "Abort":  # typer's own word for Ctrl-C
-        _complain("stopped", _after_stop(arguments))
+        _say_stopped(arguments)
         return 130
     _complain(f"{type(error).__name__}: {error}", "this is a defect; --debug shows where it happened")
     return 1

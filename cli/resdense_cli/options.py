@@ -1,7 +1,8 @@
 """Options that several commands share."""
 
+import copy
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, get_args
 
 import typer
 
@@ -93,6 +94,19 @@ Augment = Annotated[
         help=f"Comma-separated list of {', '.join(AUGMENTATIONS)}; or {NONE}. Default: from the recipe.",
     ),
 ]
+
+
+def in_panels(command, panels):
+    """Gives each parameter of a command's function the panel of `--help` that {panel: names} says.
+
+    The option is copied, because other commands may share it.
+    """
+    for panel, parameters in panels.items():
+        for name in parameters:
+            kind, option = get_args(command.__annotations__[name])
+            option = copy.copy(option)
+            option.rich_help_panel = panel
+            command.__annotations__[name] = Annotated[kind, option]
 
 
 def names(text):

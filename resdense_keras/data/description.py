@@ -19,7 +19,7 @@ def natural(name):
 
 
 def line(dataset):
-    """`Dataset.describe`: "train Training/ (2,870 images), test ...; 4 classes: ...; 512x512 and 14 other sizes"."""
+    """`Dataset.describe`: "train Training/ (54 images), validation 7 ...; 2 classes: ...; 4x4 and 1 other size"."""
     labelled = dataset.found.labelled if dataset.found else True
     classes = _classes(dataset.class_names, dataset.classes) if labelled else "no classes"
     parts = [_splits(dataset), classes, _sizes(dataset)]
@@ -45,14 +45,15 @@ def _splits(dataset):
     train, validation, test = dataset.given
     if not train:  # a Dataset made by hand
         return ", ".join(f"{name} {len(split):,} images" for name, split in dataset.splits.items())
-    first = _split("train", names.get("train"), train, " images")
+    count = {name: len(split) for name, split in dataset.splits.items()}
+    first = _split("train", names.get("train"), count["train"], " images")
     if dataset.val_judges:
         folder = as_text(names["validation"])
         return f"{first}, validation and test {folder}/ ({validation:,}; {folder}/ also chose the epoch)"
-    ours = f"validation {_share(dataset.held_out)} of train"
-    second = _split("validation", names.get("validation"), validation) if validation else ours
-    third = _split("test", names.get("test"), test) if test else f"test {_TEST_SHARE} of all"
-    return ", ".join([first, third, second])
+    second = _split("validation", names.get("validation"), count["validation"])
+    second += "" if validation else f" ({_share(dataset.held_out)} held out of train)"
+    third = _split("test", names.get("test"), count["test"]) + ("" if test else f" ({_TEST_SHARE} of all)")
+    return ", ".join([first, second, third])
 
 
 def _split(part, folder, count, unit=""):

@@ -180,6 +180,10 @@ def _class_folders(level, disk):
         RequestError: no images in folders, or a folder that has files and none that is an image.
     """
     inside = disk.inside(level)
+    if loose := len(disk.entries(level).images) if not inside else 0:
+        message = f"{level} holds no images in class folders, but {loose:,} image{'s' * (loose != 1)} directly"
+        above = level.absolute().parent
+        raise RequestError(message, f"if these are one class, give the folder of all classes, {above}; else {_HINT}")
     if not inside:
         raise RequestError(f"{level} holds no images in class folders{_kinds(disk.below(level).others)}", _HINT)
     for name in disk.entries(level).folders:

@@ -2,6 +2,7 @@
 
 import functools
 import warnings
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -10,9 +11,9 @@ from resdense_keras.data import class_names, resizing
 from resdense_keras.data.arrays import read_digits, read_keras, read_npz
 from resdense_keras.data.dataset import Dataset, Split
 from resdense_keras.data.folder import read_folder
-from resdense_keras.data.images import MAX_PIXELS
+from resdense_keras.data.images import MAX_PIXELS, SUFFIXES
 from resdense_keras.data.splits import TEST_SHARE, VALIDATION_SHARE, hold_out
-from resdense_keras.errors import RequestError, unknown
+from resdense_keras.errors import RequestError, nearest, unknown
 
 NAMED = {
     "digits": read_digits,
@@ -21,6 +22,8 @@ NAMED = {
     "cifar100": functools.partial(read_keras, "cifar100", class_names.CIFAR100),
 }
 
+ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".zst", ".7z", ".rar")
+FOLDERS = "FOLDER/cat/1.jpg, FOLDER/dog/1.jpg"
 DIGITS = ("digits", "mnist", "svhn")  # files and folders of these names hold digits, in colour too
 
 
@@ -106,10 +109,36 @@ def _read(spec):
         return NAMED[spec]()
     path = Path(spec).expanduser()
     if path.is_file():
+        _check_kind(path)
         return read_npz(path)
-    if path.suffix == ".npz" or len(path.parts) > 1:
-        raise RequestError(f"no file or folder {str(spec)!r}", "check the path; it is taken from the working folder")
-    raise unknown("data spec", spec, [*NAMED, "the path of a .npz file", "the path of a folder of class folders"])
+    hint = "check the path; it is taken from the working folder"
+    if path.suffix or len(path.parts) > 1:
+        raise RequestError(f"no file or folder {str(spec)!r}", hint)
+    if nearest(spec, NAMED):
+        raise unknown("data spec", spec, [*NAMED, "the path of a .npz file", "the path of a folder of class folders"])
+    raise RequestError(f"no file or folder {str(spec)!r}, and no data set of that name ({', '.join(NAMED)})", hint)
+
+
+def _check_kind(path):
+    """Refuses the files that people give in place of a folder; whether a .npz is whole `read_npz` tells."""
+    suffix = path.suffix.lower()
+    if suffix in SUFFIXES:
+        message = f"{path} is one image; data are a .npz file or a folder of class folders"
+        raise RequestError(message, f"give the folder that holds the class folders: {FOLDERS}")
+    if suffix in ARCHIVES and not _holds_arrays(path):
+        message = f"{path} is an archive; data are a .npz file or a folder of class folders"
+        raise RequestError(message, f"unpack it and give the folder that holds the class folders: {FOLDERS}")
+    if suffix != ".npz" and not zipfile.is_zipfile(path):
+        message = f"{path} is no .npz file; data are a .npz file or a folder of class folders"
+        raise RequestError(message, f"save arrays with numpy.savez, or give a folder: {FOLDERS}")
+
+
+def _holds_arrays(path):
+    """Whether a file is a .npz under another name."""
+    if not zipfile.is_zipfile(path):
+        return False
+    with zipfile.ZipFile(path) as archive:
+        return any(name.endswith(".npy") for name in archive.namelist())
 
 
 def _height_width(image_size):

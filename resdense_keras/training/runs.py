@@ -19,10 +19,11 @@ from typing import Any
 
 import yaml
 
-from .. import catalog, data, files
+from .. import catalog, data, files, weights
 from ..data import resizing
 from ..data.splits import VALIDATION_SHARE
 from ..errors import RequestError, WorkError
+from ..intervals import may_be_chance
 from ..preprocessing import Preprocessing
 from . import augmentation, curves, starts, state, tensorboard
 from .determinism import be_deterministic
@@ -435,7 +436,33 @@ class _Run:
         self._write_metrics()
         curves.draw(self.out / "curves.png", self.history)
         files.write_manifest(self.out)
-        self.tell(f"best on held-out training images: epoch {self.best['epoch']}, {self.best['val_accuracy']:.4f}")
+        epoch, accuracy = self.best["epoch"], self.best["val_accuracy"]
+        images = len(self.dataset.validation)
+        self.tell(f"best on held-out training images: epoch {epoch}, {accuracy:.4f} of {images:,}")
+        right = round(accuracy * images)
+        channels = self.dataset.image_shape[-1]
+        if remark := remark_on_chance(self.request, right, images, self.dataset.classes, channels):
+            self.tell(remark)
+
+
+def remark_on_chance(request, right, images, classes, channels):
+    """A sentence on a net that may have learnt nothing, with what may help; None for a better one.
+
+    Args:
+        request: The TrainingRequest.
+        right: How many of the held-out `images` it answers rightly.
+        classes: Number of classes.
+        channels: Of the images; weights for others are not named.
+    """
+    if not may_be_chance(right, images, classes):
+        return None
+    begun = request.weights or request.slim or channels != catalog.sizes()[request.model]["input_shape"][-1]
+    named = [] if begun else weights.names(request.model)
+    start = "".join(f", or begin with `--weights {name}`" for name in named[:1])
+    return (
+        f"{right:,} of {images:,} held-out images right, no better than chance for {classes:,} classes: "
+        f"train more `--epochs`{start}"
+    )
 
 
 def load_data(request: TrainingRequest, scan: bool = False) -> data.Dataset:

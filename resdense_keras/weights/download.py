@@ -18,10 +18,13 @@ CLASS_INDEX, CLASS_INDEX_MD5 = "imagenet_class_index.json", "c2c37ea517e94d97950
 SECONDS = 30  # without a byte
 
 
+OFFLINE = "or take weights that need no network: resnet20 or densenet_bc22_16 with the name cifar10"
+
+
 def fetch(weight_set, *, head=True):
     """Path of the file of a WeightSet, with or without its head; downloaded if it is not in the cache."""
     file, md5 = (weight_set.file, weight_set.md5) if head else (weight_set.notop_file, weight_set.notop_md5)
-    return _fetched(BASE_URL, file, md5, f"up to {weight_set.megabytes} MB")
+    return _fetched(BASE_URL, file, md5, f"up to {weight_set.megabytes} MB", f", {OFFLINE}")
 
 
 def class_index():
@@ -37,7 +40,7 @@ def cache_folder():
     return (Path(home).expanduser() if home else pooch.os_cache("resdense")) / "weights"
 
 
-def _fetched(base, file, md5, size):
+def _fetched(base, file, md5, size, instead=""):
     """Path of `file` in the cache, verified by its checksum. Prints what it downloads before it does so.
 
     Raises:
@@ -66,6 +69,6 @@ def _fetched(base, file, md5, size):
     except OSError as error:  # requests' errors are OSErrors too
         raise WorkError(
             f"cannot download {url}: {type(error).__name__}: {str(error)[:200]}",
-            f"check the connection, or put the file at {path} yourself, or pass a path as weights",
+            f"check the connection, or put the file at {path} yourself, or pass a path as weights{instead}",
         ) from error
     return path

@@ -5,6 +5,7 @@ import typing
 
 import pytest
 
+from resdense_cli.commands import train
 from resdense_cli.main import COMMANDS
 
 VERBS = ("List", "Train", "Measure", "Turn", "Check", "Rebuild", "Serve", "Make")
@@ -51,3 +52,21 @@ def test_help_says_the_unit_of_every_number(kind, described, default):
 @pytest.mark.parametrize("name", COMMANDS)
 def test_help_of_a_command_begins_with_a_verb(name):
     assert COMMANDS[name].command.__doc__.split()[0] in VERBS
+
+
+def test_the_help_of_train_begins_with_what_is_needed_daily_and_no_other_command_is_grouped():
+    import typer
+
+    from resdense_cli.main import app
+
+    commands = typer.main.get_command(app).commands
+    panels = {option.name: getattr(option, "rich_help_panel", None) for option in commands["train"].params}
+    daily = {name for name, panel in panels.items() if panel is None}
+    assert daily == {"model", "data", "out", "recipe", "show", "epochs", "weights", "freeze", "seed", "resume"}
+    assert {panel for panel in panels.values() if panel} == set(train.PANELS)
+    assert not any(
+        getattr(option, "rich_help_panel", None)
+        for name, command in commands.items()
+        for option in command.params
+        if name != "train"
+    )

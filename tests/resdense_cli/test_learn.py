@@ -115,6 +115,14 @@ def test_pictures_go_to_the_folder_that_was_asked_for(short_lesson, tmp_path, ca
     assert "What comes?" in capsys.readouterr().out  # and nobody was asked to press a key
 
 
+def test_a_terminal_says_how_to_work_on_the_exercises_where_they_begin(short_lesson, capsys):
+    exercises = "# %% [markdown]\n# ## Exercises\n#\n# Replace each body, run the cell.\n\n# %%\nprint('Not yet')"
+    learn.run(short_lesson(f"print('a cell')\n\n{exercises}"), "pictures")
+    out = " ".join(capsys.readouterr().out.split())
+    assert out.count("`resdense learn 1 --script > lesson1.py`, edit lesson1.py, then `python lesson1.py`") == 1
+    assert out.index("a cell") < out.index("To solve them") < out.rindex("Not yet")
+
+
 def test_what_a_lesson_misses_is_an_error_with_its_hint(short_lesson):
     code = "from resdense_keras.experiments import lesson\nlesson.begin('no_such_module')"
     with pytest.raises(WorkError, match="no_such_module is missing, and this lesson needs it") as error:

@@ -66,8 +66,8 @@ def test_each_command_says_what_it_understood_before_it_begins(resdense, tmp_pat
     for name in ("Training", "Testing"):
         photos(tmp_path / "photos" / name, 30, (16, 16))
     line = (
-        "data: train Training/ (60 images), test Testing/ (60), validation a tenth of train; 2 classes: bright, dark; "
-        "16x16\n"
+        "data: train Training/ (54 images), validation 6 (a tenth held out of train), test Testing/ (60); "
+        "2 classes: bright, dark; 16x16\n"
     )
     folder = str(tmp_path / "photos")
     assert line in resdense("eval", net, "--data", folder, "--json")[2]

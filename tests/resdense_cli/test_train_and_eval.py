@@ -13,8 +13,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from resdense_cli.commands.eval import MOST_COUNTED, draw, table
 from resdense_cli.main import main
 from resdense_keras import files
+from resdense_keras.training import evaluation
 
 COLOURS = {"blue": (40, 60, 200), "green": (50, 190, 70), "red": (210, 50, 40)}
 
@@ -109,6 +111,32 @@ def test_eval_counts_a_class_that_the_test_images_lack(fine_tuned, folder, resde
     assert [(row["name"], row["images"]) for row in found["per_class"]] == [("blue", 6), ("green", 0), ("red", 6)]
     assert found["per_class"][1]["accuracy"] is None and found["images"] == 12
     assert Image.open(Path("confusion.png")).width > 400
+    assert "confusion matrix: confusion.png\n" in err
+
+
+@pytest.mark.parametrize("classes", [2, 5, 6, 13, 40])
+def test_the_table_has_top_5_only_where_it_says_something_and_the_plot_of_any_size_is_drawn(classes, tmp_path):
+    labels, random = np.arange(4 * classes) % classes, np.random.default_rng(0)
+    result = evaluation.figures(random.dirichlet(np.ones(classes), len(labels)), labels, None)
+    rows = list(table(result).columns[0].cells)
+    assert ("top-5" in rows) == (classes > 5) and "top5" in result
+    draw(tmp_path / "confusion.svg", result)
+    drawn = (tmp_path / "confusion.svg").read_text()
+    assert drawn.count("<!-- ") > classes**2 or classes > MOST_COUNTED
+
+
+@pytest.mark.parametrize("name", ["conf", "conf.xyz", "plots/conf.txt", ".png", "."])
+def test_a_plot_that_cannot_be_drawn_is_refused_before_the_net_is_opened(name, resdense, monkeypatch):
+    monkeypatch.setattr("resdense_cli.commands.eval.start_tensorflow", lambda: pytest.fail("the work began"))
+    code, out, err = resdense("eval", "absent.keras", "--data", "digits", "--plot", name)
+    assert (code, out) == (2, "") and f"error: --plot {name} " in err and "a plot is written as .png" in err
+    assert "hint: " in err and list(Path().iterdir()) == []
+
+
+def test_a_folder_in_the_place_of_the_plot_is_refused_at_once(resdense):
+    Path("conf.png").mkdir()
+    code, _, err = resdense("eval", "absent.keras", "--data", "digits", "--plot", "conf.png")
+    assert code == 2 and "error: --plot conf.png is a folder\nhint: choose another name" in err
 
 
 def test_show_prints_a_recipe_with_its_sources_and_the_flags(resdense):

@@ -198,6 +198,15 @@ def test_folder_without_images_is_refused(tmp_path, layout):
     assert "FOLDER/cat/1.jpg" in caught.value.hint
 
 
+def test_the_folder_of_one_class_is_refused_and_the_folder_above_it_is_named(tmp_path, monkeypatch):
+    fill(tmp_path, 5)
+    monkeypatch.chdir(tmp_path / "cat")
+    for spec in (tmp_path / "cat", "."):
+        with pytest.raises(RequestError, match=r"holds no images in class folders, but 5 images directly") as caught:
+            data.load(spec)
+        assert f"give the folder of all classes, {tmp_path};" in caught.value.hint
+
+
 def test_one_class_is_refused_by_name(tmp_path):
     with pytest.raises(RequestError, match="has one class only: cat"):
         data.load(fill(tmp_path, 10, ["cat"]))

@@ -278,8 +278,8 @@ def test_the_line_names_splits_classes_and_sizes(tmp_path):
     fill(tmp_path / "Testing", ["glioma", "none"], 3)
     Image.new("RGB", (9, 4)).save(tmp_path / "Training" / "none" / "wide.png")
     assert data.load(tmp_path, image_size=8).describe() == (
-        "train Training/ (61 images), test Testing/ (6), validation a tenth of train; 2 classes: glioma, none; "
-        "4x4 and 1 other size, resized to 8 by crop"
+        "train Training/ (54 images), validation 7 (a tenth held out of train), test Testing/ (6); "
+        "2 classes: glioma, none; 4x4 and 1 other size, resized to 8 by crop"
     )
 
 
@@ -307,7 +307,7 @@ def test_the_line_names_the_order_of_numbered_classes(tmp_path):
 
 def test_the_line_of_arrays_has_no_folders():
     assert data.load("digits").describe() == (
-        "train 1,797 images, test a fifth of all, validation a tenth of train; "
+        "train 1,284 images, validation 149 (a tenth held out of train), test 364 (a fifth of all); "
         "10 classes: 0, 1, 2, 3, 4, 5, 6, 7, 8, 9; 8x8 in grey"
     )
     assert data.description.FRACTIONS[data.splits.TEST_SHARE] in data.load("digits").describe()

@@ -74,12 +74,45 @@ def test_calibration_repeats_and_changes_with_the_seed():
         ),
         ("absent.npz", "no file or folder 'absent.npz'", "check the path"),
         ("some/folder", "no file or folder 'some/folder'", "check the path"),
+        (
+            "photos",
+            "no file or folder 'photos', and no data set of that name (digits, fashion_mnist, ",
+            "check the path",
+        ),
+        ("photos.tar", "no file or folder 'photos.tar'", "check the path"),
     ],
 )
 def test_unknown_spec_is_refused_with_a_hint(spec, message, hint):
     with pytest.raises(RequestError) as caught:
         data.load(spec)
     assert caught.value.message.startswith(message) and hint in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("name", "is_a", "hint"),
+    [
+        ("flowers.tar", "is an archive", "unpack it"),
+        ("flowers.tar.gz", "is an archive", "unpack it"),
+        ("flowers.ZIP", "is an archive", "unpack it"),
+        ("rose.JPG", "is one image", "give the folder that holds the class folders"),
+        ("labels.csv", "is no .npz file", "numpy.savez"),
+        ("net.keras", "is no .npz file", "numpy.savez"),
+    ],
+)
+def test_a_file_that_is_no_npz_is_told_by_its_kind(name, is_a, hint, tmp_path):
+    (tmp_path / name).write_bytes(b"PK\x05\x06" + bytes(18) if name.endswith("ZIP") else b"something")
+    with pytest.raises(RequestError) as caught:
+        data.load(tmp_path / name)
+    assert caught.value.message.startswith(f"{tmp_path / name} {is_a}; data are") and hint in caught.value.hint
+
+
+def test_arrays_are_read_under_the_suffix_of_an_archive_too(tmp_path):
+    arrays = {"x": np.random.default_rng(0).integers(0, 256, (40, 8, 8, 3), np.uint8), "y": np.arange(40) % 2}
+    np.savez(
+        tmp_path / "a.npz", **{f"{name}_{part}": array for name, array in arrays.items() for part in ("train", "test")}
+    )
+    (tmp_path / "a.npz").rename(tmp_path / "a.zip")
+    assert data.load(tmp_path / "a.zip").classes == 2
 
 
 @pytest.mark.parametrize(

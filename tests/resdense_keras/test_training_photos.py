@@ -40,7 +40,7 @@ def test_a_run_of_version_0_1_goes_on_with_the_splits_that_it_had(tmp_path):
     (tmp_path / "run" / "config.yaml").write_text(yaml.safe_dump(config))
     (tmp_path / "run" / "manifest.json").unlink()
     run(tmp_path / "photos", tmp_path / "run", resume=True, tell=said.append)
-    assert "data: train train/ (40 images), test val/ (8), validation a tenth of train;" in said[0]
+    assert "data: train train/ (36 images), validation 4 (a tenth held out of train), test val/ (8);" in said[0]
     (tmp_path / "run" / "manifest.json").unlink()
     with pytest.raises(RequestError, match="resize is None there and 'stretch' here"):
         run(tmp_path / "photos", tmp_path / "run", resume=True, resize="stretch")

@@ -16,7 +16,10 @@ import pytest
 import yaml
 
 from resdense_keras import RequestError, WorkError, data, files
+from resdense_keras.intervals import may_be_chance
 from resdense_keras.training import evaluate, read_config, recipe, runs, state, train
+from resdense_keras.training.request import TrainingRequest
+from resdense_keras.training.runs import remark_on_chance
 
 RESUMED_RUN = Path(__file__).with_name("resumed_run.py")
 NET = "resnet8"
@@ -84,6 +87,30 @@ def test_a_finished_run_holds_what_the_design_says(finished, npz):
     assert not model.compiled and model.output_shape == (None, 3)
     assert model.get_layer("preprocessing")
     assert sum("waiting for input" in line for line in lines) == 2
+
+
+def test_a_run_ends_with_its_best_share_of_how_many_images_and_whether_that_may_be_chance(finished, npz):
+    out, lines = finished
+    best = max(json.loads(line)["val_accuracy"] for line in (out / "metrics.jsonl").read_text().splitlines())
+    held_out = len(data.load(npz).validation)
+    place = next(number for number, line in enumerate(lines) if line.endswith(f", {best:.4f} of {held_out}"))
+    remark = [line for line in lines[place + 1 :] if "no better than chance for 3 classes" in line]
+    assert len(remark) == may_be_chance(round(best * held_out), held_out, 3)
+
+
+@pytest.mark.parametrize(
+    ("right", "images", "classes", "chance"),
+    [(16, 80, 5, True), (48, 80, 5, False), (6, 6, 5, False), (1, 2, 2, True), (2, 1000, 1000, True)],
+)
+def test_a_net_that_may_have_learnt_nothing_is_told_what_may_help(right, images, classes, chance):
+    asked = {name: TrainingRequest(model=name, recipe=RECIPE) for name in ("resnet20", "resnet32")}
+    remarks = {name: remark_on_chance(request, right, images, classes, 3) for name, request in asked.items()}
+    assert all((remark is not None) == chance for remark in remarks.values())
+    if chance:
+        assert "or begin with `--weights cifar10`" in remarks["resnet20"] and "--weights" not in remarks["resnet32"]
+        started = TrainingRequest(model="resnet20", recipe=RECIPE, weights="cifar10")
+        assert "--weights" not in remark_on_chance(started, right, images, classes, 3)
+        assert "--weights" not in remark_on_chance(asked["resnet20"], right, images, classes, 1)
 
 
 def test_model_keras_holds_the_weights_of_the_best_epoch(finished, npz):

@@ -105,6 +105,8 @@ def test_a_missing_file_and_a_missing_server_are_errors_with_a_hint(small, serve
         download.fetch(small)
     assert capsys.readouterr().err.startswith("downloading")  # it was said before it failed
     assert "check the connection, or put the file at" in caught.value.hint
+    assert "no network: resnet20 or densenet_bc22_16 with the name cifar10" in caught.value.hint
+    assert {row.model for row in weights.SHIPPED if row.name == "cifar10"} == {"resnet20", "densenet_bc22_16"}
     monkeypatch.setenv("RESDENSE_WEIGHTS_URL", "http://127.0.0.1:9")  # the discard port: nobody listens
     with pytest.raises(WorkError, match=r"cannot download http://127.0.0.1:9/resnet/small.h5: ConnectionError"):
         download.fetch(small)

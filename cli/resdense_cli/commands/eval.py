@@ -9,11 +9,13 @@ from resdense_keras import files
 from resdense_keras.errors import RequestError
 
 from ..options import ImageSize, Json, OnBadImage, Resize, Settings, Weights, builder_options
-from ..output import columns, print_result, say_data, start_tensorflow
+from ..output import columns, print_result, say_data, start_tensorflow, tell
 
 ORDER = 30
 MOST_ROWS = 20  # classes that a terminal shows; --json has all
 MOST_NAMES = 30  # classes whose names fit beside the matrix
+MOST_COUNTED = 12  # classes whose cells have room for a number
+PLOTS = (".png", ".svg", ".pdf", ".jpg", ".jpeg", ".webp")
 
 
 def command(
@@ -25,7 +27,11 @@ def command(
     weights: Weights = None,
     plot: Annotated[
         Path | None,
-        typer.Option("--plot", metavar="FILE", help="Draw the confusion matrix into this .png file. Default: no plot."),
+        typer.Option(
+            "--plot",
+            metavar="FILE",
+            help="Draw the confusion matrix into this .png file (or .svg, .pdf, .jpg). Default: no plot.",
+        ),
     ] = None,
     image_size: ImageSize = None,
     on_bad_image: OnBadImage = "fail",
@@ -37,14 +43,14 @@ def command(
     as_json: Json = False,
 ):
     """Measure accuracy, confusion and calibration of a model on the test images."""
+    if plot is not None:
+        _check_plot(plot)
     start_tensorflow()
     from resdense_export import sources
     from resdense_export.judging import on_data
     from resdense_export.models import answers
     from resdense_keras.training import evaluation
 
-    if plot is not None:
-        files.check_writable(plot, need_bytes=0)
     if model.lower().endswith(".tflite"):
         for flag, given in (("--weights", weights), ("--set", settings)):
             if given:
@@ -66,9 +72,21 @@ def command(
     _show(evaluation.evaluate(net.model, dataset.test, names, batch_size), plot, as_json)
 
 
+def _check_plot(path):
+    """Refuses before the long work a file that cannot be drawn or written."""
+    if path.suffix.lower() not in PLOTS:
+        given = f"ends in {path.suffix}" if path.suffix else "has no suffix"
+        message = f"--plot {path} {given}; a plot is written as {', '.join(PLOTS)}"
+        raise RequestError(message, f"for example --plot {path.with_suffix('.png')}" if path.name else None)
+    if path.is_dir():
+        raise RequestError(f"--plot {path} is a folder", "choose another name")
+    files.check_writable(path)
+
+
 def _show(result, plot, as_json):
     if plot is not None:
         draw(plot, result)
+        tell(f"confusion matrix: {plot}")
     print_result(result, table, as_json)
 
 
@@ -77,8 +95,9 @@ def table(result):
     found = columns("", ">")
     found.add_row("images", f"{result['images']:,}")
     found.add_row("top-1", f"{result['accuracy']:.2%}")
-    found.add_row("top-5", f"{result['top5']:.2%}")
-    found.add_row("calibration error", f"{result['calibration_error']:.2%}")
+    if len(result["per_class"]) > 5:  # else every answer is among the first five
+        found.add_row("top-5", f"{result['top5']:.2%}")
+    found.add_row("calibration error: mean gap of confidence and accuracy", f"{result['calibration_error']:.2%}")
     rows = [row for row in result["per_class"] if row["images"]]
     if len(rows) > MOST_ROWS:
         rows = sorted(rows, key=lambda row: row["accuracy"])[:MOST_ROWS]
@@ -89,7 +108,7 @@ def table(result):
 
 
 def draw(path, result):
-    """Draws the confusion matrix; each row shows shares of its class."""
+    """Draws the confusion matrix: colours are shares of the class, numbers count images."""
     import numpy as np
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -106,6 +125,10 @@ def draw(path, result):
         names = [_name(row) for row in result["per_class"]]
         axes.set_xticks(range(len(names)), names, rotation=90)
         axes.set_yticks(range(len(names)), names)
+    if len(counts) <= MOST_COUNTED:
+        for row, column in np.ndindex(counts.shape):
+            ink = "white" if shares[row, column] > 0.5 else "black"
+            axes.text(column, row, f"{counts[row, column]:,.0f}", ha="center", va="center", color=ink, fontsize=8)
     with files.writing(path) as temporary:
         figure.savefig(temporary, dpi=150)
 

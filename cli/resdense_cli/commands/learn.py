@@ -24,6 +24,7 @@ ORDER = 100
 CELL = re.compile(r"^# %%(?P<text> \[markdown\])?$", re.MULTILINE)
 TIME = re.compile(r"\*\*Time:\*\* at most (\d+) minutes?")
 PREDICT = "**Predict.**"
+EXERCISES = "## Exercises\n"
 COMMENT = re.compile(r"\s?<!--.*?-->", re.DOTALL)  # names what backs a sentence; not rendered
 FOLDED = re.compile(r"<details>.*?</details>", re.DOTALL)  # answers and solutions; a terminal cannot fold them
 
@@ -202,6 +203,8 @@ def run(lesson, out):
             console.print(Markdown(shown(cell.source)), "")
             if PREDICT in cell.source:
                 _wait(console)
+            if EXERCISES in f"{cell.source}\n":
+                console.print(_how_to_work(lesson.number), "")
             continue
         console.print(Syntax(cell.source, "python", theme="ansi_dark", background_color="default", word_wrap=True), "")
         sys.stdout.flush()
@@ -219,6 +222,15 @@ def shown(text):
     """A text cell as a terminal shows it: without comments, and without what a notebook folds away."""
     text = FOLDED.sub("*(Folded in the notebook; `--solutions` prints solutions.)*", text)
     return COMMENT.sub("", text)
+
+
+def _how_to_work(number):
+    """Where the exercises are worked on, because here nobody can edit a cell."""
+    copy = f"lesson{number}.py"
+    return (
+        f"Here the exercises run unsolved, so each says what is missing. To solve them: `resdense learn {number} "
+        f"--script > {copy}`, edit {copy}, then `python {copy}`."
+    )
 
 
 def _wait(console):

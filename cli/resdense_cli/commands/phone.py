@@ -7,6 +7,7 @@ import typer
 
 ORDER = 90
 STOPPED = "the results that phones sent are in report.json; run the same command to serve again"
+UNTIL_STOPPED = True
 
 
 def command(

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from resdense_keras.errors import RequestError
-from resdense_keras.training.recipes import OFFERED
+from resdense_keras.training.recipes import OFFERED, RECIPES
 
 from ..options import (
     NONE,
@@ -21,11 +21,23 @@ from ..options import (
     SaveSeconds,
     Settings,
     builder_options,
+    in_panels,
     names,
 )
 from ..output import start_tensorflow, tell
 
 ORDER = 20
+PANELS = {
+    "Recipe": (
+        *("batch_size", "learning_rate", "weight_decay", "label_smoothing", "augment", "optimizer", "class_weights"),
+        *("ema", "slimmable", "patience"),
+    ),
+    "Net and data": ("settings", "held_out", "image_size", "resize", "on_bad_image", "scan"),
+    "Machine": (
+        *("deterministic", "tensorboard", "precision", "jit", "save_seconds", "devices", "sync_batch_norm"),
+        *("coordinator", "process", "processes"),
+    ),
+}
 STOPPED = "nothing of the run is lost; the same command with `--resume` continues it"
 
 
@@ -45,7 +57,10 @@ def command(
     out: RunFolder = None,
     recipe: Annotated[
         str | None,
-        typer.Option("--recipe", help=f"Recipe: {', '.join(OFFERED)} or a FILE.yaml. Default: fast."),
+        typer.Option(
+            "--recipe",
+            help=f"Recipe: {', '.join(OFFERED)} or a FILE.yaml. Default: fast ({RECIPES['fast'].epochs} epochs).",
+        ),
     ] = None,
     show: Annotated[bool, typer.Option("--show", help="Print the recipe with its sources, and train nothing.")] = False,
     epochs: Annotated[
@@ -199,7 +214,10 @@ def command(
     ] = False,
     settings: Settings = None,
 ):
-    """Train a net by a recipe. A run may be stopped at any moment; --resume continues it."""
+    """Train a net by a recipe. A run may be stopped at any moment; --resume continues it.
+
+    Example: resdense train resnet20 --weights cifar10 --data photos --image-size 32 --out runs/first
+    """
     if coordinator is None:
         start_tensorflow()
     elif not show:
@@ -246,6 +264,9 @@ def command(
     chosen = chosen_devices(devices, coordinator, process, processes, sync_batch_norm, asked.devices)
     run(asked, out, resume=resume, scan=scan, save_seconds=save_seconds, devices=chosen)
     print(out)
+
+
+in_panels(command, PANELS)
 
 
 def sparsity(slimmable):

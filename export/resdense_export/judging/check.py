@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from resdense_keras.errors import RequestError
+from resdense_keras.intervals import wilson
 
 from ..limits import WEAK_BELOW, Limits
 from ..models import answers
@@ -24,7 +25,7 @@ from ..schemes import SCHEMES
 from ..sources import generated_images
 from ..tflite import flatbuffer, half
 from ..tflite.child import Child, Fault
-from .intervals import drop_interval, images_to_prove, wilson
+from .intervals import drop_interval, images_to_prove
 from .reference import predictions, span
 from .structure import gate, input_range, structure
 

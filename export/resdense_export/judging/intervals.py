@@ -1,20 +1,11 @@
-"""95 % intervals of shares: what a test set of a given size can prove, and which size proves it."""
+"""The 95 % interval of a difference of shares: what a test set of a given size can prove, and which size proves it."""
 
 import bisect
 import math
-from statistics import NormalDist
 
-Z = NormalDist().inv_cdf(0.975)  # 95 %, both sides
+from resdense_keras.intervals import Z
+
 MOST_IMAGES = 10**9  # what more than these would prove is not told
-
-
-def wilson(hits, trials):
-    """95 % interval of a share by Wilson 1927: it stays within 0..1 and is valid for shares near 1, such as
-    accuracies."""
-    share, weight = hits / trials, Z * Z / trials
-    middle = (share + weight / 2) / (1 + weight)
-    half = Z / (1 + weight) * math.sqrt(share * (1 - share) / trials + weight / (4 * trials))
-    return max(0.0, middle - half), min(1.0, middle + half)
 
 
 def drop_interval(lost, won, trials):

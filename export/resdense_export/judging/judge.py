@@ -3,9 +3,10 @@
 from dataclasses import asdict, replace
 from functools import cached_property
 
+from resdense_keras.intervals import may_be_chance
+
 from ..models import answers
 from .check import check
-from .intervals import wilson
 from .reference import predictions
 
 
@@ -59,6 +60,6 @@ class Judge:
         if self.labels is None:
             return None
         right = int((answers.top(self.expected) == self.labels).sum())
-        if wilson(right, len(self.labels))[0] > 1 / classes:
+        if not may_be_chance(right, len(self.labels), classes):
             return None
         return f"{right} of {len(self.labels)} test images right, no better than chance: its gates prove nothing"

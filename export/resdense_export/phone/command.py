@@ -92,6 +92,8 @@ def serve(folder, *, lan=None, https=False, usb=False, port=0, runtime=None, min
         if usb:
             stack.enter_context(reach.usb(port))
         name = "localhost" if usb or address == reach.LOCAL else reach.bracketed(address)
+        if engine.state == "fetching":
+            print(f"LiteRT.js is being fetched with npm (12 MB, once) into {litertjs.cache_folder()}", file=sys.stderr)
         _announce(f"{scheme}://{name}:{port}/#{token}", address, usb, fingerprint)
         alongside = [rebuilds.run]
         if engine.state == "fetching":
@@ -111,7 +113,9 @@ async def _fetch(engine, content):
     """Fetches the runtime while the server runs."""
     await litertjs.make_ready(engine)
     content.table.update(engine.table)
-    if engine.state == "missing":
+    if engine.state == "ready":
+        print("LiteRT.js is fetched", file=sys.stderr, flush=True)
+    else:
         print(f"the page has no runtime: {engine.why}\nhint: {litertjs.HOW}", file=sys.stderr, flush=True)
 
 
@@ -124,6 +128,9 @@ def _announce(url, address, usb, fingerprint):
         _print_code(code)
     if address == reach.LOCAL and not usb:
         print("only this computer can open it: --lan, --lan --https or --usb let a phone in", file=sys.stderr)
+    elif not fingerprint and not usb:
+        lacking = "over http a phone's browser has one thread, no WebGPU and no camera"
+        print(f"{lacking}: --lan --https gives it all three", file=sys.stderr)
     if fingerprint:
         print(f"the certificate is this run's own; its SHA-256 fingerprint is\n{fingerprint}", file=sys.stderr)
     print("Ctrl-C stops", file=sys.stderr, flush=True)

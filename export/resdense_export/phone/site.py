@@ -138,6 +138,8 @@ def read(folder):
         WorkError: a file is not as it was written.
     """
     folder = Path(folder)
+    if folder.is_file():
+        raise RequestError(f"{str(folder)!r} is a file, not a folder", f"give the bundle around it: {folder.parent}")
     if not folder.is_dir():
         raise RequestError(f"there is no folder {str(folder)!r}", "give one that `resdense export` or `compare` made")
     places = [folder] if (folder / REPORT).is_file() else sorted(path.parent for path in folder.glob(f"*/{REPORT}"))

@@ -5,7 +5,9 @@ import math
 from dataclasses import dataclass
 from statistics import fmean, variance
 
-from ..judging.intervals import drop_interval, wilson
+from resdense_keras.intervals import wilson
+
+from ..judging.intervals import drop_interval
 
 SEEDS = 3  # from so many seeds on, their spread says more than the images of one training
 

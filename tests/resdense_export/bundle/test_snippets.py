@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 import threading
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 
 import numpy as np
@@ -45,6 +46,14 @@ def python(folder, *arguments):
     return subprocess.run(command, cwd=folder / "golden", env=kept, capture_output=True, text=True, check=True).stdout
 
 
+def loaded(path):
+    """The snippet as a module of this process."""
+    spec = spec_from_file_location("classify", path)
+    module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
 def test_python_snippet_gives_the_golden_answers_of_every_file(bundle_of):
     folder, described, golden = bundle_of
     names = (folder / "labels.txt").read_text().splitlines()
@@ -55,6 +64,28 @@ def test_python_snippet_gives_the_golden_answers_of_every_file(bundle_of):
             path, name, probability = line.split("\t")
             assert (path, name) == (row["image"], names[probabilities.argmax()])
             assert float(probability) == pytest.approx(probabilities.max(), abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["absent.jpg"], "absent.jpg cannot be read as an image: "),
+        (["golden.json"], "golden.json cannot be read as an image: "),
+        (
+            ["--file", "mine/x.tflite", "absent.jpg"],
+            "--file mine/x.tflite is not in this bundle; give a name, ",
+        ),
+    ],
+)
+def test_python_snippet_says_in_one_line_what_is_missing(arguments, said, bundle_of, monkeypatch):
+    folder, described, _ = bundle_of
+    snippet = loaded(folder / "snippets" / "classify.py")
+    monkeypatch.setattr(sys, "argv", ["classify.py", *arguments])
+    monkeypatch.chdir(folder / "golden")
+    with pytest.raises(SystemExit) as stop:
+        snippet.main()
+    assert stop.value.code.startswith(f"error: {said}") and "\n" not in stop.value.code
+    assert "--file" not in said or all(name in stop.value.code for name in described["files"])
 
 
 def test_python_snippet_brings_a_photo_to_the_input_as_the_decoder_does(bundle_of, tmp_path):
@@ -157,11 +188,7 @@ def test_javascript_snippet_resizes_as_the_decoder_does(page, tmp_path):
 @pytest.mark.parametrize("rule", resizing.RULES)
 @pytest.mark.parametrize("size", [(90, 61), (61, 90), (11, 13), (16, 16)])
 def test_python_snippet_resizes_as_the_decoder_does(tmp_path, rule, size):
-    from importlib.util import module_from_spec, spec_from_file_location
-
-    spec = spec_from_file_location("classify", contents.SNIPPETS / "classify.py")
-    snippet = module_from_spec(spec)
-    spec.loader.exec_module(snippet)
+    snippet = loaded(contents.SNIPPETS / "classify.py")
     coarse = np.random.default_rng(1).integers(0, 256, (6, 9, 3), dtype=np.uint8)
     photo = Image.fromarray(coarse).resize(size, Image.Resampling.BICUBIC)
     photo.save(tmp_path / "photo.png")

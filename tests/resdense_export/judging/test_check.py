@@ -11,7 +11,7 @@ import tensorflow as tf
 from scipy import stats
 
 from resdense_export.judging.check import GATES, check, compare
-from resdense_export.judging.intervals import drop_interval, wilson
+from resdense_export.judging.intervals import drop_interval
 from resdense_export.judging.reference import predictions
 from resdense_export.limits import Limits
 from resdense_export.making.conversion import convert
@@ -22,6 +22,7 @@ from resdense_export.tflite.child import Child, Fault
 from resdense_export.tflite.flatbuffer import pack, unpack
 from resdense_export.verdicts import unproved
 from resdense_keras.errors import RequestError
+from resdense_keras.intervals import may_be_chance, wilson
 
 
 @pytest.fixture(scope="module")
@@ -333,6 +334,7 @@ def test_fewer_than_500_images_are_called_weak():
 def test_wilson_interval_is_scipys(hits, trials):
     theirs = stats.binomtest(hits, trials).proportion_ci(method="wilson")
     assert wilson(hits, trials) == pytest.approx((theirs.low, theirs.high))
+    assert may_be_chance(hits, trials, classes=10) == (theirs.low <= 0.1)
 
 
 @pytest.mark.parametrize(("images", "lost", "won"), [(360, 0.02, 0.01), (500, 0.01, 0.01), (2000, 0.03, 0.005)])

@@ -19,12 +19,24 @@ import segno
 from cryptography import x509
 
 from resdense_cli.main import _with_address
-from resdense_export.phone import litertjs, reach
+from resdense_export.phone import command, litertjs, reach
 from resdense_export.phone.serving import Server
 from resdense_keras import files
 from resdense_keras.errors import WorkError
 
 # Addresses
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+@pytest.mark.parametrize("usb", [False, True])
+@pytest.mark.parametrize("address", [reach.LOCAL, "192.168.1.20"])
+def test_what_a_phone_lacks_over_plain_http_is_said_before_its_url(address, usb, scheme, capsys):
+    url = f"{scheme}://{address}:8000/#token"
+    command._announce(url, address, usb, "AB:CD" if scheme == "https" else None)
+    out, err = capsys.readouterr()
+    insecure = scheme == "http" and address != reach.LOCAL and not usb
+    assert out == f"{url}\n"
+    assert ("one thread, no WebGPU and no camera: --lan --https" in err) == insecure
 
 
 @pytest.mark.parametrize("address", ["0.0.0.0", "::", "224.0.0.1", "router.local", "1.2.3", ""])

@@ -208,3 +208,9 @@ def test_a_folder_without_a_bundle_is_refused(tmp_path):
         site.read(tmp_path)
     with pytest.raises(RequestError, match="there is no folder"):
         site.read(tmp_path / "nothing")
+
+
+def test_a_file_in_place_of_its_bundle_is_refused_and_the_bundle_named(bundle):
+    with pytest.raises(RequestError, match="is a file, not a folder") as caught:
+        site.read(bundle / "resnet20-int8.tflite")
+    assert caught.value.hint == f"give the bundle around it: {bundle}"

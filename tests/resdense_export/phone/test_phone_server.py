@@ -392,6 +392,7 @@ def test_stdout_holds_the_url_alone_and_sigterm_ends_it(bundle, make, runtime):
         connection.close()
     assert (running.process.returncode, out) == (143, "")
     assert "only this computer can open it" in err and "Traceback" not in err
+    assert "stopped: the results that phones sent are in report.json" in err and "error:" not in err
 
 
 def test_ctrl_c_ends_it_with_130(bundle, make, runtime):
@@ -415,7 +416,7 @@ def test_ctrl_c_at_the_moment_in_which_asyncio_forgets_it_ends_it_with_130_too(b
     command = [sys.executable, "-c", at_once, "phone", str(bundle), "--runtime", str(runtime)]
     ended = subprocess.run(command, capture_output=True, text=True, timeout=30)
     assert ended.returncode == 130
-    assert "Traceback" not in ended.stderr and "error: stopped" in ended.stderr
+    assert "Traceback" not in ended.stderr and "stopped: the results" in ended.stderr
 
 
 def test_it_stops_by_itself_after_its_minutes(bundle, make, runtime):
@@ -432,6 +433,10 @@ def test_without_npm_it_serves_and_the_page_is_told_why(bundle, make, monkeypatc
             assert time.monotonic() < until
         assert told == {"state": "missing", "why": "npm is not installed", "version": ""}
         assert running.ask("/runtime/core.js")[0] == 404
+        running.process.send_signal(signal.SIGTERM)
+        _, err = running.process.communicate(timeout=10)
+    fetching, missing = "LiteRT.js is being fetched with npm (12 MB, once) into ", "the page has no runtime: npm"
+    assert 0 <= err.find(f"{fetching}{tmp_path / 'home'}") < err.find(missing) and "is fetched" not in err
 
 
 def kill_in_the_middle(folder, make, runtime, random):

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import ttest_ind
 
-from resdense_export.judging.intervals import wilson
 from resdense_export.report import accuracy_sentence, html, noise, plots, summary, terminal_table, units, validate
+from resdense_keras.intervals import wilson
 
 
 def text(report):

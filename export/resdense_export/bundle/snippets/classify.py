@@ -5,6 +5,7 @@ Needs Python 3.10, ai-edge-litert, numpy and pillow; everything else it reads fr
 
 import argparse
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -74,10 +75,16 @@ def main():
     parser.add_argument("--top", type=int, default=3)
     parser.add_argument("images", nargs="+")
     arguments = parser.parse_args()
+    if arguments.file and not (BUNDLE / arguments.file).is_file():
+        known = ", ".join(sorted(path.name for path in BUNDLE.glob("*.tflite")))
+        sys.exit(f"error: --file {arguments.file} is not in this bundle; give a name, one of {known}")
     classifier = Classifier(arguments.file)
     for path in arguments.images:
-        with Image.open(path) as image:
-            probabilities = classifier(image)
+        try:
+            with Image.open(path) as image:
+                probabilities = classifier(image)
+        except OSError as error:  # there is no such file, or Pillow cannot read it
+            sys.exit(f"error: {path} cannot be read as an image: {error}")
         for number in np.argsort(-probabilities)[: arguments.top]:
             name = classifier.names[number] if classifier.names and number < len(classifier.names) else number
             print(f"{path}\t{name}\t{probabilities[number]:.4f}")
