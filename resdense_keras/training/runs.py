@@ -456,9 +456,9 @@ def remark_on_chance(request, right, images, classes, channels):
     """
     if not may_be_chance(right, images, classes):
         return None
-    begun = request.weights or request.slim or channels != catalog.sizes()[request.model]["input_shape"][-1]
-    named = [] if begun else weights.names(request.model)
-    start = "".join(f", or begin with `--weights {name}`" for name in named[:1])
+    named = [] if request.weights or request.slim else weights.names(request.model)
+    fits = named and channels == catalog.sizes()[request.model]["input_shape"][-1]
+    start = f", or begin with `--weights {named[0]}`" if fits else ""
     return (
         f"{right:,} of {images:,} held-out images right, no better than chance for {classes:,} classes: "
         f"train more `--epochs`{start}"
