@@ -74,7 +74,7 @@ def bytes_by_package(name, found):
 def test_an_install_takes_the_gigabytes_that_the_readme_says():
     found = bytes_by_package("resdense-keras", {})
     said = re.search(r"installs ([\d.]+) GB, mostly TensorFlow", (ROOT / "README.md").read_text())
-    assert sum(found.values()) / 1e9 == pytest.approx(float(said[1]), rel=0.1)  # its parts are released without us
+    assert sum(found.values()) / 1e9 == pytest.approx(float(said[1]), rel=0.25)  # its parts are released without us
     assert found["tensorflow"] > sum(found.values()) / 2
 
 
