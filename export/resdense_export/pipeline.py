@@ -23,11 +23,11 @@ from . import environment
 from .bundle import contents
 from .bundle.evidence import from_dataset, without_data
 from .bundle.request import ROUNDS, ExportRequest
-from .by_class import right_by_class
 from .limits import WEAK_CALIBRATION, Limits
 from .making.quantization import check_calibration
 from .models import answers, fitness
 from .progress import Steps
+from .right_answers import right_by_class
 from .schemes import SCHEMES, standard_schemes
 from .sources import Net, preprocessing_inside
 from .tflite.timing import machine, measure

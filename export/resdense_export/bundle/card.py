@@ -2,9 +2,9 @@
 
 import yaml
 
-from ..by_class import for_phones, right_by_class
 from ..limits import WEAK_BELOW, WEAK_CALIBRATION
 from ..models.answers import has_classes
+from ..right_answers import for_phones, right_by_class
 from ..verdicts import unproved, verdict
 
 NAMED = 20  # classes on the card; labels.txt has all

@@ -5,7 +5,6 @@ unnoticed. The file is read and run in a child process (tflite/child.py), so oth
 and a file that kills the child fails its gate.
 """
 
-import base64
 import contextlib
 import re
 from collections.abc import Callable, Sequence
@@ -21,6 +20,7 @@ from resdense_keras.intervals import wilson
 
 from ..limits import WEAK_BELOW, Limits
 from ..models import answers
+from ..right_answers import packed
 from ..schemes import SCHEMES
 from ..sources import generated_images
 from ..tflite import flatbuffer, half
@@ -211,7 +211,7 @@ def compare(outputs, expected, labels, scheme, limits=None, real=True, classes=T
     if labels is not None:
         right = top == labels
         figures |= {"accuracy": float(right.mean()), "accuracy_interval": wilson(int(right.sum()), len(right))}
-        figures["right"] = base64.b64encode(np.packbits(right)).decode()
+        figures["right"] = packed(right)
     if expected is None:
         return figures, gates
     if expected.shape != outputs.shape:

@@ -4,8 +4,8 @@ import re
 from pathlib import Path
 from statistics import fmean
 
-from ..by_class import for_phones
 from ..limits import WEAK_BELOW, WEAK_CALIBRATION
+from ..right_answers import worst_first
 from ..schemes import SCHEMES
 from ..verdicts import open_gates, unproved
 from . import devices, units, view, words
@@ -283,18 +283,17 @@ def _gates(export):
 def _by_class(report):
     """(schemes, rows, number of classes): the classes of the one net of a report, the worst first, MOST_CLASSES at
     most; None where it has several nets or nothing is known of classes."""
-    rows = [row for row in report["models"][0].get("by_class", ()) if row["images"]]
+    rows = worst_first(report["models"][0].get("by_class", ()))
     if len(report["models"]) > 1 or not rows:
         return None
-    schemes, judged = list(rows[0]["right"]), for_phones(rows)
-    worst = sorted(rows, key=lambda row: row["right"][judged] / row["images"])[:MOST_CLASSES]
+    schemes = list(rows[0]["right"])
     shown = [
         (
             row["name"],
             units.whole(row["images"]),
             [units.percent(row["right"][scheme] / row["images"], row["images"]) for scheme in schemes],
         )
-        for row in worst
+        for row in rows[:MOST_CLASSES]
     ]
     return schemes, shown, len(rows)
 

@@ -1,6 +1,5 @@
 """Decides which differences are more than noise: the rules by which two nets or two files tie."""
 
-import base64
 import math
 from dataclasses import dataclass
 from statistics import fmean, variance
@@ -8,6 +7,7 @@ from statistics import fmean, variance
 from resdense_keras.intervals import wilson
 
 from ..judging.intervals import drop_interval
+from ..right_answers import unpacked
 
 SEEDS = 3  # from so many seeds on, their spread says more than the images of one training
 
@@ -125,8 +125,8 @@ def file_difference(first, second, same_images):
     if None in accuracies or not all(images):
         return None
     if is_paired(first, second, same_images):
-        one, two = _right(first), _right(second)
-        interval = drop_interval((one & ~two).bit_count(), (two & ~one).bit_count(), images[0])
+        one, two = (unpacked(row["right"], images[0]) for row in (first, second))
+        interval = drop_interval(int((one & ~two).sum()), int((two & ~one).sum()), images[0])
         return Difference(*accuracies, *interval)
     pairs = zip(accuracies, images, strict=True)
     return difference(*(Estimate(share, *wilson(round(share * count), count)) for share, count in pairs))
@@ -135,11 +135,6 @@ def file_difference(first, second, same_images):
 def is_paired(first, second, same_images):
     """Whether it is known for each judging image which of two files answer it rightly."""
     return bool(same_images and first["images"] == second["images"] and first.get("right") and second.get("right"))
-
-
-def _right(export):
-    """The images that a file answers rightly, one bit per image."""
-    return int.from_bytes(base64.b64decode(export["right"]))
 
 
 def faster(first, second):

@@ -6,8 +6,8 @@ tie. With the numbers swapped the sentence is swapped too.
 
 from dataclasses import dataclass
 
-from ..by_class import for_phones
 from ..limits import DRIFT
+from ..right_answers import for_phones, worst_first
 from . import devices, noise, units, view
 
 ABOUT_EQUAL = 1.1  # sizes within this ratio are called about equal
@@ -317,11 +317,10 @@ def _sizes_alone(model):
 
 def _worst_class(model):
     """The class that the file for phones has right least often."""
-    rows = [row for row in model.get("by_class", ()) if row["images"]]
+    rows = worst_first(model.get("by_class", ()))
     if len(rows) < 2:
         return None
-    scheme = for_phones(rows)
-    worst = min(rows, key=lambda row: row["right"][scheme] / row["images"])
+    scheme, worst = for_phones(rows), rows[0]
     shown = f"{worst['right'][scheme]:,} of {units.count(worst['images'], 'image')}"
     return f"as {scheme} it is right least often on {worst['name']}: {shown}."
 

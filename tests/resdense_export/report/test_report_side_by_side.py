@@ -1,6 +1,5 @@
 """Two nets in one report: what differs, by how much on the same images, and what is said of a slim one."""
 
-import base64
 import copy
 import shutil
 from pathlib import Path
@@ -10,13 +9,10 @@ import pytest
 
 from resdense_export import pipeline
 from resdense_export.report import html, merging, noise, read_report, summary, validate, view
+from resdense_export.right_answers import packed
 from resdense_keras.errors import RequestError, WorkError
 
 IMAGES = 360
-
-
-def bits(right):
-    return base64.b64encode(np.packbits(right)).decode()
 
 
 @pytest.fixture
@@ -39,7 +35,7 @@ def slim_report(report):
         for export in model["exports"]:
             answered = right.copy()
             answered[np.flatnonzero(right)[:wrong_too]] = False
-            export |= {"accuracy": answered.mean(), "right": bits(answered), "instructions": 14_500_000 - wrong_too}
+            export |= {"accuracy": answered.mean(), "right": packed(answered), "instructions": 14_500_000 - wrong_too}
             export["accuracy_interval"] = [0.9, 0.99]
     report["models"] = [whole, slim]
     report["data"]["judged_sha256"] = "0" * 64
@@ -83,7 +79,7 @@ def test_nets_of_different_families_keep_their_colours(report):
 
 
 def test_bits_that_say_another_accuracy_are_no_report(slim_report):
-    slim_report["models"][0]["exports"][0]["right"] = bits(np.ones(IMAGES, bool))
+    slim_report["models"][0]["exports"][0]["right"] = packed(np.ones(IMAGES, bool))
     with pytest.raises(RequestError, match=r"exports\[0\].right: 360 images are right there"):
         validate(slim_report)
 
