@@ -134,11 +134,12 @@ def _check_kind(path):
 
 
 def _holds_arrays(path):
-    """Whether a file is a .npz under another name."""
-    if not zipfile.is_zipfile(path):
+    """Whether a file is a .npz under another name; a damaged one is not."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return any(name.endswith(".npy") for name in archive.namelist())
+    except zipfile.BadZipFile:
         return False
-    with zipfile.ZipFile(path) as archive:
-        return any(name.endswith(".npy") for name in archive.namelist())
 
 
 def _height_width(image_size):

@@ -106,6 +106,17 @@ def test_a_file_that_is_no_npz_is_told_by_its_kind(name, is_a, hint, tmp_path):
     assert caught.value.message.startswith(f"{tmp_path / name} {is_a}; data are") and hint in caught.value.hint
 
 
+@pytest.mark.parametrize(
+    ("name", "message"), [("a.zip", "is an archive"), ("a.gz", "is an archive"), ("a.npz", "cannot be read as .npz")]
+)
+def test_a_damaged_archive_is_told_like_a_whole_one(name, message, tmp_path):
+    np.savez(tmp_path / "whole.npz", x_train=np.zeros(3))
+    content = (tmp_path / "whole.npz").read_bytes()
+    (tmp_path / name).write_bytes(content.replace(b"PK\x01\x02", b"PK\x01\x03"))  # its directory, not its end
+    with pytest.raises(RequestError, match=message):
+        data.load(tmp_path / name)
+
+
 def test_arrays_are_read_under_the_suffix_of_an_archive_too(tmp_path):
     arrays = {"x": np.random.default_rng(0).integers(0, 256, (40, 8, 8, 3), np.uint8), "y": np.arange(40) % 2}
     np.savez(
