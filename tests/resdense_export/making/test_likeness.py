@@ -80,6 +80,16 @@ def test_noise_and_copies_may_calibrate_for_noise_and_copies(kinds):
     assert check_likeness(copies[:200], copies[200:]) == []
 
 
+@pytest.mark.parametrize("first", [95, 100, 105, 150])
+def test_classes_of_alike_images_may_have_other_shares_than_in_the_test_images(first):
+    """Two colours with noise; the share of pairs within a class passes one half as the shares change."""
+    grain = noise((260, 40, 40, 3)) * 0.3
+    calibrating, held_out = ([1] * first + [0] * (200 - first), [0, 1] * 30)
+    colours = np.array([[20, 90, 160], [150, 60, 20]])[calibrating + held_out]
+    images = (grain + colours[:, None, None]).astype(np.uint8)
+    assert check_likeness(images[:200], images[200:]) == []
+
+
 def test_images_between_copies_and_different_ones_are_warned_of(kinds):
     images = kinds["digits"]
     (told,) = check_likeness(near_copies(images[3], 40, deviation=10), images[200:])
