@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import resdense_keras
-from resdense_export.making.slimming import plan, process, repair, search
+from resdense_export.making.slimming import latency, plan, process, repair, search
 from resdense_export.making.slimming.building import build
 from resdense_export.making.slimming.channels import net_of
 from resdense_export.making.slimming.costs import TARGETS, Counted, instructions, macs, stairs
@@ -288,6 +288,30 @@ def test_a_share_of_latency_is_one_of_the_targets_instructions(target, nets):
     assert 0.4 * before < after <= 0.7 * before
 
 
+def test_a_share_of_latency_holds_as_measured_and_no_plan_that_was_tried_is_nearer(nets):
+    """Measured in bytes here, which fall faster than the instructions that the table predicts."""
+    model, net = nets("resnet, option B")
+    images, said = _images(model, 80), []
+    scores = Scores(net, images)
+    _, found = latency.plan_within(net, scores, images, 0.7, "phone-float", _bytes, said.append)
+    tried = [float(line.split()[-2]) for line in said]
+    assert found == {"by": "counted", "scheme": "fp32", "share": found["share"], "plans": len(tried)}
+    assert found["share"] == pytest.approx(max(share for share in tried if share <= 0.7), abs=1e-3)
+    assert tried[0] < found["share"] - 0.05  # a plan by prediction would have been needlessly small
+
+
+def _bytes(path):
+    return path.stat().st_size
+
+
+def test_a_share_of_latency_that_no_plan_has_names_the_fastest(nets):
+    model, net = nets("resnet, option B")
+    images = _images(model, 80)
+    with pytest.raises(RequestError, match=r"--latency 0.9 .* takes 1.000 \(counted\)") as refused:
+        latency.plan_within(net, Scores(net, images), images, 0.9, "phone-float", lambda path: 7.0, print)
+    assert refused.value.hint == "ask for --macs"
+
+
 def test_what_the_training_is_reckoned_to_leave_is_the_most_that_it_left_in_the_stored_rows():
     rows = json.loads((Path(__file__).parents[3] / "benchmarks" / "results" / "slim.json").read_text())
     kept = {}
@@ -461,6 +485,7 @@ def test_show_plans_an_untrained_net_as_json_and_writes_nothing(resdense, tmp_pa
         (("--macs", "0.5", "--data", "digits", "--out", "o", "--for", "gpu"), "phone-int8"),
         (("--macs", "0.5", "--latency", "0.5", "--data", "digits", "--out", "o"), "--macs 0.5 and --latency 0.5"),
         (("--latency", "2", "--data", "digits", "--out", "o"), "--latency 2.0 was given"),
+        (("--macs", "0.5", "--count", "true", "--data", "digits", "--out", "o"), "--count was given without --latency"),
         (("--max-drop", "0", "--data", "digits", "--out", "o"), "--max-drop 0.0 was given"),
         (("--max-drop", "1", "--show"), "--max-drop was given without --data"),
         (("--macs", "0.5", "--data", "digits", "--out", "o"), "untrained"),
