@@ -9,6 +9,7 @@ import functools
 import itertools
 import os
 import re
+import unicodedata
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -77,7 +78,7 @@ def find(root, disk):
     if not parts:
         return Layout({"train": _class_folders(top, disk)}, {}, {}, len(level.images))
     left_out = {name: len(disk.below(top / name).images) for name in inside if name not in parts.values()}
-    classes = {part: _class_folders(inside[name].level, disk) for part, name in parts.items()}
+    classes = _in_one_spelling({part: _class_folders(inside[name].level, disk) for part, name in parts.items()})
     loose = len(level.images) + sum(len(disk.entries(inside[name].level).images) for name in parts.values())
     return Layout(classes, parts, left_out, loose)
 
@@ -218,6 +219,16 @@ def _class_folders(level, disk):
                 message, "save its images as JPEG or PNG; if it is not a class, move the folder elsewhere"
             )
     return {name: level / name for name in inside}
+
+
+def _in_one_spelling(classes):
+    """The classes of all splits, spelt as in train: macOS writes é as e and an accent, other systems as one sign."""
+    known = {unicodedata.normalize("NFC", name): name for name in classes["train"]}
+
+    def spelt(name):
+        return name if name in classes["train"] else known.get(unicodedata.normalize("NFC", name), name)
+
+    return {part: {spelt(name): folder for name, folder in found.items()} for part, found in classes.items()}
 
 
 def _kinds(files):

@@ -162,6 +162,13 @@ def test_splits_without_class_folders_are_no_classes(tmp_path, names):
         data.load(tmp_path)
 
 
+def test_accents_that_macos_spells_in_two_signs_are_the_same_class(tmp_path):
+    fill(tmp_path / "train", ["cafe\N{COMBINING ACUTE ACCENT}", "tea"])
+    fill(tmp_path / "test", ["caf\N{LATIN SMALL LETTER E WITH ACUTE}", "tea"])
+    loaded = data.load(tmp_path)
+    assert loaded.classes == 2 and sorted(loaded.test.labels) == [0] * 5 + [1] * 5
+
+
 def test_a_table_of_labels_beside_the_images_is_named(tmp_path):
     flat(tmp_path / "images")
     (tmp_path / "labels.csv").write_text("image_id,label\n0.png,1\n")
