@@ -235,7 +235,7 @@ def unknown_operator():
 
 FOREIGN = {  # build: what the error must name
     two_inputs: "its inputs are left, right",
-    own_class: "layer 'doubled' of foreign.keras is of class Twice, which is not Keras' own",
+    own_class: "layer 'doubled' of class Twice of foreign.keras is not Keras' own",
     unknown_operator: "ops: Erfinv; in erfinv/Erfinv",
 }
 
