@@ -249,6 +249,16 @@ def test_a_foreign_net_that_cannot_be_exported_exits_2_and_names_the_layer(resde
     assert [path.name for path in tmp_path.iterdir()] == ["foreign.keras"]
 
 
+def test_a_stream_that_the_shell_closed_is_no_defect(monkeypatch, capsys):
+    for name in ("stdout", "stderr"):
+        monkeypatch.setattr(sys, name, None)
+        with pytest.raises(SystemExit) as stop:
+            main(["models", "resnet20"])
+        assert stop.value.code == 0
+        monkeypatch.undo()
+    assert "error" not in capsys.readouterr().err
+
+
 def test_a_warning_is_a_line_in_words(resdense, tmp_path):
     (tmp_path / "images" / "cat").mkdir(parents=True)
     (tmp_path / "images" / "cat" / "notes.txt").touch()
