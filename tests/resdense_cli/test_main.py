@@ -259,6 +259,19 @@ def test_a_stream_that_the_shell_closed_is_no_defect(monkeypatch, capsys):
     assert "error" not in capsys.readouterr().err
 
 
+def test_what_the_machine_refuses_is_failed_work_and_no_defect(monkeypatch, capsys):
+    for error in (OSError(28, "No space left", "/disk/a"), PermissionError(13, "Permission denied"), MemoryError()):
+
+        def fails(*_, error=error, **__):
+            raise error
+
+        monkeypatch.setattr("resdense_cli.main.app", fails)
+        with pytest.raises(SystemExit) as stop:
+            main(["models"])
+        said = capsys.readouterr().err
+        assert stop.value.code == 1 and "defect" not in said and "hint: " in said
+
+
 def test_a_warning_is_a_line_in_words(resdense, tmp_path):
     (tmp_path / "images" / "cat").mkdir(parents=True)
     (tmp_path / "images" / "cat" / "notes.txt").touch()
