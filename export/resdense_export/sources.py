@@ -190,6 +190,13 @@ def _with_softmax(model):
 
     if len(model.output_shape) != 2:
         raise RequestError(f"--softmax was given; the model's output is {model.output_shape}, not (None, classes)")
+    if model.output_shape[-1] == 1:
+        raise RequestError(
+            "--softmax was given; the model has one output, and a softmax of one number is always 1",
+            "leave it out; for the probability of the second of two classes, end the model with a sigmoid",
+        )
+    if answers.kind(model) in answers.PROBABLE:
+        raise RequestError("--softmax was given; the model's outputs are probabilities already", "leave it out")
     outputs = model.predict(generated_images(model.input_shape[1:], count=2), verbose=0)
     if answers.are_probabilities(outputs):
         raise RequestError("--softmax was given; the model's outputs are probabilities already", "leave it out")
