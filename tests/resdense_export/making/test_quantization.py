@@ -118,6 +118,7 @@ for scheme in standard_schemes():
 """
 
 
+@pytest.mark.slow
 def test_another_process_makes_the_same_bytes(nets, calibration, tmp_path):
     nets["dense"].save(tmp_path / "net.keras")
     np.save(tmp_path / "images.npy", calibration)
