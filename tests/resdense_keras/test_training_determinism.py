@@ -46,15 +46,21 @@ def test_a_deterministic_training_repeats_to_the_bit():
     assert first == second and float(first.split()[1]) > 0
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("backend", ["tensorflow", "jax"])
-@pytest.mark.parametrize("net", ["resnet20", "densenet_bc22_16"])
+@pytest.mark.parametrize(
+    ("net", "backend"),
+    [
+        pytest.param("resnet20", "tensorflow", marks=pytest.mark.slow),
+        pytest.param("densenet_bc22_16", "tensorflow", marks=pytest.mark.slow),
+        pytest.param("resnet20", "jax", marks=pytest.mark.slow),
+        pytest.param("densenet_bc22_16", "jax", marks=pytest.mark.long),
+    ],
+)
 def test_a_deterministic_training_repeats_at_full_width_on_a_busy_machine(busy, net, backend):
     first, second = endings(net, 128, 3, backend)
     assert first == second and float(first.split()[1]) > 0
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_two_deterministic_comparisons_train_to_the_same_bits(tmp_path):
     """Both families at full width, in two processes at once: histories, accuracies and float files are equal."""
     random = np.random.default_rng(0)

@@ -349,7 +349,7 @@ def test_a_signal_saves_before_it_is_handed_on(npz, tmp_path, monkeypatch, numbe
 
 @pytest.mark.parametrize(
     "cuts, recipe",
-    [pytest.param(("3", "5", "6"), "plain", marks=pytest.mark.slow), (("4",), "new")],
+    [pytest.param(("3", "5", "6"), "plain", marks=pytest.mark.long), (("4",), "new")],
     ids=["anywhere", "before the last, smaller batch, with all that a recipe may ask for"],
 )
 def test_a_run_that_is_cut_off_between_any_two_writes_ends_in_the_same_state(npz, tmp_path, cuts, recipe):

@@ -127,11 +127,12 @@ V2 = {"variant": "v2-keras", "bn_epsilon": 1.001e-5}
 DENSE = {"bn_epsilon": 1.001e-5}
 ORIGINALS = [
     ("ResNet50", "resnet50", V1),
+    pytest.param("DenseNet121", "densenet121", DENSE, marks=pytest.mark.slow),
+    pytest.param("ResNet50V2", "resnet50", V2, marks=pytest.mark.slow),
+    # The deeper ones' outputs are compared by test_from_keras_applications too, from one format.
     *(
-        pytest.param(*row, marks=pytest.mark.slow)
+        pytest.param(*row, marks=pytest.mark.long)
         for row in [
-            ("DenseNet121", "densenet121", DENSE),
-            ("ResNet50V2", "resnet50", V2),
             ("ResNet101", "resnet101", V1),
             ("ResNet152", "resnet152", V1),
             ("ResNet101V2", "resnet101", V2),
@@ -163,9 +164,18 @@ def test_keras_applications_files_give_the_same_outputs(original, ours, options,
             np.testing.assert_array_equal(value, same, err_msg=file)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("selected", ["ResNet50-resnet50", "not ResNet50-resnet50"])
-def test_keras_applications_files_give_the_same_outputs_on_jax(selected):
+FIRST = "ResNet50-resnet50 or ResNet50V2 or DenseNet121"  # one of each kind of file
+
+
+@pytest.mark.parametrize(
+    ("selected", "count"),
+    [
+        pytest.param(FIRST, 3, marks=pytest.mark.slow),
+        pytest.param(f"not ({FIRST})", len(ORIGINALS) - 3, marks=pytest.mark.long),
+    ],
+    ids=["one of each kind", "the deeper ones"],
+)
+def test_keras_applications_files_give_the_same_outputs_on_jax(selected, count):
     """Original and ours on JAX, in a process of its own; XLA's optimizations would take longer than these nets."""
     pytest.importorskip("jax")
     tests = f"{__file__}::test_keras_applications_files_give_the_same_outputs"
@@ -175,7 +185,6 @@ def test_keras_applications_files_give_the_same_outputs_on_jax(selected):
         capture_output=True,
         text=True,
     )
-    count = len(ORIGINALS) - 1 if selected.startswith("not") else 1
     assert result.returncode == 0 and f"{count} passed" in result.stdout, result.stdout
 
 
@@ -385,13 +394,12 @@ def test_unknown_head_options_are_refused():
 # Published accuracy
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("file", "net", "origin", "accuracy"),
     [
-        ("resnet20-cifar10.npz", "resnet20", "akamaster", 0.9173),
-        ("resnet56-cifar10.npz", "resnet56", "akamaster", 0.9339),
-        ("densenet_bc_100_12-cifar10.npz", "densenet_bc100_12", "dice", 0.9453),
+        pytest.param("resnet20-cifar10.npz", "resnet20", "akamaster", 0.9173, marks=pytest.mark.slow),
+        pytest.param("resnet56-cifar10.npz", "resnet56", "akamaster", 0.9339, marks=pytest.mark.slow),
+        pytest.param("densenet_bc_100_12-cifar10.npz", "densenet_bc100_12", "dice", 0.9453, marks=pytest.mark.long),
     ],
 )
 def test_published_checkpoints_reach_their_accuracy(file, net, origin, accuracy, checkpoints, cifar10_file):
