@@ -14,6 +14,7 @@ import argparse
 import functools
 import json
 import os
+from pathlib import Path
 from typing import NamedTuple
 
 from resdense_keras import files
@@ -184,7 +185,9 @@ def main():
     parser.add_argument("--resume", action="store_true", help="leave out what is stored already")
     arguments = parser.parse_args()
     runs = dict(RUNS)
-    if os.environ.get("RESDENSE_CIFAR10"):
+    if images := os.environ.get("RESDENSE_CIFAR10"):
+        if not Path(images).is_file():
+            parser.error(f"RESDENSE_CIFAR10={images} is not a file")
         runs["01-control-cifar10"] = control_cifar10
     if arguments.photos:
         runs["09-flowers"] = functools.partial(flowers, arguments.photos)

@@ -84,3 +84,7 @@ def test_a_run_of_the_lessons_without_its_files_says_what_it_needs(lessons, monk
         with pytest.raises(SystemExit) as stop:
             lessons.main()
         assert stop.value.code == 2 and need in capsys.readouterr().err
+    monkeypatch.setenv("RESDENSE_CIFAR10", "none.npz")
+    with pytest.raises(SystemExit):
+        lessons.main()
+    assert "RESDENSE_CIFAR10=none.npz is not a file" in capsys.readouterr().err
