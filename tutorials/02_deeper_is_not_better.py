@@ -219,20 +219,20 @@ print(f"plain {SHALLOW}, in the usual steps: {depth.run('plain', SHALLOW).traini
 
 
 # %% [markdown]
-# So here degradation is above all *slowness*: ten times the steps bring the deep plain net to about nine in ten, and
-# still not to the shallow one. <!-- claim: ten_times_the_steps_mend_most_of_it -->
+# So here degradation is above all *slowness*: ten times the steps bring the deep plain net far up, most seeds to about
+# nine in ten, and none to the shallow one. <!-- claim: ten_times_the_steps_mend_most_of_it -->
 # (He et al. suspected that deep plain nets converge exponentially slowly.)
-# At 110 layers with the ReLU behind the addition not every seed trains: some stay at guessing. With pre-activation all
-# fit. <!-- claim: at_110_layers_the_order_matters --> These are few seeds: they show that it can fail, not how often.
+# At 110 layers with the ReLU behind the addition most seeds do not train: they stay below 30 %. With pre-activation all
+# fit. <!-- claim: at_110_layers_the_order_matters --> Five seeds show that it can fail, not how often.
 
 # %% [markdown]
 # ## What this does not show
 #
 # > - **Not why.** "Because gradients vanish" is the usual answer; the next lesson measures them.
-# > - **Not that plain nets cannot be trained deep.** In ten times the steps ours made up for most of it; He et al.
+# > - **Not that plain nets cannot be trained deep.** In ten times the steps most of ours made up for most; He et al.
 # >   trained theirs for 64,000 steps and still saw the gap. Xiao et al. (arXiv:1806.05393) train plain nets of 10,000
 # >   layers, from orthogonal first weights.
-# > - **Not that residual nets always train.** Ours at 110 layers did not with every seed, though warmed up
+# > - **Not that residual nets always train.** Ours at 110 layers did not with most seeds, though warmed up
 # >   (exercise 4). <!-- claim: at_110_layers_the_order_matters -->
 # > - **Not which connection is better**: digits are easy, the nets are narrow, and all connected ones fit them.
 #
@@ -387,14 +387,16 @@ def claim_both_connections_mend_it(connections=("residual", "dense"), seeds=(0,)
 def claim_ten_times_the_steps_mend_most_of_it(kind="plain 44, long"):
     found = lesson.stored("02-longer", quiet=True)[kind]
     shallow = depth.run("plain", SHALLOW).training  # in a tenth of the steps
-    assert min(found) > 0.85, f"{kind}: {min(found):.1%}"
+    usual = np.max(lesson.stored("02-depths", quiet=True)["plain"]["44"])
+    assert np.median(found) > 0.85 and min(found) > usual + 0.2, f"{kind}: {min(found):.1%}"
     assert max(found) < shallow - 0.02, f"{kind}: {max(found):.1%}, shallow {shallow:.1%}"
 
 
 def claim_at_110_layers_the_order_matters(better="preactivation 110", worse="residual 110"):
     runs = lesson.stored("02-longer", quiet=True)
     assert min(runs[better]) > 0.99, f"{better}: {min(runs[better]):.1%}"
-    assert min(runs[worse]) < 0.2, f"{worse}: {min(runs[worse]):.1%}"
+    failed = [accuracy for accuracy in runs[worse] if accuracy < 0.3]
+    assert len(failed) > len(runs[worse]) / 2, f"{worse}: {len(failed)} do not train"
 
 
 claim_a_deep_plain_net_does_not_fit(seeds=SEEDS, rates=RATES)
