@@ -37,7 +37,7 @@ def list_models(pattern: str = "*") -> list[str]:
     return [name for name in BUILDERS if fnmatch.fnmatchcase(name, pattern.lower())]
 
 
-def create(name: str, **options: Any) -> keras.Model:
+def create(name: str, /, **options: Any) -> keras.Model:
     """Builds the net of that name; `options` are the arguments of its builder.
 
     Raises:

@@ -4,11 +4,14 @@ Results go to stdout (`--json` for machines), everything else to stderr. Exit 0:
 request is wrong; 130: Ctrl-C; 143: SIGTERM. Nothing heavy is imported before a command needs it.
 """
 
+import errno
 import importlib
+import os
 import pkgutil
 import signal
 import sys
 import warnings
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -25,6 +28,16 @@ app = typer.Typer(
 )
 
 HELP = "`resdense --help` and `resdense COMMAND --help` list all commands and options"
+REFUSED = {
+    errno.ENOSPC: "free some space, or write to another disk",
+    errno.EDQUOT: "free some of your quota, or write to another disk",
+    errno.EFBIG: "the disk or `ulimit -f` allows no larger file: write to another disk, or raise the limit",
+    errno.EACCES: "allow it to be read and written, or choose another place",
+    errno.EPERM: "allow it to be read and written, or choose another place",
+    errno.EROFS: "choose a place that can be written",
+    errno.EMFILE: "raise the limit of open files: `ulimit -n 4096`",
+    errno.EIO: "the disk fails: copy the data to another one",
+}
 STOPPED = "files under their final names are complete; run the same command again"
 
 
@@ -38,6 +51,9 @@ def main(arguments=None):
     debug = "--debug" in arguments
     arguments = [argument for argument in arguments if argument != "--debug"]
     signal.signal(signal.SIGTERM, _terminate)
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed by the shell (`>&-`)
+            setattr(sys, name, Path(os.devnull).open("w"))  # noqa: SIM115
     if hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(errors="surrogateescape")  # a path whose name is not UTF-8 is printed as it is
     try:
@@ -101,6 +117,13 @@ def _explain(error, arguments):
     if type(error).__name__ == "Abort":  # typer's own word for Ctrl-C
         _say_stopped(arguments)
         return 130
+    if isinstance(error, OSError) and error.errno:  # what the machine refuses; our own faults have no number
+        where = f": {error.filename}" if error.filename else ""
+        _complain(f"{error.strerror}{where}", REFUSED.get(error.errno, "--debug shows where it happened"))
+        return 1
+    if isinstance(error, MemoryError):
+        _complain("memory is full", "close other programs, or take fewer or smaller images")
+        return 1
     _complain(f"{type(error).__name__}: {error}", "this is a defect; --debug shows where it happened")
     return 1
 

@@ -190,6 +190,13 @@ def _with_softmax(model):
 
     if len(model.output_shape) != 2:
         raise RequestError(f"--softmax was given; the model's output is {model.output_shape}, not (None, classes)")
+    if model.output_shape[-1] == 1:
+        raise RequestError(
+            "--softmax was given; the model has one output, and a softmax of one number is always 1",
+            "leave it out; for the probability of the second of two classes, end the model with a sigmoid",
+        )
+    if answers.kind(model) in answers.PROBABLE:
+        raise RequestError("--softmax was given; the model's outputs are probabilities already", "leave it out")
     outputs = model.predict(generated_images(model.input_shape[1:], count=2), verbose=0)
     if answers.are_probabilities(outputs):
         raise RequestError("--softmax was given; the model's outputs are probabilities already", "leave it out")
@@ -260,11 +267,14 @@ def _training_of_run(path):
 def _slimmed(path, run):
     """{"from", "target", "macs", "parameters", "narrower", "removed_blocks", "scored", "repaired", "epochs", "teacher",
     "temperature"} of a run of `resdense slim`, for report.json; None for any other file.
+
+    `epochs` is 0 where no epoch answered more held-out images rightly than the repaired net, which was kept then.
     """
     if not (run and run.slim):
         return None
     try:
         plan = json.loads(path.with_name("slim.json").read_bytes())
+        untrained = path.parent.joinpath("checkpoints", "best-0000.safetensors").is_file()
         return {
             "from": plan["from"],
             "target": plan["target"],
@@ -274,7 +284,7 @@ def _slimmed(path, run):
             "removed_blocks": plan["removed_blocks"],
             "scored": plan["images"],
             "repaired": plan.get("repaired"),  # version 0.1 did not say on how many images
-            "epochs": run.recipe.epochs,
+            "epochs": 0 if untrained else run.recipe.epochs,
             "teacher": run.recipe.teacher,
             "temperature": run.recipe.temperature,
         }

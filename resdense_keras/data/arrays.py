@@ -3,6 +3,7 @@
 import contextlib
 import math
 import sys
+import warnings
 import zipfile
 import zlib
 from dataclasses import dataclass
@@ -90,10 +91,13 @@ class _Header:
 def _read_headers(path):
     """{name: _Header} of the four arrays, from the first bytes of each."""
     with zipfile.ZipFile(path) as archive:
-        missing = [name for name in _ARRAYS if f"{name}.npy" not in archive.namelist()]
+        inside = [name.removesuffix(".npy") for name in archive.namelist()]
+        missing = [name for name in _ARRAYS if name not in inside]
         if missing:
-            hint = f"a .npz of images has {', '.join(_ARRAYS)}"
-            raise RequestError(f"{path} has no {', '.join(missing)}", hint)
+            message = f"{path} has no {', '.join(missing)}; it has {', '.join(inside[:10]) or 'nothing'}"
+            raise RequestError(message, f"save it again as numpy.savez(file, {', '.join(f'{n}=...' for n in _ARRAYS)})")
+        if others := [name for name in inside if name not in _ARRAYS]:
+            warnings.warn(f"{path}: not read: {', '.join(others[:10])}", stacklevel=4)
         return {name: _read_header(archive, name) for name in _ARRAYS}
 
 
@@ -126,6 +130,7 @@ def _from_arrays(name, arrays, class_names):
         raise RequestError(message, "give both the same height, width and channels")
     y_train = _checked_labels(f"{name}: y_train", arrays["y_train"], len(x_train))
     y_test = _checked_labels(f"{name}: y_test", arrays["y_test"], len(x_test))
+    _warn_of_meaning(name, x_train, y_train)
     return Source(
         labels=np.concatenate([y_train, y_test]),
         image_shape=x_train.shape[1:],
@@ -140,14 +145,14 @@ def _checked_images(name, images):
     if images.dtype.kind == "f" and not np.isfinite(images).all():
         raise RequestError(f"{name} holds NaN or infinite pixels", "repair them, and save pixels 0 to 255 as uint8")
     if images.dtype != np.uint8:
-        raise RequestError(
-            f"{name} is {images.dtype}, pixels must be uint8", "scale to 0..255, then `.astype('uint8')`"
-        )
+        raise RequestError(f"{name} is {images.dtype}, pixels must be uint8", _as_bytes(images))
     images = images[..., None] if images.ndim == 3 else images
     if images.ndim != 4 or images.shape[-1] not in (1, 3, 4):
         allowed = "(N, height, width) and (N, height, width, 1, 3 or 4)"
         message = f"{name} has the shape {images.shape}; allowed are {allowed}"
-        raise RequestError(message, "transpose or reshape the images before you save them")
+        first = images.ndim == 4 and images.shape[1] in (1, 3, 4)
+        hint = "the channels stand first: save `x.transpose(0, 2, 3, 1)`" if first else "reshape the images before you"
+        raise RequestError(message, hint if first else f"{hint} save them")
     if 0 in images.shape:
         raise RequestError(f"{name} has the shape {images.shape}: it is empty", "give it at least one image")
     return images
@@ -156,13 +161,44 @@ def _checked_images(name, images):
 def _checked_labels(name, labels, count):
     """(N,) int64 of an array of N or N x 1 class numbers."""
     if labels.shape not in ((count,), (count, 1)):
-        raise RequestError(f"{name} has the shape {labels.shape} for {count} images", "give one label for each image")
+        one_hot = len(labels.shape) == 2 and labels.shape[0] == count
+        hint = "one-hot labels become class numbers by `y.argmax(1)`" if one_hot else "give one label for each image"
+        raise RequestError(f"{name} has the shape {labels.shape} for {count} images", hint)
     if labels.dtype.kind not in "iu":
-        raise RequestError(f"{name} is {labels.dtype}, labels must be integers", "number the classes from 0")
+        hints = {"U": "`np.unique(names, return_inverse=True)[1]` numbers them", "O": "number the classes from 0"}
+        hint = hints.get(labels.dtype.kind, "`.astype('int64')`, classes numbered from 0")
+        raise RequestError(f"{name} is {labels.dtype}, labels must be integers", hint)
     if labels.min() < 0 or labels.max() > MOST_LABEL:
         message = f"{name} has labels from {labels.min()} to {labels.max()}, allowed are 0 to {MOST_LABEL:,}"
         raise RequestError(message, "number the classes from 0")
     return labels.reshape(-1).astype(np.int64)
+
+
+def _as_bytes(images):
+    """How to make uint8 pixels of an array, by its values."""
+    low, high = images.min(initial=0), images.max(initial=0)
+    if low < 0 and high <= 1:
+        return "pixels from -1 to 1: save `((x + 1) * 127.5).round().astype('uint8')`"
+    if low < 0 or high > 65535:
+        return "scale to 0..255, then `.astype('uint8')`"
+    if images.dtype.kind == "f" and high <= 1:
+        return "pixels from 0 to 1: save `(x * 255).round().astype('uint8')`"
+    return "save `x.astype('uint8')`" if high <= 255 else "16-bit pixels: save `(x / 257).round().astype('uint8')`"
+
+
+def _warn_of_meaning(name, images, labels):
+    """Warns of pixels and labels that are allowed, and seldom meant."""
+    if images.max() <= 1:
+        warnings.warn(
+            f"{name}: no pixel of x_train is above 1, but pixels run from 0 to 255 (black to white)", stacklevel=5
+        )
+    if unused := sorted(set(range(int(labels.max()) + 1)) - set(labels.tolist())):
+        named = ", ".join(map(str, unused[:5])) + (", ..." if len(unused) > 5 else "")
+        warnings.warn(
+            f"{name}: no image of y_train has the label {named}: classes are numbered from 0, so the net gets "
+            f"{labels.max() + 1} classes, {len(unused)} of them without images",
+            stacklevel=5,
+        )
 
 
 def _size(images):

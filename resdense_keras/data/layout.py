@@ -9,6 +9,7 @@ import functools
 import itertools
 import os
 import re
+import unicodedata
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,7 +21,12 @@ WORDS = {
     "validation": ("val", "valid", "validation", "dev", "eval"),
     "test": ("test", "testing"),
 }
-JUNK = ("thumbs.db", "desktop.ini")  # files that Windows leaves behind; names that begin with a dot are left out anyway
+# What Windows, macOS, Linux and network disks leave behind; names that begin with a dot are left out anyway.
+JUNK = (
+    *("thumbs.db", "desktop.ini", "$recycle.bin", "system volume information", "__macosx", "lost+found"),
+    *("@eadir", "#recycle", "__pycache__"),
+)
+TABLES = (".csv", ".tsv", ".json", ".xlsx", ".parquet")
 _HINT = "put the images of each class into a folder of its own: FOLDER/cat/1.jpg, FOLDER/dog/1.jpg"
 
 
@@ -72,7 +78,7 @@ def find(root, disk):
     if not parts:
         return Layout({"train": _class_folders(top, disk)}, {}, {}, len(level.images))
     left_out = {name: len(disk.below(top / name).images) for name in inside if name not in parts.values()}
-    classes = {part: _class_folders(inside[name].level, disk) for part, name in parts.items()}
+    classes = _in_one_spelling({part: _class_folders(inside[name].level, disk) for part, name in parts.items()})
     loose = len(level.images) + sum(len(disk.entries(inside[name].level).images) for name in parts.values())
     return Layout(classes, parts, left_out, loose)
 
@@ -115,6 +121,7 @@ def _splits(top, inside, disk):
     alone = bool(trains) and (len(told) > 1 or len(holders[trains[0]].classes) > 1)
     if not alike and not alone:
         _check_no_test_beside_classes(top, inside, told)
+        _check_no_flat_splits(top, inside, disk)
         return {}
     _check_told_apart(top, holders, told, alike)
     train = next(name for name, part in told.items() if part == "train")
@@ -166,6 +173,24 @@ def _check_no_test_beside_classes(top, inside, told):
             )
 
 
+def _check_no_flat_splits(top, inside, disk):
+    """Refuses splits without class folders, as competitions have them (their names would become the classes), and one
+    folder beside a table of labels."""
+    told = {name: part for name in inside if (part := part_of(name))}
+    if "train" in told.values() and len(set(told.values())) > 1 and len(told) == len(inside):
+        names = " and ".join(f"{name}/" for name in told)
+        message = f"{top}: {names} are splits by their names, but hold no class folders"
+        raise RequestError(message + _tables(top, disk), _HINT)
+    if len(inside) == 1 and (tables := _tables(top, disk)):
+        raise RequestError(f"{top} has one class only: {', '.join(inside)}{tables}", _HINT)
+
+
+def _tables(level, disk):
+    """A half sentence about the tables in a folder; "" where there is none."""
+    names = [path.name for path in disk.entries(level).others if path.suffix.lower() in TABLES]
+    return f"; {names[0]} may say the class of each image, but tables are not read" if names else ""
+
+
 def _rename(first, second):
     return (
         f"rename them so that the words train, val or test say what each is for: `train` and `test` for {first} and "
@@ -182,6 +207,7 @@ def _class_folders(level, disk):
     inside = disk.inside(level)
     if loose := len(disk.entries(level).images) if not inside else 0:
         message = f"{level} holds no images in class folders, but {loose:,} image{'s' * (loose != 1)} directly"
+        message += _tables(level, disk)
         above = level.absolute().parent
         raise RequestError(message, f"if these are one class, give the folder of all classes, {above}; else {_HINT}")
     if not inside:
@@ -193,6 +219,16 @@ def _class_folders(level, disk):
                 message, "save its images as JPEG or PNG; if it is not a class, move the folder elsewhere"
             )
     return {name: level / name for name in inside}
+
+
+def _in_one_spelling(classes):
+    """The classes of all splits, spelt as in train: macOS writes é as e and an accent, other systems as one sign."""
+    known = {unicodedata.normalize("NFC", name): name for name in classes["train"]}
+
+    def spelt(name):
+        return name if name in classes["train"] else known.get(unicodedata.normalize("NFC", name), name)
+
+    return {part: {spelt(name): folder for name, folder in found.items()} for part, found in classes.items()}
 
 
 def _kinds(files):
@@ -276,5 +312,8 @@ class Disk:
 
 
 def _identity(path):
-    found = path.stat()
+    try:
+        found = path.stat()
+    except OSError as error:
+        raise RequestError(f"{path} cannot be read ({error.strerror})", "allow it to be read, or move it") from error
     return found.st_dev, found.st_ino

@@ -69,6 +69,8 @@ def load(
     if channels not in (None, 1, 3):
         raise RequestError(f"{channels} channels were asked for; images have 1 or 3", "take a net of 1 or 3 channels")
     size = _height_width(image_size)
+    if not str(spec).strip():
+        raise RequestError("the name of the data is empty", f"pass {', '.join(NAMED)}, a .npz file or a folder")
     if is_folder(spec):
         source = read_folder(
             Path(spec).expanduser(),

@@ -235,7 +235,7 @@ def unknown_operator():
 
 FOREIGN = {  # build: what the error must name
     two_inputs: "its inputs are left, right",
-    own_class: "layer 'doubled' of foreign.keras is of class Twice, which is not Keras' own",
+    own_class: "layer 'doubled' of class Twice of foreign.keras is not Keras' own",
     unknown_operator: "ops: Erfinv; in erfinv/Erfinv",
 }
 
@@ -247,6 +247,29 @@ def test_a_foreign_net_that_cannot_be_exported_exits_2_and_names_the_layer(resde
     assert (code, out) == (2, ""), err
     assert FOREIGN[build] in err and "hint: " in err and "Traceback" not in err
     assert [path.name for path in tmp_path.iterdir()] == ["foreign.keras"]
+
+
+def test_a_stream_that_the_shell_closed_is_no_defect(monkeypatch, capsys):
+    for name in ("stdout", "stderr"):
+        monkeypatch.setattr(sys, name, None)
+        with pytest.raises(SystemExit) as stop:
+            main(["models", "resnet20"])
+        assert stop.value.code == 0
+        monkeypatch.undo()
+    assert "error" not in capsys.readouterr().err
+
+
+def test_what_the_machine_refuses_is_failed_work_and_no_defect(monkeypatch, capsys):
+    for error in (OSError(28, "No space left", "/disk/a"), PermissionError(13, "Permission denied"), MemoryError()):
+
+        def fails(*_, error=error, **__):
+            raise error
+
+        monkeypatch.setattr("resdense_cli.main.app", fails)
+        with pytest.raises(SystemExit) as stop:
+            main(["models"])
+        said = capsys.readouterr().err
+        assert stop.value.code == 1 and "defect" not in said and "hint: " in said
 
 
 def test_a_warning_is_a_line_in_words(resdense, tmp_path):

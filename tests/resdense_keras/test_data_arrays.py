@@ -1,5 +1,6 @@
 """Named data sets and .npz files: what is read, and what is refused before the pixels are."""
 
+import re
 import resource
 import subprocess
 import sys
@@ -86,6 +87,45 @@ def test_wrong_npz_is_refused_with_the_reason(tmp_path, kind):
     with pytest.raises(RequestError, match=message) as caught:
         data.load(saved(tmp_path, **changes))
     assert caught.value.hint
+
+
+HINTS = {
+    "0 to 1": ({"x_train": np.full((60, 4, 5, 3), 0.5)}, "x \\* 255"),
+    "-1 to 1": ({"x_train": np.full((60, 4, 5, 3), -0.5)}, "127.5"),
+    "0 to 255": ({"x_train": np.full((60, 4, 5, 3), 200.0, "float32")}, "save `x.astype"),
+    "16 bits": ({"x_train": np.full((60, 4, 5, 3), 60000, "uint16")}, "257"),
+    "channels first": ({"x_train": np.zeros((60, 3, 32, 32), np.uint8)}, "transpose\\(0, 2, 3, 1\\)"),
+    "one-hot": ({"y_train": np.eye(3)[np.arange(60) % 3]}, "argmax"),
+    "names": ({"y_train": np.array(["cat", "dog"] * 30)}, "unique"),
+    "whole floats": ({"y_train": np.arange(60.0) % 3}, "int64"),
+}
+
+
+@pytest.mark.parametrize("kind", HINTS)
+def test_the_hint_for_a_wrong_npz_is_the_line_that_mends_it(tmp_path, kind):
+    changes, hint = HINTS[kind]
+    with pytest.raises(RequestError) as caught:
+        data.load(saved(tmp_path, **changes))
+    assert re.search(hint, caught.value.hint)
+
+
+def test_the_arrays_of_an_npz_with_other_names_are_listed(tmp_path):
+    np.savez(tmp_path / "data.npz", train_images=[0], train_labels=[0])
+    with pytest.raises(RequestError, match="it has train_images, train_labels"):
+        data.load(tmp_path / "data.npz")
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"x_val": np.zeros(3), "class_names": np.array(["a"])}, "not read: x_val, class_names"),
+        ({"y_train": np.arange(60) % 3 + 1, "y_test": np.ones(20, int)}, "label 0: .* 4 classes, 1 of them without"),
+        ({"x_train": np.ones((60, 4, 5, 3), np.uint8)}, "no pixel of x_train is above 1"),
+    ],
+)
+def test_what_an_npz_hardly_means_is_warned_of(tmp_path, changes, words):
+    with pytest.warns(UserWarning, match=words):
+        data.load(saved(tmp_path, **changes))
 
 
 @pytest.mark.parametrize("content", [b"", b"text", b"PK\x03\x04 and no more"])

@@ -148,6 +148,48 @@ def test_classes_may_be_called_as_splits_are(tmp_path, names):
     assert data.load(tmp_path).class_names == names
 
 
+@pytest.mark.parametrize(
+    "names", [("train", "test1"), ("train_images", "test_images"), ("stage_1_train", "dev", "Test")]
+)
+def test_splits_without_class_folders_are_no_classes(tmp_path, names):
+    for name in names:
+        flat(tmp_path / name)
+    with pytest.raises(RequestError, match=f"{names[0]}/.* are splits by their names") as caught:
+        data.load(tmp_path)
+    assert "csv" not in caught.value.message
+    (tmp_path / "train.csv").write_text("image_id,label\n0.png,1\n")
+    with pytest.raises(RequestError, match=r"train\.csv may say the class"):
+        data.load(tmp_path)
+
+
+def test_accents_that_macos_spells_in_two_signs_are_the_same_class(tmp_path):
+    fill(tmp_path / "train", ["cafe\N{COMBINING ACUTE ACCENT}", "tea"])
+    fill(tmp_path / "test", ["caf\N{LATIN SMALL LETTER E WITH ACUTE}", "tea"])
+    loaded = data.load(tmp_path)
+    assert loaded.classes == 2 and sorted(loaded.test.labels) == [0] * 5 + [1] * 5
+
+
+def test_a_table_of_labels_beside_the_images_is_named(tmp_path):
+    flat(tmp_path / "images")
+    (tmp_path / "labels.csv").write_text("image_id,label\n0.png,1\n")
+    with pytest.raises(RequestError, match=r"labels\.csv may say the class"):
+        data.load(tmp_path)
+    fill(tmp_path, ["cat"])
+    assert data.load(tmp_path).class_names == ("cat", "images")
+
+
+def test_folders_that_systems_leave_behind_are_no_classes(tmp_path):
+    fill(tmp_path, ("cat", "dog", "@eaDir", "$RECYCLE.BIN", "lost+found", "__MACOSX", "System Volume Information"))
+    fill(tmp_path / "cat", ["@eaDir"])
+    loaded = data.load(tmp_path)
+    assert loaded.class_names == ("cat", "dog") and sum(map(len, loaded.splits.values())) == 10
+
+
+def test_a_folder_that_vanishes_while_it_is_read_is_refused(tmp_path):
+    with pytest.raises(RequestError, match="cannot be read"):
+        layout.Disk(str).below(tmp_path / "gone")
+
+
 def test_classes_may_have_folders_of_their_own_inside(tmp_path):
     fill(tmp_path / "cat", ["siamese", "persian"])
     fill(tmp_path / "dog", ["poodle"])

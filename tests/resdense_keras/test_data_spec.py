@@ -170,3 +170,9 @@ data.calibration(data.load("digits"))
 sys.exit("tensorflow" in sys.modules and "TensorFlow was imported")
 """
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stderr == ""
+
+
+@pytest.mark.parametrize("spec", ["", " "])
+def test_an_empty_name_is_not_the_working_folder(spec):
+    with pytest.raises(RequestError, match="is empty"):
+        data.load(spec)

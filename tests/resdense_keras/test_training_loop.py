@@ -80,6 +80,14 @@ def test_a_net_with_fewer_outputs_than_classes_is_refused_before_a_step():
         Training(net(2), dataset(), RECIPE)
 
 
+def test_a_net_whose_answers_are_no_classes_is_refused_before_a_step():
+    with pytest.raises(RequestError, match="softmax of one number"):
+        Training(net(1), dataset(classes=2), RECIPE)
+    inputs = keras.Input((8, 8, 3))
+    with pytest.raises(RequestError, match="8 x 8 x 3 numbers per image"):
+        Training(keras.Model(inputs, keras.layers.Rescaling(2)(inputs)), dataset(), RECIPE)
+
+
 def test_balanced_weights_have_mean_one_and_give_each_class_the_same_say():
     labels = dataset().train.labels
     weights = balanced(labels, 4)

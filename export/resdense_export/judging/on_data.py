@@ -1,6 +1,7 @@
 """Evaluates a .tflite file on the test images of a data spec, and finds the file to compare it with."""
 
 import json
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -10,6 +11,8 @@ from resdense_keras.errors import RequestError, WorkError
 from .. import sources
 from ..models import answers
 from ..tflite.child import Child, Fault
+
+CHANNELS = (1, 3, 4)
 
 
 def evaluate_file(path, spec, image_size=None, on_bad_image="fail", resize=None):
@@ -34,20 +37,44 @@ def answered(path, spec, image_size=None, on_bad_image="fail", resize=None):
     """(the Dataset of `spec` in the file's size, the file's outputs (N, numbers) for its test images).
 
     Photos are resized by `resize`; without it as the bundle's model.json says, or by the default.
+
+    Raises:
+        RequestError: the file does not take one image and give one output, or the images do not fit it.
     """
     if not Path(path).is_file():
         raise RequestError(f"there is no file {str(path)!r}", "give a .tflite file")
     with Child() as child:
         try:
-            shape = child.open(path)["input"]
-            if len(shape) != 4:
-                raise RequestError(f"{Path(path).name} takes {shape}, not one image (1, height, width, channels)")
+            opened = child.open(path)
+            _check_ends(Path(path).name, opened)
+            shape = opened["input"]
+            if not _told(path, "input"):
+                print(
+                    f"note: {Path(path).name} is given pixels from 0 to 255, because nothing beside it says what it "
+                    "takes; if it was made for others, such as 0 to 1, its accuracy means nothing",
+                    file=sys.stderr,
+                )
             kind = answers.PROBABILITIES if has_classes(path) else answers.FEATURES
             net = SimpleNamespace(name=Path(path).name, image_shape=tuple(shape[1:]), resize=_rule(path), answers=kind)
             dataset = sources.dataset(spec, net, image_size, on_bad_image, resize)
             return dataset, child.run(path, dataset.test.array())
         except Fault as fault:
             raise WorkError(f"{Path(path).name}: {fault}", f"`resdense check {path}` says more") from None
+
+
+def _check_ends(name, opened):
+    """Refuses a file that is not (1, height, width, channels) -> one vector of numbers."""
+    shape = opened["input"]
+    for side in ("inputs", "outputs"):
+        if len(opened[side]) != 1:
+            message = f"{name} has {len(opened[side])} {side} ({', '.join(opened[side])}); one image in and one "
+            raise RequestError(f"{message}vector of classes out can be judged", "convert the net with that part only")
+    if len(shape) == 4 and shape[0] == 1 and shape[3] not in CHANNELS and shape[1] in CHANNELS:
+        message = f"{name} takes {shape}, the channels first; images are given as (1, height, width, channels)"
+        raise RequestError(message, "convert the net with channels last, which phones compute with")
+    if len(shape) != 4 or shape[0] != 1:
+        message = f"{name} takes {shape}, not one image (1, height, width, channels)"
+        raise RequestError(message, "convert the net for a batch of one image")
 
 
 def has_classes(path):

@@ -39,7 +39,11 @@ def _static(graphs):
     makes them fail."""
     tensors = [tensor for graph in graphs for tensor in graph.tensors]
     open_ones = [tensor for tensor in tensors if min((*tensor.shape, *tensor.signature), default=1) <= 0]
-    detail = f"{open_ones[0].name!r} has shape {open_ones[0].signature}" if open_ones else "every size is fixed"
+    detail = "every size is fixed"
+    if open_ones:
+        found = open_ones[0]
+        detail = f"{found.name!r} has shape {found.signature or found.shape}, and -1 is an open size: convert the net"
+        detail += " with a fixed one, keras.Input(batch_shape=(1, height, width, channels))"
     return gate(not open_ones, detail)
 
 

@@ -1,17 +1,21 @@
 """Finds what a phone file cannot keep of a Keras model, before the work, and names the change that helps."""
 
 import inspect
+import re
+
+import numpy as np
 
 from resdense_keras import compat
 from resdense_keras.errors import RequestError
 
 
 def fitted(model):
-    """`model` in the form that the export takes: without recomputation, and with one output tensor instead of a list or
-    dictionary of one.
+    """`model` in the form that the export takes: without recomputation, with names that TensorFlow allows, and with one
+    output tensor instead of a list or dictionary of one.
 
     Raises:
-        RequestError: a layer keeps the behaviour of training, or has its channels first; the layer is named.
+        RequestError: a layer keeps the behaviour of training, has its channels first, or has weights that are not
+            finite or that Keras quantized; or the output is a softmax of one number. The layer is named.
     """
     import keras
 
@@ -20,8 +24,11 @@ def fitted(model):
     if not compat.is_graph(compat.graph(model)):
         return model  # not a graph of layers; later steps refuse it
     model = plain(model)
+    _check_weights(model)
     _check_inference(model)
     _check_channels(model)
+    _check_end(model)
+    model = _with_plain_names(model)
     given = getattr(model, "output", None), getattr(model, "input", None)
     odd = isinstance(model, keras.Sequential) or any(isinstance(end, (list, tuple, dict)) for end in given)
     if odd and len(model.inputs) == len(model.outputs) == 1:
@@ -37,6 +44,67 @@ def calls(model):
             yield from calls(call.operation)
 
 
+def check_float(model):
+    """Raises a RequestError that names a layer which Keras quantized."""
+    for layer in (part for own in model.layers for part in compat.parts(own)):
+        if mode := getattr(layer, "quantization_mode", None):
+            raise RequestError(
+                f"layer {layer.name!r} was quantized by Keras (model.quantize({mode!r})), which LiteRT cannot compute",
+                "give the model as it was before model.quantize(): the export quantizes it for phones",
+            )
+
+
+def _check_weights(model):
+    check_float(model)
+    for weight in model.weights:
+        if not np.isfinite(np.asarray(weight, "float32")).all():
+            raise RequestError(
+                f"{weight.path} of model {model.name!r} holds NaN or infinite numbers, so every answer is worthless",
+                "give a checkpoint from before the training diverged, or train again with a lower learning rate",
+            )
+
+
+def _check_end(model):
+    """Refuses a softmax of one number, which is 1 for every image."""
+    for call in calls(model):
+        operation, shape = call.operation, tuple(call.outputs[0].shape)
+        activation = getattr(getattr(operation, "activation", None), "__name__", None)
+        if (activation == "softmax" or type(operation).__name__ == "Softmax") and len(shape) == 2 and shape[-1] == 1:
+            raise RequestError(
+                f"layer {operation.name!r} is a softmax of one number, which is 1 for every image",
+                "for two classes take Dense(1, activation='sigmoid') or Dense(2, activation='softmax'); train again",
+            )
+
+
+def _with_plain_names(model):
+    """`model`, or a copy of it where TensorFlow does not allow the name of a layer, such as `my layer` or `água`."""
+    import keras
+
+    if not all(_is_plain(call.operation.name) for call in calls(model)):
+        copy = keras.models.clone_model(model, recursive=True)
+        copy.set_weights(model.get_weights())
+        model = copy
+        for number, call in enumerate(calls(model)):
+            if not _is_plain(call.operation.name):
+                call.operation.name = f"{_plain(call.operation.name)}_{number}"
+    return model if _is_plain(model.name) else _renamed(model)
+
+
+def _renamed(model):
+    import keras
+
+    return keras.Model(model.inputs, model.outputs, name=_plain(model.name))
+
+
+def _is_plain(name):
+    return _plain(name) == name
+
+
+def _plain(name):
+    """A name without the signs that TensorFlow does not allow in a scope."""
+    return re.sub(r"^[^A-Za-z0-9]", "m", re.sub(r"[^A-Za-z0-9_.>-]", "_", name))
+
+
 def _check_inference(model):
     for call in calls(model):
         if _trains(call):
@@ -49,16 +117,21 @@ def _check_inference(model):
 
 
 def _trains(call):
-    """Whether an operation was called with training=True, by name or by place."""
-    if call.arguments.kwargs.get("training") is True:
-        return True
-    if not any(value is True for value in call.arguments.args):
+    """Whether an operation was called with training=True, by name or by place.
+
+    Keras writes the default of `call` into the arguments. Layers that augment images have True as their default, and
+    are silent in inference all the same.
+    """
+    given = call.arguments
+    if not any(value is True for value in (*given.args, given.kwargs.get("training"))):
         return False
     try:
-        bound = inspect.signature(type(call.operation).call).bind(None, *call.arguments.args, **call.arguments.kwargs)
-    except TypeError:
-        return False
-    return bound.arguments.get("training") is True
+        signature = inspect.signature(type(call.operation).call)
+        asked = signature.bind(None, *given.args, **given.kwargs).arguments.get("training")
+    except (AttributeError, TypeError, ValueError):
+        return given.kwargs.get("training") is True
+    default = signature.parameters["training"].default if "training" in signature.parameters else None
+    return asked is True and default is not True
 
 
 def _check_channels(model):

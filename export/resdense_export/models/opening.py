@@ -63,8 +63,6 @@ def open_model(path):
         return _from_archive(path)
     if head.startswith(HDF5):
         return _from_hdf5(path)
-    if path.suffix.lower() == ".keras":
-        raise WorkError(f"Keras cannot load {path.name}: it is not a zip archive, so it is damaged", NEEDED)
     raise _other(path, head)
 
 
@@ -78,8 +76,8 @@ def _from_archive(path):
         if KERAS in names and (version := _version(archive)).startswith(("1.", "2.")):
             return _from_keras_2(path, version)
     config = _config(path)
-    if config is None and path.suffix.lower() != ".keras":
-        raise RequestError(f"{path.name} is a zip archive without a Keras model in it", NEEDED)
+    if config is None:
+        raise _no_model(path)
     _check_lambdas(path, config)
     with _with_suffix(path, ".keras") as file:
         return _loaded(path, file, config)
@@ -98,7 +96,7 @@ def _from_hdf5(path):
     ):
         _check_lambdas(path, config)
         try:
-            return _loaded(path, copy, None)
+            return _loaded(path, copy, config)
         except WorkError as error:
             if old:
                 raise _keras_2(path, found["keras_version"], error.message) from error
@@ -114,15 +112,15 @@ def _loaded(path, file, config):
     try:
         return keras.saving.load_model(file, custom_objects=_operations(), compile=False, safe_mode=True)
     except Exception as error:  # Keras raises many kinds for a file that it cannot read
-        for name, kind in _foreign_layers(config):
+        if unknown := next(_foreign(config), None):
             raise RequestError(
-                f"layer {name!r} of {path.name} is of class {kind}, which is not Keras' own",
-                "export it from Python, where the class is known: resdense_export.export(model, folder)",
+                f"{unknown} of {path.name} is not Keras' own: its code is not in the file",
+                "export it from Python, where the code is known: resdense_export.export(model, folder)",
             ) from error
         reason = next(iter(str(error).splitlines()), "")[:200]
-        raise WorkError(
-            f"Keras cannot load {path.name}: {reason}", "is it a .keras file of built-in layers?"
-        ) from error
+        damaged = isinstance(error, zipfile.BadZipFile)
+        hint = "get the file again, it is damaged" if damaged else "save it anew with the present Keras"
+        raise WorkError(f"Keras cannot load {path.name}: {reason}", hint) from error
 
 
 def _operations():
@@ -207,14 +205,25 @@ def _name(entry):
     return entry.get("name") or (config.get("name") if isinstance(config, dict) else None)
 
 
-def _foreign_layers(config):
-    """(name, class) of each layer whose class does not come with Keras."""
-    for entry in _entries(config):
-        own = str(entry.get("module")).startswith("keras") or entry.get("registered_name", "").startswith(
-            "resdense_keras>"
-        )
-        if not own and _name(entry) is not None:
-            yield _name(entry), entry["class_name"]
+def _foreign(config):
+    """Words for each part of a configuration whose code does not come with Keras: a model, layer, function or other
+    object. Keras 3 writes `registered_name`, with the package in front where it is another's, and a module; HDF5 has
+    the registered name as the class."""
+    own = {key: value for key, value in (config or {}).items() if key != "compile_config"}  # that is not loaded
+    for entry in _entries(own):
+        kind, module = str(entry["class_name"]), str(entry.get("module") or "")
+        registered = entry.get("registered_name") or kind
+        known = module.startswith("keras") or (not module and kind != "function" and ">" not in registered)
+        if registered.startswith("resdense_keras>") or (known and ">" not in str(registered)):
+            continue
+        if kind == "function":
+            yield f"the function {str(entry.get('config')).rpartition('>')[2]!r}"
+        elif entry is own:
+            yield f"class {kind.rpartition('>')[2]}, the model"
+        elif _name(entry) is not None:
+            yield f"layer {_name(entry)!r} of class {kind.rpartition('>')[2]}"
+        else:
+            yield f"an object of class {kind.rpartition('>')[2]}"
 
 
 def _check_lambdas(path, config):
@@ -324,7 +333,29 @@ def _folder(path):
             f"{path} is a SavedModel folder: a graph without layers, which cannot be rewritten for a phone",
             SAVED_MODEL_WAY.format(path=str(path)),
         )
+    if (path / KERAS).is_file() and (path / "model.weights.h5").is_file():
+        return RequestError(
+            f"{path} is a .keras file that was unpacked into a folder",
+            f"pack it again: `cd {path} && zip -r ../net.keras .`",
+        )
     return RequestError(f"{path} is a folder", NEEDED)
+
+
+def _no_model(path):
+    """The error for a zip archive without config.json at its top."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            inside = archive.namelist()
+    except (OSError, zipfile.BadZipFile):
+        return WorkError(f"{path.name} is damaged or cut short: its end is missing", "get the file again")
+    if model := next((name for name in inside if name.lower().endswith((".keras", ".h5", ".hdf5"))), None):
+        if not model.endswith("model.weights.h5"):
+            return RequestError(f"{path.name} is an archive that holds {model}", f"unpack it and give {model}")
+        return RequestError(
+            f"{path.name} holds the parts of a .keras file in a folder: {model}",
+            "pack the files themselves, so that config.json stands at the top of the archive",
+        )
+    return RequestError(f"{path.name} is a zip archive without a Keras model in it", NEEDED)
 
 
 def _weights(path):
@@ -345,6 +376,12 @@ def _torch(path):
 def _other(path, head):
     """The message for a file that is neither an archive nor HDF5."""
     suffix = path.suffix.lower()
+    if not head:
+        return WorkError(f"{path.name} is empty", "get the file again")
+    if head.startswith(b"version https://"):
+        return RequestError(f"{path.name} is a pointer of Git LFS, not the file", "`git lfs pull` gets the file")
+    if re.match(rb"\s*<(!doctype|html|\?xml)", head, re.IGNORECASE):
+        return RequestError(f"{path.name} is a web page, not a model", "the download failed: get the file again")
     if head[4:8] == b"TFL3":
         return RequestError(
             f"{path.name} is a .tflite file already",
@@ -366,4 +403,11 @@ def _other(path, head):
             f"{path.name} is part of a TensorFlow checkpoint, which holds weights and no model",
             "load it in Python into the net that it belongs to, then net.save('model.keras')",
         )
+    if suffix == ".json":
+        return RequestError(
+            f"{path.name} is text; a model's JSON describes the net without its weights",
+            "in Python: keras.models.model_from_json(text), load_weights(...), save('net.keras')",
+        )
+    if suffix in (".keras", ".h5", ".hdf5"):
+        return WorkError(f"{path.name} is damaged: neither a zip archive nor HDF5", "get the file again")
     return RequestError(f"{path.name} is not a Keras file", NEEDED)

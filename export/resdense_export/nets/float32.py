@@ -3,23 +3,22 @@
 import tempfile
 from pathlib import Path
 
-from resdense_keras.errors import RequestError
+from ..models.fitness import check_float
 
 
 def as_float32(model):
     """`model`, or a float32 copy of it where a layer computes in another type.
 
     The copy has the same weights. Its batch norms and head compute in 32 bits, as they will on the phone.
+
+    Raises:
+        RequestError: Keras quantized a layer.
     """
     import keras
 
+    check_float(model)
     if all(layer.compute_dtype == "float32" for layer in _layers(model)):
         return model
-    quantized = [layer.name for layer in _layers(model) if getattr(layer, "quantization_mode", None)]
-    if quantized:
-        raise RequestError(
-            f"layer {quantized[0]!r} was quantized by Keras", "export the float model; --schemes quantizes"
-        )
 
     def in_float32(operation):
         if not isinstance(operation, keras.layers.Layer):

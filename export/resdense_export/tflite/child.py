@@ -232,6 +232,8 @@ def _open(beat, path):
     output = net.interpreter.get_tensor(net.output["index"])
     return {
         "input": [int(size) for size in net.input["shape"]],
+        "inputs": [detail["name"] for detail in net.inputs],
+        "outputs": [detail["name"] for detail in net.interpreter.get_output_details()],
         "finite": bool(np.isfinite(output).all()),
         "delegated": net.delegated(),
         "half": half.is_marked(Path(path).read_bytes()),

@@ -6,12 +6,14 @@ process of child.py, where `beat(done, total)` is called as the work goes on.
 
 import time
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
 from resdense_keras import compat
 
+LEAST_WHITE = 128  # an input that ends below cannot hold bright pixels, whatever images calibrated it
 WARM_UP = 5  # inferences before the first that counts: caches, branch predictors, lazily packed weights
 
 
@@ -27,14 +29,14 @@ class Net:
     """
 
     def __init__(self, path, threads=1):
-        self.interpreter = Interpreter(model_path=str(path), num_threads=threads)
+        self.interpreter = Interpreter(**_source(path), num_threads=threads)
         self.interpreter.allocate_tensors()
         self.inputs = self.interpreter.get_input_details()
         self.input, self.output = self.inputs[0], self.interpreter.get_output_details()[0]
 
     def __call__(self, image):
         """Flat float32 outputs for one image (H, W, C)."""
-        self.interpreter.set_tensor(self.input["index"], _stored(image, self.input)[np.newaxis])
+        self.interpreter.set_tensor(self.input["index"], _pixels(image, self.input)[np.newaxis])
         self.interpreter.invoke()
         return _real(self.interpreter.get_tensor(self.output["index"]), self.output).ravel()
 
@@ -84,7 +86,8 @@ def largest_activation(path, images, beat=_silent):
     shows only the inputs and outputs of its pieces.
     """
     plain = OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
-    interpreter = Interpreter(str(path), experimental_op_resolver_type=plain, experimental_preserve_all_tensors=True)
+    how = {"experimental_op_resolver_type": plain, "experimental_preserve_all_tensors": True}
+    interpreter = Interpreter(**_source(path), **how)
     interpreter.allocate_tensors()
     (given,) = interpreter.get_input_details()
     details = {detail["index"]: detail for detail in interpreter.get_tensor_details()}
@@ -95,7 +98,7 @@ def largest_activation(path, images, beat=_silent):
             made += [number for number in operator["outputs"] if details[number]["dtype"] is np.float32]
     largest = 0.0
     for number, image in enumerate(images, start=1):
-        interpreter.set_tensor(given["index"], _stored(image, given)[np.newaxis])
+        interpreter.set_tensor(given["index"], _pixels(image, given)[np.newaxis])
         interpreter.invoke()
         for tensor in made:
             largest = np.maximum(largest, np.abs(interpreter.get_tensor(tensor)).max(initial=0))
@@ -140,6 +143,29 @@ def _between(operators, piece):
             found.add(number)
             waiting.extend(tensor for tensor in operators[number]["inputs"] if tensor not in edge)
     return found
+
+
+def _source(path):
+    """The argument of LiteRT for a file; the content where the path is not UTF-8, which LiteRT does not take."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        return {"model_content": Path(path).read_bytes()}
+    return {"model_path": str(path)}
+
+
+def _pixels(image, detail):
+    """Pixels from 0 to 255 in the type of the input.
+
+    An 8-bit input whose numbers cannot reach 255, such as one of 0 to 1 in steps of 1/255, takes the bytes as they are:
+    the normalisation is in its scale.
+    """
+    scale, zero = detail["quantization"]
+    if scale and detail["dtype"] in (np.uint8, np.int8):
+        limits = np.iinfo(detail["dtype"])
+        if scale * (limits.max - zero) < LEAST_WHITE:
+            return (image.astype(np.int16) + limits.min).astype(detail["dtype"])
+    return _stored(image, detail)
 
 
 def _stored(values, detail):

@@ -1,8 +1,10 @@
 """Laws of files on data: `eval` has a .tflite file's figures, `check --data` judges it against the float file."""
 
 import json
+import os
 import shutil
 
+import keras
 import numpy as np
 import pytest
 
@@ -104,3 +106,56 @@ def test_check_says_what_so_few_images_do_not_prove(bundle, spec):
     (column,) = (column for column in table([found]).columns if column.header == "result")
     proved = all(found["gates"][name]["proved"] for name in ("accuracy", "agreement"))
     assert list(column.cells) == ["passed" if proved else "not proved"] and (found["unproved"] is None) == proved
+
+
+def stock(net, **settings):
+    """The bytes that TensorFlow's own converter makes of a net."""
+    import tensorflow as tf
+
+    converter = tf.lite.TFLiteConverter.from_keras_model(net)
+    for name, value in settings.items():
+        setattr(converter, name, value)
+    return converter.convert()
+
+
+def bright(ends=1):
+    """A net of pixels from 0 to 1 that tells dark from bright images, `ends` times."""
+    image = keras.Input((8, 8, 3))
+    mean = keras.layers.Reshape((1,))(keras.ops.mean(image, axis=(1, 2, 3)))
+    outputs = [keras.layers.Dense(2, activation="softmax", name=f"end{number}")(mean) for number in range(ends)]
+    net = keras.Model(image, outputs)
+    for number in range(ends):
+        net.get_layer(f"end{number}").set_weights([np.array([[-20.0, 20.0]]), np.array([10.0, -10.0])])
+    return net
+
+
+def test_bytes_that_carry_their_normalisation_in_the_scale_are_given_as_they_are(tmp_path, capsys):
+    """What `inference_input_type = tf.uint8` makes of a net that takes pixels from 0 to 1."""
+    import tensorflow as tf
+
+    random = np.random.default_rng(0)
+    dark, light = random.integers(0, 100, (40, 8, 8, 3)), random.integers(156, 256, (40, 8, 8, 3))
+    images, labels = np.concatenate([dark, light]).astype("uint8"), np.repeat([0, 1], 40)
+    np.savez(tmp_path / "data.npz", x_train=images, y_train=labels, x_test=images, y_test=labels)
+    samples = [[image[None] / np.float32(255)] for image in images]
+    for kind in (tf.uint8, tf.int8):
+        whole = {"optimizations": [tf.lite.Optimize.DEFAULT], "representative_dataset": lambda: iter(samples)}
+        file = tmp_path / f"{kind.name}.tflite"
+        file.write_bytes(stock(bright(), **whole, inference_input_type=kind, inference_output_type=kind))
+        assert evaluate_file(file, tmp_path / "data.npz")["accuracy"] == 1
+    assert "is given pixels from 0 to 255" in capsys.readouterr().err
+
+
+def test_files_that_do_not_take_one_image_and_give_one_answer_are_refused_by_their_ends(tmp_path, spec):
+    image = keras.Input((3, 8, 8))
+    turned = keras.layers.Dense(2)(keras.layers.Flatten()(image))
+    for net, words in ((bright(2), "2 outputs"), (keras.Model(image, turned), "channels first")):
+        (tmp_path / "net.tflite").write_bytes(stock(net))
+        with pytest.raises(RequestError, match=words):
+            evaluate_file(tmp_path / "net.tflite", spec)
+
+
+def test_a_path_that_is_not_utf8_is_opened(bundle, spec, tmp_path):
+    file = tmp_path / os.fsdecode(b"caf\xe9.tflite")
+    shutil.copy(bundle / "dense-fp32.tflite", file)
+    assert evaluate_file(file, spec)["accuracy"] == evaluate_file(bundle / "dense-fp32.tflite", spec)["accuracy"]

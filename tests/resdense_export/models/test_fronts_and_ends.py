@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 from keras import layers
 
-from resdense_export import sources
+from resdense_export import convert, sources
 from resdense_export.models import answers, fitness, pixels
+from resdense_export.tflite.child import Child
 from resdense_keras.errors import RequestError
 from resdense_keras.preprocessing import PREPROCESSING
 
@@ -106,3 +107,60 @@ def test_a_dictionary_of_one_output_is_that_output_and_several_are_named():
         assert net.predict(IMAGES, verbose=0).shape == (2, 2)
     with pytest.raises(RequestError, match=r"outputs one, two.*model\.outputs\[0\]"):
         sources.image_shape(fitness.fitted(keras.Model(image, [one, two])))
+
+
+def test_layers_that_augment_are_no_behaviour_of_training(tmp_path):
+    """Keras writes their default, training=True, into the graph, and calls them with False all the same."""
+    augmentation = keras.Sequential([layers.RandomFlip(), layers.RandomRotation(0.2), layers.RandomContrast(0.3)])
+    image = keras.Input((8, 8, 3))
+    net = keras.Model(image, layers.Flatten()(layers.RandomTranslation(0.2, 0.2)(augmentation(image))))
+    (tmp_path / "net.tflite").write_bytes(convert(fitness.fitted(net)))
+    with Child() as child:
+        np.testing.assert_allclose(child.run(tmp_path / "net.tflite", IMAGES), IMAGES.reshape(2, -1), rtol=1e-6)
+
+
+def test_a_softmax_of_one_number_is_refused_in_a_model_and_as_an_option():
+    def ending(activation):
+        image = keras.Input((8, 8, 3))
+        return keras.Model(image, layers.Dense(1, activation=activation, name="last")(layers.Flatten()(image)))
+
+    with pytest.raises(RequestError, match="'last' is a softmax of one number"):
+        fitness.fitted(ending("softmax"))
+    for activation in (None, "sigmoid"):
+        with pytest.raises(RequestError, match="always 1"):
+            sources._with_softmax(ending(activation))
+
+
+def test_a_softmax_behind_sigmoids_is_refused():
+    image = keras.Input((8, 8, 3))
+    net = keras.Model(image, layers.Dense(4, activation="sigmoid")(layers.Flatten()(image)))
+    with pytest.raises(RequestError, match="probabilities already"):
+        sources._with_softmax(net)
+
+
+def test_weights_that_are_not_finite_are_refused_by_name():
+    net = called(layers.BatchNormalization(name="lost"))
+    net.get_layer("lost").moving_variance.assign([1, np.nan, 1])
+    with pytest.raises(RequestError, match="lost/moving_variance"):
+        fitness.fitted(net)
+
+
+def test_a_model_that_keras_quantized_is_refused_by_layer():
+    net = behind(layers.Rescaling(1 / 255))
+    net.quantize("int8")
+    for refuse in (fitness.fitted, convert):
+        with pytest.raises(RequestError, match="was quantized by Keras"):
+            refuse(net)
+
+
+def test_names_that_tensorflow_does_not_allow_are_exported_with_the_same_answers(tmp_path):
+    image = keras.Input((8, 8, 3), name="a photo")
+    block = keras.Sequential([layers.Conv2D(3, 3, name="água")], name="bl ock")
+    x = layers.Conv2D(4, 3, name="first conv")(block(image))
+    net = keras.Model(image, layers.Dense(2, name="答")(layers.Flatten()(x)), name="my model v1.0 ü")
+    plain = fitness.fitted(net)
+    (tmp_path / "net.tflite").write_bytes(convert(plain))
+    with Child() as child:
+        found = child.run(tmp_path / "net.tflite", IMAGES)
+    np.testing.assert_allclose(found, np.asarray(net(IMAGES)), rtol=1e-3, atol=1e-2)
+    assert net.name == "my model v1.0 ü" and net.layers[-1].name == "答" and block.name == "bl ock"

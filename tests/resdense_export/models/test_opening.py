@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import zipfile
 
 import keras
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 
 from resdense_export import pipeline
 from resdense_export.models import opening, pixels
-from resdense_keras.errors import RequestError
+from resdense_keras.errors import RequestError, WorkError
 
 IMAGES = np.random.default_rng(0).uniform(0, 255, (2, 12, 12, 3)).astype("float32")
 
@@ -56,6 +57,9 @@ def test_a_model_is_opened_whatever_its_file_is_called(name, renamed, folder, tm
         ("w.safetensors", b'\x10\0\0\0\0\0\0\0{"a":1}', "weights and no model"),
         ("net.onnx", b"\x08\x07", "ONNX"),
         ("photo.png", b"\x89PNG\r\n\x1a\n", "is not a Keras file"),
+        ("net.keras", b"version https://git-lfs.github.com/spec/v1\noid sha256:1\n", "Git LFS"),
+        ("net.h5", b"\n<!DOCTYPE html><html>", "web page"),
+        ("net.json", b'{"class_name": "Functional"}', "without its weights"),
     ],
 )
 def test_what_holds_no_model_is_named(name, content, words, tmp_path):
@@ -63,6 +67,90 @@ def test_what_holds_no_model_is_named(name, content, words, tmp_path):
     with pytest.raises(RequestError, match=words) as caught:
         opening.open_model(tmp_path / name)
     assert caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [("a.keras", b"", "is empty"), ("a.h5", b"", "is empty"), ("a.keras", b"PK\x03\x04cut", "cut short"),
+     ("a.keras", b"nothing", "damaged")],
+)  # fmt: skip
+def test_damaged_files_are_failed_work_with_a_way_out(name, content, words, tmp_path):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(WorkError, match=words) as caught:
+        opening.open_model(tmp_path / name)
+    assert "get the file again" in caught.value.hint
+
+
+def test_a_keras_file_that_was_unpacked_or_packed_once_more_is_named(tmp_path):
+    small(keras).save(tmp_path / "net.keras")
+    with zipfile.ZipFile(tmp_path / "net.keras") as archive:
+        archive.extractall(tmp_path / "unpacked" / "net.keras")
+    shutil.make_archive(tmp_path / "parts", "zip", tmp_path / "unpacked")
+    with zipfile.ZipFile(tmp_path / "whole.zip", "w") as archive:
+        archive.write(tmp_path / "net.keras", "net.keras")
+    for path, words in (
+        (tmp_path / "unpacked" / "net.keras", "unpacked into a folder"),
+        (tmp_path / "parts.zip", "parts of a .keras file"),
+        (tmp_path / "whole.zip", "holds net.keras"),
+    ):
+        with pytest.raises(RequestError, match=words):
+            opening.open_model(path)
+
+
+@keras.saving.register_keras_serializable("mine")
+class Twice(keras.layers.Layer):
+    def call(self, x):
+        return 2 * x
+
+
+@keras.saving.register_keras_serializable("mine")
+def half(x):
+    return x / 2
+
+
+@keras.saving.register_keras_serializable("mine")
+class Start(keras.initializers.Initializer):
+    def __call__(self, shape, dtype=None):
+        return keras.ops.ones(shape, dtype)
+
+
+@keras.saving.register_keras_serializable("mine")
+class Net(keras.Model):
+    def __init__(self, **how):
+        super().__init__(**how)
+        self.last = keras.layers.Dense(2)
+
+    def call(self, x):
+        return self.last(x[:, 0, 0])
+
+
+for code in (Twice, half, Start, Net):
+    code.__module__ = "theirs"  # so that Keras cannot import it
+
+
+@pytest.mark.parametrize("suffix", [".keras", ".h5"])
+@pytest.mark.parametrize(
+    ("part", "words"),
+    [
+        (lambda x: Twice(name="doubled")(x), "layer 'doubled' of class Twice"),
+        (keras.layers.Dense(2, activation=half), "the function 'half'"),
+        (keras.layers.Dense(2, kernel_initializer=Start()), "class Start"),
+        (None, "class Net, the model"),
+    ],
+)
+def test_code_that_is_not_in_the_file_is_named(part, words, suffix, tmp_path, monkeypatch):
+    if part is None and suffix == ".h5":
+        pytest.skip("Keras saves no subclassed model in HDF5")
+    image = keras.Input((12, 12, 3))
+    net = Net(name="whole") if part is None else keras.Model(image, part(image))
+    net(IMAGES)
+    net.save(tmp_path / f"net{suffix}")
+    known = keras.saving.get_custom_objects()
+    for name in [name for name in known if name.startswith("mine>")]:
+        monkeypatch.delitem(known, name)
+    with pytest.raises(RequestError, match=words) as caught:
+        opening.open_model(tmp_path / f"net{suffix}")
+    assert "export it from Python" in caught.value.hint
 
 
 def test_weights_and_folders_are_named(folder, tmp_path):
