@@ -116,7 +116,7 @@ def export_net(net, request, dataset=None, steps=None):
         request = request.with_images(len(dataset.train))
         if (classes := answers.classes(net.answers, net.model.output_shape[-1])) is not None:
             dataset.check_outputs(classes)
-            net = replace(net, class_names=net.class_names or dataset.class_names)
+            net = replace(net, class_names=_one_for_each(net.class_names or dataset.class_names, classes))
         elif request.budget is not None:
             message = f"a budget of {request.budget:g} points was given; the model's outputs are not classes"
             raise RequestError(message, "leave --budget out")
@@ -134,6 +134,19 @@ def export_net(net, request, dataset=None, steps=None):
         write_report(folder, result)
     _raise_rejected([bundle], request.out, result)
     return result
+
+
+def _one_for_each(names, classes):
+    """The names of so many classes; those that the data lack are their numbers, because an app looks each one up."""
+    if not names or len(names) >= classes:
+        return names
+    more = tuple(str(number) for number in range(len(names), classes))
+    print(
+        f"warning: the data name {len(names)} classes, the model has {classes}: {', '.join(more[:3])}"
+        f"{' ...' * (len(more) > 3)} go by their numbers in labels.txt; --labels FILE names them",
+        file=sys.stderr,
+    )
+    return (*names, *more)
 
 
 def compare(

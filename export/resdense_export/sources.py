@@ -397,7 +397,11 @@ def image_shape(model, image_size=None):
         )
     shape = tuple(model.inputs[0].shape[1:])
     if len(shape) != 3 or shape[2] is None:
-        raise RequestError(f"the model's input has shape {shape}; an image is (height, width, channels)")
+        raise RequestError(
+            f"the model's input has shape {shape}; an image is (height, width, channels)",
+            "this package exports nets for images; TensorFlow's own converter takes others: "
+            "tf.lite.TFLiteConverter.from_keras_model(model)",
+        )
     if image_size is None:
         if None in shape:
             raise RequestError(
