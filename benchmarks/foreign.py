@@ -124,10 +124,10 @@ def generated_data(shape, folder):
     return dataset
 
 
-def exported(net, dataset, folder):
+def exported(net, dataset, folder, schemes=None):
     """The model's entry of the report: our files and stock's, those that failed under "rejected"."""
     limits = Limits(max_drop=100, min_agreement=0)  # parity is the gate
-    request = ExportRequest(folder, has_data=True, limits=limits, baseline=True, rounds=3)
+    request = ExportRequest(folder, schemes, has_data=True, limits=limits, baseline=True, rounds=3)
     try:
         report = pipeline.export_net(net, request, dataset)
     except WorkError as error:
@@ -137,12 +137,12 @@ def exported(net, dataset, folder):
     return report["models"][0]
 
 
-def measure(name, pairs, command):
-    """The record of one net."""
+def measure(name, pairs, command, schemes=None):
+    """The record of one net; default: all standard schemes."""
     with tempfile.TemporaryDirectory() as temporary:
         temporary = Path(temporary)
         net = build(name, temporary)
-        model = exported(net, generated_data(net.image_shape, temporary), temporary / "out")
+        model = exported(net, generated_data(net.image_shape, temporary), temporary / "out", schemes)
         found = {"parameters": model["parameters"], "rejected": model["rejected"], "files": {}}
         for export in model["exports"]:
             path = temporary / "out" / export["file"]
@@ -190,6 +190,9 @@ def write(name, found):
     about = {"date": today, "machine": machine(), "versions": {each: version(each) for each in names}}
     stored = json.loads(RESULT.read_text()) if RESULT.exists() else {"benchmark": "foreign", "nets": {}}
     before = stored["nets"].get(name, {})
+    kept = {scheme: rows for scheme, rows in before.get("files", {}).items() if scheme not in found["rejected"]}
+    rejected = {scheme: why for scheme, why in before.get("rejected", {}).items() if scheme not in found["files"]}
+    found |= {"files": kept | found["files"], "rejected": rejected | found["rejected"]}
     stored["nets"][name] = {**{key: before[key] for key in ("latency",) if key in before}, **about, **found}
     files.write_json(RESULT, stored)
 
@@ -226,6 +229,9 @@ def cell(record, scheme):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--net", choices=NETS, action="append", help="default: all")
+    parser.add_argument(
+        "--scheme", choices=standard_schemes(), action="append", help="default: all; others stay stored"
+    )
     parser.add_argument("--kimm", type=Path, help="the folder that kimm was installed into")
     parser.add_argument("--count", help="program that prints `FILE MILLIONS`")
     parser.add_argument("--pairs", type=int, default=0, help="of latencies; default: none")
@@ -235,7 +241,7 @@ def main():
         sys.path.insert(0, str(arguments.kimm))
     if not arguments.table:
         for name in arguments.net or NETS:
-            found = measure(name, arguments.pairs, arguments.count)
+            found = measure(name, arguments.pairs, arguments.count, arguments.scheme)
             write(name, found)
             print(name, json.dumps(found), flush=True)
             keras.utils.clear_session()

@@ -15,6 +15,7 @@ def old(tmp_path):
     return shutil.copytree(OLD, tmp_path / "old")
 
 
+@pytest.mark.slow
 def test_a_stopped_run_goes_on_as_it_began(old, resdense):
     run = old / "stopped"
     net = ("--set", "width=4", "--set", "dropout=0.1")
@@ -28,6 +29,7 @@ def test_a_stopped_run_goes_on_as_it_began(old, resdense):
     assert resdense(*command, "--resume")[0] == 0  # finished
 
 
+@pytest.mark.slow
 def test_a_config_repeats_the_run(old, resdense, tmp_path):
     again = tmp_path / "again"
     assert resdense("train", old / "run" / "config.yaml", "--out", again)[0] == 0

@@ -1,12 +1,13 @@
 """Options that several commands share."""
 
 import copy
+import math
 from pathlib import Path
 from typing import Annotated, get_args
 
 import typer
 
-from resdense_keras.errors import RequestError
+from resdense_keras.errors import RequestError, WorkError
 from resdense_keras.training.augmentation import AUGMENTATIONS
 
 NONE = "none"  # removes a value of a config.yaml or a recipe
@@ -44,6 +45,14 @@ Resize = Annotated[
         "--resize",
         help="How a photo is brought to the model's size: crop (cuts the edges off), stretch or pad. "
         "Default: crop, or what the model was trained with.",
+    ),
+]
+Count = Annotated[
+    str | None,
+    typer.Option(
+        "--count",
+        metavar="COMMAND",
+        help="Program that prints the millions of Arm instructions of a given file. Default: not counted.",
     ),
 ]
 RunFolder = Annotated[
@@ -114,6 +123,29 @@ def names(text):
     if text is None:
         return None
     return () if text == NONE else tuple(name.strip() for name in text.split(","))
+
+
+def counting(command):
+    """Function of a file that returns the last number that `command FILE` prints.
+
+    Raises:
+        WorkError: the command fails or prints no number above zero.
+    """
+    import shlex
+    import subprocess
+
+    def count(path):
+        try:
+            run = subprocess.run([*shlex.split(command), str(path)], capture_output=True, text=True, check=True)
+            found = float(run.stdout.split()[-1])
+            if not 0 < found < math.inf:
+                raise ValueError(f"it printed {found}")
+            return found
+        except (OSError, subprocess.CalledProcessError, ValueError, IndexError) as error:
+            said = (getattr(error, "stderr", None) or str(error)).strip().splitlines()[-1:]
+            raise WorkError(f"--count {command} {path}: {' '.join(said)[:200]}", "it must print a number") from error
+
+    return count
 
 
 def builder_options(settings):

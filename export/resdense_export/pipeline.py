@@ -24,6 +24,7 @@ from .bundle import contents
 from .bundle.evidence import from_dataset, without_data
 from .bundle.request import ROUNDS, ExportRequest
 from .limits import WEAK_CALIBRATION, Limits
+from .making.likeness import check_likeness
 from .making.quantization import check_calibration
 from .models import answers, fitness
 from .progress import Steps
@@ -346,6 +347,8 @@ def _check_calibration(evidence, request):
         count = len(evidence.calibration)
         weak = f"{', '.join(calibrated)}: calibrated on {count} training images only, which is weak"
         print(f"warning: {weak}; take {WEAK_CALIBRATION} or more", file=sys.stderr)
+    for unlike in check_likeness(evidence.calibration, evidence.some_images()):
+        print(f"warning: {', '.join(calibrated)}: {unlike}; look at the data", file=sys.stderr)
 
 
 def _train(request, started, seeds, steps):

@@ -152,7 +152,8 @@ SCHEMES = {
         },
         recipe=(
             rule("*", "min_max_uniform_quantize", weight_tensor_config=_INT8_WEIGHTS, compute_precision="INTEGER"),
-            rule("DEPTHWISE_CONV_2D", "no_quantize"),  # has no fast kernel in this form, and few weights to save
+            # Has no fast kernel in this form, and few weights to save; of large kernels `quantization` says otherwise.
+            rule("DEPTHWISE_CONV_2D", "no_quantize"),
         ),
         stock={"optimize": True},
     ),

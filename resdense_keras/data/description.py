@@ -74,7 +74,7 @@ def _classes(names, count):
 
 def _sizes(dataset):
     height, width, channels = dataset.image_shape
-    colour = " in grey" if channels == 1 else ""
+    colour = {1: " in grey", 3: ""}.get(channels, f" in {channels} channels")
     if not dataset.found:
         return f"{height}x{width}{colour}"
     sizes = dataset.found.sizes

@@ -7,6 +7,7 @@ continues. Keras is not imported here before `begin` has checked that it will wo
 
 import ast
 import base64
+import contextlib
 import datetime
 import functools
 import importlib.util
@@ -69,10 +70,26 @@ def begin(*needs, threads=None):
         raise SystemExit(
             f"KERAS_BACKEND={backend} is set; this lesson measures with TensorFlow\nhint: KERAS_BACKEND=tensorflow"
         )
+    if "tensorflow" in needs:
+        with _without_start_up_log():
+            import tensorflow  # noqa: F401
     if _is_full():
         print("RESDENSE_FULL=1: the large settings are measured too; this can take hours.")
     elif _is_little():
         print(f"Only {_free_gib():.1f} GiB of memory are free: this run takes smaller settings.")
+
+
+@contextlib.contextmanager
+def _without_start_up_log():
+    """TensorFlow writes it to descriptor 2 from C++, some of it before TF_CPP_MIN_LOG_LEVEL counts."""
+    kept = os.dup(2)
+    with Path(os.devnull).open("w") as nowhere:
+        os.dup2(nowhere.fileno(), 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
 
 
 def pick(usual, *, little):

@@ -280,7 +280,16 @@ class _Run:
         elif self.devices.writes:
             files.check_writable(self.out, self.training.model.count_params() * BYTES_OF_A_PARAMETER)
             self.training.jit = self._choose_jit()
+        if self.request.slim and not before:
+            self._judge_start()
         self.devices.check_equal(self.start)
+
+    def _judge_start(self):
+        """Makes a slim net as it was repaired the first to beat: few steps on few images may leave it worse."""
+        accuracy = self.training.evaluate(self.dataset.validation)["accuracy"]
+        if self.devices.writes:
+            self._keep_best(0, accuracy)
+            self.tell(f"before the training: held out {accuracy:.4f}")
 
     def _arguments(self, place):
         """Arguments that the net is built with. A resumed run keeps its own, because its start weights may be gone."""
@@ -333,15 +342,18 @@ class _Run:
         if not self.devices.writes:
             return
         if self.best is None or record["val_accuracy"] > self.best["val_accuracy"]:
-            self.best = {"epoch": record["epoch"], "val_accuracy": record["val_accuracy"]}
-            with self.training.judged():
-                state.save(self._best_file, _weights(self.training.model), self.best)
+            self._keep_best(record["epoch"], record["val_accuracy"])
         self._save(record["epoch"], 0)
         self._remove_old_bests()
         self._write_metrics()
         self.tell(self._line(record, seconds))
         if record["epoch"] < self.recipe.epochs and is_over(self.recipe, self.history):
             self.tell(f"the training ends here: {self.recipe.patience} epochs brought no better held-out accuracy")
+
+    def _keep_best(self, epoch, accuracy):
+        self.best = {"epoch": epoch, "val_accuracy": accuracy}
+        with self.training.judged():
+            state.save(self._best_file, _weights(self.training.model), self.best)
 
     def _line(self, record, seconds):
         waits = self.training.waited / self.training.worked if self.training.worked else 0.0
@@ -438,7 +450,8 @@ class _Run:
         files.write_manifest(self.out)
         epoch, accuracy = self.best["epoch"], self.best["val_accuracy"]
         images = len(self.dataset.validation)
-        self.tell(f"best on held-out training images: epoch {epoch}, {accuracy:.4f} of {images:,}")
+        when = f"epoch {epoch}" if epoch else "the net before the training"
+        self.tell(f"best on held-out training images: {when}, {accuracy:.4f} of {images:,}")
         right = round(accuracy * images)
         channels = self.dataset.image_shape[-1]
         if remark := remark_on_chance(self.request, right, images, self.dataset.classes, channels):

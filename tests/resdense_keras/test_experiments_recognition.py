@@ -50,6 +50,7 @@ def test_a_folder_that_is_not_there_is_refused_with_a_hint(tmp_path):
         recognition.load_folder(tmp_path / "nowhere")
 
 
+@pytest.mark.slow
 def test_training_starts_from_the_shipped_weights_or_from_fresh_ones_and_repeats(tmp_path):
     found = recognition.load_folder(recognition.write_digits(tmp_path, per_class=2, tests_per_class=4))
     training = recognition.NewHead("residual", found, epochs=4)

@@ -5,9 +5,9 @@ from typing import Annotated
 
 import typer
 
-from resdense_keras.errors import RequestError, WorkError
+from resdense_keras.errors import RequestError
 
-from ..options import Json, Overwrite
+from ..options import Count, Json, Overwrite, counting
 from ..output import show_report
 
 ORDER = 80
@@ -23,15 +23,7 @@ def command(
             help="Folder for the report of several folders, and for copies of their bundles. Default: resdense-report.",
         ),
     ] = None,
-    count: Annotated[
-        str | None,
-        typer.Option(
-            "--count",
-            metavar="COMMAND",
-            help="For several folders: program that prints the millions of Arm instructions of a given file. "
-            "Default: not counted.",
-        ),
-    ] = None,
+    count: Count = None,
     overwrite: Overwrite = False,
     as_json: Json = False,
 ):
@@ -49,27 +41,7 @@ def command(
     from resdense_export.progress import steps
 
     out = out or Path("resdense-report")
-    counting = count and _counting(count)
-    with steps(pipeline.count_steps_beside(folders, counting)) as progress:
-        report = pipeline.beside(folders, out, count=counting, overwrite=overwrite, steps=progress)
+    command = count and counting(count)
+    with steps(pipeline.count_steps_beside(folders, command)) as progress:
+        report = pipeline.beside(folders, out, count=command, overwrite=overwrite, steps=progress)
     show_report(report, out, as_json)
-
-
-def _counting(command):
-    """Function of a file that returns the last number that `command FILE` prints.
-
-    Raises:
-        WorkError: the command fails or prints no number.
-    """
-    import shlex
-    import subprocess
-
-    def count(path):
-        try:
-            run = subprocess.run([*shlex.split(command), str(path)], capture_output=True, text=True, check=True)
-            return float(run.stdout.split()[-1])
-        except (OSError, subprocess.CalledProcessError, ValueError, IndexError) as error:
-            said = (getattr(error, "stderr", None) or str(error)).strip().splitlines()[-1:]
-            raise WorkError(f"--count {command} {path}: {' '.join(said)[:200]}", "it must print a number") from error
-
-    return count

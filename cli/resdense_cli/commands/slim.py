@@ -8,6 +8,7 @@ import typer
 from resdense_keras.errors import RequestError
 
 from ..options import (
+    Count,
     Deterministic,
     Devices,
     OnBadImage,
@@ -18,6 +19,7 @@ from ..options import (
     SaveSeconds,
     Settings,
     builder_options,
+    counting,
 )
 from ..output import columns, print_json, print_table, start_tensorflow, tell
 
@@ -59,8 +61,8 @@ def command(
         typer.Option(
             "--latency",
             metavar="SHARE",
-            help="Share of the Arm instructions to keep, as predicted from a table of measured layers, for the int8 "
-            "file (with --for phone-float for the fp32 file). Required unless --macs or --max-drop is given.",
+            help="Share of the int8 file's latency to keep, with --for phone-float of the fp32 file's; timed here, or "
+            "counted by --count. Required unless --macs or --max-drop is given.",
         ),
     ] = None,
     max_drop: Annotated[
@@ -80,6 +82,7 @@ def command(
             help="What should get cheaper: phone-int8 (widths in steps of 16), phone-float (of 8) or macs.",
         ),
     ] = "phone-int8",
+    count: Count = None,
     epochs: Annotated[
         int | None,
         typer.Option(
@@ -114,6 +117,8 @@ def command(
 ):
     """Make a trained net smaller: remove channels and blocks, repair the rest, train it beside the whole net."""
     _check_given(model, data, out, (macs, latency, max_drop), show)
+    if count and latency is None:
+        raise RequestError("--count was given without --latency", "leave it out, or pass --latency 0.5")
     from resdense_export.making.slimming import process
 
     asked = process.SlimRequest(macs, target, latency=latency, max_drop=max_drop)
@@ -125,9 +130,10 @@ def command(
     from resdense_export import sources
     from resdense_keras.training.devices import choose
 
+    command = count and counting(count)
     net = sources.model(model, weights, builder_options(settings), image_size, preprocessing)
     if show:
-        planned = _planned(net, data, asked, epochs, seed, image_size, on_bad_image, resize)
+        planned = _planned(net, data, asked, epochs, seed, image_size, on_bad_image, resize, command)
         found = process.as_json(planned, net.name, asked)
         if as_json:
             print_json(found)
@@ -141,7 +147,8 @@ def command(
         )
     chosen = choose(devices)
     request = _request(net, data, asked, epochs, seed, deterministic, image_size, on_bad_image, resize, chosen)
-    process.slim(net, asked, request, out, resume=resume, save_seconds=save_seconds, devices=chosen, tell=tell)
+    how = {"resume": resume, "save_seconds": save_seconds, "devices": chosen, "tell": tell}
+    process.slim(net, asked, request, out, count=command, **how)
     print(out)
 
 
@@ -169,15 +176,15 @@ def _is_file(model):
     return opening.is_path(model, list_models())
 
 
-def _planned(net, data, asked, epochs, seed, image_size, on_bad_image, resize):
+def _planned(net, data, asked, epochs, seed, image_size, on_bad_image, resize, count):
     from resdense_export import sources
     from resdense_export.making.slimming import process
 
     if data is None:
         images = sources.generated_images(net.image_shape, GENERATED, seed)
-        return process.show(net, None, asked, seed, tell, images)
+        return process.show(net, None, asked, seed, tell, images, count=count)
     dataset = sources.dataset(data, net, image_size, on_bad_image, resize)
-    return process.show(net, dataset, asked, seed, tell, epochs=epochs)
+    return process.show(net, dataset, asked, seed, tell, epochs=epochs, count=count)
 
 
 def _request(net, data, asked, epochs, seed, deterministic, image_size, on_bad_image, resize, devices):
@@ -215,5 +222,9 @@ def _print(found):
     for name, (before, after) in rows.items():
         table.add_row(name, f"{before:,}", f"{after:,}", f"{after / before:.3f}")
     print_table(table)
+    if "measured" in found:
+        print(
+            f"{found['measured']['scheme']}, {found['measured']['by']}: {found['measured']['share']:.3f} of the latency"
+        )
     if found["removed_blocks"]:
         print(f"blocks without their branch: {', '.join(found['removed_blocks'])}")

@@ -114,14 +114,20 @@ def _slimmed(slim):
     blocks = ", ".join(f"`{name}`" for name in slim["removed_blocks"])
     gone = f"the branches into {blocks} were removed" if blocks else "no block was removed"
     epochs = f"{slim['epochs']} epoch{'s' * (slim['epochs'] != 1)}"
+    trained = (
+        f"Then it was trained for {epochs} beside the whole net, whose answers at temperature {slim['temperature']:g} "
+        f"make {slim['teacher']:.0%} of the loss."
+        if slim["epochs"]
+        else "A training beside the whole net followed; no epoch of it answered more held-out images rightly, so the "
+        "net is kept as it was before."
+    )
     scored, repaired = (f"{slim[key]:,}" if slim[key] else "some" for key in ("scored", "repaired"))
     return [
         "",
         f"Slimmed by `resdense slim` from {slim['from']}: {after / before:.1%} of its multiply-adds ({after:,} of "
         f"{before:,}) and {left / parameters:.1%} of its parameters are left. {slim['narrower']} layers have fewer "
         f"channels; {gone}. {scored} training images ranked the channels, and the layers were solved again on "
-        f"{repaired}. Then it was trained for {epochs} beside the whole net, whose answers at temperature "
-        f"{slim['temperature']:g} make {slim['teacher']:.0%} of the loss.",
+        f"{repaired}. {trained}",
     ]
 
 

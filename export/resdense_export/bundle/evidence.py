@@ -56,6 +56,11 @@ class Evidence:
         """Whether so few images calibrate that int8 is marked weak."""
         return self.calibration is not None and len(self.calibration) < WEAK_CALIBRATION
 
+    def some_images(self):
+        """Up to CALIBRATION of the judging images, evenly spaced."""
+        count = len(self.images)
+        return self.images[np.arange(min(CALIBRATION, count)) * count // min(CALIBRATION, count)]
+
 
 def from_dataset(dataset, seed=0, *, with_sensitivity=False):
     """Evidence that calibrates on training images and judges on all test images of a data.Dataset; `with_sensitivity`

@@ -153,10 +153,12 @@ def _slimmed(names, model, models):
     origin = next((other for other in models if other is not model and other["name"] == slim["from"]), None)
     whole = names(origin) if origin else slim["from"]
     blocks = f" and {units.count(len(slim['removed_blocks']), 'block')} gone" if slim["removed_blocks"] else ""
+    trained = "repaired; no training made it better"
+    if slim["epochs"]:
+        trained = f"trained on for {units.count(slim['epochs'], 'epoch')} beside the whole net"
     return (
         f"{names.full(model)} is {whole} with {units.percent(after / before)} of its multiply-adds: "
-        f"{units.count(slim['narrower'], 'layer')} narrower{blocks}, trained on for "
-        f"{units.count(slim['epochs'], 'epoch')} beside the whole net."
+        f"{units.count(slim['narrower'], 'layer')} narrower{blocks}, {trained}."
     )
 
 

@@ -156,6 +156,7 @@ GOLDEN = """async ([file, images]) => {
 }"""
 
 
+@pytest.mark.slow
 def test_javascript_snippet_gives_the_golden_answers_in_a_browser(page, bundle_of):
     folder, described, golden = bundle_of
     images = [row["image"] for row in golden["images"]]

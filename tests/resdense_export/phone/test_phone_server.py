@@ -455,7 +455,10 @@ def kill_in_the_middle(folder, make, runtime, random):
     with make.serving(folder, "--runtime", runtime) as running:
         poster = threading.Thread(target=post, args=(running,))
         poster.start()
-        time.sleep(random.uniform(0.02, 0.2))
+        answers, until = random.randrange(1, 4), time.monotonic() + 60  # counted, because a busy machine is slow
+        while len(acknowledged) < answers and time.monotonic() < until:
+            time.sleep(0.002)
+        time.sleep(random.uniform(0, 0.05))
         running.process.kill()
         poster.join()
     return acknowledged

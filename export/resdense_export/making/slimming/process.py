@@ -18,7 +18,7 @@ from resdense_keras import files
 from resdense_keras.errors import RequestError
 
 from ...models import answers
-from . import repair, search
+from . import latency, repair, search
 from .channels import net_of
 from .costs import macs, target
 from .plan import check_share, described, plan
@@ -38,7 +38,7 @@ class SlimRequest:
     Attributes:
         macs: Largest share of the original's MACs, above 0 and below 1.
         target: Name of costs.TARGETS: what the ranking saves.
-        latency: Largest predicted share of the Arm instructions of the target's file.
+        latency: Largest share of the latency of the target's file, see latency.py.
         max_drop: Points of accuracy that the net may be expected to lose, see search.py.
     Raises:
         RequestError: a value that is not allowed, or not exactly one of `macs`, `latency` and `max_drop`.
@@ -75,15 +75,17 @@ class Planned:
     """A plan with its net, and the number of images that scored it; 0 where it was read from a file.
 
     `repaired`: Number of images on which the layers are solved.
+    `measured`: What latency.plan_within found, where latency was asked for.
     """
 
     net: object
     plan: object
     images: int
     repaired: int = 0
+    measured: dict | None = None
 
 
-def show(net, dataset, asked, seed=0, tell=None, images=None, epochs=None):
+def show(net, dataset, asked, seed=0, tell=None, images=None, epochs=None, count=None):
     """The Planned that `slim` would carry out.
 
     Args:
@@ -91,12 +93,13 @@ def show(net, dataset, asked, seed=0, tell=None, images=None, epochs=None):
         dataset: A data.Dataset, or None with `images` (N, H, W, C).
         asked: A SlimRequest.
         epochs: Of the training to come, for `max_drop`; default: the recipe's.
+        count: For `latency`: function of a .tflite file that returns its cost; default: files are timed here.
     """
     images = _scoring(dataset, seed) if images is None else images
-    return _planned(_float32(net.model), images, asked, seed, tell, dataset, epochs)
+    return _planned(_float32(net.model), images, asked, seed, tell, dataset, epochs, count)
 
 
-def slim(net, asked, request, out, *, resume=False, scan=False, save_seconds=60, devices=None, tell=None):
+def slim(net, asked, request, out, *, resume=False, scan=False, save_seconds=60, devices=None, tell=None, count=None):
     """Makes a slim net in the run folder `out` and trains it beside the whole one.
 
     Args:
@@ -104,6 +107,7 @@ def slim(net, asked, request, out, *, resume=False, scan=False, save_seconds=60,
         asked: A SlimRequest.
         request: TrainingRequest, from `training_request`.
         resume, scan, save_seconds, devices, tell: As training.run takes them.
+        count: As `show` takes it.
     Returns:
         The history of the training, as training.run's.
     Raises:
@@ -119,7 +123,7 @@ def slim(net, asked, request, out, *, resume=False, scan=False, save_seconds=60,
     _check_place(out, request, resume)
     if not (resume and (out / SLIM).is_file()):
         with files.lock(out):
-            request = _prepare(net, asked, request, out, resume, tell)
+            request = _prepare(net, asked, request, out, resume, tell, count)
     else:
         request = dataclasses.replace(request, model=_name_there(out))
     return training.run(request, out, **how)
@@ -143,7 +147,7 @@ def training_request(net, data, asked, **given):
     return training.TrainingRequest(model=f"{net.name}_slim", data=data, slim=what, **given)
 
 
-def _prepare(net, asked, request, out, resume, tell):
+def _prepare(net, asked, request, out, resume, tell, count):
     """Plans and repairs; returns the request with the slim net's name."""
     import yaml
 
@@ -159,7 +163,7 @@ def _prepare(net, asked, request, out, resume, tell):
     choice = _read_choice(out) if resume else None
     images = _scoring(dataset, request.seed)
     if choice is None:
-        planned = _planned(whole, images, asked, request.seed, tell, dataset, request.recipe.epochs)
+        planned = _planned(whole, images, asked, request.seed, tell, dataset, request.recipe.epochs, count)
         request = dataclasses.replace(request, model=_named(net.name, planned.plan))
         files.write_text(out / "config.yaml", yaml.safe_dump(request.as_config(), sort_keys=False))
         with files.writing(out / WHOLE) as temporary:
@@ -211,11 +215,11 @@ def as_json(planned, name, asked):
             "instructions": {scheme: [round(n) for n in pair] for scheme, pair in chosen.instructions.items()},
         },
         "not_cut": dict(planned.net.uncut),
-    }
+    } | ({"measured": planned.measured} if planned.measured else {})
 
 
-def _planned(model, images, asked, seed, tell, dataset=None, epochs=None):
-    tell = tell or _nothing
+def _planned(model, images, asked, seed, tell, dataset=None, epochs=None, count=None):
+    tell, measured = tell or _nothing, None
     graph = net_of(model)
     for layer, why in graph.uncut.items():
         tell(f"note: the channels at {layer!r} stay: {why}")
@@ -233,12 +237,12 @@ def _planned(model, images, asked, seed, tell, dataset=None, epochs=None):
         epochs = epochs or training.recipe("slim").epochs
         chosen = search.smallest(graph, scores, images, held_out, asked.max_drop, asked.target, epochs, tell)
     elif asked.latency is not None:
-        chosen = plan(graph, scores, asked.latency, asked.target, "instructions")
+        chosen, measured = latency.plan_within(graph, scores, images, asked.latency, asked.target, count, tell)
     else:
         chosen = plan(graph, scores, asked.macs, asked.target)
     before, after = chosen.macs
     tell(f"plan: {after / before:.1%} of the MACs, {len(chosen.widths)} layers get narrower or are removed")
-    return Planned(graph, chosen, scores.images, min(len(images), repair.images_that_fit(graph)))
+    return Planned(graph, chosen, scores.images, min(len(images), repair.images_that_fit(graph)), measured)
 
 
 def _scoring(dataset, seed):
