@@ -30,7 +30,7 @@ from .models import answers, fitness
 from .progress import Steps
 from .right_answers import right_by_class
 from .schemes import SCHEMES, standard_schemes
-from .sources import Net, preprocessing_inside
+from .sources import Net, preprocessing_inside, way_to_classes
 from .tflite.timing import machine, measure
 
 if TYPE_CHECKING:
@@ -118,7 +118,9 @@ def export_net(net, request, dataset=None, steps=None):
         if (classes := answers.classes(net.answers, net.model.output_shape[-1])) is not None:
             dataset.check_outputs(classes)
             net = replace(net, class_names=_one_for_each(net.class_names or dataset.class_names, classes))
-        elif request.budget is not None:
+        elif net.model.output_shape[1:] == (1,) and dataset.classes == 2:
+            print(f"note: {net.name} gives one number, judged as such; {way_to_classes(net.model)}", file=sys.stderr)
+        if classes is None and request.budget is not None:
             message = f"a budget of {request.budget:g} points was given; the model's outputs are not classes"
             raise RequestError(message, "leave --budget out")
     with files.lock(request.out), files.new_folder(request.out, overwrite=request.overwrite) as folder:
