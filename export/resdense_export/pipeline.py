@@ -286,7 +286,7 @@ def beside(
     steps = steps or Steps()
     steps.start("read the reports")
     found = merging.read(folders)
-    files.check_replaceable(Path(out), overwrite)
+    files.check_replaceable(Path(out), overwrite, marker="report.json")
     result, places = merging.merged(found)
     with files.lock(Path(out)), files.new_folder(out, overwrite=overwrite) as folder:
         merging.copy_bundles(places, folder)

@@ -18,7 +18,7 @@ from resdense_keras.errors import RequestError, WorkError, unknown
 from .models import answers, fitness, opening, pixels, trained_pixels
 
 UNKNOWN_PIXELS = (
-    "{name} has no normalisation at its front and is given pixels from 0 to 255; if it was trained on others, say which "
+    "{name} has no normalisation at its front and is given pixels from 0 to 255; if it was trained on others, say so "
     "by --preprocessing: 0..1 (x / 255), -1..1 (x / 127.5 - 1) or imagenet"
 )
 
