@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from . import densenets, resnets
-from .errors import RequestError, unknown
+from .errors import unknown
 
 if TYPE_CHECKING:
     import keras
@@ -47,9 +47,6 @@ def create(name: str, /, **options: Any) -> keras.Model:
         (None, 5)
     """
     if name not in BUILDERS:
-        if str(name).lower().endswith((".keras", ".h5")):
-            message = f"{name} is a file; what is built here has a name, and takes weights from a file"
-            raise RequestError(message, f"for example resnet50 with --weights {name}; `resdense models` lists names")
         raise unknown("model", name, BUILDERS)
     return BUILDERS[name](**options)
 
