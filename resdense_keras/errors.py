@@ -57,6 +57,9 @@ def nearest(given, known, count=3):
 def unknown(kind, given, known):
     """A RequestError for a name that is not in `known`: the nearest ones as the hint, else all of them."""
     known = [str(name) for name in known]
+    if kind == "model" and str(given).lower().endswith((".keras", ".h5", ".hdf5")):
+        message = f"{given} is a file; a net is built here by its name, and takes weights from a file"
+        return RequestError(message, f"for example resnet50 with `--weights {given}`; `resdense models` lists names")
     close = nearest(given, known)
     hint = "did you mean " + " or ".join(f"`{name}`" for name in close) + "?" if close else None
     listed = ", ".join(known)

@@ -245,17 +245,28 @@ def _explained(path):
         raise WorkError(f"cannot write {path}: {reason}", hint) from error
 
 
-def check_replaceable(path, overwrite):
-    """Raises the error of `new_folder` where a folder may not be made or replaced at `path`."""
+def check_replaceable(path, overwrite, marker=None):
+    """Raises the error of `new_folder` where a folder may not be made or replaced at `path`.
+
+    Args:
+        marker: Name of a file that every folder holds which may be replaced; without it the folder is something else,
+            such as a training run. None: any folder may be.
+    """
     path = _real(path)
     if path.is_file():
         raise RequestError(f"{path} is a file, a folder is to be made there", "choose another folder")
     if not path.exists() or not any(path.iterdir()):
         return
+    foreign = marker and not (path / marker).is_file()
     if not overwrite:
-        raise RequestError(f"{path} exists and is not empty", "pass `--overwrite` to replace it")
+        hint = "choose another folder" if foreign else "pass `--overwrite` to replace it"
+        raise RequestError(f"{path} exists and is not empty", hint)
     if any(kept.is_relative_to(path) for kept in (_real("."), _real(os.environ.get("HOME", ".")))):
         raise RequestError(f"replacing {path} would remove the home or the working folder", "choose another folder")
+    if foreign:
+        holds = ", ".join(sorted(inside.name for inside in path.iterdir())[:3])
+        message = f"{path} holds {holds} and no {marker}, so it is not what this command made, and is not replaced"
+        raise RequestError(message, "choose another folder, or remove this one yourself")
 
 
 def _prefix(path, kind):

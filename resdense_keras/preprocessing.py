@@ -4,6 +4,8 @@ A record turns float32 RGB pixels in [0, 255] into the numbers that the net was 
 / std`. keras.applications calls three of the records "caffe", "torch" and "tf" mode; here they are rows of one table.
 """
 
+from __future__ import annotations
+
 import json
 import zipfile
 from dataclasses import asdict, dataclass
@@ -60,6 +62,12 @@ class Preprocessing:
         offset = [-mean / std for mean, std in zip(self.mean, self.std, strict=True)]
         return layers.Rescaling(scale, offset, name="preprocessing")(x)
 
+    def for_channels(self, channels: int) -> Preprocessing:
+        """This record for images of so many channels, where it treats all channels alike; else the record as it is."""
+        if self.channels != "RGB" or len(set(self.mean)) > 1 or len(set(self.std)) > 1:
+            return self
+        return Preprocessing(self.mean[:1] * channels, self.std[:1] * channels, _letters(channels))
+
     def as_dict(self) -> dict[str, Any]:
         """JSON form, as a bundle's model.json and a run's config.yaml keep it."""
         return asdict(self)
@@ -74,6 +82,9 @@ PREPROCESSING = {
     "imagenet": _from_unit((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
     "imagenet-caffe": Preprocessing((103.939, 116.779, 123.68), (1.0, 1.0, 1.0), "BGR"),
     "imagenet-tf": Preprocessing((127.5, 127.5, 127.5), (127.5, 127.5, 127.5)),
+    # x / 255 and x / 127.5 - 1, for any number of channels, see `for_channels`
+    "0..1": Preprocessing((0.0,) * 3, (255.0,) * 3),
+    "-1..1": Preprocessing((127.5,) * 3, (127.5,) * 3),
     # mean and standard deviation of CIFAR-10's 50,000 training images, and of the 1,284 of the data spec "digits"
     "cifar10": _from_unit((0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)),
     "digits": Preprocessing((77.8314,), (95.8908,), "L"),

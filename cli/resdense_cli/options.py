@@ -74,8 +74,8 @@ Preprocessing = Annotated[
     str | None,
     typer.Option(
         "--preprocessing",
-        help="Normalisation that the model expects: imagenet, MODEL/WEIGHTS such as resnet50/imagenet, "
-        "or none for pixels in [0, 255]. Default: read from the model.",
+        help="Pixels that the model expects: 0..1, -1..1, imagenet, MODEL/WEIGHTS such as resnet50/imagenet, "
+        "or none for [0, 255]. Default: read from the model.",
     ),
 ]
 Deterministic = Annotated[

@@ -22,8 +22,11 @@ def start_tensorflow():
     with native_stderr():  # some messages come before that variable is read
         import keras
         import tensorflow  # noqa: F401
-    # A keras.json may say channels_first, but phones and these nets have the channels last.
+    # A keras.json may say otherwise, but phones and these nets have the channels last, and 32 bits.
     keras.config.set_image_data_format("channels_last")
+    keras.config.set_floatx("float32")
+    keras.config.set_dtype_policy("float32")
+    keras.config.set_epsilon(1e-7)
 
 
 def tell(line):

@@ -30,7 +30,7 @@ from .models import answers, fitness
 from .progress import Steps
 from .right_answers import right_by_class
 from .schemes import SCHEMES, standard_schemes
-from .sources import Net, preprocessing_inside
+from .sources import Net, preprocessing_inside, way_to_classes
 from .tflite.timing import machine, measure
 
 if TYPE_CHECKING:
@@ -117,8 +117,10 @@ def export_net(net, request, dataset=None, steps=None):
         request = request.with_images(len(dataset.train))
         if (classes := answers.classes(net.answers, net.model.output_shape[-1])) is not None:
             dataset.check_outputs(classes)
-            net = replace(net, class_names=net.class_names or dataset.class_names)
-        elif request.budget is not None:
+            net = replace(net, class_names=_one_for_each(net.class_names or dataset.class_names, classes))
+        elif net.model.output_shape[1:] == (1,) and dataset.classes == 2:
+            print(f"note: {net.name} gives one number, judged as such; {way_to_classes(net.model)}", file=sys.stderr)
+        if classes is None and request.budget is not None:
             message = f"a budget of {request.budget:g} points was given; the model's outputs are not classes"
             raise RequestError(message, "leave --budget out")
     with files.lock(request.out), files.new_folder(request.out, overwrite=request.overwrite) as folder:
@@ -135,6 +137,19 @@ def export_net(net, request, dataset=None, steps=None):
         write_report(folder, result)
     _raise_rejected([bundle], request.out, result)
     return result
+
+
+def _one_for_each(names, classes):
+    """The names of so many classes; those that the data lack are their numbers, because an app looks each one up."""
+    if not names or len(names) >= classes:
+        return names
+    more = tuple(str(number) for number in range(len(names), classes))
+    print(
+        f"warning: the data name {len(names)} classes, the model has {classes}: {', '.join(more[:3])}"
+        f"{' ...' * (len(more) > 3)} go by their numbers in labels.txt; --labels FILE names them",
+        file=sys.stderr,
+    )
+    return (*names, *more)
 
 
 def compare(
@@ -271,7 +286,7 @@ def beside(
     steps = steps or Steps()
     steps.start("read the reports")
     found = merging.read(folders)
-    files.check_replaceable(Path(out), overwrite)
+    files.check_replaceable(Path(out), overwrite, marker="report.json")
     result, places = merging.merged(found)
     with files.lock(Path(out)), files.new_folder(out, overwrite=overwrite) as folder:
         merging.copy_bundles(places, folder)

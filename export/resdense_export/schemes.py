@@ -220,6 +220,8 @@ def chosen_schemes(schemes, has_data):
     """
     if schemes is None:
         return standard_schemes(has_data)
+    if not schemes:
+        raise RequestError("no scheme was given", f"choose one or more of: {', '.join(SCHEMES)}")
     for name in schemes:
         if name not in SCHEMES:
             raise unknown("scheme", name, SCHEMES)

@@ -17,6 +17,11 @@ from resdense_keras.errors import RequestError, WorkError, unknown
 
 from .models import answers, fitness, opening, pixels, trained_pixels
 
+UNKNOWN_PIXELS = (
+    "{name} has no normalisation at its front and is given pixels from 0 to 255; if it was trained on others, say so "
+    "by --preprocessing: 0..1 (x / 255), -1..1 (x / 127.5 - 1) or imagenet"
+)
+
 
 @dataclass(frozen=True)
 class Net:
@@ -99,7 +104,9 @@ def _from_catalogue(name, weights, options, image_size, preprocessing):
     if preprocessing is not None:
         if "include_preprocessing" in options:
             raise RequestError("--preprocessing and --set include_preprocessing were given", "leave one of them out")
-        options["include_preprocessing"] = _record(preprocessing) or False
+        channels = (options.get("input_shape") or resdense_keras.catalog.sizes()[name]["input_shape"])[-1]
+        record = _record(preprocessing)
+        options["include_preprocessing"] = record.for_channels(channels) if record else False
     elif "include_preprocessing" not in options and weights is not None:
         options["include_preprocessing"] = trained_pixels.trained_pixels(name, weights) or True
     options.setdefault("include_preprocessing", True)
@@ -128,6 +135,7 @@ def _from_file(path, weights, options, image_size, preprocessing):
             "leave --preprocessing out",
         )
     record = preprocessing and _record(preprocessing)
+    record = record and record.for_channels(shape[-1])
     if record and len(record.mean) != shape[-1]:
         message = f"--preprocessing {preprocessing} has {len(record.mean)} channels, {path.name} takes {shape[-1]}"
         raise RequestError(message, "say what the pixels of this model mean")
@@ -201,6 +209,16 @@ def _with_softmax(model):
     if answers.are_probabilities(outputs):
         raise RequestError("--softmax was given; the model's outputs are probabilities already", "leave it out")
     return keras.Model(model.inputs, keras.layers.Softmax(name="softmax")(model.outputs[0]), name=model.name)
+
+
+def way_to_classes(model):
+    """A hint for a model whose numbers are not known to be classes."""
+    if model.output_shape[1:] == (1,):
+        return (
+            "if it is the score of the second of two classes, add the sigmoid that makes it a probability: "
+            "keras.Sequential([model, keras.layers.Activation('sigmoid')]).save('net.keras')"
+        )
+    return "evaluate a classifier: one number per class, from a Dense layer or a softmax"
 
 
 def preprocessing_inside(model):
@@ -400,7 +418,11 @@ def image_shape(model, image_size=None):
         )
     shape = tuple(model.inputs[0].shape[1:])
     if len(shape) != 3 or shape[2] is None:
-        raise RequestError(f"the model's input has shape {shape}; an image is (height, width, channels)")
+        raise RequestError(
+            f"the model's input has shape {shape}; an image is (height, width, channels)",
+            "this package exports nets for images; TensorFlow's own converter takes others: "
+            "tf.lite.TFLiteConverter.from_keras_model(model)",
+        )
     if image_size is None:
         if None in shape:
             raise RequestError(

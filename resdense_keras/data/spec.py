@@ -114,6 +114,9 @@ def _read(spec):
         _check_kind(path)
         return read_npz(path)
     hint = "check the path; it is taken from the working folder"
+    if "://" in str(spec):
+        message = f"{str(spec)!r} is an address; data are files of this machine"
+        raise RequestError(message, "download and unpack it, and give the folder")
     if path.suffix or len(path.parts) > 1:
         raise RequestError(f"no file or folder {str(spec)!r}", hint)
     if nearest(spec, NAMED):

@@ -249,6 +249,19 @@ def test_a_foreign_net_that_cannot_be_exported_exits_2_and_names_the_layer(resde
     assert [path.name for path in tmp_path.iterdir()] == ["foreign.keras"]
 
 
+def test_a_keras_json_of_other_numbers_changes_nothing():
+    import keras
+
+    from resdense_cli.output import start_tensorflow
+
+    keras.config.set_floatx("float16")
+    keras.config.set_epsilon(1e-3)
+    keras.config.set_image_data_format("channels_first")
+    start_tensorflow()
+    assert (keras.config.floatx(), keras.config.epsilon()) == ("float32", 1e-7)
+    assert keras.config.image_data_format() == "channels_last" and keras.layers.Dense(1).compute_dtype == "float32"
+
+
 def test_a_stream_that_the_shell_closed_is_no_defect(monkeypatch, capsys):
     for name in ("stdout", "stderr"):
         monkeypatch.setattr(sys, name, None)

@@ -10,6 +10,7 @@ from resdense_export.bundle.golden import TOLERANCE
 from resdense_export.judging.check import STATISTICS
 from resdense_export.nets.rewriting import GRAPHS
 from resdense_export.schemes import SCHEMES, TARGETS, Recommended, recommendations, standard_schemes
+from resdense_keras.errors import RequestError
 
 
 @pytest.fixture
@@ -76,3 +77,8 @@ def test_of_several_files_the_lowest_rank_is_recommended_and_what_is_missing_is_
     names = [name for _, name in order]
     assert recommendations(SCHEMES)[target] == (names[0], SCHEMES[names[0]].recommended[target].reason, [])
     assert recommendations(names[-1:])[target][2] == names[:-1]
+
+
+def test_no_scheme_is_no_export():
+    with pytest.raises(RequestError, match="no scheme"):
+        schemes.chosen_schemes([], has_data=True)

@@ -36,6 +36,23 @@ def test_preprocessing_is_put_inside_a_file_that_lacks_it(foreign):
     np.testing.assert_allclose(net.model.predict(IMAGES, verbose=0), expected, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize(("given", "scale", "offset"), [("0..1", 1 / 255, 0), ("-1..1", 1 / 127.5, -1)])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_pixels_of_a_range_are_said_for_any_number_of_channels(given, scale, offset, channels, tmp_path):
+    image = keras.Input((8, 8, channels))
+    keras.Model(image, keras.layers.Flatten()(image)).save(tmp_path / "net.keras")
+    net = sources.model(tmp_path / "net.keras", preprocessing=given)
+    assert net.takes_pixels and net.preprocessing["channels"] == ("L" if channels == 1 else "RGB")
+    pixels = np.full((1, 8, 8, channels), 51.0)
+    np.testing.assert_allclose(net.model.predict(pixels, verbose=0), 51 * scale + offset, rtol=1e-5)
+
+
+def test_one_number_without_a_sigmoid_is_told_how_it_becomes_two_classes():
+    image = keras.Input((8, 8, 3))
+    assert "sigmoid" in sources.way_to_classes(keras.Model(image, keras.layers.Dense(1)(keras.layers.Flatten()(image))))
+    assert "sigmoid" not in sources.way_to_classes(keras.Model(image, keras.layers.Flatten()(image)))
+
+
 def test_none_says_that_the_model_takes_pixels_as_they_are(foreign):
     plain, net = (sources.model(foreign / "fixed.keras", preprocessing=given) for given in (None, "none"))
     assert net.preprocessing == {"scale": [1.0] * 3, "offset": [0.0] * 3, "channels": "RGB"}

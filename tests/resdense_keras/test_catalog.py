@@ -6,6 +6,7 @@ import pytest
 
 import resdense_keras
 from resdense_keras import catalog
+from resdense_keras.errors import RequestError
 
 # 10^9 multiply-adds of one 224x224 (or 32x32) image
 GMACS = {
@@ -83,3 +84,9 @@ def test_multiply_adds_of_options_equal_the_published_ones(name, options, gmacs)
 )
 def test_a_recount_gives_the_tables_row(name):
     assert catalog.count(name) == catalog.sizes()[name]
+
+
+def test_a_file_in_place_of_a_name_is_told_where_it_belongs():
+    with pytest.raises(RequestError, match=r"net\.keras is a file") as caught:
+        resdense_keras.create("net.keras")
+    assert "--weights net.keras" in caught.value.hint

@@ -176,3 +176,8 @@ sys.exit("tensorflow" in sys.modules and "TensorFlow was imported")
 def test_an_empty_name_is_not_the_working_folder(spec):
     with pytest.raises(RequestError, match="is empty"):
         data.load(spec)
+
+
+def test_an_address_is_not_called_a_missing_file():
+    with pytest.raises(RequestError, match="is an address"):
+        data.load("https://example.org/photos.zip")

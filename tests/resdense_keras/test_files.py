@@ -247,6 +247,17 @@ def test_folder_with_content_is_replaced_only_on_request(tmp_path):
     assert names(target) == ["new"] and names(tmp_path) == ["out"]
 
 
+def test_folder_of_something_else_is_never_replaced(tmp_path):
+    (tmp_path / "model.keras").touch()
+    with pytest.raises(RequestError, match=r"holds model\.keras and no report\.json"):
+        files.check_replaceable(tmp_path, True, marker="report.json")
+    with pytest.raises(RequestError, match="not empty") as caught:
+        files.check_replaceable(tmp_path, False, marker="report.json")
+    assert "--overwrite" not in caught.value.hint
+    (tmp_path / "report.json").touch()
+    files.check_replaceable(tmp_path, True, marker="report.json")
+
+
 def test_empty_folder_counts_as_none_and_a_file_as_a_mistake(tmp_path):
     (tmp_path / "empty").mkdir()
     with files.new_folder(tmp_path / "empty") as folder:

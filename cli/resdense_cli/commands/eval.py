@@ -8,7 +8,7 @@ import typer
 from resdense_keras import files
 from resdense_keras.errors import RequestError
 
-from ..options import ImageSize, Json, OnBadImage, Resize, Settings, Weights, builder_options
+from ..options import ImageSize, Json, OnBadImage, Preprocessing, Resize, Settings, Weights, builder_options
 from ..output import columns, print_result, say_data, start_tensorflow, tell
 
 ORDER = 30
@@ -39,6 +39,7 @@ def command(
     batch_size: Annotated[
         int | None, typer.Option("--batch-size", min=1, help="Images per step. Default: as in the training, or 32.")
     ] = None,
+    preprocessing: Preprocessing = None,
     settings: Settings = None,
     as_json: Json = False,
 ):
@@ -52,19 +53,20 @@ def command(
     from resdense_keras.training import evaluation
 
     if model.lower().endswith(".tflite"):
-        for flag, given in (("--weights", weights), ("--set", settings)):
+        for flag, given in (("--weights", weights), ("--set", settings), ("--preprocessing", preprocessing)):
             if given:
-                raise RequestError(f"{flag} was given with the file {model}; it belongs to a catalogue name")
+                raise RequestError(f"{flag} was given with the file {model}; it belongs to a Keras model")
         result = on_data.evaluate_file(Path(model), data, image_size, on_bad_image, resize)
         _show(result, plot, as_json)
         return
-    net = sources.model(model, weights, builder_options(settings), image_size)
+    net = sources.model(model, weights, builder_options(settings), image_size, preprocessing)
     dataset = sources.dataset(data, net, image_size, on_bad_image, resize)
     classes = answers.classes(net.answers, net.model.output_shape[-1])
     if classes is None:
-        raise RequestError(
-            f"{model}: its {net.model.output_shape[-1]} numbers are not classes", "evaluate a classifier"
-        )
+        message = f"{model}: its output {net.model.output_shape} is not known to be classes"
+        raise RequestError(message, sources.way_to_classes(net.model))
+    if not net.takes_pixels:
+        tell(f"note: {sources.UNKNOWN_PIXELS.format(name=net.name)}")
     dataset.check_outputs(classes)
     names = sources.class_names(net, dataset)
     say_data(dataset)

@@ -93,7 +93,7 @@ def command(
         resizing.check(resize)
     request = ExportRequest(
         out,
-        schemes and [name.strip() for name in schemes.split(",")],
+        None if schemes is None else [name.strip() for name in schemes.split(",") if name.strip()],
         has_data=data is not None,
         limits=Limits(max_drop, min_agreement, strict),
         input_type=input_type,

@@ -21,7 +21,7 @@ from ..making.quantization import quantize
 from ..making.stock_converter import has_stock, stock
 from ..models.answers import MEANINGS, PROBABLE
 from ..schemes import SCHEMES
-from ..sources import Net
+from ..sources import UNKNOWN_PIXELS, Net
 from ..tflite import metadata
 from ..tflite.child import Child, Fault
 from ..tflite.uint8_input import with_uint8_input
@@ -77,7 +77,8 @@ def make(folder, net, evidence, request, steps):
         seen = {"range_images": evidence.calibration, "real": real}
         judge = Judge(net.model, evidence.images, evidence.labels, request.limits, child, **seen)
         if evidence.dataset and (warning := judge.guesses(evidence.dataset.classes)):
-            print(f"warning: {net.name}: {warning}", file=sys.stderr)
+            unknown = "" if net.takes_pixels else f"; {UNKNOWN_PIXELS.format(name='it')}"
+            print(f"warning: {net.name}: {warning}{unknown}", file=sys.stderr)
         maker = _Maker(folder, net, evidence, request, judge, steps)
         found = [maker.ours(scheme) for scheme in request.schemes]
         if request.baseline:

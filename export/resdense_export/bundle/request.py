@@ -73,7 +73,7 @@ class ExportRequest:
             RequestError: a folder that may not be replaced.
             WorkError: the folder cannot be written.
         """
-        files.check_replaceable(self.out, self.overwrite)
+        files.check_replaceable(self.out, self.overwrite, marker="report.json")
         files.check_writable(self.out, NEED_BYTES)
 
     def with_images(self, count):

@@ -14,6 +14,8 @@ import tempfile
 import zipfile
 from pathlib import Path
 
+import numpy as np
+
 from resdense_keras import compat
 from resdense_keras.errors import RequestError, WorkError
 
@@ -23,11 +25,13 @@ MODELS["Model"] = MODELS["Functional"]
 OPERATION = "Operation"  # behind the name of a class of keras.ops
 DOTS = "__ellipsis__"  # `...` and `:` in a file
 WHOLE = {"class_name": "__slice__", "config": {"start": None, "stop": None, "step": None}}
+WHOLE_2 = WHOLE["config"]  # as Keras 2 writes it
+FLIP = "Flip"  # the operation keras.ops.flip
 NEEDED = "give a catalogue name, or a .keras or .h5 file that Keras saved"
 KERAS_2_WAY = (
-    "save it anew with the Keras that made it: `pip install tf_keras`, then in Python `import tf_keras`, "
-    "`m = tf_keras.models.load_model({path!r})`, `m.save('model.h5')`; or `--weights {name}` beside the catalogue name "
-    "of the same net"
+    "build the same net in Keras 3 and move the weights: `import tf_keras`, "
+    "`net.set_weights(tf_keras.models.load_model({path!r}).get_weights())`, `net.save('net.keras')`; or "
+    "`--weights {name}` beside the catalogue name of the same net"
 )
 SAVED_MODEL_WAY = (
     "where the model is still there in Python: model.save('model.keras'); from the folder, with the Keras that "
@@ -90,7 +94,7 @@ def _from_hdf5(path):
     if found is None:
         raise _weights(path)
     old = str(found["keras_version"]).startswith(("1.", "2."))
-    with hdf5_model(path, lambda config: _name_operations(_calls_from_zero(config) if old else config)) as (
+    with hdf5_model(path, lambda config: _name_operations(_from_one(config) if old else config)) as (
         copy,
         config,
     ):
@@ -245,7 +249,7 @@ def _from_keras_2(path, version):
     """The model in a .keras file of Keras 2, which describes layers in another way than Keras 3."""
     with zipfile.ZipFile(path) as archive, tempfile.TemporaryDirectory() as folder:
         try:
-            config = _as_keras_3(_calls_from_zero(json.loads(archive.read(KERAS))))
+            config = _as_keras_3(_from_one(json.loads(archive.read(KERAS))))
         except (KeyError, ValueError, RecursionError) as error:
             raise _keras_2(path, version, f"{type(error).__name__}: {error}") from error
         _check_lambdas(path, config)
@@ -281,6 +285,73 @@ def _as_keras_3(entry):
         if isinstance(axis := config.get("axis"), list) and kind == "BatchNormalization":
             config["axis"] = axis[0]
     return entry
+
+
+def _from_one(entry):
+    """A configuration of Keras 2 with the layers of Keras 3, and the calls counted as there."""
+    return _calls_from_zero(_without_its_layers(entry))
+
+
+def _without_its_layers(entry):
+    """A configuration of Keras 2 in which layers of Keras 3 stand in the place of those that it lacks.
+
+    TFOpLambda and SlicingOpLambda hold an operation of TensorFlow on the output of a layer, as in `preprocess_input`.
+    Layers that augment images have other settings, and do nothing in inference (a RandomCrop does).
+    """
+    if isinstance(entry, list):
+        return [_without_its_layers(part) for part in entry]
+    if not isinstance(entry, dict):
+        return entry
+    entry = {key: _without_its_layers(value) for key, value in entry.items()}
+    kind, config = str(entry.get("class_name")), entry.get("config")
+    if not isinstance(config, dict):
+        return entry
+    if kind == "DepthwiseConv2D" and config.get("groups") == 1:
+        config.pop("groups")
+    if kind.startswith("Random") and "rng_type" in config:
+        config.pop("rng_type")
+        return entry if kind == "RandomCrop" else _replaced(entry, "Identity", {})
+    if kind in ("TFOpLambda", "SlicingOpLambda"):
+        with contextlib.suppress(KeyError, TypeError, ValueError, IndexError, ZeroDivisionError):  # it stays as it is
+            ((source, *place, arguments),) = entry["inbound_nodes"]
+            return _replaced(entry, *_as_layer(config["function"], arguments)) | {
+                "inbound_nodes": [[[source, *place, {}]]]
+            }
+    return entry
+
+
+def _replaced(entry, kind, config):
+    """A layer's entry with another class and configuration, and the same name."""
+    own = {"name": entry["config"]["name"]}
+    if kind == FLIP:  # only HDF5 can hold it, and tells an operation from a layer by what it lacks
+        return {**entry, "class_name": kind, "config": own | config}
+    own |= {"trainable": True, "dtype": "float32"}
+    return {**entry, "module": "keras.layers", "registered_name": None, "class_name": kind, "config": own | config}
+
+
+def _as_layer(function, arguments):
+    """(class, configuration) for an operation of TensorFlow on one tensor and numbers; an exception for others."""
+    number = next((arguments[key] for key in ("y", "bias", "value") if key in arguments), None)
+    operation = function.rpartition(".")[2]
+    if operation == "cast" and "float32" in str(arguments["dtype"]):
+        return "Identity", {}
+    if operation == "reduce_mean" and arguments["axis"] in ([1, 2], [-3, -2]):
+        return "GlobalAveragePooling2D", {"keepdims": bool(arguments.get("keepdims"))}
+    if operation == "getitem":
+        *others, last = arguments["slice_spec"]
+        if last == WHOLE_2 | {"step": -1} and others in ([{"class_name": DOTS}], [WHOLE_2] * 3):
+            return FLIP, {"axis": -1}
+    each = np.asarray(number, float)  # fails where it is another tensor
+    affine = {
+        **dict.fromkeys(("truediv", "divide"), lambda: (1 / each, 0.0)),
+        **dict.fromkeys(("multiply", "mul"), lambda: (each, 0.0)),
+        **dict.fromkeys(("subtract", "sub"), lambda: (1.0, -each)),
+        **dict.fromkeys(("add", "bias_add"), lambda: (1.0, each)),
+    }
+    scale, offset = (np.asarray(values, float) for values in affine[operation]())
+    if not (np.isfinite(scale).all() and np.isfinite(offset).all()):
+        raise ValueError(f"{function} of {number}")
+    return "Rescaling", {"scale": scale.tolist(), "offset": offset.tolist()}
 
 
 def _calls_from_zero(entry):

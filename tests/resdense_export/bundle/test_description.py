@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import yaml
 
+from resdense_export import pipeline
 from resdense_export.bundle.description import recommended
 from resdense_export.schemes import SCHEMES
 from resdense_keras.data.images import resize_steps
@@ -199,3 +200,9 @@ def test_card_names_the_classes_in_the_order_of_the_outputs_and_agrees_with_the_
     for export in model["exports"]:
         right = sum(row["right"][export["scheme"]] for row in model["by_class"])
         assert right == round(export["accuracy"] * export["images"])
+
+
+def test_outputs_that_the_data_do_not_name_have_their_numbers_as_names(capsys):
+    assert pipeline._one_for_each(("cat", "dog"), 4) == ("cat", "dog", "2", "3")
+    assert "the model has 4: 2, 3 go by their numbers" in capsys.readouterr().err
+    assert pipeline._one_for_each(None, 4) is None and pipeline._one_for_each(("cat", "dog"), 2) == ("cat", "dog")

@@ -188,6 +188,49 @@ def test_calls_of_nested_models_are_counted_from_zero():
     assert found["config"]["layers"][1]["inbound_nodes"] == [[["base", 0, 0, {}], ["base", 1, 0, {}]]]
 
 
+OLD_FRONTS = {
+    "caffe": lambda k, tf, x: k.applications.resnet50.preprocess_input(x),
+    "torch": lambda k, tf, x: k.applications.densenet.preprocess_input(x),
+    "tf": lambda k, tf, x: k.applications.mobilenet_v2.preprocess_input(x),
+    "operations": lambda k, tf, x: (tf.cast(x, tf.float32) + 1.0) * 0.5 - [1.0, 2.0, 3.0],
+}
+
+
+@pytest.mark.parametrize("suffix", [".h5", ".keras"])
+@pytest.mark.parametrize("front", OLD_FRONTS)
+def test_layers_that_only_keras_2_has_are_read_as_they_compute(front, suffix, tmp_path):
+    """Operations of TensorFlow, augmentation and depthwise convolutions, as in most nets of its tutorials."""
+    import tensorflow as tf
+
+    tf_keras = pytest.importorskip("tf_keras")
+    if suffix == ".keras" and front == "caffe":
+        pytest.skip("Keras 2 cannot write this net")
+    layers = tf_keras.layers
+    image = layers.Input((12, 12, 3))
+    x = tf_keras.Sequential([layers.RandomFlip(), layers.RandomZoom(0.2), layers.RandomContrast(0.1)])(image)
+    x = layers.DepthwiseConv2D(3)(OLD_FRONTS[front](tf_keras, tf, x))
+    net = tf_keras.Model(image, layers.Dense(2)(tf.reduce_mean(layers.Conv2D(4, 3)(x), axis=[1, 2])))
+    net.set_weights([np.random.default_rng(1).normal(size=weight.shape) for weight in net.get_weights()])
+    net.save(tmp_path / f"net{suffix}")
+    opened = opening.open_model(tmp_path / f"net{suffix}")
+    expected = net.predict(IMAGES, verbose=0)
+    np.testing.assert_allclose(opened.predict(IMAGES, verbose=0), expected, rtol=1e-4, atol=1e-3)
+    assert np.ptp(expected) > 1
+    found = pixels.front(opened)
+    assert found.takes_pixels and found.flipped == (front == "caffe")
+
+
+def test_an_operation_that_keras_3_cannot_hold_is_refused_with_another_way(tmp_path):
+    import tensorflow as tf
+
+    tf_keras = pytest.importorskip("tf_keras")
+    image = tf_keras.layers.Input((12, 12, 3))
+    tf_keras.Model(image, tf.reduce_sum(image, axis=[1, 2])).save(tmp_path / "net.h5")
+    with pytest.raises(RequestError, match="TFOpLambda") as caught:
+        opening.open_model(tmp_path / "net.h5")
+    assert "set_weights" in caught.value.hint
+
+
 def test_operations_in_hdf5_are_told_from_the_layers_of_their_name(tmp_path):
     """x / 255 and x + 1 stand in the file as TrueDivide and Add, which Keras looks for among its layers."""
     image = keras.Input((4, 4, 3))
