@@ -3,6 +3,7 @@
     pip install --no-deps --target KIMM kimm
     python benchmarks/foreign.py --kimm KIMM --count "$ARM/instructions"    # an hour; --net NAME for one
     python benchmarks/foreign.py --kimm KIMM --pairs 60                     # with latencies: an idle machine
+    python benchmarks/foreign.py --net VGG16 --scheme dynamic --count ...   # one file of it again
     python benchmarks/foreign.py --table                                    # the table of docs/rewriting.md
 
 Nobody trained these nets: their weights are random. The statistics of their batch norms are those of generated images
@@ -137,8 +138,8 @@ def exported(net, dataset, folder, schemes=None):
     return report["models"][0]
 
 
-def measure(name, pairs, command, schemes=None):
-    """The record of one net; default: all standard schemes."""
+def measure(name, pairs, command, schemes=None, uncounted=()):
+    """The record of one net; default: all standard schemes, and each file's instructions counted where `command` is."""
     with tempfile.TemporaryDirectory() as temporary:
         temporary = Path(temporary)
         net = build(name, temporary)
@@ -147,6 +148,7 @@ def measure(name, pairs, command, schemes=None):
         for export in model["exports"]:
             path = temporary / "out" / export["file"]
             scheme = found["files"].setdefault(export["scheme"], {})
+            count = command and export["scheme"] not in uncounted
             scheme["ours" if export["converter"] == "rewritten" else "stock"] = {
                 "bytes": export["bytes"],
                 "max_difference": export["max_difference"],
@@ -154,7 +156,7 @@ def measure(name, pairs, command, schemes=None):
                 "parity": export["gates"]["parity"],
                 "int8": export["gates"]["int8"],
                 "opens": export["gates"]["opens"]["passed"],
-                **({"millions_of_instructions": counted(command, path)} if command else {}),
+                **({"millions_of_instructions": counted(command, path)} if count else {}),
             }
         if pairs:
             found["latency"] = latencies(temporary / "out", model["exports"], pairs)
@@ -234,6 +236,13 @@ def main():
     )
     parser.add_argument("--kimm", type=Path, help="the folder that kimm was installed into")
     parser.add_argument("--count", help="program that prints `FILE MILLIONS`")
+    parser.add_argument(
+        "--uncounted",
+        choices=standard_schemes(),
+        action="append",
+        default=[],
+        help="schemes whose instructions are not counted: half precision is emulated slowly, minutes a file",
+    )
     parser.add_argument("--pairs", type=int, default=0, help="of latencies; default: none")
     parser.add_argument("--table", action="store_true")
     arguments = parser.parse_args()
@@ -241,7 +250,7 @@ def main():
         sys.path.insert(0, str(arguments.kimm))
     if not arguments.table:
         for name in arguments.net or NETS:
-            found = measure(name, arguments.pairs, arguments.count, arguments.scheme)
+            found = measure(name, arguments.pairs, arguments.count, arguments.scheme, arguments.uncounted)
             write(name, found)
             print(name, json.dumps(found), flush=True)
             keras.utils.clear_session()

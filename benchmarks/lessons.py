@@ -2,7 +2,8 @@
 
     python benchmarks/lessons.py                # all, about 20 minutes on 2 idle cores
     python benchmarks/lessons.py 01-control     # one
-    python benchmarks/lessons.py --resume       # those that are not stored yet
+    python benchmarks/lessons.py --resume       # what is not stored yet, seed by seed where a result has seeds
+    RESDENSE_CIFAR10=cifar10.npz python benchmarks/lessons.py 01-control-cifar10   # 25 minutes of processor time
     python benchmarks/lessons.py 09-flowers --photos FOLDER   # lesson 9 on a folder of photos; stores numbers only
 
 The larger runs (02-depths to 05-reuse) are made by their lessons under RESDENSE_FULL=1. Then: python
@@ -10,9 +11,36 @@ docs/difference_page.py
 """
 
 import argparse
+import functools
+import json
 import os
+from pathlib import Path
+from typing import NamedTuple
 
 from resdense_keras import files
+
+SEEDS = 5
+
+
+class BySeed(NamedTuple):
+    """A result with a list of measurements for each series, one a seed. It is stored after each measurement, so that a
+    run can be stopped and `--resume` goes on.
+
+    Attributes:
+        series: {name: function of a seed}; what it returns must be JSON.
+        constants: What else the result says.
+    """
+
+    series: dict
+    constants: dict
+
+    def missing(self, result):
+        """[(name, seed)] of all that `result` lacks, seed by seed."""
+        return [(name, seed) for seed in range(SEEDS) for name in self.series if len(result.get(name, ())) <= seed]
+
+    def added(self, result, name, seed):
+        """`result` with one more measurement."""
+        return {**self.constants, **result, name: [*result.get(name, ()), self.series[name](seed)]}
 
 
 def control():
@@ -26,6 +54,21 @@ def control():
     }
 
 
+def control_cifar10():
+    """Lesson 1's control on CIFAR-10: {"loss", "accuracy"} of each net and seed."""
+    from resdense_keras.experiments.add_or_concatenate import control
+
+    def measure(join):
+        return lambda seed: control.trained_on_cifar10(join, os.environ["RESDENSE_CIFAR10"], seed)._asdict()
+
+    constants = {
+        "images": control.CIFAR10_IMAGES,
+        "epochs": control.CIFAR10_EPOCHS,
+        "parameters": {join: control.parameters(join, control.CIFAR10) for join in control.JOINS},
+    }
+    return BySeed({join: measure(join) for join in control.JOINS}, constants)
+
+
 def longer():
     """Lesson 2: the deep plain net in ten times the steps, and two orders of norm and addition at 110 layers.
 
@@ -33,16 +76,16 @@ def longer():
     """
     from resdense_keras.experiments import small_nets
 
-    def trained(connection, depth, epochs):
-        shared = small_nets.RepeatedTraining(small_nets.net(connection, depth))
-        return [shared.run(seed=seed, epochs=epochs)[-1].accuracy for seed in range(2)]
+    def measure(connection, depth, epochs):
+        return lambda seed: small_nets.trainer(connection, depth).run(seed=seed, epochs=epochs)[-1].accuracy
 
-    return {
-        "epochs": {"usual": small_nets.EPOCHS, "long": 10 * small_nets.EPOCHS},
-        "plain 44, long": trained("plain", 44, 10 * small_nets.EPOCHS),
-        "residual 110": trained("residual", 110, small_nets.EPOCHS),
-        "preactivation 110": trained("preactivation", 110, small_nets.EPOCHS),
+    usual, long = small_nets.EPOCHS, 10 * small_nets.EPOCHS
+    series = {
+        "plain 44, long": measure("plain", 44, long),
+        "residual 110": measure("residual", 110, usual),
+        "preactivation 110": measure("preactivation", 110, usual),
     }
+    return BySeed(series, {"epochs": {"usual": usual, "long": long}})
 
 
 def longer_costs():
@@ -99,6 +142,11 @@ def flowers(folder, epochs=12):
     return found | sizes
 
 
+BY_SEED = (control_cifar10, longer)
+NEEDS = {  # runs that need files of yours
+    "01-control-cifar10": "it needs CIFAR-10: set RESDENSE_CIFAR10 to a .npz with x_train, y_train, x_test, y_test",
+    "09-flowers": "it needs --photos FOLDER, with one folder of photos a class",
+}
 RUNS = {
     "01-control": control,
     "02-longer": longer,
@@ -108,25 +156,47 @@ RUNS = {
 }
 
 
+def measure(name, run, resume):
+    """Stores the result of a run, and prints where; with `resume` only what is missing is measured."""
+    from resdense_keras.experiments import lesson
+
+    path = lesson.STORED_RUNS / f"{name}.json"
+    before = json.loads(path.read_text()) if resume and path.exists() else None
+    if run not in BY_SEED:
+        if before is None:
+            files.write_json(path, lesson.measured_run(name, run))
+    else:
+        whole, found = run(), before or {"result": {}, "minutes": 0}
+        for series, seed in whole.missing(found["result"]):
+            result, minutes = found["result"], found["minutes"]
+            found = lesson.measured_run(name, functools.partial(whole.added, result, series, seed))
+            found["minutes"] = round(found["minutes"] + minutes, 1)
+            files.write_json(path, found)
+            print(f"{name}: {series}, seed {seed}: {found['result'][series][seed]}", flush=True)
+    print(path)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(RUNS)}; default: all")
+    parser.add_argument(
+        "names", nargs="*", metavar="NAME", help=f"of {', '.join([*RUNS, *NEEDS])}; default: all that can run"
+    )
     parser.add_argument("--photos", metavar="FOLDER", help="a folder of class folders, for 09-flowers alone")
     parser.add_argument("--resume", action="store_true", help="leave out what is stored already")
     arguments = parser.parse_args()
-    runs = RUNS | ({"09-flowers": lambda: flowers(arguments.photos)} if arguments.photos else {})
-    if unknown := [name for name in arguments.names if name not in runs]:
-        parser.error(f"no result {unknown[0]!r}; there are {', '.join(runs)}, with --photos FOLDER 09-flowers")
+    runs = dict(RUNS)
+    if images := os.environ.get("RESDENSE_CIFAR10"):
+        if not Path(images).is_file():
+            parser.error(f"RESDENSE_CIFAR10={images} is not a file")
+        runs["01-control-cifar10"] = control_cifar10
+    if arguments.photos:
+        runs["09-flowers"] = functools.partial(flowers, arguments.photos)
+    for name in arguments.names:
+        if name not in runs:
+            parser.error(f"{name} cannot be measured: " + NEEDS.get(name, f"there are {', '.join([*RUNS, *NEEDS])}"))
     os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")  # as in the lessons: best for nets this small
-    from resdense_keras.experiments import lesson
-
     for name in arguments.names or runs:
-        path = lesson.STORED_RUNS / f"{name}.json"
-        if arguments.resume and path.exists():
-            print(f"{name}: stored")
-            continue
-        files.write_json(path, lesson.measured_run(name, runs[name]))
-        print(path)
+        measure(name, runs[name], arguments.resume)
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from resdense_keras import catalog, files
+from resdense_keras.experiments import pairs
 
 ROOT = Path(__file__).parent.parent
 PAGE = Path(__file__).parent / "difference.md"
@@ -39,10 +40,10 @@ Both exist because deep nets without shortcuts fit even their training images wo
 |---|---|---|---|
 {table}
 
-The lessons' numbers are from small nets on scikit-learn's 8x8 digits; seeds vary as shown
+Where nothing else is said, the lessons' numbers are from small nets on scikit-learn's 8x8 digits; seeds vary as shown
 (± is one standard deviation).
 They say what the connections do, not which net to take for your images: lesson {_link(9)}.
-Lessons measured from {dates[0]} to {dates[-1]} on one machine ({_run(_stored()[-1])["machine"]}).
+Lessons measured from {dates[0]} to {dates[-1]} on one machine ({_run("02-longer")["machine"]}).
 <!-- claim: test_the_stored_page_is_the_one_that_the_script_writes -->
 Written by `python docs/difference_page.py` from stored results. In a terminal: `resdense learn --summary`.
 """
@@ -50,7 +51,7 @@ Written by `python docs/difference_page.py` from stored results. In a terminal: 
 
 def rows():
     """(what the usual table says, verdict, what was measured, numbers of the lessons, names of the claims) a row."""
-    control, depths, gradients, lesions, reuse, costs, few, flowers, longer = (
+    control, depths, gradients, lesions, reuse, costs, few, flowers, longer, photos = (
         _run(name)["result"] for name in _stored()
     )
     report = {net["name"]: net for net in json.loads((RESULTS / "compare.json").read_text())["models"]}
@@ -64,11 +65,13 @@ def rows():
     yield (
         "ResNet adds, DenseNet concatenates",
         "right, and more differs: block size, order, width",
-        f"one net whose maps land elsewhere, appending fits better: training loss {_mean(control['append']['loss'])} "
-        f"against {_mean(control['add']['loss'])} nats, test {_spread(append - add, '+.1f')} points, "
-        f"{len(append)} seeds",
+        "one net whose maps land elsewhere; on digits appending fits better: training loss "
+        f"{_mean(control['append']['loss'])} against {_mean(control['add']['loss'])} nats, "
+        f"test {_spread(append - add, '+.1f')} points, "
+        f"{len(append)} seeds; on {photos['images']:,} images of CIFAR-10 loss {_loss(photos['append'])} against "
+        f"{_loss(photos['add'])}, test {_told(pairs.differences(photos['append'], photos['add']))}",
         (1,),
-        "only_the_place_differs, appending_fits_better",
+        "only_the_place_differs, appending_fits_better, on_cifar_the_wide_sum_ties",
     )
     yield (
         "both solve vanishing gradients",
@@ -156,11 +159,26 @@ def _stored():
         "07-few-images",
         "09-flowers",
         "02-longer",
+        "01-control-cifar10",
     )
 
 
 def _run(name):
     return json.loads((RUNS / f"{name}.json").read_text())
+
+
+def _loss(runs):
+    return _mean([run["loss"] for run in runs])
+
+
+def _told(points):
+    """Differences in points with their spread, and whether they are told apart from zero."""
+    word = {1: "ahead", 0: "a tie", -1: "behind"}[pairs.verdict(points)]
+    low, high = pairs.interval(points)
+    return (
+        f"{_spread(points, '+.1f')} points, {len(points)} seeds: {word} (95 % interval of the mean {low:+.1f} to "
+        f"{high:+.1f})"
+    )
 
 
 def _link(number):

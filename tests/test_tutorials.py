@@ -252,6 +252,7 @@ def test_the_stored_notebook_is_complete(script):
     assert [cell.execution_count for cell in code] == list(range(1, len(code) + 1))
     outputs = [output for cell in code for output in cell.outputs]
     assert [output.text for output in outputs if output.get("name") == "stderr"] == []
+    assert not [output.text for output in outputs if "WARNING:" in output.get("text", "")]
     pictures = [output for output in outputs if "image/png" in output.get("data", {})]
     assert pictures and all(picture.metadata["image/png"]["alt"] for picture in pictures)
 
@@ -261,6 +262,13 @@ def test_the_code_of_claims_is_folded_and_no_other(script):
     for cell in stored_cells(script):
         is_claim = bool(re.search(r"^(def claim_|BREAK = )", cell.source, re.MULTILINE))
         assert cell.metadata.get("jupyter", {}).get("source_hidden", False) == is_claim
+
+
+@each_lesson
+def test_claims_stand_in_the_last_section_and_nowhere_else(script):
+    before, after = script.read_text().split("# ## Can these claims fail?\n")
+    assert "claim_" not in re.sub(r"^#.*$", "", before, flags=re.MULTILINE)
+    assert "## " not in after and "BREAK = {" in after and "    claim()\n" in after
 
 
 @each_lesson

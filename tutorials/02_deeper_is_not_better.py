@@ -53,12 +53,6 @@ SEEDS = lesson.pick((0, 1, 2), little=(0,))
 RATES = lesson.pick((0.1, 0.03), little=(0.1,))
 
 
-def claim_the_plain_net_is_as_large(other="residual"):
-    plain, others = depth.parameters("plain", DEEP), depth.parameters(other, DEEP)
-    assert plain == others, f"{plain:,} parameters without, {others:,} with connections"
-
-
-claim_the_plain_net_is_as_large()
 for name in small_nets.CONNECTIONS:
     sizes = [f"{depth.parameters(name, n):7,}" for n in (SHALLOW, MIDDLE, DEEP)]
     print(f"{name:14}", *sizes, f"  parameters with {SHALLOW}, {MIDDLE}, {DEEP} layers")
@@ -80,22 +74,11 @@ for name in small_nets.CONNECTIONS:
 lesson.source(small_nets.RepeatedTraining.run_steps)
 steps = small_nets.EPOCHS * (len(small_nets.digits()[0].labels) // small_nets.BATCH)
 print(f"{steps} steps a training")
-assert steps == 132
 found = {"plain": [depth.accuracies("plain", n) for n in (SHALLOW, MIDDLE)]}
 found["plain"].append(depth.accuracies("plain", DEEP, SEEDS, RATES))
 for n, grid in zip((SHALLOW, MIDDLE, DEEP), found["plain"], strict=True):
     print(f"plain, {n:2} layers: " + ", ".join(f"{accuracy:.0%}" for accuracy in grid.ravel()))
 
-
-def claim_a_deep_plain_net_does_not_fit(connection="plain", seeds=(0,), rates=(0.1,)):
-    shallow = depth.run(connection, SHALLOW).training
-    deep = depth.accuracies(connection, DEEP, seeds, rates)
-    assert deep.max() < shallow - 0.3, (
-        f"the deep net fits {deep.max():.0%}, the shallow {shallow:.0%}"
-    )
-
-
-claim_a_deep_plain_net_does_not_fit(seeds=SEEDS, rates=RATES)
 
 # %% [markdown]
 # Far less, with every [seed](../docs/glossary.md#seed) and with both learning rates (the first numbers are those of the
@@ -107,18 +90,6 @@ claim_a_deep_plain_net_does_not_fit(seeds=SEEDS, rates=RATES)
 
 
 # %%
-def claim_it_is_not_overfitting(connection="plain"):
-    gap = {
-        n: depth.run(connection, n).training - depth.run(connection, n).test
-        for n in (SHALLOW, DEEP)
-    }
-    lost = depth.run(connection, SHALLOW).training - depth.run(connection, DEEP).training
-    assert lost > gap[DEEP] + 0.1, (
-        f"training fell by {lost:.2f}, the gap to the test is {gap[DEEP]:.2f}"
-    )
-
-
-claim_it_is_not_overfitting()
 for n in (SHALLOW, DEEP):
     print(
         f"plain, {n:2} layers: training {depth.run('plain', n).training:.0%}, "
@@ -138,12 +109,6 @@ for n in (SHALLOW, DEEP):
 
 
 # %%
-def claim_the_deep_net_could(identity=True):
-    shallow, deep = depth.extended(SHALLOW, DEEP, identity=identity)
-    assert abs(shallow - deep) < 0.002, f"shallow {shallow:.1%}, deep {deep:.1%}"  # 2 images
-
-
-claim_the_deep_net_could()
 shallow, deep = depth.extended(SHALLOW, DEEP)
 print(
     f"the trained net of {SHALLOW} layers {shallow:.1%}, extended to {DEEP} layers {deep:.1%}"
@@ -172,15 +137,6 @@ for name in ("residual", "dense"):
         + ", ".join(f"{accuracy:.0%}" for accuracy in found[name][-1].ravel())
     )
 
-
-def claim_both_connections_mend_it(connections=("residual", "dense"), seeds=(0,), rates=(0.1,)):
-    for connection in connections:
-        worst = depth.accuracies(connection, DEEP, seeds, rates).min()
-        assert worst > 0.95, f"{connection} fits {worst:.0%}"
-
-
-claim_both_connections_mend_it()
-claim_both_connections_mend_it(("residual",), SEEDS, RATES)
 
 # %%
 lesson.show(
@@ -246,12 +202,10 @@ for name, by_depth in whole.items():
         means = ", ".join(f"{np.mean(row):5.1%} ± {np.std(row, ddof=1):5.1%}" for row in rows)
         print(f"{name:14} {n:>2} layers: {means} at learning rate 0.1, 0.03")
 
-worst = {name: np.min(rows["44"]) for name, rows in whole.items()}
-assert np.max(whole["plain"]["44"]) < 0.6 < 0.9 < min(worst["residual"], worst["dense"]), worst
-
 # %% [markdown]
 # Two longer runs are stored as well: the deep plain net in ten times the steps, and 110 layers with additions, once
-# with the ReLU behind the addition (2015) and once with pre-activation (2016). Two seeds each, the first learning rate.
+# with the ReLU behind the addition (2015) and once with pre-activation (2016). The first learning rate; a number is a
+# seed.
 #
 # > **Predict.** Do ten times the steps bring the plain net to what the shallow one reached? And which of the two orders
 # > trains at 110 layers?
@@ -259,41 +213,26 @@ assert np.max(whole["plain"]["44"]) < 0.6 < 0.9 < min(worst["residual"], worst["
 # %%
 longer = lesson.stored("02-longer")
 for name in ("plain 44, long", "residual 110", "preactivation 110"):
-    print(f"{name:18}", ", ".join(f"{accuracy:.1%}" for accuracy in longer[name]))
+    seeds = f"{len(longer[name])} seeds:"
+    print(f"{name:18} {seeds:8}", ", ".join(f"{accuracy:.1%}" for accuracy in longer[name]))
 print(f"plain {SHALLOW}, in the usual steps: {depth.run('plain', SHALLOW).training:.1%}")
 
 
-def claim_ten_times_the_steps_mend_most_of_it(kind="plain 44, long"):
-    found = lesson.stored("02-longer", quiet=True)[kind]
-    shallow = depth.run("plain", SHALLOW).training  # in a tenth of the steps
-    assert min(found) > 0.85, f"{kind}: {min(found):.1%}"
-    assert max(found) < shallow - 0.02, f"{kind}: {max(found):.1%}, shallow {shallow:.1%}"
-
-
-def claim_at_110_layers_the_order_matters(better="preactivation 110", worse="residual 110"):
-    runs = lesson.stored("02-longer", quiet=True)
-    assert min(runs[better]) > 0.99, f"{better}: {min(runs[better]):.1%}"
-    assert min(runs[worse]) < 0.2, f"{worse}: {min(runs[worse]):.1%}"
-
-
-claim_ten_times_the_steps_mend_most_of_it()
-claim_at_110_layers_the_order_matters()
-
 # %% [markdown]
-# So here degradation is above all *slowness*: ten times the steps bring the deep plain net to about nine in ten, and
-# still not to the shallow one. <!-- claim: ten_times_the_steps_mend_most_of_it -->
+# So here degradation is above all *slowness*: ten times the steps bring the deep plain net far up, most seeds to about
+# nine in ten, and none to the shallow one. <!-- claim: ten_times_the_steps_mend_most_of_it -->
 # (He et al. suspected that deep plain nets converge exponentially slowly.)
-# At 110 layers one of the two seeds with the ReLU behind the addition stayed at guessing, with pre-activation both fit.
-# <!-- claim: at_110_layers_the_order_matters -->
+# At 110 layers with the ReLU behind the addition most seeds do not train: they stay below 30 %. With pre-activation all
+# fit. <!-- claim: at_110_layers_the_order_matters --> Five seeds show that it can fail, not how often.
 
 # %% [markdown]
 # ## What this does not show
 #
 # > - **Not why.** "Because gradients vanish" is the usual answer; the next lesson measures them.
-# > - **Not that plain nets cannot be trained deep.** In ten times the steps ours made up for most of it; He et al.
+# > - **Not that plain nets cannot be trained deep.** In ten times the steps most of ours made up for most; He et al.
 # >   trained theirs for 64,000 steps and still saw the gap. Xiao et al. (arXiv:1806.05393) train plain nets of 10,000
 # >   layers, from orthogonal first weights.
-# > - **Not that residual nets always train.** Ours at 110 layers did not with one of two seeds, though warmed up
+# > - **Not that residual nets always train.** Ours at 110 layers did not with most seeds, though warmed up
 # >   (exercise 4). <!-- claim: at_110_layers_the_order_matters -->
 # > - **Not which connection is better**: digits are easy, the nets are narrow, and all connected ones fit them.
 #
@@ -393,9 +332,76 @@ depth.check_learning_rates(learning_rates)
 # </details>
 
 # %% [markdown]
+# ## Sources
+#
+# - He, Zhang, Ren, Sun: *Deep Residual Learning for Image Recognition*, arXiv:1512.03385. Figure 1 is degradation,
+#   figure 6 the same over depth, section 3.1 the argument with the identity, section 4.2 the warm-up.
+# - He, Zhang, Ren, Sun: *Identity Mappings in Deep Residual Networks*, arXiv:1603.05027. Figure 4: pre-activation.
+# - Huang, Liu, van der Maaten, Weinberger: *Densely Connected Convolutional Networks*, arXiv:1608.06993. Figure 1.
+# - Xiao et al.: *Dynamical Isometry and a Mean Field Theory of CNNs*, arXiv:1806.05393: plain nets of 10,000 layers.
+
+# %% [markdown]
 # ## Can these claims fail?
+#
+# All claims of this lesson, and in `BREAK` the change that must make each of them fail.
+
 
 # %%
+def claim_the_plain_net_is_as_large(other="residual"):
+    plain, others = depth.parameters("plain", DEEP), depth.parameters(other, DEEP)
+    assert plain == others, f"{plain:,} parameters without, {others:,} with connections"
+
+
+def claim_a_deep_plain_net_does_not_fit(connection="plain", seeds=(0,), rates=(0.1,)):
+    shallow = depth.run(connection, SHALLOW).training
+    deep = depth.accuracies(connection, DEEP, seeds, rates)
+    assert deep.max() < shallow - 0.3, (
+        f"the deep net fits {deep.max():.0%}, the shallow {shallow:.0%}"
+    )
+
+
+def claim_it_is_not_overfitting(connection="plain"):
+    gap = {
+        n: depth.run(connection, n).training - depth.run(connection, n).test
+        for n in (SHALLOW, DEEP)
+    }
+    lost = depth.run(connection, SHALLOW).training - depth.run(connection, DEEP).training
+    assert lost > gap[DEEP] + 0.1, (
+        f"training fell by {lost:.2f}, the gap to the test is {gap[DEEP]:.2f}"
+    )
+
+
+def claim_the_deep_net_could(identity=True):
+    shallow, deep = depth.extended(SHALLOW, DEEP, identity=identity)
+    assert abs(shallow - deep) < 0.002, f"shallow {shallow:.1%}, deep {deep:.1%}"  # 2 images
+
+
+def claim_both_connections_mend_it(connections=("residual", "dense"), seeds=(0,), rates=(0.1,)):
+    for connection in connections:
+        worst = depth.accuracies(connection, DEEP, seeds, rates).min()
+        assert worst > 0.95, f"{connection} fits {worst:.0%}"
+        stored = lesson.stored("02-depths", quiet=True)
+        assert np.min(stored[connection]["44"]) > 0.9 > 0.6 > np.max(stored["plain"]["44"])
+
+
+def claim_ten_times_the_steps_mend_most_of_it(kind="plain 44, long"):
+    found = lesson.stored("02-longer", quiet=True)[kind]
+    shallow = depth.run("plain", SHALLOW).training  # in a tenth of the steps
+    usual = np.max(lesson.stored("02-depths", quiet=True)["plain"]["44"])
+    assert np.median(found) > 0.85 and min(found) > usual + 0.2, f"{kind}: {min(found):.1%}"
+    assert max(found) < shallow - 0.02, f"{kind}: {max(found):.1%}, shallow {shallow:.1%}"
+
+
+def claim_at_110_layers_the_order_matters(better="preactivation 110", worse="residual 110"):
+    runs = lesson.stored("02-longer", quiet=True)
+    assert min(runs[better]) > 0.99, f"{better}: {min(runs[better]):.1%}"
+    failed = [accuracy for accuracy in runs[worse] if accuracy < 0.3]
+    assert len(failed) > len(runs[worse]) / 2, f"{worse}: {len(failed)} do not train"
+
+
+claim_a_deep_plain_net_does_not_fit(seeds=SEEDS, rates=RATES)
+claim_both_connections_mend_it(("residual",), SEEDS, RATES)
+
 BREAK = {
     claim_the_plain_net_is_as_large: {"other": "dense"},
     claim_a_deep_plain_net_does_not_fit: {"connection": "residual"},
@@ -405,17 +411,11 @@ BREAK = {
     claim_ten_times_the_steps_mend_most_of_it: {"kind": "preactivation 110"},
     claim_at_110_layers_the_order_matters: {"worse": "preactivation 110"},
 }
-for claim, change in BREAK.items():
-    print(lesson.refutation(claim, change))
 
-# %% [markdown]
-# ## Sources
-#
-# - He, Zhang, Ren, Sun: *Deep Residual Learning for Image Recognition*, arXiv:1512.03385. Figure 1 is degradation,
-#   figure 6 the same over depth, section 3.1 the argument with the identity, section 4.2 the warm-up.
-# - He, Zhang, Ren, Sun: *Identity Mappings in Deep Residual Networks*, arXiv:1603.05027. Figure 4: pre-activation.
-# - Huang, Liu, van der Maaten, Weinberger: *Densely Connected Convolutional Networks*, arXiv:1608.06993. Figure 1.
-# - Xiao et al.: *Dynamical Isometry and a Mean Field Theory of CNNs*, arXiv:1806.05393: plain nets of 10,000 layers.
+# %%
+for claim, change in BREAK.items():
+    claim()
+    print(lesson.refutation(claim, change))
 
 # %%
 lesson.cost()

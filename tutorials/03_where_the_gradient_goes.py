@@ -53,24 +53,7 @@ SHALLOW, DEEP = DEPTHS[0], DEPTHS[-1]
 NAMES = ("plain", "residual", "dense")
 
 
-def claim_with_batch_norm_the_plain_gradient_explodes(connection="plain", seeds=(0,)):
-    ratios = gradients.ratios(connection, DEEP, seeds=seeds)
-    assert ratios.min() > 30, (
-        f"{connection}: the first layer's is {ratios.min():.1f} times the last's"
-    )
-
-
-def claim_connections_keep_it_level(connections=("residual", "dense"), seeds=(0,)):
-    for connection in connections:
-        ratios = gradients.ratios(connection, DEEP, seeds=seeds)
-        assert ratios.max() < 30, (
-            f"{connection}: the first layer's is {ratios.max():.1f} times the last's"
-        )
-
-
 lesson.source(gradients.by_layer)
-claim_with_batch_norm_the_plain_gradient_explodes(seeds=SEEDS)
-claim_connections_keep_it_level(seeds=SEEDS)
 print(
     "gradient at the first convolution over that at the last, with batch norm, mean over seeds"
 )
@@ -95,24 +78,12 @@ for name in NAMES:
 
 
 # %%
-def claim_without_it_the_plain_gradient_vanishes(batch_norm=False, size=8):
-    ratio = gradients.ratios("plain", DEEP, batch_norm=batch_norm, size=size)[0]
-    assert ratio < 1 / 100, f"first over last: {ratio:.2g}"
-
-
-def claim_without_it_sums_explode(connection="residual"):
-    sizes, loss = gradients.by_layer(connection, DEEP, batch_norm=False)
-    _, shallow = gradients.by_layer(connection, SHALLOW, batch_norm=False)
-    assert sizes[0] > 100 * sizes[-1], f"first over last: {sizes[0] / sizes[-1]:.3g}"
-    assert loss > 10 * shallow, f"the loss is {shallow:.3g} shallow, {loss:.3g} deep"
+def growth_a_block(connection):
+    """Factor by which the square of the gradient grows in a block of two layers."""
     few, many = (gradients.ratios(connection, n, batch_norm=False)[0] for n in (SHALLOW, DEEP))
-    a_block = (many / few) ** (2 * 2 / (DEEP - SHALLOW))  # squared; two layers a block
-    assert 1.5 < a_block < 1.9, f"the gradient's square grows {a_block:.2f} times a block"
-    print(f"{connection}: the gradient's square grows {a_block:.2f} times a block")
+    return (many / few) ** (2 * 2 / (DEEP - SHALLOW))
 
 
-claim_without_it_the_plain_gradient_vanishes()
-claim_without_it_sums_explode()
 print("without batch norm      gradient, first over last                loss (nats)")
 for name in NAMES:
     runs = [gradients.by_layer(name, n, batch_norm=False) for n in DEPTHS]
@@ -122,6 +93,8 @@ for name in NAMES:
         "    ",
         ", ".join(f"{loss:.3g}" for _, loss in runs),
     )
+a_block = growth_a_block("residual")
+print(f"residual: the gradient's square grows {a_block:.2f} times a block")
 
 # %% [markdown]
 # *Here* is the vanishing gradient: a plain net **without** batch norm. A residual net without batch norm explodes: its
@@ -144,14 +117,6 @@ for side, size in SIZES.items():
         f"first over last {ratio:.2g} after {DEEP} layers"
     )
 
-
-def claim_the_border_makes_it_vanish(size=64):
-    ratio = gradients.ratios("plain", DEEP, batch_norm=False, size=size)[0]
-    assert 1 / 100 < ratio < 100, f"first over last: {ratio:.2g}"
-
-
-claim_the_border_makes_it_vanish()
-assert round(1 - gradients.kept_at_the_border(4), 2) == 0.31
 
 # %% [markdown]
 # It does not. On 4x4 maps 31 % of the taps are lost in every layer; on large maps hardly any.
@@ -189,16 +154,6 @@ lesson.show(
 
 
 # %%
-def claim_ten_steps_end_the_explosion(connection="plain"):
-    start, later = (gradients.ratios(connection, DEEP, steps=steps)[0] for steps in (0, 10))
-    assert later < start / 50, (
-        f"first over last: {start:.3g} at the start, {later:.3g} after ten steps"
-    )
-    connected = gradients.ratios("residual", DEEP, steps=10)[0]
-    assert later > 2 * connected, f"{later:.3g}, with additions {connected:.3g}"
-
-
-claim_ten_steps_end_the_explosion()
 for name in NAMES:
     start, later = (gradients.ratios(name, DEEP, steps=steps)[0] for steps in (0, 10))
     print(f"{name:10} first over last: {start:8.3g} at the start, {later:8.3g} after ten steps")
@@ -246,33 +201,12 @@ LAGS = (1, 2, 4, 8, 16, 32)
 LINE_SEEDS = range(5)
 
 
-def claim_the_plain_gradient_shatters(centred=True, seeds=range(5)):
-    shallow, deep = (
-        gradients.correlations("plain", n, [2], seeds=seeds, centred=centred).mean()
-        for n in (2, LAYERS)
-    )
-    assert shallow > 0.8 and deep < 0.3, (
-        f"correlation {shallow:.2f} with 2 layers, {deep:.2f} with {LAYERS}"
-    )
-
-
-def claim_connections_keep_some_memory(connections=("residual", "dense"), seeds=range(5)):
-    for connection in connections:
-        found = gradients.correlations(connection, LAYERS, [2], seeds=seeds).mean()
-        assert found > 0.4, f"{connection}: correlation {found:.2f}"
-
-
-claim_the_plain_gradient_shatters()
-claim_connections_keep_some_memory()
 for name, n in (("plain", 2), *((name, LAYERS) for name in NAMES)):
     found = gradients.correlations(name, n, [2], seeds=LINE_SEEDS)
     print(
         f"{name:9} {n:2} layers: correlation {found.mean():.2f} ± {found.std(ddof=1):.2f} "
         "at a distance of 2 points"
     )
-assert round(2 * 4 / 255, 2) == 0.03  # 256 points from -2 to 2
-halves = [gradients.correlations(n, LAYERS, [2], seeds=LINE_SEEDS).mean() for n in NAMES[1:]]
-assert np.allclose(halves, (0.5, 0.75), atol=0.1), halves
 
 # %% [markdown]
 # Deep and plain: white noise. Two inputs three hundredths apart have slopes that know nothing of each other. The
@@ -312,29 +246,6 @@ he = gradients.textbook_correlations("none", [2], seeds=LINE_SEEDS, variance=2)
 print(f"no norm, He's variance: correlation {he.mean():5.2f} ± {he.std(ddof=1):.2f}")
 
 
-def claim_the_books_nets_do_not_shatter(norm="none"):
-    found = gradients.textbook_correlations(norm, [2], seeds=LINE_SEEDS).mean()
-    assert found > 0.8, f"{norm}: correlation {found:.2f}"
-
-
-def claim_scaling_or_centring_alone_shatters_them(norms=("scaled", "centred", "both")):
-    for norm in norms:
-        found = gradients.textbook_correlations(norm, [2], seeds=LINE_SEEDS).mean()
-        assert found < 0.3, f"{norm}: correlation {found:.2f}"
-
-
-def claim_neither_the_deviation_nor_hes_variance_shatters_them(norm="deviation"):
-    for chosen, variance in ((norm, 1), ("none", 2)):
-        found = gradients.textbook_correlations(
-            chosen, [2], seeds=LINE_SEEDS, variance=variance
-        ).mean()
-        assert found > 0.6, f"{chosen}, variance {variance}: correlation {found:.2f}"
-
-
-claim_the_books_nets_do_not_shatter()
-claim_scaling_or_centring_alone_shatters_them()
-claim_neither_the_deviation_nor_hes_variance_shatters_them()
-
 # %%
 ours = {
     f"{name}, {n} layers": (
@@ -372,15 +283,10 @@ lesson.show(
 # only kink at 0. <!-- claim: without_bias_and_centring_there_is_one_kink -->
 
 # %%
+for name in NAMES:
+    count = gradients.pieces(gradients.along_a_line(name, LAYERS, centred=False))
+    print(f"{name:9} without centring: {count} straight pieces")
 
-
-def claim_without_bias_and_centring_there_is_one_kink(centred=False):
-    for name in NAMES:
-        count = gradients.pieces(gradients.along_a_line(name, LAYERS, centred=centred))
-        assert count == 2, f"{name}: {count} straight pieces"
-
-
-claim_without_bias_and_centring_there_is_one_kink()
 
 # %% [markdown]
 # ## 5. Batch norm, or the shortcut?
@@ -398,12 +304,6 @@ lesson.source(depth.zero_branches)
 NORM_FREE = lesson.pick(44, little=20)
 
 
-def claim_a_branch_that_starts_at_zero_trains_without_batch_norm(zero=True):
-    found = depth.without_norm(NORM_FREE, zero=zero, learning_rate=0.01)
-    assert found > 0.7, f"it fits {found:.0%} of its training images"
-
-
-claim_a_branch_that_starts_at_zero_trains_without_batch_norm()
 for zero in (False, True):
     found = depth.without_norm(NORM_FREE, zero=zero, learning_rate=0.01)
     start = "branches at zero" if zero else "He's weights"
@@ -433,8 +333,6 @@ def measure_ratios():
 for name, by_depth in lesson.large("03-gradients", measure_ratios).items():
     for n, found in by_depth.items():
         print(f"{name:10} {n:>3} layers: first over last {min(found):.3g} to {max(found):.3g}")
-    if name == "plain":
-        assert min(by_depth["100"]) > 1000, by_depth
 
 # %% [markdown]
 # ## What this does not show
@@ -518,9 +416,122 @@ gradients.check_word(word)
 # </details>
 
 # %% [markdown]
+# ## Sources
+#
+# - He, Zhang, Ren, Sun: *Deep Residual Learning for Image Recognition*, arXiv:1512.03385, section 4.1 and figure 4.
+# - Yang, Pennington, Rao, Sohl-Dickstein, Schoenholz: *A Mean Field Theory of Batch Normalization*, arXiv:1902.08129.
+#   Figure 1: with batch norm gradients grow with depth.
+# - Balduzzi, Frean, Leary, Lewis, Ma, McWilliams: *The Shattered Gradients Problem*, arXiv:1702.08591. Figure 1 is
+#   part 3.
+# - De, Smith: *Batch Normalization Biases Residual Blocks Towards the Identity Function in Deep Networks*,
+#   arXiv:2002.10444.
+# - Zhang, Dauphin, Ma: *Fixup Initialization: Residual Learning Without Normalization*, arXiv:1901.09321.
+# - Prince: *Understanding Deep Learning*, MIT Press 2023, notebook 11.1 (github.com/udlbook/udlbook): the replication
+#   without normalisation, and the question.
+
+# %% [markdown]
 # ## Can these claims fail?
+#
+# All claims of this lesson, and in `BREAK` the change that must make each of them fail.
+
 
 # %%
+def claim_with_batch_norm_the_plain_gradient_explodes(connection="plain", seeds=(0,)):
+    ratios = gradients.ratios(connection, DEEP, seeds=seeds)
+    assert ratios.min() > 30, (
+        f"{connection}: the first layer's is {ratios.min():.1f} times the last's"
+    )
+
+
+def claim_connections_keep_it_level(connections=("residual", "dense"), seeds=(0,)):
+    for connection in connections:
+        ratios = gradients.ratios(connection, DEEP, seeds=seeds)
+        assert ratios.max() < 30, (
+            f"{connection}: the first layer's is {ratios.max():.1f} times the last's"
+        )
+
+
+def claim_without_it_the_plain_gradient_vanishes(batch_norm=False, size=8):
+    ratio = gradients.ratios("plain", DEEP, batch_norm=batch_norm, size=size)[0]
+    assert ratio < 1 / 100, f"first over last: {ratio:.2g}"
+
+
+def claim_without_it_sums_explode(connection="residual"):
+    sizes, loss = gradients.by_layer(connection, DEEP, batch_norm=False)
+    _, shallow = gradients.by_layer(connection, SHALLOW, batch_norm=False)
+    assert sizes[0] > 100 * sizes[-1], f"first over last: {sizes[0] / sizes[-1]:.3g}"
+    assert loss > 10 * shallow, f"the loss is {shallow:.3g} shallow, {loss:.3g} deep"
+    a_block = growth_a_block(connection)
+    assert 1.5 < a_block < 1.9, f"the gradient's square grows {a_block:.2f} times a block"
+
+
+def claim_the_border_makes_it_vanish(size=64):
+    ratio = gradients.ratios("plain", DEEP, batch_norm=False, size=size)[0]
+    assert 1 / 100 < ratio < 100, f"first over last: {ratio:.2g}"
+    assert round(1 - gradients.kept_at_the_border(4), 2) == 0.31
+
+
+def claim_ten_steps_end_the_explosion(connection="plain"):
+    start, later = (gradients.ratios(connection, DEEP, steps=steps)[0] for steps in (0, 10))
+    assert later < start / 50, (
+        f"first over last: {start:.3g} at the start, {later:.3g} after ten steps"
+    )
+    connected = gradients.ratios("residual", DEEP, steps=10)[0]
+    assert later > 2 * connected, f"{later:.3g}, with additions {connected:.3g}"
+
+
+def claim_the_plain_gradient_shatters(centred=True, seeds=range(5)):
+    shallow, deep = (
+        gradients.correlations("plain", n, [2], seeds=seeds, centred=centred).mean()
+        for n in (2, LAYERS)
+    )
+    assert shallow > 0.8 and deep < 0.3, (
+        f"correlation {shallow:.2f} with 2 layers, {deep:.2f} with {LAYERS}"
+    )
+
+
+def claim_connections_keep_some_memory(connections=("residual", "dense"), seeds=range(5)):
+    for connection in connections:
+        found = gradients.correlations(connection, LAYERS, [2], seeds=seeds).mean()
+        assert found > 0.4, f"{connection}: correlation {found:.2f}"
+    assert round(2 * 4 / 255, 2) == 0.03  # 256 points from -2 to 2
+    means = [gradients.correlations(n, LAYERS, [2], seeds=LINE_SEEDS).mean() for n in NAMES[1:]]
+    assert np.allclose(means, (0.5, 0.75), atol=0.1), means
+
+
+def claim_the_books_nets_do_not_shatter(norm="none"):
+    found = gradients.textbook_correlations(norm, [2], seeds=LINE_SEEDS).mean()
+    assert found > 0.8, f"{norm}: correlation {found:.2f}"
+
+
+def claim_scaling_or_centring_alone_shatters_them(norms=("scaled", "centred", "both")):
+    for norm in norms:
+        found = gradients.textbook_correlations(norm, [2], seeds=LINE_SEEDS).mean()
+        assert found < 0.3, f"{norm}: correlation {found:.2f}"
+
+
+def claim_neither_the_deviation_nor_hes_variance_shatters_them(norm="deviation"):
+    for chosen, variance in ((norm, 1), ("none", 2)):
+        found = gradients.textbook_correlations(
+            chosen, [2], seeds=LINE_SEEDS, variance=variance
+        ).mean()
+        assert found > 0.6, f"{chosen}, variance {variance}: correlation {found:.2f}"
+
+
+def claim_without_bias_and_centring_there_is_one_kink(centred=False):
+    for name in NAMES:
+        count = gradients.pieces(gradients.along_a_line(name, LAYERS, centred=centred))
+        assert count == 2, f"{name}: {count} straight pieces"
+
+
+def claim_a_branch_that_starts_at_zero_trains_without_batch_norm(zero=True):
+    found = depth.without_norm(NORM_FREE, zero=zero, learning_rate=0.01)
+    assert found > 0.7, f"it fits {found:.0%} of its training images"
+
+
+claim_with_batch_norm_the_plain_gradient_explodes(seeds=SEEDS)
+claim_connections_keep_it_level(seeds=SEEDS)
+
 BREAK = {
     claim_with_batch_norm_the_plain_gradient_explodes: {"connection": "residual"},
     claim_connections_keep_it_level: {"connections": ("plain",)},
@@ -536,23 +547,11 @@ BREAK = {
     claim_without_bias_and_centring_there_is_one_kink: {"centred": True},
     claim_a_branch_that_starts_at_zero_trains_without_batch_norm: {"zero": False},
 }
-for claim, change in BREAK.items():
-    print(lesson.refutation(claim, change))
 
-# %% [markdown]
-# ## Sources
-#
-# - He, Zhang, Ren, Sun: *Deep Residual Learning for Image Recognition*, arXiv:1512.03385, section 4.1 and figure 4.
-# - Yang, Pennington, Rao, Sohl-Dickstein, Schoenholz: *A Mean Field Theory of Batch Normalization*, arXiv:1902.08129.
-#   Figure 1: with batch norm gradients grow with depth.
-# - Balduzzi, Frean, Leary, Lewis, Ma, McWilliams: *The Shattered Gradients Problem*, arXiv:1702.08591. Figure 1 is
-#   part 3.
-# - De, Smith: *Batch Normalization Biases Residual Blocks Towards the Identity Function in Deep Networks*,
-#   arXiv:2002.10444. SkipInit: one factor of zero at the end of each branch.
-# - Zhang, Dauphin, Ma: *Fixup Initialization: Residual Learning Without Normalization*, arXiv:1901.09321. The last
-#   layer of each branch starts at zero.
-# - Prince: *Understanding Deep Learning*, MIT Press 2023, notebook 11.1 (github.com/udlbook/udlbook): the replication
-#   without normalisation, and the question.
+# %%
+for claim, change in BREAK.items():
+    claim()
+    print(lesson.refutation(claim, change))
 
 # %%
 lesson.cost()

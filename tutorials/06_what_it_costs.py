@@ -41,28 +41,36 @@ from resdense_keras.experiments.what_it_costs import costs
 #
 # The smallest example is one block of each family on 8x8 maps of 16 channels, the dense one with [growth
 # rate](../docs/glossary.md#growth-rate) 8. A residual block has two 3x3 convolutions; the dense layer has a 1x1 to 4 x
-# 8 maps and a 3x3 to 8. <!-- claim: the_arithmetic_is_right --> (In the table below bytes stand with the layer that
-# first keeps a tensor: a convolution's input is always some ReLU's output. A [batch
-# norm](../docs/glossary.md#batch-norm) stores four numbers a channel and trains two.)
+# 8 maps and a 3x3 to 8. <!-- claim: the_arithmetic_is_right -->
 #
 #     residual     2 x 9 x 16 x 16            = 4,608 weights
 #     dense BC     16 x 32  +  9 x 32 x 8     = 2,816 weights
-#
-# One layer does not settle it, because the families need different numbers of layers. So we take whole nets: ResNets of
-# 14 layers in three widths, DenseNet-BCs of 16 layers with three growth rates.
-# <!-- claim: test_the_nets_are_as_the_lessons_describe_them -->
 
 
 # %%
-def claim_the_arithmetic_is_right(growth_rate=8):
-    residual, dense = costs.net("residual", 16), costs.net("dense", growth_rate)
-    block = [layer for layer in residual.layers if layer.name.startswith("stage1_block1_conv")]
-    layer = [layer for layer in dense.layers if layer.name.startswith("stage1_block1_conv")]
-    assert sum(conv.count_params() for conv in block) == 4608
-    assert sum(conv.count_params() for conv in layer) == 2816, "not 2,816 weights"
+def weights_and_macs(side, kernel, reads, makes):
+    """Of one convolution without bias that makes maps of `side` x `side` pixels."""
+    weights = kernel * kernel * reads * makes  # one for each offset, channel read and map made
+    return weights, side * side * weights  # each is used once for every pixel
 
 
-claim_the_arithmetic_is_right()
+CONVOLUTIONS = {  # (side, kernel, channels read, maps made)
+    ("residual", "conv1"): (8, 3, 16, 16),
+    ("residual", "conv2"): (8, 3, 16, 16),
+    ("dense", "conv1"): (8, 1, 16, 32),
+    ("dense", "conv2"): (8, 3, 32, 8),
+}
+for (family, name), numbers in CONVOLUTIONS.items():
+    weights, macs = weights_and_macs(*numbers)
+    print(f"{family:8} {name}: {weights:5,} weights {macs:9,} multiply-adds")
+
+
+# %% [markdown]
+# The package counts the same, layer by layer, in the whole net. <!-- claim: the_arithmetic_is_right --> (A [batch
+# norm](../docs/glossary.md#batch-norm) stores four numbers a channel and trains two. Bytes stand with the layer that
+# first keeps a tensor: a convolution's input is some ReLU's output.) <!-- claim: the_arithmetic_is_right -->
+
+# %%
 for family, size in (("residual", 16), ("dense", 8)):
     print(f"{family:24} {'output':12} parameters      MACs  bytes kept")
     for row in profile(costs.net(family, size)).layers:
@@ -75,6 +83,10 @@ for family, size in (("residual", 16), ("dense", 8)):
 
 # %% [markdown]
 # ## 2. At equal accuracy
+#
+# One layer does not settle it, because the families need different numbers of layers. So we take whole nets: ResNets of
+# 14 layers in three widths, DenseNet-BCs of 16 layers with three growth rates.
+# <!-- claim: test_the_nets_are_as_the_lessons_describe_them -->
 #
 # Comparing two nets of one size tells which is the accurate one; comparing two of one accuracy tells what each costs. A
 # curve through several sizes shows both.
@@ -119,44 +131,22 @@ lesson.show(
 
 
 # %%
-def claim_fewer_parameters_at_equal_accuracy(lean=("dense", 8), rich=("residual", 16)):
-    less, more = costs.point(*lean), costs.point(*rich)
-    assert less.accuracy > more.accuracy - 0.01, (
-        f"{less.accuracy:.1%} against {more.accuracy:.1%}"
-    )
-    assert 4 * less.parameters < more.parameters, (
-        f"{less.parameters:,} against {more.parameters:,}"
-    )
-    assert 2 * less.macs < more.macs, f"{less.macs:,} MACs against {more.macs:,}"
+def share(first, second, cost):
+    """A cost of the first net (family, size) over that of the second."""
+    return getattr(costs.point(*first), cost) / getattr(costs.point(*second), cost)
+
+
+for equal, first, second in (
+    ("accuracy", ("dense", 8), ("residual", 16)),
+    ("parameters", ("dense", 12), ("residual", 8)),
+):
+    names = ("parameters", "macs", "activation_bytes")
+    parameters, macs, kept = (share(first, second, name) for name in names)
     print(
-        f"{less.name} is as accurate as {more.name}, "
-        f"with 1/{more.parameters / less.parameters:.1f} of the parameters"
-    )
-    print(f"and 1/{more.macs / less.macs:.1f} of the multiply-adds")
-
-
-def claim_but_no_less_memory(lean=("dense", 8), rich=("residual", 16)):
-    less, more = costs.point(*lean), costs.point(*rich)
-    ratio = less.activation_bytes / more.activation_bytes
-    assert ratio > 1, f"{less.name} keeps {ratio:.2f} times the activations of {more.name}"
-    print(f"but it keeps {ratio:.2f} times the activations")
-
-
-def claim_far_more_memory_at_equal_parameters(connection="dense", size=12):
-    residual, dense = profile(costs.net("residual", 8)), profile(costs.net(connection, size))
-    apart = abs(dense.trainable / residual.trainable - 1)
-    assert apart < 0.05, f"the parameters differ by {apart:.0%}"
-    ratio = dense.activation_bytes / residual.activation_bytes
-    assert ratio > 3, f"only {ratio:.1f} times the activations"
-    print(
-        "with equal parameters (dense 12, residual 8) "
-        f"a dense net keeps {ratio:.1f} times the activations"
+        f"equal {equal}: dense {first[1]} over residual {second[1]}: {parameters:.2f} of the "
+        f"parameters, {macs:.2f} of the multiply-adds, {kept:.2f} of the activations"
     )
 
-
-claim_fewer_parameters_at_equal_accuracy()
-claim_but_no_less_memory()
-claim_far_more_memory_at_equal_parameters()
 
 # %% [markdown]
 # Two questions stay. Is the order another one after a longer training? And what if the ResNet gets layers instead of
@@ -176,21 +166,6 @@ def stored_accuracy(group, name):
     found = lesson.stored("06-longer", quiet=True)[group][name]["accuracies"]
     return sum(found) / len(found)
 
-
-def claim_ten_times_the_epochs_change_no_order(lean="dense 8", rich="residual 16"):
-    less, more = stored_accuracy("long", lean), stored_accuracy("long", rich)
-    assert less > more - 0.005, f"{lean} {less:.1%} against {rich} {more:.1%}"
-
-
-def claim_layers_buy_the_residual_net_nothing_here(shallow="residual 16, 8 deep"):
-    least = stored_accuracy("depths", shallow)
-    for depth in (8, 20, 32):
-        found = stored_accuracy("depths", f"residual 16, {depth} deep")
-        assert found < least + 0.005, f"{depth} deep {found:.1%}, {shallow} {least:.1%}"
-
-
-claim_ten_times_the_epochs_change_no_order()
-claim_layers_buy_the_residual_net_nothing_here()
 
 # %% [markdown]
 # After ten times the epochs the small dense net is still not behind, and a ResNet of 20 or 32 layers is no better on
@@ -217,19 +192,38 @@ print(
 )
 
 
-# %%
-def claim_few_maps_are_read_often(layers=24):
-    read, exist = costs.read_and_new(layers)
-    assert read > 10 * exist, f"{read:,} channels are read, {exist} exist"
-
-
-claim_few_maps_are_read_often()
-
 # %% [markdown]
 # Reading costs nothing if a layer looks at the maps where they lie. Most programs copy them first: the concatenation is
 # a *new tensor*, and so is what comes out of each layer's own batch norm and ReLU.
 # The gradient needs two of these three: the concatenation, which the batch norm read, and the ReLU's output, which the
-# convolution read. Layer i makes copies of 24 + 12 (i - 1) channels, and the sum of that over the layers is a square.
+# convolution read. <!-- claim: the_memory_by_hand_is_what_is_counted --> By hand:
+
+
+# %%
+def dense_mib(layers, width=24, growth_rate=12, pixels=32 * 32):
+    """What training keeps of one 32x32 image."""
+    numbers = 0
+    for layer in range(layers):
+        reads = width + growth_rate * layer  # grows with every layer
+        numbers += pixels * reads  # the concatenation
+        numbers += pixels * reads  # its ReLU
+    numbers += pixels * (width + growth_rate * layers)  # what comes out at the end
+    return 4 * numbers / 2**20  # float32
+
+
+def residual_mib(blocks, width=24, pixels=32 * 32):
+    numbers = pixels * width * (1 + 4 * blocks)  # two norms and two ReLUs, always as wide
+    return 4 * numbers / 2**20
+
+
+for depth in (24, 48):
+    print(f"{depth} deep, by hand: dense {dense_mib(depth):.2f} MiB,", end=" ")
+    print(f"residual {residual_mib(depth):.2f} MiB")
+
+
+# %% [markdown]
+# A residual block keeps four tensors, always equally wide. <!-- claim: the_memory_by_hand_is_what_is_counted --> A
+# dense layer keeps two that grow with every layer, and their sum over the layers is a square.
 # <!-- claim: dense_memory_is_quadratic, few_maps_are_read_often -->
 #
 # > **Predict.** From 24 to 48 blocks: by what factor grows the memory of the residual and of the dense chain, (a) in
@@ -239,38 +233,15 @@ claim_few_maps_are_read_often()
 DEPTHS = (6, 12, 24, 48)
 KINDS = ("dense", "residual", "recomputed", "new", "inference", "residual inference")
 memory = {kind: [costs.memory_mib(kind, depth) for depth in DEPTHS] for kind in KINDS}
-print("MiB for one image", *(f"{depth:>6} deep" for depth in DEPTHS))
+print("MiB for one image  ", *(f"{n:>5} deep" for n in DEPTHS), "  last step")
 for kind, mib in memory.items():
-    print(f"{kind:18}", *(f"{m:10.2f}" for m in mib))
+    print(f"{kind:19}", *(f"{m:10.2f}" for m in mib), f"  x {mib[-1] / mib[-2]:.2f}")
 
-
-def claim_dense_memory_is_quadratic(kind="dense"):
-    residual, dense = (
-        costs.memory_mib(k, 48) / costs.memory_mib(k, 24) for k in ("residual", kind)
-    )
-    assert residual < 2.1, f"residual memory grows {residual:.2f} times"
-    assert dense > 3.5, f"{kind} memory grows only {dense:.2f} times"
-    print(f"24 to 48: residual x {residual:.2f}, dense x {dense:.2f}")
-
-
-def claim_in_inference_it_is_linear(kind="inference"):
-    growth = costs.memory_mib(kind, 48) / costs.memory_mib(kind, 24)
-    assert 1.8 < growth < 2.1, f"{kind} memory grows {growth:.2f} times"
-    print(f"24 to 48, inference: dense x {growth:.2f}")
-
-
-def claim_a_residual_chain_needs_the_same_at_any_depth(kind="residual inference"):
-    growth = costs.memory_mib(kind, 48) / costs.memory_mib(kind, 24)
-    assert growth == 1, f"{kind} memory grows {growth:.2f} times"
-    print(f"24 to 48, inference: residual x {growth:.2f}")
-
-
-claim_dense_memory_is_quadratic()
-claim_in_inference_it_is_linear()
-claim_a_residual_chain_needs_the_same_at_any_depth()
 
 # %%
 shares = costs.kept_by_origin(costs.net("dense", 12))
+for origin, part in shares.items():
+    print(f"{origin:14} {part:4.0%} of the bytes kept")
 lesson.show(
     lambda figure: costs.draw_memory(figure, memory, DEPTHS, shares),
     "06-memory",
@@ -281,19 +252,6 @@ lesson.show(
     size=(6, 11),
 )
 
-
-# %%
-def claim_half_is_copies_and_half_is_bottleneck(connection="dense"):
-    shares = costs.kept_by_origin(costs.net(connection, 12))
-    copies = shares["concatenation"] + shares["its ReLU"]
-    assert 0.4 < copies < 0.55 and 0.4 < shares["bottleneck"] < 0.55, (
-        f"copies hold {copies:.0%}, bottlenecks {shares['bottleneck']:.0%}"
-    )
-    for origin, share in shares.items():
-        print(f"{origin:14} {share:4.0%} of the bytes kept")
-
-
-claim_half_is_copies_and_half_is_bottleneck()
 
 # %% [markdown]
 # In this net of short blocks the copies are half of the bytes; the other half are the
@@ -316,23 +274,14 @@ claim_half_is_copies_and_half_is_bottleneck()
 
 
 # %%
-def claim_recomputing_changes_no_gradient(other_weights=False):
-    apart = costs.gradient_difference(other_weights=other_weights)
-    assert apart < 1e-5, f"the gradients differ by {apart:.2g} of the largest"
-    print(f"the two gradients differ by {apart:.1g} of the largest entry")
+apart = costs.gradient_difference(other_weights=False)
+print(f"the two gradients differ by {apart:.1g} of the largest entry")
+peaks = {kind: costs.peak_mib(kind) for kind in ("dense", "recomputed")}
+if None in peaks.values():
+    print("not measured: this system does not tell a program's peak memory, Linux does")
+else:
+    print(", ".join(f"{kind}: {mib:.0f} MiB" for kind, mib in peaks.items()))
 
-
-def claim_recomputing_saves_measured_memory(kind="recomputed"):
-    plain, other = costs.peak_mib("dense"), costs.peak_mib(kind)
-    if plain is None:
-        print("not measured: this system does not tell a program's peak memory, Linux does")
-        return
-    assert other < 0.65 * plain, f"{other:.0f} MiB against {plain:.0f} MiB"
-    print(f"dense: {plain:.0f} MiB, recomputed: {other:.0f} MiB")
-
-
-claim_recomputing_changes_no_gradient()
-claim_recomputing_saves_measured_memory()
 
 # %% [markdown]
 # Same net, same weights, same gradient, about half of the memory. The price is time: a step computes those layers
@@ -430,30 +379,6 @@ costs.check_largest_batch(largest_batch)
 # </details>
 
 # %% [markdown]
-# ## Can these claims fail?
-#
-# A claim that cannot fail shows nothing. This table takes away, for each claim above, what should make it true.
-
-# %%
-BREAK = {
-    claim_the_arithmetic_is_right: {"growth_rate": 12},
-    claim_fewer_parameters_at_equal_accuracy: {"lean": ("residual", 16), "rich": ("dense", 8)},
-    claim_ten_times_the_epochs_change_no_order: {"lean": "residual 16", "rich": "dense 8"},
-    claim_layers_buy_the_residual_net_nothing_here: {"shallow": "residual 16, 32 deep"},
-    claim_but_no_less_memory: {"lean": ("residual", 16), "rich": ("dense", 8)},
-    claim_far_more_memory_at_equal_parameters: {"connection": "residual", "size": 8},
-    claim_few_maps_are_read_often: {"layers": 6},
-    claim_dense_memory_is_quadratic: {"kind": "recomputed"},
-    claim_in_inference_it_is_linear: {"kind": "dense"},
-    claim_a_residual_chain_needs_the_same_at_any_depth: {"kind": "inference"},
-    claim_half_is_copies_and_half_is_bottleneck: {"connection": "residual"},
-    claim_recomputing_changes_no_gradient: {"other_weights": True},
-    claim_recomputing_saves_measured_memory: {"kind": "dense"},
-}
-for claim, change in BREAK.items():
-    print(lesson.refutation(claim, change))
-
-# %% [markdown]
 # ## Sources
 #
 # - Huang, Liu, van der Maaten, Weinberger: *Densely Connected Convolutional Networks*, arXiv:1608.06993. Figure 3 is
@@ -464,6 +389,132 @@ for claim, change in BREAK.items():
 #   and error on CIFAR-10.
 # - Chen, Xu, Zhang, Guestrin: *Training Deep Nets with Sublinear Memory Cost*, arXiv:1604.06174. Recomputation in
 #   general.
+
+# %% [markdown]
+# ## Can these claims fail?
+#
+# All claims of this lesson, and in `BREAK` the change that must make each of them fail.
+
+
+# %%
+def claim_the_arithmetic_is_right(growth_rate=8):
+    for (family, name), numbers in CONVOLUTIONS.items():
+        counted = profile(costs.net(family, 16 if family == "residual" else growth_rate))
+        row = next(row for row in counted.layers if row.name == f"stage1_block1_{name}")
+        found, right = (row.parameters, row.macs), weights_and_macs(*numbers)
+        assert found == right, f"{family} {name}: {found}, by hand {right}"
+    assert 2 * 9 * 16 * 16 == 4608 and 16 * 32 + 9 * 32 * 8 == 2816
+
+
+def claim_fewer_parameters_at_equal_accuracy(lean=("dense", 8), rich=("residual", 16)):
+    less, more = costs.point(*lean), costs.point(*rich)
+    assert less.accuracy > more.accuracy - 0.01, (
+        f"{less.accuracy:.1%} against {more.accuracy:.1%}"
+    )
+    assert 4 * less.parameters < more.parameters, (
+        f"{less.parameters:,} against {more.parameters:,}"
+    )
+    assert 2 * less.macs < more.macs, f"{less.macs:,} MACs against {more.macs:,}"
+
+
+def claim_but_no_less_memory(lean=("dense", 8), rich=("residual", 16)):
+    less, more = costs.point(*lean), costs.point(*rich)
+    ratio = less.activation_bytes / more.activation_bytes
+    assert ratio > 1, f"{less.name} keeps {ratio:.2f} times the activations of {more.name}"
+
+
+def claim_far_more_memory_at_equal_parameters(connection="dense", size=12):
+    residual, dense = profile(costs.net("residual", 8)), profile(costs.net(connection, size))
+    apart = abs(dense.trainable / residual.trainable - 1)
+    assert apart < 0.05, f"the parameters differ by {apart:.0%}"
+    ratio = dense.activation_bytes / residual.activation_bytes
+    assert ratio > 3, f"only {ratio:.1f} times the activations"
+
+
+def claim_ten_times_the_epochs_change_no_order(lean="dense 8", rich="residual 16"):
+    less, more = stored_accuracy("long", lean), stored_accuracy("long", rich)
+    assert less > more - 0.005, f"{lean} {less:.1%} against {rich} {more:.1%}"
+
+
+def claim_layers_buy_the_residual_net_nothing_here(shallow="residual 16, 8 deep"):
+    least = stored_accuracy("depths", shallow)
+    for depth in (8, 20, 32):
+        found = stored_accuracy("depths", f"residual 16, {depth} deep")
+        assert found < least + 0.005, f"{depth} deep {found:.1%}, {shallow} {least:.1%}"
+
+
+def claim_few_maps_are_read_often(layers=24):
+    read, exist = costs.read_and_new(layers)
+    assert read > 10 * exist, f"{read:,} channels are read, {exist} exist"
+
+
+def claim_the_memory_by_hand_is_what_is_counted(growth_rate=12):
+    for depth in (24, 48):
+        dense, counted = (
+            dense_mib(depth, growth_rate=growth_rate),
+            costs.memory_mib("dense", depth),
+        )
+        assert dense == counted, f"{dense:.2f} MiB by hand, {counted:.2f} counted"
+        assert residual_mib(depth) == costs.memory_mib("residual", depth)
+
+
+def claim_dense_memory_is_quadratic(kind="dense"):
+    residual, dense = (
+        costs.memory_mib(k, 48) / costs.memory_mib(k, 24) for k in ("residual", kind)
+    )
+    assert residual < 2.1, f"residual memory grows {residual:.2f} times"
+    assert dense > 3.5, f"{kind} memory grows only {dense:.2f} times"
+
+
+def claim_in_inference_it_is_linear(kind="inference"):
+    growth = costs.memory_mib(kind, 48) / costs.memory_mib(kind, 24)
+    assert 1.8 < growth < 2.1, f"{kind} memory grows {growth:.2f} times"
+
+
+def claim_a_residual_chain_needs_the_same_at_any_depth(kind="residual inference"):
+    growth = costs.memory_mib(kind, 48) / costs.memory_mib(kind, 24)
+    assert growth == 1, f"{kind} memory grows {growth:.2f} times"
+
+
+def claim_half_is_copies_and_half_is_bottleneck(connection="dense"):
+    shares = costs.kept_by_origin(costs.net(connection, 12))
+    copies = shares["concatenation"] + shares["its ReLU"]
+    assert 0.4 < copies < 0.55 and 0.4 < shares["bottleneck"] < 0.55, (
+        f"copies hold {copies:.0%}, bottlenecks {shares['bottleneck']:.0%}"
+    )
+
+
+def claim_recomputing_changes_no_gradient(other_weights=False):
+    apart = costs.gradient_difference(other_weights=other_weights)
+    assert apart < 1e-5, f"the gradients differ by {apart:.2g} of the largest"
+
+
+def claim_recomputing_saves_measured_memory(kind="recomputed"):
+    plain, other = costs.peak_mib("dense"), costs.peak_mib(kind)
+    assert plain is None or other < 0.65 * plain, f"{other:.0f} MiB against {plain:.0f} MiB"
+
+
+BREAK = {
+    claim_the_arithmetic_is_right: {"growth_rate": 12},
+    claim_fewer_parameters_at_equal_accuracy: {"lean": ("residual", 16), "rich": ("dense", 8)},
+    claim_ten_times_the_epochs_change_no_order: {"lean": "residual 16", "rich": "dense 8"},
+    claim_layers_buy_the_residual_net_nothing_here: {"shallow": "residual 16, 32 deep"},
+    claim_but_no_less_memory: {"lean": ("residual", 16), "rich": ("dense", 8)},
+    claim_far_more_memory_at_equal_parameters: {"connection": "residual", "size": 8},
+    claim_few_maps_are_read_often: {"layers": 6},
+    claim_the_memory_by_hand_is_what_is_counted: {"growth_rate": 8},
+    claim_dense_memory_is_quadratic: {"kind": "recomputed"},
+    claim_in_inference_it_is_linear: {"kind": "dense"},
+    claim_a_residual_chain_needs_the_same_at_any_depth: {"kind": "inference"},
+    claim_half_is_copies_and_half_is_bottleneck: {"connection": "residual"},
+    claim_recomputing_changes_no_gradient: {"other_weights": True},
+    claim_recomputing_saves_measured_memory: {"kind": "dense"},
+}
+
+# %%
+for claim, change in BREAK.items():
+    claim()
+    print(lesson.refutation(claim, change))
 
 # %%
 lesson.cost()

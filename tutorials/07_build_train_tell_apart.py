@@ -98,47 +98,23 @@ def gain(family, name, transfer=True):
     return 100 * (mean(shipped) - mean(recognition.accuracies(family, name, transfer=False)))
 
 
-def claim_transfer_helps_both_families_on_a_related_task(transfer=True):
+def dense_against_residual(name, transfer=False):
+    """The difference of the accuracies, with its 95 % interval."""
+    runs = (recognition.accuracies(f, name, transfer=transfer) for f in ("dense", "residual"))
+    first, second = ({"accuracy_by_seed": list(accuracies)} for accuracies in runs)
+    return noise.accuracy_difference(first, second, len(recognition.folder(name).test_labels))
+
+
+for name in which:
     for family in recognition.NETS:
-        points = gain(family, "upright", transfer)
-        assert points > 10, f"{family}: only {points:.0f} points"
-        print(f"{family}: {points:+.0f} points on upright digits")
+        print(f"{name}, {family}: {gain(family, name):+.0f} points by the shipped weights")
+for name in which:
+    apart = dense_against_residual(name)
+    print(
+        f"{name}, fresh weights: dense is {100 * apart.value:.1f} points ahead of residual "
+        f"(95 % interval {100 * apart.low:.1f} to {100 * apart.high:.1f})"
+    )
 
-
-def claim_it_helps_less_on_another_task(task="turned"):
-    for family in recognition.NETS:
-        related, other = gain(family, "upright"), gain(family, task)
-        assert other < related / 2, f"{family}: {other:.0f} points against {related:.0f}"
-        print(f"{family}: {other:+.0f} points on {task} digits")
-
-
-def claim_on_another_task_it_is_no_more_than_the_seeds(task="turned"):
-    for family in recognition.NETS:
-        found = recognition.accuracies(family, task, transfer=True)
-        points, spread = gain(family, task), 100 * (max(found) - min(found))
-        assert abs(points) < spread, f"{family}: {points:+.0f} points, seeds {spread:.0f} apart"
-
-
-def claim_fresh_the_dense_net_is_ahead(transfer=False):
-    for task in ("upright", "turned"):
-        dense, residual = (
-            recognition.accuracies(family, task, transfer=transfer)
-            for family in ("dense", "residual")
-        )
-        assert min(dense) > max(residual), f"{task}: not ahead in every seed"
-        first, second = ({"accuracy_by_seed": list(runs)} for runs in (dense, residual))
-        apart = noise.accuracy_difference(first, second, 240)  # test images
-        assert apart.low > 0 or task == "upright", f"{task}: the interval holds 0"
-        print(
-            f"{task}: dense is {100 * apart.value:.1f} points ahead of residual "
-            f"(95 % interval {100 * apart.low:.1f} to {100 * apart.high:.1f})"
-        )
-
-
-claim_transfer_helps_both_families_on_a_related_task()
-claim_it_helps_less_on_another_task()
-claim_on_another_task_it_is_no_more_than_the_seeds()
-claim_fresh_the_dense_net_is_ahead()
 
 # %% [markdown]
 # Trained weights are worth what the two tasks share. Upright digits are the same task with other images. Turned ones
@@ -179,17 +155,6 @@ for variant, net in nets.items():
     )
 
 
-# %%
-def claim_each_layout_shows_in_its_graph(other="v1"):
-    looks = {
-        recognition.layout(recognition.small(variant))
-        for variant in ("v1.5", "v2", "vd", other)
-    }
-    assert len(looks) == 4, f"only {len(looks)} of four layouts differ"
-
-
-claim_each_layout_shows_in_its_graph()
-
 # %% [markdown]
 # > **Predict.** v1 and v1.5 differ in where the stride stands. Which of the two has more parameters, and which more
 # > multiply-adds?
@@ -212,16 +177,12 @@ for variant in ("v1", "v1.5"):
             print(f"{row.parameters:6,} parameters {row.macs:9,} MACs")
 
 
-def claim_equal_parameters_but_not_equal_work(late="v1.5"):
-    first, second = (
-        resdense_keras.profile(recognition.small(v, stem="cifar")) for v in ("v1", late)
-    )
-    assert first.parameters == second.parameters, "the parameters differ"
-    assert second.macs > first.macs, f"{second.macs:,} MACs, no more than {first.macs:,}"
-    print(f"equal parameters, {second.macs / first.macs:.2f} times the multiply-adds")
+first, second = (
+    resdense_keras.profile(recognition.small(v, stem="cifar")) for v in ("v1", "v1.5")
+)
+print(f"whole net: v1 {first.parameters:,} parameters, v1.5 {second.parameters:,}", end=" ")
+print(f"and {second.macs / first.macs:.2f} times the multiply-adds")
 
-
-claim_equal_parameters_but_not_equal_work()
 
 # %% [markdown]
 # ## A2. Which file is this?
@@ -240,22 +201,6 @@ for saved in recognition.VARIANTS:
             print(f"{saved:9} {built:9} {hint or 'nothing: it loads'}")
 
 
-# %%
-def claim_a_wrong_file_is_refused_by_name(saved="v2", built="v1"):
-    hint = recognition.answer_to_foreign_weights(saved, built)
-    assert hint and repr(saved) in hint, f"a {saved} file in a {built} net: {hint}"
-
-
-def claim_but_v1_and_v15_have_equal_tensors(other="v1.5"):
-    same = recognition.tensors(recognition.small("v1")) == recognition.tensors(
-        recognition.small(other)
-    )
-    assert same, f"v1 and {other} differ in their tensors"
-
-
-claim_a_wrong_file_is_refused_by_name()
-claim_but_v1_and_v15_have_equal_tensors()
-
 # %% [markdown]
 # Ten are refused by name. The two between v1 and v1.5 are not: nothing in these files could tell. What does it cost to
 # guess wrong?
@@ -265,13 +210,9 @@ claim_but_v1_and_v15_have_equal_tensors()
 
 
 # %%
-def claim_the_wrong_stride_costs_accuracy(built="v1.5"):
-    right, wrong = recognition.accuracies_of_one_file("v1", built)
-    assert right - wrong > 0.05, f"{right:.1%} in v1, {wrong:.1%} in {built}"
-    print(f"the same weights: {right:.1%} in v1, {wrong:.1%} in {built}")
+right, wrong = recognition.accuracies_of_one_file("v1", "v1.5")
+print(f"the same weights: {right:.1%} in v1, {wrong:.1%} in v1.5")
 
-
-claim_the_wrong_stride_costs_accuracy()
 
 # %% [markdown]
 # It drops and stays far above chance, which is no error that one would see: it looks like a net that is merely not very
@@ -365,11 +306,88 @@ recognition.check_frozen(freeze)
 # </details>
 
 # %% [markdown]
+# ## Sources
+#
+# - He, Zhang, Ren, Sun: *Deep Residual Learning for Image Recognition*, arXiv:1512.03385. Figure 5 is the bottleneck,
+#   table 1 the layouts.
+# - He, Zhang, Ren, Sun: *Identity Mappings in Deep Residual Networks*, arXiv:1603.05027. Figure 1 is v2.
+# - He et al.: *Bag of Tricks for Image Classification with Convolutional Neural Networks*, arXiv:1812.01187. Figure 2
+#   has the variants B (here v1.5), C and D.
+# - Huang, Liu, van der Maaten, Weinberger: *Densely Connected Convolutional Networks*, arXiv:1608.06993. Figure 2.
+# - Yosinski, Clune, Bengio, Lipson: *How transferable are features in deep neural networks?*, arXiv:1411.1792: features
+#   are worth less the further two tasks lie apart, and even then can be worth more than random ones.
+# - He, Girshick, Dollár: *Rethinking ImageNet Pre-training*, arXiv:1811.08883.
+
+# %% [markdown]
 # ## Can these claims fail?
 #
-# A claim that cannot fail shows nothing. This table takes away, for each claim above, what should make it true.
+# All claims of this lesson, and in `BREAK` the change that must make each of them fail.
+
 
 # %%
+def claim_transfer_helps_both_families_on_a_related_task(transfer=True):
+    for family in recognition.NETS:
+        points = gain(family, "upright", transfer)
+        assert points > 10, f"{family}: only {points:.0f} points"
+
+
+def claim_it_helps_less_on_another_task(task="turned"):
+    for family in recognition.NETS:
+        related, other = gain(family, "upright"), gain(family, task)
+        assert other < related / 2, f"{family}: {other:.0f} points against {related:.0f}"
+
+
+def claim_on_another_task_it_is_no_more_than_the_seeds(task="turned"):
+    for family in recognition.NETS:
+        found = recognition.accuracies(family, task, transfer=True)
+        points, spread = gain(family, task), 100 * (max(found) - min(found))
+        assert abs(points) < spread, f"{family}: {points:+.0f} points, seeds {spread:.0f} apart"
+
+
+def claim_fresh_the_dense_net_is_ahead(transfer=False):
+    for task in ("upright", "turned"):
+        dense, residual = (
+            recognition.accuracies(family, task, transfer=transfer)
+            for family in ("dense", "residual")
+        )
+        assert min(dense) > max(residual), f"{task}: not ahead in every seed"
+        apart = dense_against_residual(task, transfer)
+        assert apart.low > 0 or task == "upright", f"{task}: the interval holds 0"
+
+
+def claim_each_layout_shows_in_its_graph(other="v1"):
+    looks = {
+        recognition.layout(recognition.small(variant))
+        for variant in ("v1.5", "v2", "vd", other)
+    }
+    assert len(looks) == 4, f"only {len(looks)} of four layouts differ"
+
+
+def claim_equal_parameters_but_not_equal_work(late="v1.5"):
+    first, second = (
+        resdense_keras.profile(recognition.small(v, stem="cifar")) for v in ("v1", late)
+    )
+    assert first.parameters == second.parameters, "the parameters differ"
+    assert second.macs > first.macs, f"{second.macs:,} MACs, no more than {first.macs:,}"
+
+
+def claim_a_wrong_file_is_refused_by_name(saved="v2", built="v1"):
+    hint = recognition.answer_to_foreign_weights(saved, built)
+    assert hint and repr(saved) in hint, f"a {saved} file in a {built} net: {hint}"
+
+
+def claim_but_v1_and_v15_have_equal_tensors(other="v1.5"):
+    same = recognition.tensors(recognition.small("v1")) == recognition.tensors(
+        recognition.small(other)
+    )
+    assert same, f"v1 and {other} differ in their tensors"
+
+
+def claim_the_wrong_stride_costs_accuracy(built="v1.5"):
+    right, wrong = recognition.accuracies_of_one_file("v1", built)
+    assert right - wrong > 0.05, f"{right:.1%} in v1, {wrong:.1%} in {built}"
+
+
 BREAK = {
     claim_each_layout_shows_in_its_graph: {"other": "v2"},
     claim_equal_parameters_but_not_equal_work: {"late": "v1"},
@@ -381,21 +399,11 @@ BREAK = {
     claim_on_another_task_it_is_no_more_than_the_seeds: {"task": "upright"},
     claim_fresh_the_dense_net_is_ahead: {"transfer": True},
 }
-for claim, change in BREAK.items():
-    print(lesson.refutation(claim, change))
 
-# %% [markdown]
-# ## Sources
-#
-# - He, Zhang, Ren, Sun: *Deep Residual Learning for Image Recognition*, arXiv:1512.03385. Figure 5 is the bottleneck,
-#   table 1 the layouts.
-# - He, Zhang, Ren, Sun: *Identity Mappings in Deep Residual Networks*, arXiv:1603.05027. Figure 1 is v2.
-# - He et al.: *Bag of Tricks for Image Classification with Convolutional Neural Networks*, arXiv:1812.01187. Figure 2
-#   has the variants B (here v1.5), C and D.
-# - Huang, Liu, van der Maaten, Weinberger: *Densely Connected Convolutional Networks*, arXiv:1608.06993. Figure 2.
-# - Yosinski, Clune, Bengio, Lipson: *How transferable are features in deep neural networks?*, arXiv:1411.1792. Figure
-#   2: transfer by depth, to a similar task; figure 3: to a dissimilar one.
-# - He, Girshick, Dollár: *Rethinking ImageNet Pre-training*, arXiv:1811.08883.
+# %%
+for claim, change in BREAK.items():
+    claim()
+    print(lesson.refutation(claim, change))
 
 # %%
 lesson.cost()

@@ -57,15 +57,28 @@ tensorflow.get_logger().setLevel("ERROR")  # it would report every conversion
 
 
 # %%
-def claim_a_norm_behind_a_convolution_folds(norm_first=False):
-    error = phone_files.folding_error(norm_first)
-    assert error < 1e-12, f"the outputs differ by {error:.0%} of the largest"
-    print(f"norm behind the convolution: folded, the outputs differ by {error:.1g}")
+def fold(kernel, norm):  # (..., inputs, outputs); norm has four numbers for each output
+    a = norm.gamma / np.sqrt(norm.variance + norm.epsilon)  # the factor
+    b = norm.beta - norm.mean * a  # the offset
+    return kernel * a, b  # the new kernel, and its bias
 
 
-claim_a_norm_behind_a_convolution_folds()
-wrong = phone_files.folding_error(True)
-print(f"norm and ReLU in front: the same fold would be wrong by {wrong:.0%}")
+def fold_error(norm_first=False):
+    """Largest difference of the outputs, as a share of the largest, for a 1x1 convolution."""
+    random = np.random.default_rng(0)
+    x, kernel = random.normal(size=(64, 12)), random.normal(size=(12, 12))
+    norm = phone_files.random_norm(12)
+    folded, bias = fold(kernel, norm)
+    if norm_first:
+        right = np.maximum(norm(x), 0) @ kernel
+    else:
+        right = norm(x @ kernel)
+    return np.abs(x @ folded + bias - right).max() / np.abs(right).max()
+
+
+print(f"norm behind the convolution: folded, the outputs differ by {fold_error():.1g}")
+print(f"norm and ReLU in front: the same fold would be wrong by {fold_error(True):.0%}")
+
 
 # %% [markdown]
 # The first norm of a dense layer reads a *concatenation*: the parts come from many layers, and each later layer has its
@@ -73,21 +86,19 @@ print(f"norm and ReLU in front: the same fold would be wrong by {wrong:.0%}")
 # convolution in a row can be written otherwise: one maximum with a constant remains of the norm, in place of a
 # multiplication and an addition over all channels, and the factor goes into the convolution behind it.
 
+
 # %%
+def maximum_error(a=2.0, b=0.5):
+    x = np.linspace(-3, 3, 101)
+    return np.abs(np.maximum(a * x + b, 0) - (a * np.maximum(x, -b / a) + b)).max()
 
 
-def claim_norm_and_relu_are_one_maximum(a=2.0):
-    x, b = np.linspace(-3, 3, 101), 0.5
-    apart = np.abs(np.maximum(a * x + b, 0) - (a * np.maximum(x, -b / a) + b)).max()
-    assert apart < 1e-12, f"they differ by up to {apart:.2g}"
+print(f"relu(2 x + 0.5) and 2 max(x, -0.25) + 0.5 differ by up to {maximum_error():.1g}")
 
-
-claim_norm_and_relu_are_one_maximum()
 
 # %% [markdown]
 # A negative factor turns the maximum around; how that and the padding at the border are handled is in
 # docs/rewriting.md.
-#
 #
 # ## 2. The same answers
 #
@@ -150,14 +161,10 @@ def file(family, scheme, rewritten=True, latency_ms=None):
 
 
 # %%
-def claim_rewriting_changes_no_answer(scheme="fp32"):
-    for family in NETS:
-        apart = judged(family, scheme).max_difference
-        assert apart < 1e-4, f"{family}: probabilities differ by {apart:.2g}"
-        print(f"{family}: rewritten fp32, probabilities differ by at most {apart:.1g}")
+for family in NETS:
+    apart = judged(family, "fp32").max_difference
+    print(f"{family}: rewritten fp32, probabilities differ by at most {apart:.1g}")
 
-
-claim_rewriting_changes_no_answer()
 
 # %% [markdown]
 # > **Predict.** Which net loses the larger share of its operators by rewriting?
@@ -194,27 +201,8 @@ def lost_share(family):
     return 1 - after / before
 
 
-def claim_the_dense_net_gains_more(more="dense", less="residual"):
-    gains = lost_share(more), lost_share(less)
-    assert gains[0] > gains[1] + 0.1, (
-        f"{more} loses {gains[0]:.0%} of its operators, {less} {gains[1]:.0%}"
-    )
-    print(
-        f"rewriting removes {gains[0]:.0%} of the {more} net's operators, "
-        f"{gains[1]:.0%} of the {less} net's"
-    )
-
-
-def claim_a_maximum_remains_of_each_norm(rewritten=True):
-    operators = judged("dense", "fp32", rewritten).operators
-    left = operators.get("MUL", 0)
-    assert operators.get("MAXIMUM", 0) == 15 and not left, f"{left} multiplications are left"
-    norms = [layer for layer in net("dense").layers if isinstance(layer, NORM)]
-    assert len(norms) == 27, f"{len(norms)} batch norms"
-
-
-claim_the_dense_net_gains_more()
-claim_a_maximum_remains_of_each_norm()
+for family in NETS:
+    print(f"rewriting removes {lost_share(family):.0%} of the {family} net's operators")
 
 # %% [markdown]
 # That is why a DenseNet gains more: what the stock converter folds anyway is all that a v1 ResNet has. Of this
@@ -224,27 +212,64 @@ claim_a_maximum_remains_of_each_norm()
 #
 # ## 3. Eight bits by hand
 #
-# int8 stores an integer q and reads it as `scale * (q - zero)`. The range must be known before: for weights it is in
-# the file, for activations it is *learned from images*, which is calibration.
+# int8 stores an integer q and reads it as `scale * (q - zero)`. For weights the range is known: the largest |w| of each
+# output becomes 127, and zero stays 0. <!-- claim: these_lines_make_the_files_weights -->
+#
+# > **Predict.** We fold one norm of the shipped residual net and round its kernel with these lines. How many of the
+# > integers in the finished int8 file are others: (a) none, (b) a few, by rounding, (c) most?
+
+
+# %%
+def to_int8(kernel):  # (height, width, inputs, outputs)
+    scale = np.abs(kernel).max(axis=(0, 1, 2)) / 127  # one for each output
+    return np.round(kernel / scale).astype(np.int8), scale
+
+
+LAYER = "stage2_block2_conv1"
+
+
+def by_hand(folded=True):
+    """The layer's kernel in eight bits: integers (3, 3, 10, 10) and scales (10,)."""
+    kernel = net("residual").get_layer(LAYER).kernel.numpy()
+    norm = phone_files.norm_of(net("residual").get_layer(LAYER.replace("conv", "bn")))
+    return to_int8(fold(kernel, norm)[0] if folded else kernel)
+
+
+integers, scales = by_hand()
+in_the_file = phone_files.int8_kernel(content("residual", "int8"), LAYER)
+print(f"{np.sum(integers != in_the_file[0])} of {integers.size} integers are others")
+print(
+    f"the scales differ by up to {np.abs(scales / in_the_file[1] - 1).max():.0e} of their size"
+)
+unfolded, scales = by_hand(folded=False)
+print(f"without the fold: {np.sum(unfolded != in_the_file[0])} integers are others,", end=" ")
+ratios = scales / in_the_file[1]
+print(f"the scales are {ratios.min():.1f} to {ratios.max():.1f} times the file's")
+
+
+# %% [markdown]
+# None: that is what is in the file. The fold shows in the scales only: as each output has its own, the norm's factor
+# changes no integer. <!-- claim: these_lines_make_the_files_weights -->
+#
+# The range of *activations* is not known before the net runs. It is learned from images, which is called calibration;
+# there the zero point lets the 256 integers cover a range that is not symmetric.
+# <!-- claim: the_error_is_half_a_step -->
 #
 # > **Predict.** Values between 0 and 6 get a range of 0 to 6: how large is the largest error? And with a range of 0 to
 # > 1, learned from images that were too dark?
 
 
 # %%
-def claim_the_error_is_half_a_step(high=6.0):
+def largest_error(high):
+    """Of values from 0 to 6, rounded in the range from 0 to `high`."""
     values = np.linspace(0, 6, 1001)
     _, again = phone_files.int8_values(values, 0.0, high)
-    error, half_a_step = np.max(np.abs(values - again)), 6 / 255 / 2
-    assert error <= half_a_step + 1e-9, (
-        f"the largest error is {error:.2f}, half a step {half_a_step:.3f}"
-    )
-    print(f"range 0 to 6: the largest error is {error:.4f}, half a step of 6 / 255")
+    return np.max(np.abs(values - again))
 
 
-claim_the_error_is_half_a_step()
-_, cut = phone_files.int8_values([6.0], 0.0, 1.0)
-print(f"range 0 to 1: 6 is read as {cut[0]:g}")
+print(f"range 0 to 6: the largest error is {largest_error(6):.4f}; 6 / 255 / 2 = {6 / 510:.4f}")
+print(f"range 0 to 1: the largest error is {largest_error(1):g}: 6 is read as 1")
+
 
 # %% [markdown]
 # ## 4. What each scheme costs and gives
@@ -296,29 +321,10 @@ lesson.show(
 
 
 # %%
-def claim_int8_is_smaller_and_as_good(light=1.0):
-    for family in NETS:
-        size, whole = len(content(family, "int8")), len(content(family, "fp32"))
-        found, right = judged(family, "int8", light=light), judged(family, "fp32")
-        assert size < 0.75 * whole, f"{family}: {size:,} of {whole:,} bytes"
-        drop = right.accuracy - found.accuracy
-        assert drop <= 0.02, f"{family}: int8 loses {100 * drop:.0f} points"
-        print(
-            f"{family}: int8 has {size / whole:.0%} of the bytes "
-            f"and {100 * (found.accuracy - right.accuracy):+.1f} points of accuracy"
-        )
-
-
-def claim_dynamic_is_smaller_still(small="dynamic", large="int8"):
-    for family in NETS:
-        sizes = len(content(family, small)), len(content(family, large))
-        assert sizes[0] < sizes[1], (
-            f"{family}: {small} {sizes[0]:,} bytes, {large} {sizes[1]:,}"
-        )
-
-
-claim_int8_is_smaller_and_as_good()
-claim_dynamic_is_smaller_still()
+for family in NETS:
+    share = len(content(family, "int8")) / len(content(family, "fp32"))
+    points = 100 * (judged(family, "int8").accuracy - judged(family, "fp32").accuracy)
+    print(f"{family}: int8 has {share:.0%} of the bytes and {points:+.1f} points of accuracy")
 
 # %% [markdown]
 # Not a quarter: in nets this small, names, shapes and a scale for every channel weigh heavily beside the weights. Here
@@ -376,16 +382,16 @@ for family in NETS:
 #
 # Replace each body, run the cell; it says what is still missing.
 #
-# **1. Fold.** `norm` has gamma, beta, mean and variance; epsilon is `phone_files.BN_EPSILON`.
+# **1. Fold, with a bias.** Some convolutions have a bias of their own in front of their norm. Extend `fold`.
 
 
 # %%
-def fold(kernel, norm):
-    """(inputs, outputs) kernel of a 1x1 convolution, the norm behind it -> (kernel, bias)."""
+def fold_with_bias(kernel, bias, norm):
+    """(inputs, outputs) kernel and (outputs,) bias, the norm behind them -> (kernel, bias)."""
     return None  # your code
 
 
-phone_files.check_fold(fold)
+phone_files.check_fold(fold_with_bias)
 
 # %% [markdown]
 # **2. Scale and zero point.** So that the range's ends become -128 and 127.
@@ -417,9 +423,9 @@ phone_files.check_choice_of_file(choose)
 # <details><summary>Open after trying</summary>
 #
 # ```python
-# def fold(kernel, norm):
-#     factor = norm.gamma / np.sqrt(norm.variance + phone_files.BN_EPSILON)
-#     return kernel * factor, norm.beta - norm.mean * factor
+# def fold_with_bias(kernel, bias, norm):
+#     kernel, offset = fold(kernel, norm)
+#     return kernel, offset + bias * norm.gamma / np.sqrt(norm.variance + norm.epsilon)
 #
 #
 # def scale_and_zero_point(low, high):
@@ -435,25 +441,6 @@ phone_files.check_choice_of_file(choose)
 # </details>
 
 # %% [markdown]
-# ## Can these claims fail?
-#
-# A claim that cannot fail shows nothing. This table takes away, for each claim above, what should make it true.
-
-# %%
-BREAK = {
-    claim_a_norm_behind_a_convolution_folds: {"norm_first": True},
-    claim_rewriting_changes_no_answer: {"scheme": "int8"},
-    claim_norm_and_relu_are_one_maximum: {"a": -2.0},
-    claim_the_dense_net_gains_more: {"more": "residual", "less": "dense"},
-    claim_a_maximum_remains_of_each_norm: {"rewritten": False},
-    claim_the_error_is_half_a_step: {"high": 1.0},
-    claim_int8_is_smaller_and_as_good: {"light": 0.125},
-    claim_dynamic_is_smaller_still: {"small": "int8", "large": "dynamic"},
-}
-for claim, change in BREAK.items():
-    print(lesson.refutation(claim, change))
-
-# %% [markdown]
 # ## Sources
 #
 # - Jacob et al.: *Quantization and Training of Neural Networks for Efficient Integer-Arithmetic-Only Inference*,
@@ -462,6 +449,97 @@ for claim, change in BREAK.items():
 # - Huang, Liu, van der Maaten, Weinberger: *Densely Connected Convolutional Networks*, arXiv:1608.06993. Figure 2:
 #   what each norm reads.
 # - Nagel et al.: *A White Paper on Neural Network Quantization*, arXiv:2106.08295. Figure 2.
+
+# %% [markdown]
+# ## Can these claims fail?
+#
+# All claims of this lesson, and in `BREAK` the change that must make each of them fail.
+
+
+# %%
+def claim_a_norm_behind_a_convolution_folds(norm_first=False):
+    error = fold_error(norm_first)
+    assert error < 1e-12, f"the outputs differ by {error:.0%} of the largest"
+
+
+def claim_norm_and_relu_are_one_maximum(a=2.0):
+    apart = maximum_error(a)
+    assert apart < 1e-12, f"they differ by up to {apart:.2g}"
+
+
+def claim_rewriting_changes_no_answer(scheme="fp32"):
+    for family in NETS:
+        apart = judged(family, scheme).max_difference
+        assert apart < 1e-4, f"{family}: probabilities differ by {apart:.2g}"
+
+
+def claim_the_dense_net_gains_more(more="dense", less="residual"):
+    gains = lost_share(more), lost_share(less)
+    assert gains[0] > gains[1] + 0.1, (
+        f"{more} loses {gains[0]:.0%} of its operators, {less} {gains[1]:.0%}"
+    )
+
+
+def claim_a_maximum_remains_of_each_norm(rewritten=True):
+    operators = judged("dense", "fp32", rewritten).operators
+    left = operators.get("MUL", 0)
+    assert operators.get("MAXIMUM", 0) == 15 and not left, f"{left} multiplications are left"
+    norms = [layer for layer in net("dense").layers if isinstance(layer, NORM)]
+    assert len(norms) == 27, f"{len(norms)} batch norms"
+
+
+def claim_these_lines_make_the_files_weights(folded=True):
+    integers, scales = by_hand(folded)
+    theirs, their_scales = phone_files.int8_kernel(content("residual", "int8"), LAYER)
+    assert integers.shape == theirs.shape == (3, 3, 10, 10)
+    assert np.array_equal(integers, theirs), f"{np.mean(integers != theirs):.0%} are others"
+    assert np.array_equal(by_hand(folded=False)[0], theirs)
+    apart = np.abs(scales / their_scales - 1).max()
+    assert apart < 1e-5, f"the scales are up to {apart:.0%} apart"
+
+
+def claim_the_error_is_half_a_step(high=6.0):
+    error, half_a_step = largest_error(high), 6 / 255 / 2
+    assert error <= half_a_step + 1e-9, (
+        f"the largest error is {error:.2f}, half a step {half_a_step:.3f}"
+    )
+    integers, _ = phone_files.int8_values([0.0, high], 0.0, high)
+    assert list(integers) == [-128, 127]  # all 256 are used
+
+
+def claim_int8_is_smaller_and_as_good(light=1.0):
+    for family in NETS:
+        size, whole = len(content(family, "int8")), len(content(family, "fp32"))
+        found, right = judged(family, "int8", light=light), judged(family, "fp32")
+        assert size < 0.75 * whole, f"{family}: {size:,} of {whole:,} bytes"
+        drop = right.accuracy - found.accuracy
+        assert drop <= 0.02, f"{family}: int8 loses {100 * drop:.0f} points"
+
+
+def claim_dynamic_is_smaller_still(small="dynamic", large="int8"):
+    for family in NETS:
+        sizes = len(content(family, small)), len(content(family, large))
+        assert sizes[0] < sizes[1], (
+            f"{family}: {small} {sizes[0]:,} bytes, {large} {sizes[1]:,}"
+        )
+
+
+BREAK = {
+    claim_a_norm_behind_a_convolution_folds: {"norm_first": True},
+    claim_rewriting_changes_no_answer: {"scheme": "int8"},
+    claim_norm_and_relu_are_one_maximum: {"a": -2.0},
+    claim_these_lines_make_the_files_weights: {"folded": False},
+    claim_the_dense_net_gains_more: {"more": "residual", "less": "dense"},
+    claim_a_maximum_remains_of_each_norm: {"rewritten": False},
+    claim_the_error_is_half_a_step: {"high": 1.0},
+    claim_int8_is_smaller_and_as_good: {"light": 0.125},
+    claim_dynamic_is_smaller_still: {"small": "int8", "large": "dynamic"},
+}
+
+# %%
+for claim, change in BREAK.items():
+    claim()
+    print(lesson.refutation(claim, change))
 
 # %%
 lesson.cost()

@@ -61,16 +61,6 @@ lesson.show(
 
 
 # %%
-def claim_the_dense_net_is_smaller_and_keeps_more(small="dense", large="residual"):
-    one, other = photos.counted(small), photos.counted(large)
-    assert one["parameters"] < 0.6 * other["parameters"], (
-        f"{one['parameters']:,} parameters against {other['parameters']:,}"
-    )
-    assert one["activation_bytes"] > 2 * other["activation_bytes"], "it keeps less"
-    assert one["inference_bytes"] > 2 * other["inference_bytes"], "it needs less in inference"
-
-
-claim_the_dense_net_is_smaller_and_keeps_more()
 for family, name in photos.NETS.items():
     row = photos.counted(family)
     print(
@@ -128,18 +118,6 @@ lesson.show(
 )
 
 
-# %%
-def claim_on_drawings_the_shipped_weights_help(transfer=True):
-    for family in photos.NETS:
-        fresh, other = accuracies(family, False), accuracies(family, transfer)
-        assert min(other) > max(fresh) + 0.2, (
-            f"{family}: {min(other):.0%}, fresh {max(fresh):.0%}"
-        )
-
-
-if not FOLDER:
-    claim_on_drawings_the_shipped_weights_help()
-
 # %% [markdown]
 # Dots are seeds, bars their mean, lines its 95 % interval. On the drawings the shipped weights are far ahead in both
 # families, in these few steps: fresh nets hardly leave guessing.
@@ -178,14 +156,6 @@ def sentence(residual, dense, images=200):
     )
 
 
-def claim_the_sentence_follows_the_numbers(dense=(0.80, 0.81, 0.79)):
-    said = sentence((0.90, 0.91, 0.92), dense)
-    assert said.startswith("The ResNet (resnet20) is more accurate"), said
-    turned = sentence(dense, (0.90, 0.91, 0.92))
-    assert turned.startswith("The DenseNet (densenet_bc22_16) is more accurate"), turned
-
-
-claim_the_sentence_follows_the_numbers()
 said = sentence(found["residual", "shipped"], found["dense", "shipped"], images)
 print(f"On {WHAT}, from shipped weights, at 32x32 pixels: {said}")
 if FOLDER:
@@ -231,16 +201,6 @@ def on_flowers(start):
     return found[f"residual {start}"], found[f"dense {start}"]
 
 
-def claim_on_flowers_the_two_tie_from_shipped_weights(start="shipped"):
-    said = sentence(*on_flowers(start))
-    assert "tie in accuracy within the noise" in said, said
-
-
-def claim_on_flowers_fresh_the_dense_net_is_ahead(start="fresh"):
-    said = sentence(*on_flowers(start))
-    assert said.startswith("The DenseNet (densenet_bc22_16) is more accurate"), said
-
-
 def worth(family, start="shipped"):
     """What a start is worth against fresh weights, in points, with its 95 % interval."""
     place = list(photos.NETS).index(family)
@@ -249,23 +209,6 @@ def worth(family, start="shipped"):
     return 100 * found.value, 100 * found.low, 100 * found.high
 
 
-def claim_on_flowers_shipped_weights_are_worth_a_few_points(start="shipped"):
-    points, low, high = worth("dense", start)
-    assert low > 0 and high < 10, f"dense: {points:.1f} points, {low:.1f} to {high:.1f}"
-    points, low, high = worth("residual", start)
-    assert low < 0 < high, f"residual: {points:.1f} points, {low:.1f} to {high:.1f}"
-
-
-def claim_on_flowers_int8_loses_nothing(scheme="int8", share=0.31):
-    for rows in lesson.stored("09-flowers", quiet=True)["files"].values():
-        assert rows[scheme]["accuracy"] >= rows["fp32"]["accuracy"], "it loses accuracy"
-        assert rows[scheme]["bytes"] < share * rows["fp32"]["bytes"], "it is hardly smaller"
-
-
-claim_on_flowers_the_two_tie_from_shipped_weights()
-claim_on_flowers_fresh_the_dense_net_is_ahead()
-claim_on_flowers_shipped_weights_are_worth_a_few_points()
-claim_on_flowers_int8_loses_nothing()
 for family in photos.NETS:
     points, low, high = worth(family)
     print(
@@ -373,9 +316,67 @@ photos.check_choose(choose)
 # </details>
 
 # %% [markdown]
+# ## Sources
+#
+# - He, Zhang, Ren, Sun: *Deep Residual Learning for Image Recognition*, arXiv:1512.03385. Section 4.2: the small nets.
+# - Huang, Liu, van der Maaten, Weinberger: *Densely Connected Convolutional Networks*, arXiv:1608.06993. Figure 3:
+#   accuracy over parameters.
+# - Kornblith, Shlens, Le: *Do Better ImageNet Models Transfer Better?*, arXiv:1805.08974. Figure 1.
+
+# %% [markdown]
 # ## Can these claims fail?
+#
+# All claims of this lesson, and in `BREAK` the change that must make each of them fail.
+
 
 # %%
+def claim_the_dense_net_is_smaller_and_keeps_more(small="dense", large="residual"):
+    one, other = photos.counted(small), photos.counted(large)
+    assert one["parameters"] < 0.6 * other["parameters"], (
+        f"{one['parameters']:,} parameters against {other['parameters']:,}"
+    )
+    assert one["activation_bytes"] > 2 * other["activation_bytes"], "it keeps less"
+    assert one["inference_bytes"] > 2 * other["inference_bytes"], "it needs less in inference"
+
+
+def claim_on_drawings_the_shipped_weights_help(transfer=True):
+    for family in photos.NETS:
+        fresh, other = accuracies(family, False), accuracies(family, transfer)
+        assert min(other) > max(fresh) + 0.2, (
+            f"{family}: {min(other):.0%}, fresh {max(fresh):.0%}"
+        )
+
+
+def claim_the_sentence_follows_the_numbers(dense=(0.80, 0.81, 0.79)):
+    said = sentence((0.90, 0.91, 0.92), dense)
+    assert said.startswith("The ResNet (resnet20) is more accurate"), said
+    turned = sentence(dense, (0.90, 0.91, 0.92))
+    assert turned.startswith("The DenseNet (densenet_bc22_16) is more accurate"), turned
+
+
+def claim_on_flowers_the_two_tie_from_shipped_weights(start="shipped"):
+    said = sentence(*on_flowers(start))
+    assert "tie in accuracy within the noise" in said, said
+
+
+def claim_on_flowers_fresh_the_dense_net_is_ahead(start="fresh"):
+    said = sentence(*on_flowers(start))
+    assert said.startswith("The DenseNet (densenet_bc22_16) is more accurate"), said
+
+
+def claim_on_flowers_shipped_weights_are_worth_a_few_points(start="shipped"):
+    points, low, high = worth("dense", start)
+    assert low > 0 and high < 10, f"dense: {points:.1f} points, {low:.1f} to {high:.1f}"
+    points, low, high = worth("residual", start)
+    assert low < 0 < high, f"residual: {points:.1f} points, {low:.1f} to {high:.1f}"
+
+
+def claim_on_flowers_int8_loses_nothing(scheme="int8", share=0.31):
+    for rows in lesson.stored("09-flowers", quiet=True)["files"].values():
+        assert rows[scheme]["accuracy"] >= rows["fp32"]["accuracy"], "it loses accuracy"
+        assert rows[scheme]["bytes"] < share * rows["fp32"]["bytes"], "it is hardly smaller"
+
+
 BREAK = {
     claim_the_dense_net_is_smaller_and_keeps_more: {"small": "residual", "large": "dense"},
     claim_on_drawings_the_shipped_weights_help: {"transfer": False},
@@ -385,17 +386,12 @@ BREAK = {
     claim_on_flowers_shipped_weights_are_worth_a_few_points: {"start": "fresh"},
     claim_on_flowers_int8_loses_nothing: {"scheme": "fp32"},
 }
+
+# %%
 for claim, change in BREAK.items():
     if not FOLDER or claim is not claim_on_drawings_the_shipped_weights_help:
+        claim()
         print(lesson.refutation(claim, change))
-
-# %% [markdown]
-# ## Sources
-#
-# - He, Zhang, Ren, Sun: *Deep Residual Learning for Image Recognition*, arXiv:1512.03385. Section 4.2: the small nets.
-# - Huang, Liu, van der Maaten, Weinberger: *Densely Connected Convolutional Networks*, arXiv:1608.06993. Figure 3:
-#   accuracy over parameters.
-# - Kornblith, Shlens, Le: *Do Better ImageNet Models Transfer Better?*, arXiv:1805.08974. Figure 1.
 
 # %%
 lesson.cost()

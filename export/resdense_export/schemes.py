@@ -152,8 +152,7 @@ SCHEMES = {
         },
         recipe=(
             rule("*", "min_max_uniform_quantize", weight_tensor_config=_INT8_WEIGHTS, compute_precision="INTEGER"),
-            # Has no fast kernel in this form, and few weights to save; of large kernels `quantization` says otherwise.
-            rule("DEPTHWISE_CONV_2D", "no_quantize"),
+            rule("DEPTHWISE_CONV_2D", "no_quantize"),  # has no fast kernel in this form, and few weights to save
         ),
         stock={"optimize": True},
     ),

@@ -189,7 +189,10 @@ class RepeatedTraining:
         self.steps = len(self.data.labels) // BATCH
         self._weights = [weight.value for weight in model.trainable_weights]
         self._velocities = [tf.Variable(tf.zeros_like(weight)) for weight in self._weights]
-        self._epoch = tf.function(self.run_steps)
+        # Traced here and not at the first call: TensorFlow counts calls that trace, over all nets, and warns of many.
+        order = tf.TensorSpec((self.steps, BATCH), tf.int64)
+        rates = tf.TensorSpec((self.steps,), tf.float32)
+        self._epoch = tf.function(self.run_steps).get_concrete_function(order, rates)
 
     def run(self, *, seed=0, learning_rate=0.1, epochs=EPOCHS, prepare=None):
         """Trains from fresh weights; weights and the order of the images follow from `seed`.

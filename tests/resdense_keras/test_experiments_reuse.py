@@ -44,6 +44,18 @@ def test_after_concatenations_the_stem_is_readable_and_after_plain_blocks_less_a
     assert found[0] == pytest.approx(1, abs=0.01) and np.all(np.diff(found) < 0)
 
 
+def test_one_target_for_all_nets_does_not_depend_on_what_stands_behind_the_stems_convolution(net):
+    """Read from the same place, the dense net's stem has the maps and the plain net's their ReLU, each without loss."""
+    data = small_nets.digits()
+    plain = small_nets.net("plain", 4)
+    small_nets.draw(plain, 0)
+    for model, target, other in ((net, "maps", "rectified"), (plain, "rectified", "maps")):
+        assert reuse.readable(model, *data, target=target)[0] > 0.99
+        assert reuse.readable(model, *data, target=other)[0] < 0.98
+    with pytest.raises(ValueError, match="target='mean' was given"):
+        reuse.readable(net, *data, target="mean")
+
+
 def test_maps_agree_with_themselves_and_not_with_others():
     random = np.random.default_rng(0)
     first, second = (np.where(np.tri(12, dtype=bool), random.normal(size=(12, 12)), np.nan) for _ in range(2))

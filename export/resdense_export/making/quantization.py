@@ -22,11 +22,6 @@ from ..schemes import SCHEMES, rule
 from ..tflite import flatbuffer, half
 from ..tflite.signature import INPUT, SIGNATURE
 
-# Numbers of a depthwise kernel that XNNPACK serves well in float: 5x5. NASNetMobile's dynamic file takes 268 million
-# Arm instructions with its kernels of 7x7 in 8 bits, 384 with them in float; MobileNetV3Small's takes 28.8 million with
-# its kernels of 5x5 in 8 bits, 24.5 with them in float.
-FLOAT_TAPS = 25
-
 
 def quantize(
     float_tflite: bytes,
@@ -70,7 +65,7 @@ def quantize(
         if calibration is None:
             raise RequestError(f"{scheme} needs images to learn the ranges of its activations", "pass --data SPEC")
         ranges = calibrate(float_tflite, calibration, scheme)
-    recipe = [*row.recipe, *_wide_kernels(float_tflite, row), *(_left_float(name) for name in float_layers)]
+    recipe = [*row.recipe, *(_left_float(name) for name in float_layers)]
     with _explained(scheme):
         tool = _tool(float_tflite, recipe)
         made = bytes(tool.quantize(copy.deepcopy(ranges), enable_progress_report=False).quantized_model)
@@ -130,19 +125,6 @@ def share_ranges(ranges, graph):
             }
             shared |= {names[number]: {**ranges[names[number]], **union} for number in together}
     return shared
-
-
-def _wide_kernels(float_tflite, row):
-    """The rules of a dynamic scheme for depthwise convolutions of more than FLOAT_TAPS: 8-bit weights after all."""
-    if row.computes_in != "dynamic":
-        return []
-    graph = flatbuffer.read(float_tflite)[0]
-    wide = [
-        graph.tensors[operator.outputs[0]].name
-        for operator in graph.operators
-        if operator.name == "DEPTHWISE_CONV_2D" and np.prod(graph.tensors[operator.inputs[1]].shape[1:3]) > FLOAT_TAPS
-    ]
-    return [{**row.recipe[0], "regex": f"^{re.escape(name)};$"} for name in wide]
 
 
 def _left_float(name):

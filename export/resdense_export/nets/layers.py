@@ -478,6 +478,7 @@ KINDS = {
         for kind in ("Activation", "ZeroPadding2D", "MaxPooling2D", "AveragePooling2D", "GlobalAveragePooling2D")
     },
     "Affine": Kind(_as_rescaling, aware=True),
+    "Cropping2D": Kind(_settings("Cropping2D")),
     "LowestPadding2D": Kind(_lowest_padding),
     "MirrorPadding2D": Kind(_mirror_padding),
     "ChannelPadding": Kind(_channel_padding),

@@ -15,8 +15,9 @@ class Node:
         name: Unique in its graph.
         kind: "Input", "Output", "Conv2D", "DepthwiseConv2D", "Dense", "Affine" (x * scale + shift per channel: batch
             norms, whose mean and deviation are kept beside, and rescalings), "Activation", "Add", "Concatenate",
-            "ZeroPadding2D", "LowestPadding2D" (pads with -inf), "MirrorPadding2D", "MaxPooling2D", "AveragePooling2D",
-            "GlobalAveragePooling2D", "Maximum" (with a constant a channel), "Slice", "ChannelPadding", "Reshape",
+            "ZeroPadding2D", "Cropping2D", "LowestPadding2D" (pads with -inf), "MirrorPadding2D", "MaxPooling2D",
+            "AveragePooling2D", "GlobalAveragePooling2D", "Maximum" (with a constant a channel), "Slice",
+            "ChannelPadding", "Reshape",
             "RowPadding" (zeros above, below and at both ends of rows of numbers), "LeakyReLU" (a slope a channel),
             "Larger" (of two inputs), "GlobalMaxPooling2D", "Identity", "Cast" (integers made float), "Carried" (an
             operation that no pass knows), "Pick" (one of several outputs of a Carried).

@@ -89,6 +89,7 @@ def answer_to_foreign_weights(saved, built):
     return None
 
 
+@functools.cache
 def accuracies_of_one_file(trained, built, *, epochs=6):
     """(test accuracy of a net that was trained on digits, that of the same weights in another layout).
 

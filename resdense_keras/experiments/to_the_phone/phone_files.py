@@ -6,19 +6,18 @@ import numpy as np
 
 from ..lesson import COLORS, NotYet, exercise
 
-BN_EPSILON = 1e-3
-
 
 class Norm(NamedTuple):
-    """A trained batch norm of C channels, for inference: (x - mean) / sqrt(variance + BN_EPSILON) * gamma + beta."""
+    """A trained batch norm of C channels, for inference: (x - mean) / sqrt(variance + epsilon) * gamma + beta."""
 
     gamma: np.ndarray
     beta: np.ndarray
     mean: np.ndarray
     variance: np.ndarray
+    epsilon: float = 1e-3
 
     def __call__(self, x):
-        return (x - self.mean) / np.sqrt(self.variance + BN_EPSILON) * self.gamma + self.beta
+        return (x - self.mean) / np.sqrt(self.variance + self.epsilon) * self.gamma + self.beta
 
 
 class File(NamedTuple):
@@ -41,6 +40,37 @@ class File(NamedTuple):
 # By hand
 
 
+def norm_of(layer):
+    """The `Norm` of a Keras BatchNormalization."""
+    values = (layer.gamma, layer.beta, layer.moving_mean, layer.moving_variance)
+    return Norm(*(value.numpy() for value in values), layer.epsilon)
+
+
+def int8_kernel(content, name):
+    """A convolution's kernel in an int8 .tflite file: integers (height, width, inputs, outputs) and scales (outputs,).
+
+    Args:
+        content: The file's bytes.
+        name: The Keras layer's name, which the converter keeps at the front of the tensor's.
+    """
+    from ai_edge_litert.interpreter import Interpreter
+
+    interpreter = Interpreter(model_content=content)
+    interpreter.allocate_tensors()
+    (kernel,) = (
+        tensor
+        for tensor in interpreter.get_tensor_details()
+        if tensor["name"].startswith(f"{name}_") and tensor["dtype"] == np.int8 and _is_kernel(tensor)
+    )
+    integers = interpreter.get_tensor(kernel["index"])  # (outputs, height, width, inputs)
+    return integers.transpose(1, 2, 3, 0), kernel["quantization_parameters"]["scales"]
+
+
+def _is_kernel(tensor):
+    """Whether a tensor has a scale for each output, as kernels have; activations have one."""
+    return len(tensor["shape"]) == 4 and len(tensor["quantization_parameters"]["scales"]) == tensor["shape"][0] > 1
+
+
 def random_norm(channels, seed=0):
     """A `Norm` as training leaves it: nothing at 0 or 1."""
     random = np.random.default_rng(seed)
@@ -56,23 +86,6 @@ def int8_values(values, low, high):
     zero = round(-128 - low / scale)
     integers = np.clip(np.round(np.asarray(values) / scale + zero), -128, 127).astype(np.int8)
     return integers, (integers.astype("float64") - zero) * scale
-
-
-def folding_error(norm_first, seed=0):
-    """Error of a folded batch norm, as a share of the largest output: 0 where folding is exact.
-
-    The norm's factor and offset go into the weights w of a 1x1 convolution; a ReLU follows it or, with `norm_first`,
-    stands between norm and convolution, as it does in a DenseNet.
-    """
-    random = np.random.default_rng(seed)
-    x, w, norm = random.normal(size=(64, 12)), random.normal(size=(12, 12)), random_norm(12)
-    factor = norm.gamma / np.sqrt(norm.variance + BN_EPSILON)
-    offset = norm.beta - norm.mean * factor
-    if norm_first:
-        right, folded = np.maximum(norm(x), 0) @ w, x @ (factor[:, None] * w) + offset @ w
-    else:
-        right, folded = np.maximum(norm(x @ w), 0), np.maximum(x @ (w * factor) + offset, 0)
-    return float(np.max(np.abs(right - folded)) / np.max(np.abs(right)))
 
 
 # Pictures
@@ -154,14 +167,16 @@ def _count(operators, name, shown):
 
 
 @exercise
-def check_fold(fold):
-    """`fold(kernel, norm)`: (kernel, bias) of the 1x1 convolution that does what kernel and norm behind it do."""
+def check_fold(fold_with_bias):
+    """`fold_with_bias(kernel, bias, norm)`: (kernel, bias) of the 1x1 convolution that does what a convolution with a
+    bias and the norm behind it do."""
     random = np.random.default_rng(1)
-    x, kernel, norm = random.normal(size=(32, 5)), random.normal(size=(5, 7)), random_norm(7, seed=2)
-    answer = fold(kernel, norm)
+    x, kernel, bias = random.normal(size=(32, 5)), random.normal(size=(5, 7)), random.normal(size=7)
+    norm = random_norm(7, seed=2)
+    answer = fold_with_bias(kernel, bias, norm)
     if answer is None or len(answer) != 2 or np.shape(answer[0]) != (5, 7) or np.shape(answer[1]) != (7,):
         raise NotYet("it should give a kernel of shape (5, 7) and a bias of shape (7,)")
-    apart = np.max(np.abs(x @ answer[0] + answer[1] - norm(x @ kernel)))
+    apart = np.max(np.abs(x @ answer[0] + answer[1] - norm(x @ kernel + bias)))
     if not apart < 1e-9:
         raise NotYet(f"the outputs differ by up to {apart:.2g}")
 

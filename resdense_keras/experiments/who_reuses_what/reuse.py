@@ -131,19 +131,38 @@ def _over_edges(model, measure):
 # Readable
 
 
-def readable(model, training, test):
+TARGETS = ("own", "maps", "rectified")
+
+
+def readable(model, training, test, *, target="own"):
     """How much of what the stem computed a linear reader finds after each block, 0 to 1 (below 0: worse than the mean).
 
-    Ridge regression from all channels of a pixel to the stem's channels at that pixel, fitted on `training` images and
-    scored (R squared) on `test` images. Batch norms at their averages.
+    Ridge regression from all channels of a pixel to the target at that pixel, fitted on `training` images and scored (R
+    squared) on `test` images. Batch norms at their averages.
 
+    Args:
+        target: "own", what the stem hands to the blocks: behind a batch norm and a ReLU in the plain and the residual
+            net, without them in the others; "maps", in all nets what the stem's convolution made; "rectified", in all
+            nets these maps brought to mean 0 and deviation 1, and a ReLU of them.
     Returns:
-        Array: after the stem (1, up to the ridge), after block 1, after block 2 ...
+        Array: after the stem (1 for "own", up to the ridge), after block 1, after block 2 ...
     """
+    check_choice("target", target, TARGETS)
     fitted, scored = (
         [_pixels(maps) for maps in small_nets.running_features(model, part.images)] for part in (training, test)
     )
-    return np.array([explained(x, fitted[0], y, scored[0]) for x, y in zip(fitted, scored, strict=True)])
+    right = (fitted[0], scored[0]) if target == "own" else _stem_maps(model, training, test, target == "rectified")
+    return np.array([explained(x, right[0], y, right[1]) for x, y in zip(fitted, scored, strict=True)])
+
+
+def _stem_maps(model, training, test, rectified):
+    """What the stem's convolution made of the training and of the test images: (pixels, channels) arrays."""
+    stem = keras.Model(model.input, model.get_layer("stem_conv").output)
+    maps, test_maps = (_pixels(stem(part.images, training=False)) for part in (training, test))
+    if not rectified:
+        return maps, test_maps
+    mean, deviation = maps.mean(axis=0), maps.std(axis=0)
+    return tuple(np.maximum((found - mean) / deviation, 0) for found in (maps, test_maps))
 
 
 def _pixels(maps):
@@ -165,14 +184,14 @@ def explained(x, y, x_test, y_test):
 
 
 @functools.cache
-def decodability(connection, *, seed=0, trained=True):
+def decodability(connection, *, seed=0, trained=True, target="own"):
     """`readable` of a small net of 20 layers; untrained, its batch norms stand at their start."""
     if trained:
         model, _ = small_nets.trained(connection, DEPTH, seed=seed)
     else:
         model = small_nets.net(connection, DEPTH)
         small_nets.draw(model, seed)
-    return readable(model, *small_nets.digits())
+    return readable(model, *small_nets.digits(), target=target)
 
 
 def learnt_shares(seed=0):

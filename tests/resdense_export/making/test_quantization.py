@@ -64,22 +64,6 @@ def test_scheme_decides_the_types_and_leaves_the_ends_float32(scheme, separable,
     assert ("FLOAT16" in stored) == (scheme == "fp16")
 
 
-def test_dynamic_file_has_8_bits_in_the_depthwise_kernels_for_which_float_is_slow(calibration, tmp_path):
-    keras.utils.set_random_seed(0)
-    image = keras.Input(calibration.shape[1:])
-    x = image
-    for side in (3, 5, 7):
-        x = keras.layers.DepthwiseConv2D(side, padding="same")(x)
-    net = keras.Model(image, keras.layers.GlobalAveragePooling2D()(x))
-    path = tmp_path / "net-dynamic.tflite"
-    path.write_bytes(quantize(convert(net), "dynamic"))
-    graph = flatbuffer.read(path.read_bytes())[0]
-    kernels = [graph.tensors[operator.inputs[1]] for operator in graph.operators if "DEPTHWISE" in operator.name]
-    assert [(kernel.shape[1], kernel.type) for kernel in kernels] == [(3, "FLOAT32"), (5, "FLOAT32"), (7, "INT8")]
-    expected = net.predict(calibration[:5], verbose=0)
-    assert np.abs(running.run(path, calibration[:5]) - expected).max() < 0.02 * np.ptp(expected)
-
-
 @pytest.mark.parametrize(("scheme", "share"), [("fp32", 1.0), ("fp16", 0.5), ("dynamic", 0.25), ("int8", 0.25)])
 def test_file_shrinks_with_its_weights(scheme, share, separable, calibration):
     assert len(quantize(separable, scheme, calibration)) / len(separable) == pytest.approx(share, abs=0.02)

@@ -27,6 +27,7 @@ from .image_rows import image_rows
 from .plain_rectifiers import plain_rectifiers
 from .pool_as_depthwise import pool_as_depthwise
 from .pool_first import pool_first
+from .split_kernels import split_kernels
 from .zero_bounds import zero_bounds
 
 if TYPE_CHECKING:
@@ -44,8 +45,8 @@ _COMMON = (
 )
 _NORMS = (balance, zero_bounds, as_maximum, as_depthwise)
 GRAPHS = {
-    "float": (*_COMMON, *_NORMS, image_rows),
-    "int8": (*_COMMON, *_NORMS, plain_rectifiers, pool_as_depthwise, image_rows),
+    "float": (*_COMMON, *_NORMS, split_kernels, image_rows),
+    "int8": (*_COMMON, *_NORMS, plain_rectifiers, pool_as_depthwise, split_kernels, image_rows),
     "trained": (*_COMMON, as_depthwise),
     "trained-int8": (*_COMMON, as_depthwise, pool_as_depthwise),
 }

@@ -30,6 +30,7 @@ EXPECTED_CHANGES = {  # in the net of patterns
     "as_depthwise": 6,
     "plain_rectifiers": 0,
     "pool_as_depthwise": 1,
+    "split_kernels": 0,
     "image_rows": 0,
 }
 
@@ -329,3 +330,49 @@ def test_random_net_keeps_its_outputs_through_every_pass(data, graph):
     assert largest_difference(model, emit(nodes)) <= EXACT["float64"], [
         (node.kind, node.inputs) for node in read(model)
     ]
+
+
+def wide(make, shape=(15, 12, 6), **options):
+    """A net of one layer, that `make` makes, with random weights, in float64."""
+    with policy("float64"):
+        inputs = keras.Input(shape)
+        model = keras.Model(inputs, make(**options)(inputs))
+        model.set_weights([np.random.default_rng(1).normal(size=weight.shape) for weight in model.get_weights()])
+        return model
+
+
+@pytest.mark.parametrize("padding", ["same", "valid"])
+@pytest.mark.parametrize("strides", [1, 2])
+@pytest.mark.parametrize(
+    ("size", "bands"), [((7, 7), 3), ((9, 9), 5), ((6, 5), 2), ((3, 12), 2), ((11, 1), 0), ((5, 5), 0)]
+)
+def test_a_large_depthwise_kernel_is_the_sum_of_its_bands_of_rows(size, bands, strides, padding):
+    model = wide(layers.DepthwiseConv2D, kernel_size=size, strides=strides, padding=padding, depth_multiplier=2)
+    rewritten = rewrite(model)
+    assert largest_difference(model, rewritten) <= EXACT["float64"]
+    found = kinds(model)
+    assert found["Cropping2D"] == bands and found["DepthwiseConv2D"] == max(bands, 1)
+    assert all(np.prod(layer.kernel_size) <= 25 for layer in rewritten.layers if hasattr(layer, "kernel_size"))
+
+
+def test_bands_of_an_open_image_size_need_no_padding():
+    for padding, bands in (("valid", 3), ("same", 0)):
+        model = wide(layers.DepthwiseConv2D, (None, None, 3), kernel_size=7, padding=padding)
+        assert kinds(model)["Cropping2D"] == bands
+    images = np.random.default_rng(0).normal(size=(1, 9, 14, 3))
+    model = wide(layers.DepthwiseConv2D, (None, None, 3), kernel_size=7)
+    assert np.asarray(rewrite(model)(images)) == pytest.approx(np.asarray(model(images)), abs=1e-9)
+
+
+def test_what_cannot_be_split_is_named():
+    for options, why in (({"kernel_size": 7, "dilation_rate": 2}, "dilated"), ({"kernel_size": (2, 26)}, "a row of")):
+        done = PASSES["split_kernels"](read(wide(layers.DepthwiseConv2D, (30, 30, 2), **options)))
+        assert not done.changed and all(why in each for each in done.kept.values()) and done.kept
+
+
+@pytest.mark.parametrize("filters", [6, 12])
+def test_one_channel_a_group_is_a_depthwise_convolution(filters):
+    model = wide(layers.Conv2D, filters=filters, kernel_size=7, groups=6, padding="same", activation="relu")
+    assert largest_difference(model, rewrite(model)) <= EXACT["float64"]
+    assert kinds(model)["DepthwiseConv2D"] == 3 and not kinds(model)["Conv2D"]
+    assert len(PASSES["split_kernels"](read(model)).changed) == 1
