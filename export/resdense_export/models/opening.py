@@ -279,11 +279,8 @@ def _as_keras_3(entry):
         entry["registered_name"] = entry["class_name"]
     elif isinstance(entry.get("module"), str):
         entry["module"] = re.sub(r"^tf_keras(\.src)?", "keras", entry["module"])
-    if isinstance(config, dict):
-        if kind == "InputLayer" and "batch_input_shape" in config:
-            config["batch_shape"] = config.pop("batch_input_shape")
-        if isinstance(axis := config.get("axis"), list) and kind == "BatchNormalization":
-            config["axis"] = axis[0]
+    if isinstance(config, dict) and kind == "InputLayer" and "batch_input_shape" in config:
+        config["batch_shape"] = config.pop("batch_input_shape")
     return entry
 
 
@@ -299,15 +296,31 @@ def _without_its_layers(entry):
     Layers that augment images have other settings, and do nothing in inference (a RandomCrop does).
     """
     if isinstance(entry, list):
+        if len(entry) >= 3 and isinstance(entry[0], str) and all(type(number) is int for number in entry[1:3]):
+            entry = [entry[0].replace("/", "_"), *entry[1:]]  # a reference to a layer
         return [_without_its_layers(part) for part in entry]
     if not isinstance(entry, dict):
         return entry
     entry = {key: _without_its_layers(value) for key, value in entry.items()}
     kind, config = str(entry.get("class_name")), entry.get("config")
+    if isinstance(entry.get("name"), str):
+        entry["name"] = entry["name"].replace("/", "_")  # which no name of Keras 3 may hold
     if not isinstance(config, dict):
         return entry
-    if kind == "DepthwiseConv2D" and config.get("groups") == 1:
+    if kind != "InputLayer":
+        config.pop("batch_input_shape", None)  # the InputLayer before has it
+    if config.get("groups") == 1 and kind in ("DepthwiseConv2D", "SeparableConv2D"):
         config.pop("groups")
+    for ends in ("input_layers", "output_layers"):
+        if isinstance(config.get(ends), list) and len(config[ends]) == 1 and isinstance(config[ends][0], list):
+            config[ends] = config[ends][0]  # one tensor instead of a list of one
+    if kind == "BatchNormalization" and isinstance(config.get("axis"), list):
+        config["axis"] = config["axis"][0]
+    if kind.startswith("SpatialDropout"):
+        config.pop("trainable", None), config.pop("noise_shape", None)
+    if kind == "SeparableConv2D":
+        for start in ("kernel_initializer", "kernel_regularizer", "kernel_constraint"):  # unused: it has two kernels
+            config.pop(start, None)
     if kind.startswith("Random") and "rng_type" in config:
         config.pop("rng_type")
         return entry if kind == "RandomCrop" else _replaced(entry, "Identity", {})
@@ -335,6 +348,8 @@ def _as_layer(function, arguments):
     operation = function.rpartition(".")[2]
     if operation == "cast" and "float32" in str(arguments["dtype"]):
         return "Identity", {}
+    if operation in ("relu", "relu6") and number is None:
+        return "ReLU", {"max_value": 6.0 if operation == "relu6" else None}
     if operation == "reduce_mean" and arguments["axis"] in ([1, 2], [-3, -2]):
         return "GlobalAveragePooling2D", {"keepdims": bool(arguments.get("keepdims"))}
     if operation == "getitem":

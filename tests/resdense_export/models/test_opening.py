@@ -220,6 +220,23 @@ def test_layers_that_only_keras_2_has_are_read_as_they_compute(front, suffix, tm
     assert found.takes_pixels and found.flipped == (front == "caffe")
 
 
+@pytest.mark.parametrize("suffix", [".h5", ".keras"])
+def test_settings_that_only_keras_2_has_are_read_in_nets_inside_sequential_ones(suffix, tmp_path):
+    """As keras.applications' MobileNetV3, Xception and DenseNet behind a new head."""
+    tf_keras = pytest.importorskip("tf_keras")
+    layers = tf_keras.layers
+    image = layers.Input((12, 12, 3))
+    x = layers.BatchNormalization(name="stem/bn")(layers.SeparableConv2D(4, 3, name="stem/conv")(image))
+    base = tf_keras.Model(image, layers.Add(name="join/add")([x, layers.DepthwiseConv2D(3, padding="same")(x)]))
+    head = [layers.SpatialDropout2D(0.2), layers.GlobalAveragePooling2D(), layers.Dense(2)]
+    net = tf_keras.Sequential([layers.Rescaling(1 / 255, input_shape=(12, 12, 3)), base, *head])
+    net.set_weights([np.random.default_rng(1).uniform(0.5, 2, size=weight.shape) for weight in net.get_weights()])
+    net.save(tmp_path / f"net{suffix}")
+    opened = opening.open_model(tmp_path / f"net{suffix}")
+    expected = net.predict(IMAGES, verbose=0)
+    np.testing.assert_allclose(opened.predict(IMAGES, verbose=0), expected, rtol=1e-4)
+
+
 def test_an_operation_that_keras_3_cannot_hold_is_refused_with_another_way(tmp_path):
     import tensorflow as tf
 
