@@ -125,10 +125,10 @@ def generated_data(shape, folder):
     return dataset
 
 
-def exported(net, dataset, folder, schemes=None):
-    """The model's entry of the report: our files and stock's, those that failed under "rejected"."""
+def exported(net, dataset, folder, schemes=None, stock=True):
+    """The model's entry of the report: our files, with `stock` stock's too, those that failed under "rejected"."""
     limits = Limits(max_drop=100, min_agreement=0)  # parity is the gate
-    request = ExportRequest(folder, schemes, has_data=True, limits=limits, baseline=True, rounds=3)
+    request = ExportRequest(folder, schemes, has_data=True, limits=limits, baseline=stock, rounds=3)
     try:
         report = pipeline.export_net(net, request, dataset)
     except WorkError as error:
@@ -138,12 +138,13 @@ def exported(net, dataset, folder, schemes=None):
     return report["models"][0]
 
 
-def measure(name, pairs, command, schemes=None, uncounted=()):
-    """The record of one net; default: all standard schemes, and each file's instructions counted where `command` is."""
+def measure(name, pairs, command, schemes=None, uncounted=(), stock=True):
+    """The record of one net; default: all standard schemes beside `stock`, and each file's instructions counted where
+    `command` is."""
     with tempfile.TemporaryDirectory() as temporary:
         temporary = Path(temporary)
         net = build(name, temporary)
-        model = exported(net, generated_data(net.image_shape, temporary), temporary / "out", schemes)
+        model = exported(net, generated_data(net.image_shape, temporary), temporary / "out", schemes, stock)
         found = {"parameters": model["parameters"], "rejected": model["rejected"], "files": {}}
         for export in model["exports"]:
             path = temporary / "out" / export["file"]

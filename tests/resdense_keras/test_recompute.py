@@ -105,7 +105,7 @@ def test_plain_weights_load_into_the_recomputing_net_and_back(tmp_path):
         np.testing.assert_allclose(target(images), source(images), atol=OUTPUT)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_laws_hold_on_jax_too():
     """This file's laws of outputs and training, in a process of its own on the JAX backend."""
     laws = "outputs_are_equal or three_steps or same_names"

@@ -51,7 +51,7 @@ def test_a_deterministic_training_repeats_to_the_bit():
     [
         pytest.param("resnet20", "tensorflow", marks=pytest.mark.slow),
         pytest.param("densenet_bc22_16", "tensorflow", marks=pytest.mark.slow),
-        pytest.param("resnet20", "jax", marks=pytest.mark.slow),
+        pytest.param("resnet20", "jax", marks=pytest.mark.long),
         pytest.param("densenet_bc22_16", "jax", marks=pytest.mark.long),
     ],
 )

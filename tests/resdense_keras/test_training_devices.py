@@ -87,7 +87,7 @@ def test_two_processes_make_one_run_folder(tmp_path):
     assert {"model.keras", "manifest.json", "config.yaml"} <= {path.name for path in (tmp_path / "run").iterdir()}
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_two_hosts_of_which_one_is_stopped_go_on_to_the_same_weights(tmp_path):
     """SIGTERM to the host that does not write, in the middle of an epoch; dropout and mixing, to the bit."""
     random = np.random.default_rng(0)

@@ -398,7 +398,7 @@ def test_unknown_head_options_are_refused():
     ("file", "net", "origin", "accuracy"),
     [
         pytest.param("resnet20-cifar10.npz", "resnet20", "akamaster", 0.9173, marks=pytest.mark.slow),
-        pytest.param("resnet56-cifar10.npz", "resnet56", "akamaster", 0.9339, marks=pytest.mark.slow),
+        pytest.param("resnet56-cifar10.npz", "resnet56", "akamaster", 0.9339, marks=pytest.mark.long),
         pytest.param("densenet_bc_100_12-cifar10.npz", "densenet_bc100_12", "dice", 0.9453, marks=pytest.mark.long),
     ],
 )

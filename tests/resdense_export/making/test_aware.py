@@ -105,7 +105,7 @@ def test_a_kernel_has_more_to_spare_where_few_weights_carry_it():
     assert sparsities(scaled, 0.5) == pytest.approx(found)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_export_makes_files_of_trained_weights(digits, tmp_path, monkeypatch):
     """The files pass the same gates as others; the zeros show in the size after zip."""
     for name, method in aware.METHODS.items():

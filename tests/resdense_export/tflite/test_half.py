@@ -179,8 +179,10 @@ def arm(variable):
     return shlex.split(command)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("name", ["resnet20", "densenet_bc40_12"])
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param("resnet20", marks=pytest.mark.slow), pytest.param("densenet_bc40_12", marks=pytest.mark.long)],
+)
 def test_float16_takes_little_more_than_half_of_the_instructions(name, tmp_path):
     import resdense_keras
     from resdense_export.making.float_files import float_files
