@@ -38,8 +38,9 @@ def test_every_file_of_a_foreign_net_passes_and_costs_no_more_than_the_stock_con
     assert {*SLOW, *LONG} == set(foreign.NETS)
     if foreign.NETS[name].kimm and not os.environ.get("RESDENSE_KIMM"):
         pytest.skip("RESDENSE_KIMM names no folder with kimm")
-    counts = os.environ.get("RESDENSE_ARM_COUNT") if name in LONG else None  # minutes a file of a large net
-    found = foreign.measure(name, pairs=0, command=counts, stock=bool(counts))  # what stock's files cost is counted only
+    # Counting a file of a large net takes minutes, and stock's files are made to be counted.
+    counts = os.environ.get("RESDENSE_ARM_COUNT") if name in LONG else None
+    found = foreign.measure(name, pairs=0, command=counts, stock=bool(counts))
     assert found["rejected"] == {} and set(found["files"]) == {"fp32", "fp16", "dynamic", "int8"}
     for rows in found["files"].values() if counts else ():
         ours, stock = (rows[kind]["millions_of_instructions"] for kind in ("ours", "stock"))
