@@ -65,6 +65,9 @@ def answered(path, spec, image_size=None, on_bad_image="fail", resize=None):
 def _check_ends(name, opened):
     """Refuses a file that is not (1, height, width, channels) -> one vector of numbers."""
     shape = opened["input"]
+    if len(opened["signatures"]) > 1:
+        message = f"{name} has several signatures ({', '.join(opened['signatures'])}), and one of them can be judged"
+        raise RequestError(message, "convert the net with signature_keys=[...] of that one")
     for side in ("inputs", "outputs"):
         if len(opened[side]) != 1:
             message = f"{name} has {len(opened[side])} {side} ({', '.join(opened[side])}); one image in and one "

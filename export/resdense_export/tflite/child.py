@@ -234,6 +234,7 @@ def _open(beat, path):
         "input": [int(size) for size in net.input["shape"]],
         "inputs": [detail["name"] for detail in net.inputs],
         "outputs": [detail["name"] for detail in net.interpreter.get_output_details()],
+        "signatures": sorted(net.interpreter.get_signature_list()),
         "finite": bool(np.isfinite(output).all()),
         "delegated": net.delegated(),
         "half": half.is_marked(Path(path).read_bytes()),

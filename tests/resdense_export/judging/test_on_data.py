@@ -159,3 +159,16 @@ def test_a_path_that_is_not_utf8_is_opened(bundle, spec, tmp_path):
     file = tmp_path / os.fsdecode(b"caf\xe9.tflite")
     shutil.copy(bundle / "dense-fp32.tflite", file)
     assert evaluate_file(file, spec)["accuracy"] == evaluate_file(bundle / "dense-fp32.tflite", spec)["accuracy"]
+
+
+def test_a_file_of_several_signatures_is_refused_by_their_names(tmp_path, spec):
+    import tensorflow as tf
+
+    given, both = tf.TensorSpec((1, 8, 8, 3)), tf.Module()
+    both.near = tf.function(lambda image: tf.reduce_mean(image, (1, 2))).get_concrete_function(given)
+    both.far = tf.function(lambda image: tf.reduce_max(image, (1, 2))).get_concrete_function(given)
+    tf.saved_model.save(both, str(tmp_path / "saved"), signatures={"near": both.near, "far": both.far})
+    converter = tf.lite.TFLiteConverter.from_saved_model(str(tmp_path / "saved"), signature_keys=["near", "far"])
+    (tmp_path / "net.tflite").write_bytes(converter.convert())
+    with pytest.raises(RequestError, match=r"several signatures \(far, near\)"):
+        evaluate_file(tmp_path / "net.tflite", spec)
