@@ -137,8 +137,13 @@ def test_the_page_lists_every_net_with_published_weights():
     assert {own.partition("(")[0] for _, _, own in CALLS} == {row.model for row in table.WEIGHTS}
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("old, own", [(old, own) for old, _, own in CALLS])
+@pytest.mark.parametrize(
+    "old, own",
+    [
+        pytest.param(old, own, marks=pytest.mark.long if "101" in old or "169" in old else pytest.mark.slow)
+        for old, _, own in CALLS
+    ],
+)
 def test_both_calls_of_a_row_build_the_same_net(old, own, tmp_path):
     theirs = randomized(getattr(keras.applications, old.rpartition(".")[2])(weights=None, input_shape=IMAGE.shape[1:]))
     save_as_published(theirs, tmp_path / "theirs.h5")
