@@ -126,13 +126,16 @@ def names(text):
 
 
 def counting(command):
-    """Function of a file that returns the last number that `command FILE` prints.
+    """Function of a file that returns the last number that `command FILE` prints; None without a command.
 
     Raises:
         WorkError: the command fails or prints no number above zero.
     """
     import shlex
     import subprocess
+
+    if not command:
+        return None
 
     def count(path):
         try:

@@ -105,8 +105,7 @@ def _from_catalogue(name, weights, options, image_size, preprocessing):
         if "include_preprocessing" in options:
             raise RequestError("--preprocessing and --set include_preprocessing were given", "leave one of them out")
         channels = (options.get("input_shape") or resdense_keras.catalog.sizes()[name]["input_shape"])[-1]
-        record = _record(preprocessing)
-        options["include_preprocessing"] = record.for_channels(channels) if record else False
+        options["include_preprocessing"] = _record(preprocessing, channels) or False
     elif "include_preprocessing" not in options and weights is not None:
         options["include_preprocessing"] = trained_pixels.trained_pixels(name, weights) or True
     options.setdefault("include_preprocessing", True)
@@ -134,8 +133,7 @@ def _from_file(path, weights, options, image_size, preprocessing):
             f"{', '.join(found.names)} ({type(_operation(loaded, found.names[0])).__name__})",
             "leave --preprocessing out",
         )
-    record = preprocessing and _record(preprocessing)
-    record = record and record.for_channels(shape[-1])
+    record = preprocessing and _record(preprocessing, shape[-1])
     if record and len(record.mean) != shape[-1]:
         message = f"--preprocessing {preprocessing} has {len(record.mean)} channels, {path.name} takes {shape[-1]}"
         raise RequestError(message, "say what the pixels of this model mean")
@@ -173,8 +171,8 @@ def _operation(model, name):
     return next(call.operation for call in fitness.calls(model) if call.operation.name == name)
 
 
-def _record(preprocessing):
-    """The Preprocessing of that name, or None for "none"."""
+def _record(preprocessing, channels):
+    """The Preprocessing of that name for images of so many channels, or None for "none"."""
     from resdense_keras.preprocessing import PREPROCESSING
     from resdense_keras.weights.pixels_and_classes import record
 
@@ -182,7 +180,7 @@ def _record(preprocessing):
         return None
     if "/" not in preprocessing and preprocessing not in PREPROCESSING:
         raise unknown("preprocessing", preprocessing, [*PREPROCESSING, "MODEL/WEIGHTS", "none"])
-    return record(preprocessing)
+    return record(preprocessing).for_channels(channels)
 
 
 def _with_input(model, shape, record):
@@ -290,9 +288,10 @@ def _slimmed(path, run):
     """
     if not (run and run.slim):
         return None
+    from resdense_keras.training import state
+
     try:
         plan = json.loads(path.with_name("slim.json").read_bytes())
-        untrained = path.parent.joinpath("checkpoints", "best-0000.safetensors").is_file()
         return {
             "from": plan["from"],
             "target": plan["target"],
@@ -302,7 +301,7 @@ def _slimmed(path, run):
             "removed_blocks": plan["removed_blocks"],
             "scored": plan["images"],
             "repaired": plan.get("repaired"),  # version 0.1 did not say on how many images
-            "epochs": 0 if untrained else run.recipe.epochs,
+            "epochs": 0 if state.best_file(path.parent, 0).is_file() else run.recipe.epochs,
             "teacher": run.recipe.teacher,
             "temperature": run.recipe.temperature,
         }

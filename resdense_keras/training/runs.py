@@ -365,7 +365,7 @@ class _Run:
 
     @property
     def _best_file(self):
-        return self.state_file.with_name(f"best-{self.best['epoch']:04d}.safetensors")
+        return state.best_file(self.out, self.best["epoch"])
 
     def _remove_old_bests(self):
         for path in self.state_file.parent.glob("best-*.safetensors"):

@@ -16,6 +16,11 @@ from ..errors import RequestError, WorkError
 SCHEMA = "resdense-state/1"
 
 
+def best_file(out, epoch):
+    """File of a run folder with the weights of its best epoch; 0 is a slim net before the training."""
+    return out / "checkpoints" / f"best-{epoch:04d}.safetensors"
+
+
 def save(path, arrays, place):
     """Writes {name: array} and the JSON-able `place` to `path`, whole or not at all.
 

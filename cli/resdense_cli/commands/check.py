@@ -71,7 +71,9 @@ def inspect(paths, data=None, against=None, image_size=None):
 
 
 def _inspect(path, data, against, image_size):
-    if path.is_file() and path.suffix.lower() in (".keras", ".h5", ".hdf5"):
+    from resdense_export.models import opening
+
+    if path.is_file() and path.suffix.lower() in opening.SUFFIXES:
         raise RequestError(
             f"{path} is a Keras model; .tflite files and bundles are checked",
             f"`resdense export {path} --out DIR` makes one, `resdense eval` measures the model itself",

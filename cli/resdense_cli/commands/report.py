@@ -41,7 +41,7 @@ def command(
     from resdense_export.progress import steps
 
     out = out or Path("resdense-report")
-    command = count and counting(count)
-    with steps(pipeline.count_steps_beside(folders, command)) as progress:
-        report = pipeline.beside(folders, out, count=command, overwrite=overwrite, steps=progress)
+    counted = counting(count)
+    with steps(pipeline.count_steps_beside(folders, counted)) as progress:
+        report = pipeline.beside(folders, out, count=counted, overwrite=overwrite, steps=progress)
     show_report(report, out, as_json)

@@ -130,10 +130,10 @@ def command(
     from resdense_export import sources
     from resdense_keras.training.devices import choose
 
-    command = count and counting(count)
+    counted = counting(count)
     net = sources.model(model, weights, builder_options(settings), image_size, preprocessing)
     if show:
-        planned = _planned(net, data, asked, epochs, seed, image_size, on_bad_image, resize, command)
+        planned = _planned(net, data, asked, epochs, seed, image_size, on_bad_image, resize, counted)
         found = process.as_json(planned, net.name, asked)
         if as_json:
             print_json(found)
@@ -148,7 +148,7 @@ def command(
     chosen = choose(devices)
     request = _request(net, data, asked, epochs, seed, deterministic, image_size, on_bad_image, resize, chosen)
     how = {"resume": resume, "save_seconds": save_seconds, "devices": chosen, "tell": tell}
-    process.slim(net, asked, request, out, count=command, **how)
+    process.slim(net, asked, request, out, count=counted, **how)
     print(out)
 
 

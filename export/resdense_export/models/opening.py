@@ -19,6 +19,7 @@ import numpy as np
 from resdense_keras import compat
 from resdense_keras.errors import RequestError, WorkError
 
+SUFFIXES = (".keras", ".h5", ".hdf5")  # of Keras' files with a model
 KERAS, HDF5, ZIP = "config.json", b"\x89HDF\r\n\x1a\n", b"PK\x03\x04"
 MODELS = {kind: f"{compat.KERAS_MODELS}.{kind.lower()}" for kind in ("Functional", "Sequential")}
 MODELS["Model"] = MODELS["Functional"]
@@ -434,7 +435,7 @@ def _no_model(path):
             inside = archive.namelist()
     except (OSError, zipfile.BadZipFile):
         return WorkError(f"{path.name} is damaged or cut short: its end is missing", "get the file again")
-    if model := next((name for name in inside if name.lower().endswith((".keras", ".h5", ".hdf5"))), None):
+    if model := next((name for name in inside if name.lower().endswith(SUFFIXES)), None):
         if not model.endswith("model.weights.h5"):
             return RequestError(f"{path.name} is an archive that holds {model}", f"unpack it and give {model}")
         return RequestError(
@@ -494,6 +495,6 @@ def _other(path, head):
             f"{path.name} is text; a model's JSON describes the net without its weights",
             "in Python: keras.models.model_from_json(text), load_weights(...), save('net.keras')",
         )
-    if suffix in (".keras", ".h5", ".hdf5"):
+    if suffix in SUFFIXES:
         return WorkError(f"{path.name} is damaged: neither a zip archive nor HDF5", "get the file again")
     return RequestError(f"{path.name} is not a Keras file", NEEDED)

@@ -25,7 +25,7 @@ def trained_pixels(name, weights):
     path = Path(weights)
     if find(name, weights) is not None or not path.is_file():
         return None
-    if path.suffix.lower() in (".keras", ".h5", ".hdf5"):
+    if path.suffix.lower() in opening.SUFFIXES:
         if (published := _published(path)) is not None:
             return published
         if (inside := _inside(path)) is not None:
