@@ -101,9 +101,12 @@ def _augments(layer):
 def _of_layer(layer, kind):
     """(scale, offset) of a layer that normalises, else None."""
     if kind == "Rescaling":
-        return np.ravel(np.asarray(layer.scale, float)), np.ravel(np.asarray(layer.offset, float))
+        numbers = _by_channel(layer.scale), _by_channel(layer.offset)
+        return None if any(values is None for values in numbers) else numbers
     if kind == "Normalization" and layer.mean is not None:
-        mean, variance = (np.ravel(np.asarray(value, float)) for value in (layer.mean, layer.variance))
+        mean, variance = _by_channel(layer.mean), _by_channel(layer.variance)
+        if mean is None or variance is None:
+            return None
         deviation = np.maximum(np.sqrt(variance), 1e-7)  # keras.backend.epsilon(), as the layer itself
         return (deviation, mean) if layer.invert else (1 / deviation, -mean / deviation)
     return None
@@ -121,7 +124,7 @@ def _of_operation(call, kind, found):
     if kind not in ("Add", "Subtract", "Multiply", "Divide", "TrueDivide") or len(arguments) != 2:
         return None
     first = arguments[0] is tensor
-    number = _constant(arguments[1 if first else 0])
+    number = _by_channel(arguments[1 if first else 0])
     if number is None or number.size not in (1, found.scale.size):
         return None
     if kind == "Add":
@@ -133,11 +136,13 @@ def _of_operation(call, kind, found):
     return _scaled(found, name, 1 / number, 0.0) if first else None
 
 
-def _constant(value):
+def _by_channel(value):
+    """A flat array of the numbers along the last axis, or of the one number; None for any other value."""
     try:
-        return np.ravel(np.asarray(value, float))
+        numbers = np.asarray(value, float)
     except (TypeError, ValueError):
         return None
+    return numbers.ravel() if numbers.size == 1 or numbers.shape[-1] == numbers.size else None
 
 
 def _flip(call, kind, arguments, found):

@@ -197,11 +197,11 @@ def _quotient(number, first):
 
 def _affine(scale, shift, call, statistics=None):
     """An Affine node with one scale and shift per channel, or None for other shapes."""
-    channels = call.outputs[0].shape[-1]
-    if channels is None or np.size(scale) not in (1, channels) or np.size(shift) not in (1, channels):
+    shape = call.outputs[0].shape
+    weights = {"scale": _constant(scale, shape), "shift": _constant(shift, shape), **(statistics or {})}
+    if shape[-1] is None or any(value is None for value in weights.values()):
         return None
-    weights = {"scale": scale, "shift": shift, **(statistics or {})}
-    return [("Affine", {}, {name: np.broadcast_to(np.ravel(value), (channels,)) for name, value in weights.items()})]
+    return [("Affine", {}, {name: np.broadcast_to(value, shape[-1:]) for name, value in weights.items()})]
 
 
 def _relu(layer, call):
@@ -218,8 +218,8 @@ def _leaky(operation, call):
 
 def _prelu(layer, call):
     """PReLU whose slopes are shared by all pixels of a channel."""
-    alpha = np.asarray(layer.alpha, np.float64)
-    return _slopes(call, alpha) if alpha.size in (1, call.outputs[0].shape[-1]) else None
+    alpha = _constant(layer.alpha, call.outputs[0].shape)
+    return None if alpha is None else _slopes(call, alpha)
 
 
 def _slopes(call, slope):
@@ -317,7 +317,7 @@ def _pad(operation, call):
         return [("ChannelPadding", {"padding": widths[3]}, {})]
     if widths[3] == (0, 0) and value == 0:
         return [("ZeroPadding2D", {"padding": widths[1:3]}, {})]
-    if widths[3] == (0, 0) and value < np.finfo(np.float16).min:
+    if widths[3] == (0, 0) and value < float(np.finfo(np.float16).min):
         return [("LowestPadding2D", {"padding": widths[1:3], "value": float(value)}, {})]
     return None
 

@@ -46,6 +46,19 @@ def test_a_normalisation_at_the_front_is_read_as_it_computes(name):
     assert found.takes_pixels and sources.preprocessing_inside(net) != "unknown"
 
 
+ROWS = np.arange(1.0, 4).reshape(3, 1, 1) / 255
+
+
+@pytest.mark.parametrize(
+    "front",
+    [layers.Rescaling(ROWS), layers.Normalization(axis=1, mean=[1, 2, 3], variance=[4, 5, 6]), lambda x: x * ROWS],
+)
+def test_numbers_by_row_are_no_normalisation_of_channels(front):
+    image = keras.Input((3, 8, 3))
+    net = keras.Model(image, layers.Conv2D(2, 3)(front(image)))
+    assert pixels.front(net).names == () and sources.preprocessing_inside(net) == "unknown"
+
+
 @pytest.mark.parametrize("front", [lambda x: x, layers.BatchNormalization(), layers.Rescaling(255.0)])
 def test_pixels_that_nothing_explains_stay_unknown(front):
     assert sources.preprocessing_inside(behind(front)) == "unknown"

@@ -204,6 +204,24 @@ def test_layers_may_have_the_names_that_keras_gives_to_new_operations():
     assert largest_difference(model, rewrite(model)) <= EXACT["float64"]
 
 
+ROWS = np.arange(1.0, 9).reshape(8, 1, 1)
+BY_ROW = {  # on images of 8 rows, 8 columns and 8 channels
+    "slopes by column": layers.PReLU(shared_axes=[1, 3], alpha_initializer="random_normal"),
+    "slopes by row": layers.PReLU(shared_axes=[2, 3], alpha_initializer="random_normal"),
+    "rescaling by row": layers.Rescaling(ROWS),
+    "offset by row": layers.Rescaling(2.0, offset=ROWS),
+    "normalization by row": layers.Normalization(axis=1, mean=np.arange(8.0), variance=np.ones(8)),
+    "product by row": lambda x: x * ROWS.astype("float32"),
+}
+
+
+@pytest.mark.parametrize("name", BY_ROW)
+def test_numbers_by_row_or_column_are_not_read_as_numbers_by_channel(name):
+    inputs = keras.Input((8, 8, 8))
+    model = keras.Model(inputs, BY_ROW[name](layers.Rescaling(-1.0)(inputs)))
+    assert largest_difference(model, rewrite(model)) <= EXACT["float32"]
+
+
 def of_integers(*steps):
     x = inputs = keras.Input((8, 8, 2), dtype="uint8")
     for step in steps:
