@@ -287,6 +287,35 @@ def lowest_padding(draw, x, made):
     return layers.MaxPooling2D(draw(st.integers(2, 3)), strides=draw(st.integers(1, 2)))(x)
 
 
+def lowest_then_pooled(widths, front, size=7, **pooling):
+    with policy("float64"):
+        x = inputs = keras.Input((size, size, 2))
+        x = layers.ReLU()(layers.Conv2D(3, 1)(x)) if front == "relu" else x
+        x = ops.pad(x, ((0, 0), widths, widths, (0, 0)), constant_values=-1e30)
+        return randomize(keras.Model(inputs, layers.MaxPooling2D(**pooling)(x)))
+
+
+@pytest.mark.parametrize("front", ["relu", None])
+@pytest.mark.parametrize(
+    ("widths", "pooling"),
+    [
+        ((1, 1), {"pool_size": 2, "strides": 1, "padding": "same"}),
+        ((0, 1), {"pool_size": 3, "strides": 1, "padding": "same"}),
+        ((1, 1), {"pool_size": 3, "strides": 2, "padding": "same"}),
+        ((1, 1), {"pool_size": 3, "strides": 2}),
+        ((0, 2), {"pool_size": 4, "strides": 3}),
+        ((2, 2), {"pool_size": 2, "strides": 1}),
+        ((3, 3), {"pool_size": 6, "strides": 1, "size": 2}),
+    ],
+)
+def test_lowest_padding_is_replaced_only_where_each_window_keeps_its_maximum(widths, pooling, front):
+    model = lowest_then_pooled(widths, front, **pooling)
+    done = PASSES["finite_padding"](read(model))
+    assert largest_difference(model, emit(done.nodes)) <= EXACT["float64"]
+    plain = "padding" not in pooling and "size" not in pooling and pooling["pool_size"] > max(widths)
+    assert bool(done.changed) or not plain
+
+
 def join(draw, x, made):
     same = [other for other in made if other.shape == x.shape]
     near = [other for other in made if other.shape[:3] == x.shape[:3]]
