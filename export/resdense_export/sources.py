@@ -184,11 +184,29 @@ def _record(preprocessing, channels):
 
 
 def _with_input(model, shape, record):
-    """`model` for images of `shape`, after the normalisation of `record` if there is one."""
+    """`model` for images of `shape`, after the normalisation of `record` if there is one.
+
+    Its layers are called once more: a model inside a model would keep the sizes that it was built with, and those that
+    are open stop the rewrites that need them.
+    """
     import keras
 
-    image = keras.Input(shape)
-    return keras.Model(image, model(record.apply(image) if record else image), name=model.name)
+    graph = compat.graph(model)
+    (own,) = graph.inputs
+    taken = {operation.name for operation in graph.operations}
+    image = keras.Input(shape, dtype=None if record else own.dtype, name=compat.maker(own)[0].name)
+    normalised = record.apply(image) if record else image
+    for call in compat.calls(keras.Model(image, normalised)):
+        while not call.is_input and call.operation.name in taken:
+            call.operation.name += "_of_pixels"
+    try:
+        outputs = compat.run_through(graph, normalised, lambda operation: operation)
+    except ValueError as error:
+        raise RequestError(
+            f"images of {shape[0]}x{shape[1]} do not fit model {model.name!r}: one of its layers gets too few pixels",
+            "pass a larger --image-size, such as the one that it was trained with",
+        ) from error
+    return keras.Model(image, outputs, name=model.name)
 
 
 def _with_softmax(model):

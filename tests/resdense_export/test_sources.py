@@ -8,8 +8,11 @@ import pytest
 
 import resdense_keras
 from resdense_export import sources
+from resdense_export.nets.reading import read
+from resdense_export.nets.rewriting import GRAPHS, apply
 from resdense_keras.errors import RequestError
 from resdense_keras.preprocessing import PREPROCESSING
+from resdense_keras.profiles import profile
 
 GREY = resdense_keras.Preprocessing((127.5,), (64.0,), "L")
 IMAGES = np.random.default_rng(0).uniform(0, 255, (4, 16, 16, 3)).astype("float32")
@@ -88,6 +91,64 @@ def test_image_size_closes_a_size_that_the_file_leaves_open(foreign):
         sources.model(foreign / "open.keras")
     with pytest.raises(RequestError, match="16"):
         sources.model(foreign / "fixed.keras", image_size=20)
+
+
+def of_size(shape, inside):
+    """A net with a stem that is rewritten where the image size is known; `inside` puts its body into a model."""
+    keras.utils.clear_session()
+    keras.utils.set_random_seed(2)
+    layers = keras.layers
+    body = keras.Sequential([keras.Input((None, None, 4)), layers.Conv2D(6, 3, strides=2), layers.ReLU()], name="body")
+    image = keras.Input(shape, name="photo")
+    x = layers.ZeroPadding2D(3)(layers.Normalization(mean=[1, 2, 3], variance=[1, 2, 3])(image))
+    x = layers.MaxPooling2D(3, 2, padding="same")(layers.Conv2D(4, 7, strides=2, name="stem")(x))
+    x = layers.BatchNormalization()(layers.ZeroPadding2D(1)(x))
+    for layer in [body] if inside else body.layers:
+        x = layer(x)
+    return keras.Model(image, layers.Dense(4, name="scores")(layers.GlobalAveragePooling2D()(x)), name="net")
+
+
+@pytest.mark.parametrize("inside", [False, True])
+def test_a_net_of_open_size_becomes_the_one_that_is_built_for_the_size(inside, tmp_path):
+    of_size((None, None, 3), inside).save(tmp_path / "net.keras")
+    net, built = sources.model(tmp_path / "net.keras", image_size=16), of_size((16, 16, 3), False)
+    assert net.name == net.model.name == built.name
+    assert [x.name for x in net.model.inputs] == ["photo"] == [x.name for x in built.inputs]
+    assert [x.shape for x in net.model.weights] == [x.shape for x in built.weights]
+    np.testing.assert_array_equal(*(found.predict(IMAGES, verbose=0) for found in (net.model, built)))
+    assert profile(net.model).macs == profile(built).macs
+    for passes in ([], *GRAPHS.values()):
+        found, expected = ([(x.kind, x.shape) for x in apply(read(model), passes)] for model in (net.model, built))
+        assert found == expected and not any(None in shape for _, shape in found)
+    net.model.save(tmp_path / "again.keras")
+    again = keras.saving.load_model(tmp_path / "again.keras")
+    np.testing.assert_array_equal(*(found.predict(IMAGES, verbose=0) for found in (again, built)))
+
+
+def test_a_model_inside_a_model_has_the_sizes_that_it_is_called_on_and_stays_as_it_was():
+    inner = keras.Sequential([keras.Input((None, None, 3)), keras.layers.Conv2D(2, 3, name="conv")], name="inner")
+    image, small = keras.Input((8, 8, 3)), keras.Input((5, 5, 3))
+    pooled = [keras.layers.GlobalAveragePooling2D()(inner(x)) for x in (image, small)]
+    shapes = [node.shape for node in read(keras.Model([image, small], pooled)) if node.name.startswith("conv")]
+    assert sorted(shapes) == [(3, 3, 2), (6, 6, 2)]
+    assert inner.get_layer("conv").output.shape == (None, None, None, 2) and len(inner.get_layer("conv").weights) == 2
+
+
+def test_an_image_size_that_leaves_a_layer_no_pixels_is_refused(foreign):
+    with pytest.raises(RequestError, match="images of 2x2 do not fit model 'open'"):
+        sources.model(foreign / "open.keras", image_size=2)
+
+
+def test_preprocessing_fits_in_front_of_layers_of_its_name_and_of_whole_numbers(tmp_path):
+    image = keras.Input((None, None, 3), dtype="uint8")
+    x = keras.layers.Conv2D(2, 3, name="preprocessing")(image)
+    keras.Model(image, keras.layers.GlobalAveragePooling2D(name="flip")(x)).save(tmp_path / "net.keras")
+    net = sources.model(tmp_path / "net.keras", image_size=16, preprocessing="imagenet-caffe")
+    expected = keras.saving.load_model(tmp_path / "net.keras").get_layer("preprocessing")
+    pixels = PREPROCESSING["imagenet-caffe"](IMAGES)
+    np.testing.assert_allclose(
+        net.model.predict(IMAGES, verbose=0), np.asarray(expected(pixels)).mean((1, 2)), rtol=1e-4, atol=1e-3
+    )
 
 
 @pytest.mark.parametrize(

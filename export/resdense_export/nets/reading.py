@@ -5,6 +5,9 @@ Nested models are flattened. A layer that layers.py knows becomes nodes of plain
 and its arrays in `weights`. Everything else is carried through as it is, with the kind "Carried".
 """
 
+from dataclasses import dataclass
+from typing import Any
+
 from resdense_keras import compat
 from resdense_keras.errors import RequestError
 
@@ -39,7 +42,7 @@ def read_with_calls(model):
         reader.add(tensor, Node(name, "Input", (), _shape(tensor), tensor.dtype))
         if not keras.backend.is_float_dtype(tensor.dtype):
             reader.integers.add(name)
-    reader.walk(functional)
+    reader.walk(call for call in compat.calls(functional) if not call.is_input)
     for tensor in functional.outputs:
         source = reader.names[id(tensor)]
         reader.nodes.append(Node(reader.unique(f"{source}_output"), "Output", (source,), _shape(tensor), tensor.dtype))
@@ -87,11 +90,10 @@ class _Reader:
         self.nodes.append(node)
         self.names[id(tensor)] = node.name
 
-    def walk(self, functional):
-        """Adds all operations of a graph whose inputs are in `names`."""
-        for call in compat.calls(functional):
-            if not call.is_input:
-                self.call(call)
+    def walk(self, calls):
+        """Adds all calls of a graph whose inputs are in `names`."""
+        for call in calls:
+            self.call(call)
 
     def call(self, call):
         """Adds one call of an operation: a layer, a keras.ops function, or a nested model."""
@@ -152,18 +154,67 @@ class _Reader:
         self.names[id(tensor)] = inputs[0]
 
     def nested(self, inner, call):
-        """Adds the operations of a model that is called like a layer."""
+        """Adds the operations of a model that is called like a layer, with the shapes that they have in this call."""
         import keras
 
         outer = [self.names[id(tensor)] for tensor in call.arguments.keras_tensors]
         before = dict(self.names)
-        for tensor, name in zip(inner.inputs, outer, strict=True):
+        inputs, calls, outputs = _calls_on(inner, call.arguments.keras_tensors)
+        for tensor, name in zip(inputs, outer, strict=True):
             takes_float = keras.backend.is_float_dtype(tensor.dtype)
             self.names[id(tensor)] = self.floating(name, tensor, tensor.dtype) if takes_float else name
-        self.walk(inner)
-        results = [self.names[id(tensor)] for tensor in inner.outputs]
+        self.walk(calls)
+        results = [self.names[id(tensor)] for tensor in outputs]
         # The same model may be called again: its tensors then mean other nodes.
         self.names = before | {id(tensor): name for tensor, name in zip(call.outputs, results, strict=True)}
+
+
+@dataclass(frozen=True)
+class _Arguments:
+    args: tuple
+    kwargs: dict
+    keras_tensors: list
+
+
+@dataclass(frozen=True)
+class _Call:
+    """A call of an operation, as Keras' graphs hold it."""
+
+    operation: Any
+    arguments: _Arguments
+    outputs: list
+
+
+def _calls_on(graph, given):
+    """(inputs, calls, outputs) of a graph that is called on the tensors `given`.
+
+    The graph's own where their shapes say no more than its own; else new tensors. Keras keeps the shapes that a nested
+    model was built for, in which the size of the image may be open.
+    """
+    import keras
+
+    own = [tuple(tensor.shape) for tensor in graph.inputs]
+    known = [
+        tuple(size if asked is None else asked for size, asked in zip(shape, tensor.shape, strict=True))
+        for shape, tensor in zip(own, given, strict=True)
+    ]
+    if known == own:
+        return graph.inputs, [call for call in compat.calls(graph) if not call.is_input], graph.outputs
+    calls = []
+
+    def at(operation):
+        def call(*args, **kwargs):
+            outputs = operation.compute_output_spec(*args, **kwargs)
+            leaves = keras.tree.flatten((args, kwargs))
+            tensors = [leaf for leaf in leaves if isinstance(leaf, keras.KerasTensor)]
+            calls.append(_Call(operation, _Arguments(args, kwargs, tensors), keras.tree.flatten(outputs)))
+            return outputs
+
+        return call
+
+    pairs = zip(known, graph.inputs, strict=True)
+    inputs = [keras.KerasTensor(shape, tensor.dtype) for shape, tensor in pairs]
+    return inputs, calls, keras.tree.flatten(compat.run_through(graph, inputs, at))
 
 
 def _policy(call):
