@@ -9,7 +9,8 @@ import json
 import tempfile
 from pathlib import Path
 
-from ..errors import RequestError
+from ..errors import RequestError, first_line
+from .headers import refusal
 from .reader import opened
 
 TENSORS = "model_weights/"
@@ -26,10 +27,20 @@ def hdf5_model(path, change=lambda config: config):
     """
     with opened(path) as file, tempfile.TemporaryDirectory() as folder:
         attributes = file.attributes()
-        copy, config = Path(folder) / "model.h5", change(json.loads(attributes[""]["model_config"]))
+        copy, config = Path(folder) / "model.h5", change(_config(path, attributes[""]["model_config"]))
         attributes[""]["model_config"] = json.dumps(config)
         _write(copy, attributes, {name: file.read(name) for name in file.headers if name.startswith(TENSORS)})
         yield copy, config
+
+
+def _config(path, text):
+    try:
+        config = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise refusal(path, f"its model_config is not JSON: {first_line(error)}") from error
+    if not isinstance(config, dict):
+        raise refusal(path, f"its model_config is a {type(config).__name__}, not a dictionary")
+    return config
 
 
 def holds_model(path):

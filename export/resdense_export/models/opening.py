@@ -7,21 +7,29 @@ code in a file is run: Keras loads in its safe mode, and HDF5 is read in a child
 
 import contextlib
 import json
+import lzma
 import re
 import shutil
+import struct
 import sys
 import tempfile
 import zipfile
+import zlib
 from pathlib import Path
 
 from resdense_keras import compat
-from resdense_keras.errors import RequestError, WorkError
+from resdense_keras.errors import RequestError, WorkError, first_line
 
 from . import keras_2
 from .keras_2 import DOTS, WHOLE, name_of
 
 SUFFIXES = (".keras", ".h5", ".hdf5")  # of Keras' files with a model
 KERAS, HDF5, ZIP = "config.json", b"\x89HDF\r\n\x1a\n", b"PK\x03\x04"
+# What zipfile raises for a damaged archive; NotImplementedError is for a method or a version that it does not know.
+DAMAGE = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, struct.error, NotImplementedError)
+# What following a configuration raises where it is not as Keras writes it.
+MISWRITTEN = (AttributeError, IndexError, KeyError, RecursionError, TypeError, ValueError)
+MOST_JSON_BYTES = 50_000_000  # largest size of a description; that of resnet1202 has 4 million bytes
 OPERATION = "Operation"  # behind the name of a class of keras.ops
 NEEDED = "give a catalogue name, or a .keras or .h5 file that Keras saved"
 KERAS_2_WAY = (
@@ -67,17 +75,17 @@ def open_model(path):
 
 
 def _from_archive(path):
-    with contextlib.suppress(OSError, zipfile.BadZipFile), zipfile.ZipFile(path) as archive:
+    with _archive(path) as archive:
         names = archive.namelist()
         if any(name.endswith("data.pkl") for name in names):
             raise _torch(path)
         if names and all(name.endswith(".npy") for name in names):
             raise _weights(path)
-        if KERAS in names and (version := _version(archive)).startswith(("1.", "2.")):
-            return _from_keras_2(path, version)
-    config = _config(path)
-    if config is None:
-        raise _no_model(path)
+        if KERAS not in names:
+            raise _no_model(path, names)
+        config, version = _json(path, archive, KERAS), _version(path, archive)
+        if version.startswith(("1.", "2.")):
+            return _from_keras_2(path, archive, config, version)
     _check_lambdas(path, config)
     with _with_suffix(path, ".keras") as file:
         return _loaded(path, file, config)
@@ -89,24 +97,23 @@ def _from_hdf5(path):
     found = holds_model(path)
     if found is None:
         raise _weights(path)
-    old = str(found["keras_version"]).startswith(("1.", "2."))
-    with hdf5_model(
-        path, lambda config: _name_operations(keras_2.with_layers_of_keras_3(config) if old else config)
-    ) as (
-        copy,
-        config,
-    ):
+    version = str(found["keras_version"])
+    old = version.startswith(("1.", "2."))
+
+    def named(config):
+        try:
+            return _name_operations(keras_2.with_layers_of_keras_3(config) if old else config)
+        except MISWRITTEN as error:
+            raise _keras_2(path, version, _reason(error)) if old else _miswritten(path, _reason(error)) from error
+
+    with hdf5_model(path, named) as (copy, config):
         _check_lambdas(path, config)
         try:
             return _loaded(path, copy, config)
         except WorkError as error:
             if old:
-                raise _keras_2(path, found["keras_version"], error.message) from error
+                raise _keras_2(path, version, error.message) from error
             raise
-
-
-def _same(config):
-    return config
 
 
 def _loaded(path, file, config):
@@ -123,10 +130,9 @@ def _loaded(path, file, config):
                 f"{unknown} of {path.name} is not Keras' own: its code is not in the file",
                 "export it from Python, where the code is known: resdense_export.export(model, folder)",
             ) from error
-        reason = next(iter(str(error).splitlines()), "")[:200]
-        damaged = isinstance(error, zipfile.BadZipFile)
+        damaged = isinstance(error, DAMAGE)
         hint = "get the file again, it is damaged" if damaged else "save it anew with the present Keras"
-        raise WorkError(f"Keras cannot load {path.name}: {reason}", hint) from error
+        raise WorkError(f"Keras cannot load {path.name}: {first_line(error)}", hint) from error
 
 
 def _operations():
@@ -177,20 +183,54 @@ def _with_suffix(path, suffix):
         yield Path(shutil.copyfile(path, Path(folder) / f"model{suffix}"))
 
 
-def _config(path):
-    """config.json of a .keras file; None for a damaged file."""
+@contextlib.contextmanager
+def _archive(path):
+    """The zip archive in a file, for the body of a `with`."""
     try:
-        with zipfile.ZipFile(path) as archive:
-            return json.loads(archive.read(KERAS))
-    except (OSError, KeyError, ValueError, RecursionError, zipfile.BadZipFile):
-        return None
+        archive = zipfile.ZipFile(path)
+    except (*DAMAGE, OSError, ValueError) as error:
+        raise WorkError(f"{path.name} is damaged or cut short: its end is missing", "get the file again") from error
+    with archive:
+        yield archive
 
 
-def _version(archive):
+def _read(path, archive, name):
+    """The content of a member of an archive, by name or ZipInfo."""
+    member = name if isinstance(name, zipfile.ZipInfo) else archive.getinfo(name)
+    if member.flag_bits & 1:
+        raise WorkError(f"{path.name} is encrypted", "unpack it with its password and pack it again without one")
     try:
-        return str(json.loads(archive.read("metadata.json"))["keras_version"])
-    except (KeyError, ValueError, TypeError, RecursionError):
-        return ""
+        return archive.read(member)
+    except (*DAMAGE, OSError, RuntimeError) as error:
+        reason = f"{member.filename} in it cannot be read ({first_line(error)})"
+        raise WorkError(f"{path.name} is damaged: {reason}", "get the file again") from error
+
+
+def _json(path, archive, name):
+    """The dictionary in a member of an archive that is JSON."""
+    if archive.getinfo(name).file_size > MOST_JSON_BYTES:
+        raise _miswritten(path, f"{name} has {archive.getinfo(name).file_size:,} bytes, of {MOST_JSON_BYTES:,} allowed")
+    try:
+        found = json.loads(_read(path, archive, name))
+    except (ValueError, RecursionError) as error:
+        raise _miswritten(path, f"{name} is not JSON: {first_line(error)}") from error
+    if not isinstance(found, dict):
+        raise _miswritten(path, f"{name} holds a {type(found).__name__}, not a dictionary")
+    return found
+
+
+def _version(path, archive):
+    """The version of Keras that wrote an archive; "" where it does not say so."""
+    name = "metadata.json"
+    return str(_json(path, archive, name).get("keras_version")) if name in archive.namelist() else ""
+
+
+def _reason(error):
+    return f"{type(error).__name__}: {first_line(error)}"
+
+
+def _miswritten(path, reason):
+    return WorkError(f"{path.name} is damaged, or was not written by Keras: {reason}", "get the file again")
 
 
 def _entries(config):
@@ -213,9 +253,9 @@ def _foreign(config):
     own = {key: value for key, value in (config or {}).items() if key != "compile_config"}  # that is not loaded
     for entry in _entries(own):
         kind, module = str(entry["class_name"]), str(entry.get("module") or "")
-        registered = entry.get("registered_name") or kind
+        registered = str(entry.get("registered_name") or kind)
         known = module.startswith("keras") or (not module and kind != "function" and ">" not in registered)
-        if registered.startswith("resdense_keras>") or (known and ">" not in str(registered)):
+        if registered.startswith("resdense_keras>") or (known and ">" not in registered):
             continue
         if kind == "function":
             yield f"the function {str(entry.get('config')).rpartition('>')[2]!r}"
@@ -242,21 +282,19 @@ def _check_lambdas(path, config):
 # Keras 2 and tf_keras
 
 
-def _from_keras_2(path, version):
+def _from_keras_2(path, archive, config, version):
     """The model in a .keras file of Keras 2, which describes layers in another way than Keras 3."""
-    with zipfile.ZipFile(path) as archive, tempfile.TemporaryDirectory() as folder:
-        try:
-            config = keras_2.as_keras_3(keras_2.with_layers_of_keras_3(json.loads(archive.read(KERAS))))
-        except (KeyError, ValueError, RecursionError) as error:
-            raise _keras_2(path, version, f"{type(error).__name__}: {error}") from error
-        _check_lambdas(path, config)
+    try:
+        config = keras_2.as_keras_3(keras_2.with_layers_of_keras_3(config))
+    except MISWRITTEN as error:
+        raise _keras_2(path, version, _reason(error)) from error
+    _check_lambdas(path, config)
+    with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder) / "model.keras"
         with zipfile.ZipFile(copy, "w") as out:
             for member in archive.infolist():
-                if member.filename == KERAS:
-                    out.writestr(KERAS, json.dumps(config))
-                else:
-                    out.writestr(member.filename, archive.read(member))
+                own = json.dumps(config) if member.filename == KERAS else _read(path, archive, member)
+                out.writestr(member.filename, own)
         try:
             return _loaded(path, copy, None)
         except WorkError as error:
@@ -289,13 +327,8 @@ def _folder(path):
     return RequestError(f"{path} is a folder", NEEDED)
 
 
-def _no_model(path):
-    """The error for a zip archive without config.json at its top."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            inside = archive.namelist()
-    except (OSError, zipfile.BadZipFile):
-        return WorkError(f"{path.name} is damaged or cut short: its end is missing", "get the file again")
+def _no_model(path, inside):
+    """The error for a zip archive without config.json at its top; `inside` are the names of its members."""
     if model := next((name for name in inside if name.lower().endswith(SUFFIXES)), None):
         if not model.endswith("model.weights.h5"):
             return RequestError(f"{path.name} is an archive that holds {model}", f"unpack it and give {model}")

@@ -1,9 +1,15 @@
 """Laws of files: content says what a file is, whatever its name; what holds no model is answered in its own words."""
 
+import contextlib
+import copy
 import json
+import random
+import re
 import shutil
+import tempfile
 import zipfile
 
+import h5py
 import keras
 import numpy as np
 import pytest
@@ -11,6 +17,7 @@ import pytest
 from resdense_export import pipeline
 from resdense_export.models import keras_2, opening, pixels
 from resdense_keras.errors import RequestError, WorkError
+from resdense_keras.preprocessing import of_file
 
 IMAGES = np.random.default_rng(0).uniform(0, 255, (2, 12, 12, 3)).astype("float32")
 
@@ -79,6 +86,88 @@ def test_damaged_files_are_failed_work_with_a_way_out(name, content, words, tmp_
     with pytest.raises(WorkError, match=words) as caught:
         opening.open_model(tmp_path / name)
     assert "get the file again" in caught.value.hint
+
+
+def packed(path, config, version="2.15.0", method=zipfile.ZIP_STORED):
+    with zipfile.ZipFile(path, "w", method) as archive:
+        archive.writestr("metadata.json", json.dumps({"keras_version": version}))
+        archive.writestr("config.json", config if isinstance(config, str) else json.dumps(config))
+        archive.writestr("model.weights.h5", b"nothing")
+    return path
+
+
+@pytest.mark.parametrize("version", ["2.15.0", "3.5.0"])
+def test_members_that_cannot_be_unpacked_are_failed_work(version, tmp_path):
+    path = packed(tmp_path / "net.keras", {"class_name": "Functional", "config": {}, "x": "a" * 400}, version, 8)
+    whole, begin = path.read_bytes(), path.read_bytes().index(b"config.json") + len("config.json")
+    path.write_bytes(whole[:begin] + b"\xff" * 8 + whole[begin + 8 :])
+    with pytest.raises(WorkError, match=r"damaged: config.json in it cannot be read \(Error -3"):
+        opening.open_model(path)
+    locked = bytearray(whole)
+    for mark, flags in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
+        for place in (found.start() for found in re.finditer(re.escape(mark), whole)):
+            locked[place + flags] |= 1
+    path.write_bytes(locked)
+    with pytest.raises(WorkError, match="encrypted"):
+        opening.open_model(path)
+    assert of_file(path) is None
+
+
+@pytest.mark.parametrize("config", ["[1, 2]", "{", "[" * 100_000, '"text"'])
+@pytest.mark.parametrize("version", ["2.15.0", "3.5.0"])
+def test_a_description_that_is_no_dictionary_is_failed_work(config, version, tmp_path):
+    with pytest.raises(WorkError, match=r"not written by Keras: config.json (is not JSON|holds a)"):
+        opening.open_model(packed(tmp_path / "net.keras", config, version))
+
+
+@pytest.mark.parametrize("config", ["[1, 2]", "{"])
+def test_a_description_in_hdf5_that_is_no_dictionary_is_refused(config, tmp_path):
+    with h5py.File(tmp_path / "net.h5", "w") as file:
+        file.attrs.update({"model_config": config, "keras_version": "3.5.0"})
+    with pytest.raises(RequestError, match="model_config is"):
+        opening.open_model(tmp_path / "net.h5")
+
+
+ODD = [None, True, -1, 0, 2, 10**9, 0.5, "", "x", "Dense", [], [1], ["x"], [[["x", 0, 0, {}]]], {}, {"class_name": [1]}]
+
+
+def edited(config, random):
+    """A configuration with up to three values removed or replaced by odd ones."""
+
+    def places(entry):
+        for key, value in entry.items() if isinstance(entry, dict) else enumerate(entry):
+            yield entry, key
+            yield from places(value) if isinstance(value, (dict, list)) else ()
+
+    config = copy.deepcopy(config)
+    for _ in range(random.choice([1, 2, 3])):
+        entry, key = random.choice(list(places(config)))
+        if random.random() < 0.2:
+            del entry[key]
+        else:
+            entry[key] = copy.deepcopy(random.choice(ODD))
+    return config
+
+
+def test_whatever_was_changed_in_a_description_a_file_is_opened_or_refused(folder, tmp_path):
+    place, _ = folder
+    with zipfile.ZipFile(place / "two.keras") as archive:
+        config = json.loads(archive.read("config.json"))
+        for seed in range(100):
+            changed = edited(config, random.Random(seed))
+            with zipfile.ZipFile(tmp_path / "net.keras", "w") as out:
+                for name in archive.namelist():
+                    out.writestr(name, json.dumps(changed) if name == "config.json" else archive.read(name))
+            with contextlib.suppress(RequestError, WorkError):
+                opening.open_model(tmp_path / "net.keras")
+
+
+def test_errors_of_the_disk_are_not_taken_for_damage(folder, tmp_path, monkeypatch):
+    """They were swallowed, and the file was then opened as one of Keras 3."""
+    place, _ = folder
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "gone"))
+    with pytest.raises(FileNotFoundError):
+        opening.open_model(place / "two.keras")
 
 
 def test_a_keras_file_that_was_unpacked_or_packed_once_more_is_named(tmp_path):
