@@ -60,12 +60,11 @@ def _by_structure(model):
         return PROBABILITIES if shape[-1] != 1 else FEATURES
     if activation == "sigmoid":
         return TWO if shape[-1] == 1 else LABELS
-    return SCORES if activation == "linear" and layer == "Dense" and shape[-1] != 1 else FEATURES
+    return SCORES if activation == "linear" and layer in ("Dense", "Conv2D") and shape[-1] != 1 else FEATURES
 
 
 def _end(tensor):
-    """(class of the last layer with weights, activation after it) in the chain of layers that makes a tensor."""
-    activation = "linear"
+    """(class of the last layer that computes, its activation) in the chain of layers that makes a tensor."""
     while True:
         operation, node, number = compat.maker(tensor)
         name = type(operation).__name__
@@ -75,18 +74,14 @@ def _end(tensor):
             continue
         own = "softmax" if name == "Softmax" else "sigmoid" if name == "Sigmoid" else None
         own = own or getattr(getattr(operation, "activation", None), "__name__", "linear")
-        activation = activation if own == "linear" else own
         sources = compat.sources(operation, node)
-        if (
-            name in ("Activation", "Softmax", "Sigmoid", "Identity", "Dropout", "Cast")
-            and activation == own
-            and sources
-        ):
-            if own != "linear":
-                return name, activation
-            tensor = sources[0]
-            continue
-        if name in ("Identity", "Dropout", "Cast", "Activation") and sources:
-            tensor = sources[0]
-            continue
-        return name, activation
+        if own != "linear" or not sources or not _passes(name, sources[0], tensor):
+            return name, own
+        tensor = sources[0]
+
+
+def _passes(name, source, tensor):
+    """Whether a layer without an activation gives the same numbers for the same classes."""
+    if name in ("Flatten", "Reshape"):  # of a single pixel, behind a convolution that gives the classes
+        return tuple(source.shape[1:]) == (1,) * (len(source.shape) - 2) + tuple(tensor.shape[-1:])
+    return name in ("Activation", "Identity", "Dropout", "Cast")

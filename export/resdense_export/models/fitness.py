@@ -15,7 +15,7 @@ def fitted(model):
 
     Raises:
         RequestError: a layer keeps the behaviour of training, has its channels first, or has weights that are not
-            finite or that Keras quantized; or the output is a softmax of one number. The layer is named.
+            finite or that Keras quantized, or is a softmax of one number. The layer is named.
     """
     import keras
 
@@ -27,7 +27,7 @@ def fitted(model):
     _check_weights(model)
     _check_inference(model)
     _check_channels(model)
-    _check_end(model)
+    _check_softmaxes(model)
     model = _with_plain_names(model)
     given = getattr(model, "output", None), getattr(model, "input", None)
     odd = isinstance(model, keras.Sequential) or any(isinstance(end, (list, tuple, dict)) for end in given)
@@ -64,15 +64,15 @@ def _check_weights(model):
             )
 
 
-def _check_end(model):
-    """Refuses a softmax of one number, which is 1 for every image."""
+def _check_softmaxes(model):
+    """Refuses a softmax of one number, at the end of a net or inside it: it is 1 for every image."""
     for call in calls(model):
         operation, shape = call.operation, tuple(call.outputs[0].shape)
         activation = getattr(getattr(operation, "activation", None), "__name__", None)
         if (activation == "softmax" or type(operation).__name__ == "Softmax") and len(shape) == 2 and shape[-1] == 1:
             raise RequestError(
                 f"layer {operation.name!r} is a softmax of one number, which is 1 for every image",
-                "for two classes take Dense(1, activation='sigmoid') or Dense(2, activation='softmax'); train again",
+                "take a sigmoid in its place, or a softmax of two numbers for two classes, and train again",
             )
 
 

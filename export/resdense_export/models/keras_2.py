@@ -52,8 +52,8 @@ def _without_its_layers(entry):
     Layers that augment images have other settings, and do nothing in inference (a RandomCrop does).
     """
     if isinstance(entry, list):
-        if len(entry) >= 3 and isinstance(entry[0], str) and all(type(number) is int for number in entry[1:3]):
-            entry = [entry[0].replace("/", "_"), *entry[1:]]  # a reference to a layer
+        if _is_reference(entry):
+            entry = [entry[0].replace("/", "_"), *entry[1:]]
         return [_without_its_layers(part) for part in entry]
     if not isinstance(entry, dict):
         return entry
@@ -207,10 +207,7 @@ LAYERS = {  # {operation: its arguments -> (class, configuration), or None where
 
 
 def _calls_from_zero(entry):
-    """Keras 2 numbers the calls of a model inside a model from one (its creation is number zero); Keras 3 from zero.
-
-    A reference to the output of a call is [layer, number of the call, number of the output].
-    """
+    """Keras 2 numbers the calls of a model inside a model from one (its creation is number zero); Keras 3 from zero."""
     if isinstance(entry, list):
         return [_calls_from_zero(part) for part in entry]
     if not isinstance(entry, dict):
@@ -229,9 +226,15 @@ def _calls_from_zero(entry):
     return entry
 
 
+def _is_reference(entry):
+    """Whether a list refers to the output of a call: [layer, number of the call, number of the output, ...]."""
+    return len(entry) >= 3 and isinstance(entry[0], str) and all(type(number) is int for number in entry[1:3])
+
+
 def _references(entry):
+    """The references to outputs of calls in an entry, the lists themselves."""
     if isinstance(entry, list):
-        if len(entry) >= 3 and isinstance(entry[0], str) and all(type(number) is int for number in entry[1:3]):
+        if _is_reference(entry):
             yield entry
             return
         for part in entry:

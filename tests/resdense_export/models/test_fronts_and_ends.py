@@ -64,6 +64,16 @@ def test_pixels_that_nothing_explains_stay_unknown(front):
     assert sources.preprocessing_inside(behind(front)) == "unknown"
 
 
+def by_convolution(classes, flat, side=1, activation=None):
+    """An end as MobileNet's: the classes are the channels of a convolution of one pixel."""
+
+    def end(x):
+        x = layers.UpSampling2D(side)(layers.Reshape((1, 1, x.shape[-1]))(x))
+        return flat(layers.Conv2D(classes, 1, activation=activation)(x))
+
+    return end
+
+
 @pytest.mark.parametrize(
     ("end", "kind"),
     [
@@ -73,6 +83,16 @@ def test_pixels_that_nothing_explains_stay_unknown(front):
         (lambda x: keras.ops.sigmoid(layers.Dense(1)(x)), answers.TWO),
         (layers.Dense(4, activation="sigmoid"), answers.LABELS),
         (lambda x: layers.Activation("linear")(layers.Dense(4)(x)), answers.SCORES),
+        (
+            lambda x: layers.Identity()(layers.Dropout(0.1)(layers.Dense(3, activation="softmax")(x))),
+            answers.PROBABILITIES,
+        ),
+        (lambda x: layers.Activation("relu")(layers.Dense(4, activation="sigmoid")(x)), answers.FEATURES),
+        (by_convolution(4, layers.Flatten()), answers.SCORES),
+        (by_convolution(4, layers.Reshape((4,)), activation="sigmoid"), answers.LABELS),
+        (by_convolution(1, layers.Flatten(), activation="sigmoid"), answers.TWO),
+        (by_convolution(4, layers.Flatten(), side=2), answers.FEATURES),
+        (by_convolution(4, layers.Flatten(), side=2, activation="softmax"), answers.FEATURES),
         (layers.Dense(1), answers.FEATURES),
         (lambda x: x, answers.FEATURES),
         (lambda x: layers.Dense(4, activation="relu")(x), answers.FEATURES),
@@ -139,6 +159,10 @@ def test_a_softmax_of_one_number_is_refused_in_a_model_and_as_an_option():
 
     with pytest.raises(RequestError, match="'last' is a softmax of one number"):
         fitness.fitted(ending("softmax"))
+    image = keras.Input((8, 8, 3))
+    x = layers.Multiply()([image, layers.Dense(1, activation="softmax", name="gate")(layers.Flatten()(image))])
+    with pytest.raises(RequestError, match="'gate' is a softmax of one number"):
+        fitness.fitted(keras.Model(image, layers.Dense(3)(layers.Flatten()(x))))
     for activation in (None, "sigmoid"):
         with pytest.raises(RequestError, match="always 1"):
             sources._with_softmax(ending(activation))
