@@ -231,9 +231,11 @@ def difference(record, scheme):
 
 
 def cell(record, scheme):
-    """What a scheme's file takes of stock's instructions, bold where it is beyond the goal."""
+    """What a scheme's file takes of stock's instructions, bold where it is beyond the goal; "–" where none was made."""
     if scheme in record["rejected"]:
         return f"failed: {', '.join(record['rejected'][scheme])}"
+    if scheme not in record["files"]:
+        return "–"
     rows = record["files"][scheme]
     ours, theirs = (rows.get(kind, {}).get(COUNTED) for kind in ("ours", "stock"))
     if ours is None or theirs is None:

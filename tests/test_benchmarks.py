@@ -35,6 +35,20 @@ def test_what_a_benchmark_takes_from_us_while_it_runs_is_there(path):
             exec(compile(ast.Module([node], []), path, "exec"), {})
 
 
+def test_the_table_of_foreign_nets_has_a_dash_for_what_was_not_measured(monkeypatch, tmp_path):
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    spec = importlib.util.spec_from_file_location("benchmark_foreign", BENCHMARKS / "foreign.py")
+    monkeypatch.setitem(sys.modules, spec.name, module := importlib.util.module_from_spec(spec))
+    spec.loader.exec_module(module)
+    row = {"max_difference": 0.1, "millions_of_instructions": 3.0}
+    record = {"rejected": {}, "files": {"dynamic": {"ours": row, "stock": row}}}
+    (tmp_path / "foreign.json").write_text(json.dumps({"nets": {"VGG16": record}}))
+    monkeypatch.setattr(module, "RESULT", tmp_path / "foreign.json")
+    cells = [cell.strip() for cell in module.table()[-1].split("|")[2:-1]]
+    assert cells[:2] == ["– / –"] * 2 and cells.count("–") == len(cells) - 3
+    assert cells.count("1.000 (3 / 3 M)") == 1
+
+
 @pytest.fixture
 def lessons(monkeypatch, tmp_path):
     """benchmarks/lessons.py, which stores into an empty folder."""
