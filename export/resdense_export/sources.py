@@ -193,12 +193,11 @@ def _with_input(model, shape, record):
 
     graph = compat.graph(model)
     (own,) = graph.inputs
-    taken = {operation.name for operation in graph.operations}
     image = keras.Input(shape, dtype=None if record else own.dtype, name=compat.maker(own)[0].name)
     normalised = record.apply(image) if record else image
     for call in compat.calls(keras.Model(image, normalised)):
-        while not call.is_input and call.operation.name in taken:
-            call.operation.name += "_of_pixels"
+        if not call.is_input:
+            call.operation.name = _free(call.operation.name, graph)
     try:
         outputs = compat.run_through(graph, normalised, lambda operation: operation)
     except ValueError as error:
@@ -207,6 +206,14 @@ def _with_input(model, shape, record):
             "pass a larger --image-size, such as the one that it was trained with",
         ) from error
     return keras.Model(image, outputs, name=model.name)
+
+
+def _free(name, graph):
+    """`name`, with more signs where an operation of the graph has it."""
+    taken = {operation.name for operation in graph.operations}
+    while name in taken:
+        name += "_"
+    return name
 
 
 def _with_softmax(model):
@@ -224,7 +231,8 @@ def _with_softmax(model):
     outputs = model.predict(generated_images(model.input_shape[1:], count=2), verbose=0)
     if answers.are_probabilities(outputs):
         raise RequestError("--softmax was given; the model's outputs are probabilities already", "leave it out")
-    return keras.Model(model.inputs, keras.layers.Softmax(name="softmax")(model.outputs[0]), name=model.name)
+    softmax = keras.layers.Softmax(name=_free("softmax", compat.graph(model)))
+    return keras.Model(model.inputs, softmax(model.outputs[0]), name=model.name)
 
 
 def way_to_classes(model):

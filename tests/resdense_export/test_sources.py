@@ -81,6 +81,13 @@ def test_a_softmax_is_put_behind_logits_and_never_behind_probabilities(foreign):
         sources.model("resnet20_digits", "digits", softmax=True)
 
 
+def test_a_softmax_is_put_behind_a_net_that_has_one_inside():
+    image = keras.Input((8, 8, 3))
+    x = keras.layers.Flatten()(keras.layers.Softmax(name="softmax")(keras.layers.Conv2D(4, 3)(image)))
+    net = sources._with_softmax(keras.Model(image, keras.layers.Dense(3)(x)))
+    np.testing.assert_allclose(net.predict(IMAGES[:, :8, :8], verbose=0).sum(axis=1), 1, rtol=1e-5)
+
+
 def test_image_size_closes_a_size_that_the_file_leaves_open(foreign):
     net = sources.model(foreign / "open.keras", image_size=16)
     assert net.image_shape == (16, 16, 3) and net.model.name == "open"

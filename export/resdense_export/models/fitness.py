@@ -54,6 +54,18 @@ def check_float(model):
             )
 
 
+def copied(operation, **changes):
+    """A new layer or operation of the same configuration, but for `changes`, and without its weights.
+
+    A configuration has only the name of an activation: a function of one's own that is called `gelu` would become
+    Keras' there.
+    """
+    made = type(operation).from_config({**operation.get_config(), **changes})
+    if inspect.isfunction(getattr(operation, "activation", None)):
+        made.activation = operation.activation
+    return made
+
+
 def _check_weights(model):
     check_float(model)
     for weight in model.weights:
@@ -81,8 +93,11 @@ def _with_plain_names(model):
     import keras
 
     if not all(_is_plain(call.operation.name) for call in calls(model)):
-        copy = keras.models.clone_model(model, recursive=True)
+        copy = keras.models.clone_model(model, clone_function=copied, recursive=True)
         copy.set_weights(model.get_weights())
+        for layer in compat.parts(copy):
+            if hasattr(layer, "finalize_state"):  # keras.layers.Normalization derives what it computes with
+                layer.finalize_state()
         model = copy
         for number, call in enumerate(calls(model)):
             if not _is_plain(call.operation.name):

@@ -4,6 +4,7 @@ import contextlib
 
 from resdense_keras.errors import RequestError, first_line
 
+from ..models.fitness import copied
 from .layers import KINDS
 from .node import Reference
 
@@ -94,7 +95,7 @@ def _carry(node, inputs, copies, settle):
     if id(operation) in copies:
         return copies[id(operation)](*args, **kwargs)
     try:
-        made = type(operation).from_config(operation.get_config())
+        made = copied(operation)
     except (NotImplementedError, TypeError, ValueError) as error:
         reason = first_line(error)
         raise RequestError(

@@ -3,7 +3,7 @@
 import tempfile
 from pathlib import Path
 
-from ..models.fitness import check_float
+from ..models.fitness import check_float, copied
 
 
 def as_float32(model):
@@ -23,7 +23,7 @@ def as_float32(model):
     def in_float32(operation):
         if not isinstance(operation, keras.layers.Layer):
             return operation  # keras.ops in the graph have no type of their own
-        return type(operation).from_config({**operation.get_config(), "dtype": "float32"})
+        return copied(operation, dtype="float32")
 
     copy = keras.models.clone_model(model, clone_function=in_float32, recursive=True)
     with tempfile.TemporaryDirectory() as folder:  # through a file: some layers derive state while they load

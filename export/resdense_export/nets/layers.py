@@ -62,7 +62,8 @@ def _activation(layer):
     import keras
 
     name = keras.activations.serialize(layer.activation)
-    if not isinstance(name, str):
+    library = getattr(layer.activation, "__module__", "").partition(".")[0]  # one's own may have a name of Keras
+    if not isinstance(name, str) or library not in ("keras", "tensorflow"):
         return None
     return [] if name == "linear" else [("Activation", {"activation": name}, {})]
 
@@ -258,7 +259,15 @@ def _add(operation, call):
     if len(tensors) == 1:
         return _sum_with_constant(operation, call)
     same = len(tensors) >= 2 and all(tensor.shape == call.outputs[0].shape for tensor in tensors)
-    return [("Add", {}, {})] if same else None
+    return [("Add", {}, {})] if same and _joins_tensors(call) else None
+
+
+def _joins_tensors(call):
+    """Whether all that a call joins are tensors of the graph, and none is a constant."""
+    import keras
+
+    given = keras.tree.flatten((call.arguments.args, call.arguments.kwargs))
+    return sum(value is not None for value in given) == len(call.arguments.keras_tensors)
 
 
 _sum_with_constant = _arithmetic(lambda number, first: (np.ones(1), number))
@@ -266,7 +275,7 @@ _sum_with_constant = _arithmetic(lambda number, first: (np.ones(1), number))
 
 def _concatenate(operation, call):
     rank = len(call.outputs[0].shape)
-    return [("Concatenate", {}, {})] if operation.axis in (-1, rank - 1) else None
+    return [("Concatenate", {}, {})] if operation.axis in (-1, rank - 1) and _joins_tensors(call) else None
 
 
 def _zero_padding(layer, call):

@@ -201,3 +201,10 @@ def test_names_that_tensorflow_does_not_allow_are_exported_with_the_same_answers
         found = child.run(tmp_path / "net.tflite", IMAGES)
     np.testing.assert_allclose(found, np.asarray(net(IMAGES)), rtol=1e-3, atol=1e-2)
     assert net.name == "my model v1.0 ü" and net.layers[-1].name == "答" and block.name == "bl ock"
+
+
+def test_a_net_whose_names_are_changed_keeps_the_statistics_that_it_learnt():
+    norm, image = layers.Normalization(), keras.Input((8, 8, 3))
+    norm.adapt(IMAGES)
+    net = keras.Model(image, layers.Flatten(name="my numbers")(norm(image)))
+    np.testing.assert_array_equal(np.asarray(fitness.fitted(net)(IMAGES)), np.asarray(net(IMAGES)))

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from keras import layers, ops
 
+from resdense_export.nets.float32 import as_float32
 from resdense_export.nets.reading import read
 from resdense_export.nets.rewriting import GRAPHS, apply, rewrite
 from resdense_keras.errors import RequestError
@@ -202,6 +203,28 @@ def test_layers_may_have_the_names_that_keras_gives_to_new_operations():
         model = randomize(keras.Model(inputs, layers.Conv2D(4, 1)(x)), negative=0)
     keras.backend.clear_session()
     assert largest_difference(model, rewrite(model)) <= EXACT["float64"]
+
+
+def gelu(x):
+    """Another function than Keras' of that name, which a configuration cannot tell from it."""
+    return keras.activations.gelu(3 * x)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "mixed_float16"])
+def test_an_activation_of_ones_own_is_never_taken_for_the_one_of_that_name(dtype):
+    inputs = keras.Input((8, 8, 3))
+    x = layers.Conv2D(4, 3, activation=gelu, dtype=dtype)(layers.Rescaling(1 / 64, -2)(inputs))
+    model = keras.Model(inputs, layers.Activation(gelu, dtype=dtype)(x))
+    exact, halved = EXACT["float32"], 1e-2
+    assert largest_difference(model, rewrite(as_float32(model))) <= (exact if dtype == "float32" else halved)
+
+
+@pytest.mark.parametrize("join", [lambda tensors: ops.concatenate(tensors, axis=-1), layers.Concatenate()])
+def test_constants_that_are_joined_to_tensors_stay(join):
+    inputs = keras.Input((8, 8, 3))
+    x = join([inputs, np.full((2, 8, 8, 1), 200.0, "float32")])
+    model = keras.Model(inputs, layers.Conv2D(4, 3)(x))
+    assert largest_difference(model, rewrite(model)) <= EXACT["float32"]
 
 
 ROWS = np.arange(1.0, 9).reshape(8, 1, 1)
