@@ -14,8 +14,8 @@ def fitted(model):
     output tensor instead of a list or dictionary of one.
 
     Raises:
-        RequestError: a layer keeps the behaviour of training, has its channels first, or has weights that are not
-            finite or that Keras quantized, or is a softmax of one number. The layer is named.
+        RequestError: a layer keeps the behaviour of training, crops at random, has its channels first, is a softmax of
+            one number, or has weights that are not finite or that Keras quantized. The layer is named.
     """
     import keras
 
@@ -26,6 +26,7 @@ def fitted(model):
     model = plain(model)
     _check_weights(model)
     _check_inference(model)
+    _check_crops(model)
     _check_channels(model)
     _check_softmaxes(model)
     model = _with_plain_names(model)
@@ -128,6 +129,20 @@ def _check_inference(model):
                 f"layer {name!r} ({kind}) was called with training=True, so it goes on as in training: a file for a "
                 "phone would answer by the statistics of its batch, or at random",
                 f"build the model again without training=True in that call (weights keep), such as {name}(x)",
+            )
+
+
+def _check_crops(model):
+    """Refuses a RandomCrop: Keras lets whole images through it in inference, and plans the layers behind for crops."""
+    for call in calls(model):
+        if type(call.operation).__name__ != "RandomCrop":
+            continue
+        given, cropped = (tuple(tensors[0].shape) for tensors in (call.arguments.keras_tensors, call.outputs))
+        if given != cropped:
+            raise RequestError(
+                f"layer {call.operation.name!r} (RandomCrop) makes {cropped[1]}x{cropped[2]} of {given[1]}x{given[2]} "
+                "pixels in training, and lets all through in inference: no file for a phone has both sizes",
+                "build the net without it, for images of the size that it is used on; crop in the data instead",
             )
 
 

@@ -6,6 +6,7 @@ import re
 import numpy as np
 
 from resdense_keras import compat
+from resdense_keras.errors import RequestError
 
 MODELS = {kind: f"{compat.KERAS_MODELS}.{kind.lower()}" for kind in ("Functional", "Sequential")}
 MODELS["Model"] = MODELS["Functional"]
@@ -49,7 +50,10 @@ def _without_its_layers(entry):
     """A configuration of Keras 2 in which layers of Keras 3 stand in the place of those that it lacks.
 
     TFOpLambda and SlicingOpLambda hold an operation of TensorFlow on the output of a layer, as in `preprocess_input`.
-    Layers that augment images have other settings, and do nothing in inference (a RandomCrop does).
+    Layers that augment images have other settings, and do nothing in inference; a RandomCrop resizes there.
+
+    Raises:
+        RequestError: an activation is another function in Keras 3.
     """
     if isinstance(entry, list):
         if _is_reference(entry):
@@ -63,9 +67,10 @@ def _without_its_layers(entry):
         entry["name"] = entry["name"].replace("/", "_")  # which no name of Keras 3 may hold
     if not isinstance(config, dict):
         return entry
+    _check_activations(entry, config)
     if kind != "InputLayer":
         config.pop("batch_input_shape", None)  # the InputLayer before has it
-    if config.get("groups") == 1 and kind in ("DepthwiseConv2D", "SeparableConv2D"):
+    if config.get("groups") == 1 and kind in ("DepthwiseConv2D", "SeparableConv2D", "Conv2DTranspose"):
         config.pop("groups")
     for ends in ("input_layers", "output_layers"):
         if isinstance(config.get(ends), list) and len(config[ends]) == 1 and isinstance(config[ends][0], list):
@@ -79,12 +84,27 @@ def _without_its_layers(entry):
             config.pop(start, None)
     if kind.startswith("Random") and "rng_type" in config:
         config.pop("rng_type")
-        return entry if kind == "RandomCrop" else _replaced(entry, "Identity", {})
+        if kind != "RandomCrop":
+            return _replaced(entry, "Identity", {})
+        size = {key: config[key] for key in ("height", "width")}
+        return _replaced(entry, "Resizing", {**size, "interpolation": "bilinear", "crop_to_aspect_ratio": True})
     if kind in ("TFOpLambda", "SlicingOpLambda"):
         with contextlib.suppress(KeyError, TypeError, ValueError, IndexError, ZeroDivisionError):  # it stays as it is
             kind, own, inputs = _as_layer(config["function"].rpartition(".")[2], *_call(entry["inbound_nodes"]))
             return _replaced(entry, kind, own) | {"inbound_nodes": [[[*place, {}] for place in inputs]]}
     return entry
+
+
+def _check_activations(entry, config):
+    for key, value in config.items():
+        value = value.get("config") if isinstance(value, dict) else value
+        if key.endswith("activation") and value == "hard_sigmoid":
+            raise RequestError(
+                f"layer {name_of(entry)!r} has the hard_sigmoid of Keras 2, 0.2 x + 0.5 between 0 and 1; Keras 3 has "
+                "another function of that name, x / 6 + 0.5",
+                "build the net in Keras 3 with Rescaling(1.2) before Activation('hard_sigmoid'), which is the same, "
+                "and move the weights: net.set_weights(old.get_weights())",
+            )
 
 
 def _replaced(entry, kind, config):

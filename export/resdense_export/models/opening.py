@@ -103,6 +103,8 @@ def _from_hdf5(path):
     def named(config):
         try:
             return _name_operations(keras_2.with_layers_of_keras_3(config) if old else config)
+        except RequestError:
+            raise
         except MISWRITTEN as error:
             raise _keras_2(path, version, _reason(error)) if old else _miswritten(path, _reason(error)) from error
 
@@ -286,6 +288,8 @@ def _from_keras_2(path, archive, config, version):
     """The model in a .keras file of Keras 2, which describes layers in another way than Keras 3."""
     try:
         config = keras_2.as_keras_3(keras_2.with_layers_of_keras_3(config))
+    except RequestError:
+        raise
     except MISWRITTEN as error:
         raise _keras_2(path, version, _reason(error)) from error
     _check_lambdas(path, config)

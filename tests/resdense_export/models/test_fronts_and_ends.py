@@ -208,3 +208,10 @@ def test_a_net_whose_names_are_changed_keeps_the_statistics_that_it_learnt():
     norm.adapt(IMAGES)
     net = keras.Model(image, layers.Flatten(name="my numbers")(norm(image)))
     np.testing.assert_array_equal(np.asarray(fitness.fitted(net)(IMAGES)), np.asarray(net(IMAGES)))
+
+
+def test_a_crop_of_training_is_refused_by_its_sizes():
+    crop = layers.RandomCrop(6, 4, name="crop")
+    with pytest.raises(RequestError, match=r"'crop' \(RandomCrop\) makes 6x4 of 8x8"):
+        fitness.fitted(called(crop))
+    fitness.fitted(called(layers.RandomCrop(8, 8)))

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from resdense_export import pipeline
-from resdense_export.models import keras_2, opening, pixels
+from resdense_export.models import fitness, keras_2, opening, pixels
 from resdense_keras.errors import RequestError, WorkError
 from resdense_keras.preprocessing import of_file
 
@@ -324,6 +324,22 @@ def test_settings_that_only_keras_2_has_are_read_in_nets_inside_sequential_ones(
     opened = opening.open_model(tmp_path / f"net{suffix}")
     expected = net.predict(IMAGES, verbose=0)
     np.testing.assert_allclose(opened.predict(IMAGES, verbose=0), expected, rtol=1e-4)
+
+
+@pytest.mark.parametrize("suffix", [".h5", ".keras"])
+def test_layers_of_another_meaning_in_keras_2_are_read_as_they_computed_there(suffix, tmp_path):
+    tf_keras = pytest.importorskip("tf_keras")
+    layers = tf_keras.layers
+    cropped = [layers.RandomCrop(8, 6), layers.Conv2DTranspose(3, 3, strides=2, padding="same")]
+    net = tf_keras.Sequential([layers.Input((12, 12, 3)), *cropped, layers.GlobalAveragePooling2D()])
+    net.save(tmp_path / f"net{suffix}")
+    opened = opening.open_model(tmp_path / f"net{suffix}")
+    np.testing.assert_allclose(opened.predict(IMAGES, verbose=0), net.predict(IMAGES, verbose=0), rtol=1e-4, atol=1e-4)
+    fitness.fitted(opened)
+    for layer in (layers.Activation("hard_sigmoid", name="gate"), layers.Dense(3, "hard_sigmoid", name="gate")):
+        tf_keras.Sequential([layers.Input((12, 12, 3)), layer]).save(tmp_path / f"net{suffix}")
+        with pytest.raises(RequestError, match=r"'gate' has the hard_sigmoid of Keras 2"):
+            opening.open_model(tmp_path / f"net{suffix}")
 
 
 @pytest.mark.parametrize("suffix", [".h5", ".keras"])
