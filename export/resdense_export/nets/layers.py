@@ -433,7 +433,7 @@ def _maximum(node, layers):
 
 def _leaky_relu(node, layers):
     slope = node.weights["slope"]
-    if (slope == slope[0]).all():
+    if (slope == slope[0]).all() and slope[0] >= 0:  # a LeakyReLU takes no slope below zero, a PReLU may learn one
         return layers.LeakyReLU(negative_slope=float(slope[0]), **_common(node))
     alpha = slope.astype(np.float64).reshape((1,) * (len(node.shape) - 1) + (-1,))
     rows = tuple(range(1, len(node.shape)))

@@ -227,6 +227,14 @@ def test_constants_that_are_joined_to_tensors_stay(join):
     assert largest_difference(model, rewrite(model)) <= EXACT["float32"]
 
 
+def test_a_slope_below_zero_that_all_channels_share_is_kept():
+    inputs = keras.Input((8, 8, 3))
+    rectifier = layers.PReLU(shared_axes=[1, 2, 3], alpha_initializer=keras.initializers.Constant(-0.25))
+    model = keras.Model(inputs, rectifier(layers.Rescaling(-1.0)(inputs)))
+    for graph in GRAPHS:
+        assert largest_difference(model, rewrite(model, graph)) <= EXACT["float32"]
+
+
 ROWS = np.arange(1.0, 9).reshape(8, 1, 1)
 BY_ROW = {  # on images of 8 rows, 8 columns and 8 channels
     "slopes by column": layers.PReLU(shared_axes=[1, 3], alpha_initializer="random_normal"),
