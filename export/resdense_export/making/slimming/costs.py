@@ -118,7 +118,7 @@ def _positions(node):
 def _macs(net, widths, node):
     kind = net.kinds[node.name]
     if kind not in (*PRODUCERS, "DepthwiseConv2D"):
-        return 0
+        return net.carried_macs.get(node.name, 0)
     into = 1 if kind == "DepthwiseConv2D" else widths[node.inputs[0]]
     return _positions(node) * math.prod(node.attributes.get("kernel_size", (1,))) * into * widths[node.name]
 

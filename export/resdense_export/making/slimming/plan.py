@@ -103,7 +103,8 @@ class _Descent:
             if waiting and price[:2] > waiting[0][:2]:
                 heapq.heappush(waiting, price)
                 continue
-            loss, after = self.loss(site), self.now.without(self.step(site))
+            after = self.now.without(self.step(site))
+            loss = self.loss(site, after)
             if lost + loss >= best:
                 continue  # the end that was found costs less; a step that saves less may cost less still
             if getattr(after, of) <= goal:
@@ -121,14 +122,15 @@ class _Descent:
         if after is None:
             return None
         saved = getattr(self.now, self.target.ranks) - getattr(after, self.target.ranks)
-        return (self.loss(site) / saved if saved > 0 else math.inf, self.order[site], site)
+        return (self.loss(site, after) / saved if saved > 0 else math.inf, self.order[site], site)
 
-    def loss(self, site):
-        """How much more the answers change after the next step at a site."""
-        own = self.sites[site]
-        gone = own[~self.now.shape.keep[own]]
-        after = np.concatenate([gone, self.step(site)])
-        return max(self.scores.of(after, whole=len(after) == len(own)) - self.scores.of(gone), 0.0)
+    def loss(self, site, after):
+        """How much more the answers change after the next step at a site, which leaves the Counted `after`: by its own
+        channels and by all that leave as a consequence, such as a branch of which one factor is gone."""
+        own, keep = self.sites[site], self.now.shape.keep
+        gone, leave = own[~keep[own]], np.flatnonzero(keep & ~after.shape.keep)
+        whole = not after.shape.keep[own].any() or len(leave) > len(self.step(site))
+        return max(self.scores.of(np.concatenate([gone, leave]), whole) - self.scores.of(gone), 0.0)
 
     def step(self, site):
         """The groups of a site that are removed next: down to the next stair of its first layer that still runs."""
@@ -169,12 +171,13 @@ def described(net, keep):
 
 
 def _parameters(net, shape):
-    """Parameters of the layers that run, at their present widths."""
-    total = 0
+    """Parameters of the layers that run, at their present widths; a layer with several places counts once."""
+    total, seen = 0, set()
     for node in net.nodes:
         operation = net.calls.get(node.name, {}).get("operation")
-        if node.name not in shape.widths or not getattr(operation, "weights", None):
+        if node.name not in shape.widths or not getattr(operation, "weights", None) or id(operation) in seen:
             continue
+        seen.add(id(operation))
         into = int(shape.keep[net.groups[node.inputs[0]]].sum())
         out, kind = shape.widths[node.name], net.kinds[node.name]
         if kind in PRODUCERS:

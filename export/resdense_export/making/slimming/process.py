@@ -18,6 +18,7 @@ from resdense_keras import files
 from resdense_keras.errors import RequestError
 
 from ...models import answers
+from ...sources import agreed
 from . import latency, repair, search
 from .channels import net_of
 from .costs import macs, target
@@ -95,6 +96,7 @@ def show(net, dataset, asked, seed=0, tell=None, images=None, epochs=None, count
         epochs: Of the training to come, for `max_drop`; default: the recipe's.
         count: For `latency`: function of a .tflite file that returns its cost; default: files are timed here.
     """
+    _check_answers(net)
     images = _scoring(dataset, seed) if images is None else images
     return _planned(_float32(net.model), images, asked, seed, tell, dataset, epochs, count)
 
@@ -152,15 +154,16 @@ def _prepare(net, asked, request, out, resume, tell, count):
     import yaml
 
     from resdense_keras import training
+    from resdense_keras.training.runs import data_fingerprint
     from resdense_keras.training.starts import SLIM, WHOLE
 
     whole = _float32(net.model)
     dataset = training.load_data(request)
+    _check_answers(net)
     _check_data(dataset, net)
     _check_trained(whole, dataset, net)
     files.check_writable(out, 40 * whole.count_params())
-    (out / "checkpoints").mkdir(parents=True, exist_ok=True)
-    choice = _read_choice(out) if resume else None
+    choice, data = (_read_choice(out) if resume else None), data_fingerprint(dataset)
     images = _scoring(dataset, request.seed)
     if choice is None:
         planned = _planned(whole, images, asked, request.seed, tell, dataset, request.recipe.epochs, count)
@@ -169,12 +172,17 @@ def _prepare(net, asked, request, out, resume, tell, count):
         with files.writing(out / WHOLE) as temporary:
             whole.save(temporary)
         files.write_json(out / PLAN, as_json(planned, net.name, asked))
-        files.write_json(out / CHOICE, {"keep": np.flatnonzero(planned.plan.keep).tolist()})
+        files.write_json(out / CHOICE, {"keep": np.flatnonzero(planned.plan.keep).tolist(), "data": data})
     else:
+        if choice.get("data", data) != data:
+            raise RequestError(
+                f"{request.data} is not what the plan in {out} was made from: the data have changed since",
+                "restore the data, or choose another `--out`",
+            )
         tell("continuing with the plan in slim.json")
         graph = net_of(whole)
         keep = np.zeros(graph.count, bool)
-        keep[choice] = True
+        keep[choice["keep"]] = True
         planned = Planned(graph, described(graph, keep), 0)
         request = dataclasses.replace(request, model=_named(net.name, planned.plan))
     made = repaired(planned, images, request.model, tell)
@@ -262,15 +270,23 @@ def _check_data(dataset, net):
         message = f"{dataset.spec} has images of shape {dataset.image_shape}, the model takes {tuple(net.image_shape)}"
         raise RequestError(message, "give the data that it was trained on")
     dataset.check_outputs(max(2, net.model.output_shape[-1]))
+    try:
+        agreed(net.class_names, dataset.class_names, dataset.spec)
+    except RequestError as error:  # whose hint names a flag of `export`
+        raise RequestError(error.message, "give data with the model's classes in its order") from None
 
 
-def _check_trained(model, dataset, net):
-    """Refuses a net that guesses, because the worth of its channels cannot be measured."""
+def _check_answers(net):
+    """Refuses a net that does not choose one class."""
     if not answers.has_classes(net.answers) or net.answers == answers.LABELS:
         raise RequestError(
             f"the numbers of {net.name} are {answers.MEANINGS[net.answers]}",
             "slimming trains nets that choose one class",
         )
+
+
+def _check_trained(model, dataset, net):
+    """Refuses a net that guesses, because the worth of its channels cannot be measured."""
     hits, count, guesses = _hits(model, dataset)
     if guesses:
         raise RequestError(
@@ -286,9 +302,20 @@ def _hits(model, dataset):
 
     chosen = representative(dataset.train, LABELLED)
     labels = dataset.train.labels[chosen]
-    hits = float(np.mean(search.right(model, dataset.train.array(chosen), labels)))
-    guess = np.bincount(labels).max() / len(labels)  # of whoever always says the commonest class
-    return hits, len(labels), hits <= guess + 3 * np.sqrt(guess * (1 - guess) / len(labels))
+    right = search.right(model, dataset.train.array(chosen), labels)
+    return float(right.mean()), len(labels), _guessed(right, labels)
+
+
+def _guessed(right, labels):
+    """Whether guessing would have been as right: by the mean of the classes' shares, which for one class for all images
+    is that for a random one."""
+    counts = np.bincount(labels)
+    counts, hits = counts[counts > 0], np.bincount(labels, right)[counts > 0]
+    if len(counts) == 1:
+        return False  # nobody can tell
+    chance = 1 / len(counts)
+    deviation = np.sqrt((chance * (1 - chance) / counts).sum()) / len(counts)
+    return bool((hits / counts).mean() <= chance + 3 * deviation)
 
 
 def _check_place(out, request, resume):
@@ -318,13 +345,14 @@ def _name_there(out):
 
 
 def _read_choice(out):
-    """Numbers of the groups that the plan in a run folder keeps; None where the plan was not finished."""
+    """{"keep": numbers of the groups that the plan in a run folder keeps, "data": what it was made from}; None where
+    the plan was not finished."""
     from resdense_keras.training.starts import WHOLE
 
     path = out / CHOICE
     if not (path.is_file() and (out / WHOLE).is_file() and (out / "config.yaml").is_file()):
         return None
-    return json.loads(path.read_text())["keep"]
+    return json.loads(path.read_text())
 
 
 def _named(name, chosen):
