@@ -14,6 +14,7 @@ import numpy as np
 
 from ...nets.node import Node
 from ...nets.reading import read_with_calls
+from .exported import exported
 
 PRODUCERS = ("Conv2D", "Dense")
 CHANNELWISE = (
@@ -51,6 +52,11 @@ class Net:
     @cached_property
     def by_name(self):
         return {node.name: node for node in self.nodes}
+
+    @cached_property
+    def exported(self):
+        """{graph: {node: exported.Part}}: what is left of each node in a file."""
+        return exported(self.nodes, self.kinds)
 
     @property
     def everything(self):
