@@ -36,9 +36,9 @@ SLIM = {
 def test_a_request_of_no_default_comes_back_from_its_config(tmp_path):
     import yaml
 
-    plain, request = TrainingRequest(model="resnet20"), TrainingRequest(**OTHER)
-    assert {*OTHER, "slim"} == set(FIELDS) and all(getattr(request, key) != getattr(plain, key) for key in OTHER)
-    for request in (request, TrainingRequest(model="resnet20_slim50", slim=SLIM)):
+    plain, full = TrainingRequest(model="resnet20"), TrainingRequest(**OTHER)
+    assert {*OTHER, "slim"} == set(FIELDS) and all(getattr(full, key) != getattr(plain, key) for key in OTHER)
+    for request in (full, TrainingRequest(model="resnet20_slim50", slim=SLIM)):
         (tmp_path / "config.yaml").write_text(yaml.safe_dump(request.as_config()))
         config = read_config(tmp_path / "config.yaml")
         assert TrainingRequest.from_config(config).as_config() == config == request.as_config()

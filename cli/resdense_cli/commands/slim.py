@@ -182,6 +182,7 @@ def _planned(net, data, asked, epochs, seed, image_size, on_bad_image, resize, c
 
     if data is None:
         images = sources.generated_images(net.image_shape, GENERATED, seed)
+        tell(f"note: without --data {GENERATED} generated images rank the channels; on your data other ones may leave")
         return process.show(net, None, asked, seed, tell, images, count=count)
     dataset = sources.dataset(data, net, image_size, on_bad_image, resize)
     return process.show(net, dataset, asked, seed, tell, epochs=epochs, count=count)

@@ -14,6 +14,7 @@ import numpy as np
 
 from ...nets.node import Node
 from ...nets.reading import read_with_calls
+from .exported import exported
 
 PRODUCERS = ("Conv2D", "Dense")
 CHANNELWISE = (
@@ -71,6 +72,11 @@ class Net:
                 *inputs, output = (keras.KerasTensor((1, *(size or 1 for size in shape))) for shape in shapes)
                 found[node.name] = macs_of(layer, inputs, output) or 0
         return found
+
+    @cached_property
+    def exported(self):
+        """{graph: {node: exported.Part}}: what is left of each node in a file."""
+        return exported(self.nodes, self.kinds)
 
     @property
     def everything(self):

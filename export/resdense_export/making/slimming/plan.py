@@ -49,7 +49,7 @@ def check_share(share, name="--macs"):
         )
 
 
-def plan(net, scores, share, target="phone-int8", of="macs"):
+def plan(net, scores, share, target="phone-int8", of="macs", progress=None):
     """The Plan of a Net whose MACs (or instructions, see costs.MEASURES) are at most `share` of the whole.
 
     Channels are grouped by the layers that make them. At each such site the least valuable channels are removed
@@ -57,13 +57,15 @@ def plan(net, scores, share, target="phone-int8", of="macs"):
     loses least for what it saves. A step whose turn comes and that would reach the share is a last step; of all of them
     the one with the smallest total loss is taken.
 
+    Args:
+        progress: Function of the share that is left so far, called at each step.
     Raises:
         RequestError: no choice has so few; the message has the smallest possible share.
     """
     check_share(share)
     chosen = TARGETS[target]
     whole = Counted(net, chosen, shape_of(net, net.everything))
-    found, least = _Descent(net, scores, chosen, whole).to(share * getattr(whole, of), of)
+    found, least = _Descent(net, scores, chosen, whole).to(share * getattr(whole, of), of, progress or _ignored)
     if found is not None:
         return described(net, found)
     least, flag = getattr(least, of) / getattr(whole, of), {"macs": "--macs", "instructions": "--latency"}[of]
@@ -82,6 +84,10 @@ def _around(net):
     return f": {', '.join(named[:3])}{more} cannot be cut"
 
 
+def _ignored(share):
+    pass
+
+
 class _Descent:
     """The way down from a whole net (a Counted), one step at one site at a time."""
 
@@ -90,12 +96,17 @@ class _Descent:
         self.sites = _sites(net, scores)
         self.order = {name: number for number, name in enumerate(self.sites)}
 
-    def to(self, goal, of):
+    def to(self, goal, of, progress):
         """(groups that stay where `of` is at most `goal`, or None where nothing reaches it; the last Counted)."""
-        waiting = [found for site in self.sites if (found := self.price(site))]
+        whole, waiting = getattr(self.now, of), []
+        for site in self.sites:
+            progress(1.0)
+            if price := self.price(site):
+                waiting.append(price)
         heapq.heapify(waiting)
         lost, best, found = 0.0, math.inf, None
         while waiting:
+            progress(getattr(self.now, of) / whole)
             *_, site = heapq.heappop(waiting)
             price = self.price(site)  # what others lost has changed what this one saves
             if price is None:

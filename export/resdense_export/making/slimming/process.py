@@ -9,6 +9,7 @@ import dataclasses
 import hashlib
 import json
 import re
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,6 +30,7 @@ from .shrinking import shape_of
 SCHEMA = "resdense-slim/1"
 LABELLED = 500  # images that tell whether a net was trained
 LEAST_IMAGES = 50  # that scores and repair stand on
+TOLD = 10  # seconds between two lines of progress, at least
 PLAN, CHOICE = "slim.json", "checkpoints/keep.json"
 
 
@@ -236,8 +238,10 @@ def _planned(model, images, asked, seed, tell, dataset=None, epochs=None, count=
             "no channel of this net can be removed", "all its layers are read by operations that slimming does not know"
         )
     whole = macs(graph, shape_of(graph, graph.everything))
-    tell(f"scores: {len(images)} training images, {whole / 1e6:,.1f} M MACs each")
-    scores = Scores(graph, images, seed, stair=target(asked.target).stair)
+    tell(f"scores: {len(images)} images, {whole / 1e6:,.1f} M MACs each")
+    scored = _now_and_then(lambda done, total: done < total and tell(f"scores: {done:,} of {total:,} images"))
+    scores = Scores(graph, images, seed, progress=scored, stair=target(asked.target).stair)
+    tell(f"plan: channels leave step by step, by the scores of {scores.images:,} images")
     if asked.max_drop is not None:
         from resdense_keras import training
 
@@ -247,10 +251,24 @@ def _planned(model, images, asked, seed, tell, dataset=None, epochs=None, count=
     elif asked.latency is not None:
         chosen, measured = latency.plan_within(graph, scores, images, asked.latency, asked.target, count, tell)
     else:
-        chosen = plan(graph, scores, asked.macs, asked.target)
+        left = _now_and_then(lambda share: tell(f"plan: at {share:.1%} of the MACs"))
+        chosen = plan(graph, scores, asked.macs, asked.target, progress=left)
     before, after = chosen.macs
     tell(f"plan: {after / before:.1%} of the MACs, {len(chosen.widths)} layers get narrower or are removed")
     return Planned(graph, chosen, scores.images, min(len(images), repair.images_that_fit(graph)), measured)
+
+
+def _now_and_then(show):
+    """`show` as a function that runs once in TOLD seconds, and else does nothing."""
+    last = time.monotonic()
+
+    def shown(*arguments):
+        nonlocal last
+        if time.monotonic() - last >= TOLD:
+            last = time.monotonic()
+            show(*arguments)
+
+    return shown
 
 
 def _scoring(dataset, seed):
