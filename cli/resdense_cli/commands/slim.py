@@ -93,7 +93,7 @@ def command(
         typer.Option(
             "--epochs",
             min=1,
-            help="Number of training epochs after the repair: 3 for a first look, 30 for the best result. Default: 8.",
+            help="Number of training epochs after the repair: 3 for a first look, more if time allows. Default: 8.",
         ),
     ] = None,
     seed: Annotated[
