@@ -2,7 +2,8 @@
 
     pip install --no-deps --target KIMM kimm
     python benchmarks/foreign.py --kimm KIMM --count "$ARM/instructions"    # an hour; --net NAME for one
-    python benchmarks/foreign.py --kimm KIMM --pairs 60                     # with latencies: an idle machine
+    python benchmarks/foreign.py --kimm KIMM --folder FOLDER                # makes the files, which FOLDER keeps
+    python benchmarks/foreign.py --folder FOLDER --pairs 60                 # and their latencies: an idle machine
     python benchmarks/foreign.py --net VGG16 --scheme dynamic --count ...   # one file of it again
     python benchmarks/foreign.py --table                                    # the table of docs/rewriting.md
 
@@ -11,7 +12,8 @@ times random factors, so that an image's numbers reach the end of the net; with 
 have one answer, and any file would be near it. The 1,000 outputs are logits for the same reason. 100 generated images
 calibrate, others are answered, and parity is the gate. keras.applications' nets are opened from the .keras file that
 they were saved in; kimm's classes are its own, so its nets go in from Python. Each net has a record in
-benchmarks/results/foreign.json; a net that is measured again replaces its own, but for latencies that it lacks.
+benchmarks/results/foreign.json. A net that is measured again replaces its own; where the new one lacks latencies, or
+the count of a file of the same size, the old ones stay.
 """
 
 import argparse
@@ -36,6 +38,7 @@ from resdense_export import pipeline, sources
 from resdense_export.bundle.request import ExportRequest
 from resdense_export.limits import Limits
 from resdense_export.models import fitness
+from resdense_export.report.schema import REPORT, read_report
 from resdense_export.schemes import standard_schemes
 from resdense_export.sources import Net, generated_images
 from resdense_export.tflite import running
@@ -47,6 +50,7 @@ RESULT = Path(__file__).parent / "results" / "foreign.json"
 MARKS = ("<!-- table: python benchmarks/foreign.py -->\n", "<!-- end of foreign -->\n")
 CALIBRATING, ANSWERED = 100, 20
 HELD_OUT = 12  # of the training images, which `data.load` keeps for validation: a tenth of each of two classes
+COUNTED = "millions_of_instructions"
 GOAL = 1.02  # of Arm instructions and of latency against stock's, at most
 
 
@@ -138,18 +142,22 @@ def exported(net, dataset, folder, schemes=None, stock=True):
     return report["models"][0]
 
 
-def measure(name, pairs, command, schemes=None, uncounted=(), stock=True):
+def measure(name, pairs, command, schemes=None, uncounted=(), stock=True, folder=None):
     """The record of one net; default: all standard schemes beside `stock`, and each file's instructions counted where
-    `command` is."""
+    `command` is. `folder` keeps the files, and those that it has are not made again."""
+    counting = set(schemes or standard_schemes()) - set(uncounted)
     with tempfile.TemporaryDirectory() as temporary:
         temporary = Path(temporary)
-        net = build(name, temporary)
-        model = exported(net, generated_data(net.image_shape, temporary), temporary / "out", schemes, stock)
+        bundle = (folder or temporary) / name
+        if (bundle / REPORT).is_file():
+            model = read_report(bundle)["models"][0]
+        else:
+            net = build(name, temporary)
+            model = exported(net, generated_data(net.image_shape, temporary), bundle, schemes, stock)
         found = {"parameters": model["parameters"], "rejected": model["rejected"], "files": {}}
         for export in model["exports"]:
-            path = temporary / "out" / export["file"]
             scheme = found["files"].setdefault(export["scheme"], {})
-            count = command and export["scheme"] not in uncounted
+            count = command and export["scheme"] in counting
             scheme["ours" if export["converter"] == "rewritten" else "stock"] = {
                 "bytes": export["bytes"],
                 "max_difference": export["max_difference"],
@@ -157,10 +165,10 @@ def measure(name, pairs, command, schemes=None, uncounted=(), stock=True):
                 "parity": export["gates"]["parity"],
                 "int8": export["gates"]["int8"],
                 "opens": export["gates"]["opens"]["passed"],
-                **({"millions_of_instructions": counted(command, path)} if count else {}),
+                **({COUNTED: counted(command, bundle / export["file"])} if count else {}),
             }
         if pairs:
-            found["latency"] = latencies(temporary / "out", model["exports"], pairs)
+            found["latency"] = latencies(bundle, model["exports"], pairs)
     return found
 
 
@@ -195,6 +203,11 @@ def write(name, found):
     before = stored["nets"].get(name, {})
     kept = {scheme: rows for scheme, rows in before.get("files", {}).items() if scheme not in found["rejected"]}
     rejected = {scheme: why for scheme, why in before.get("rejected", {}).items() if scheme not in found["files"]}
+    for scheme, kinds in found["files"].items():
+        for kind, row in kinds.items():
+            old = kept.get(scheme, {}).get(kind, {})
+            if old.get("bytes") == row["bytes"] and COUNTED in old:
+                row.setdefault(COUNTED, old[COUNTED])
     found |= {"files": kept | found["files"], "rejected": rejected | found["rejected"]}
     stored["nets"][name] = {**{key: before[key] for key in ("latency",) if key in before}, **about, **found}
     files.write_json(RESULT, stored)
@@ -222,7 +235,7 @@ def cell(record, scheme):
     if scheme in record["rejected"]:
         return f"failed: {', '.join(record['rejected'][scheme])}"
     rows = record["files"][scheme]
-    ours, theirs = (rows.get(kind, {}).get("millions_of_instructions") for kind in ("ours", "stock"))
+    ours, theirs = (rows.get(kind, {}).get(COUNTED) for kind in ("ours", "stock"))
     if ours is None or theirs is None:
         return f"{ours:.4g} / – M" if ours else "made"
     text = f"{ours / theirs:.3f} ({ours:.4g} / {theirs:.4g} M)"
@@ -244,6 +257,7 @@ def main():
         default=[],
         help="schemes whose instructions are not counted: half precision is emulated slowly, minutes a file",
     )
+    parser.add_argument("--folder", type=Path, help="keeps the files; those that it has are not made again")
     parser.add_argument("--pairs", type=int, default=0, help="of latencies; default: none")
     parser.add_argument("--table", action="store_true")
     arguments = parser.parse_args()
@@ -251,7 +265,9 @@ def main():
         sys.path.insert(0, str(arguments.kimm))
     if not arguments.table:
         for name in arguments.net or NETS:
-            found = measure(name, arguments.pairs, arguments.count, arguments.scheme, arguments.uncounted)
+            found = measure(
+                name, arguments.pairs, arguments.count, arguments.scheme, arguments.uncounted, folder=arguments.folder
+            )
             write(name, found)
             print(name, json.dumps(found), flush=True)
             keras.utils.clear_session()

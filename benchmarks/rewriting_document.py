@@ -1,4 +1,4 @@
-"""What the benchmarks behind docs/rewriting.md share: its tables, the counting of instructions, a file's answers."""
+"""What the benchmarks behind docs/rewriting.md and docs/slimming.md share: tables, counted instructions, answers."""
 
 import contextlib
 import re
@@ -15,11 +15,11 @@ from resdense_keras import files
 DOCUMENT = Path(__file__).parents[1] / "docs" / "rewriting.md"
 
 
-def put(marks, lines):
-    """Replaces what stands between two lines of the document, a table's marks, by `lines`."""
+def put(marks, lines, document=DOCUMENT):
+    """Replaces what stands between two lines of a document, a table's marks, by `lines`."""
     start, end = (re.escape(mark) for mark in marks)
     text = marks[0] + "".join(lines) + marks[1]
-    files.write_text(DOCUMENT, re.sub(f"(?s){start}.*?{end}", lambda _: text, DOCUMENT.read_text()))
+    files.write_text(document, re.sub(f"(?s){start}.*?{end}", lambda _: text, document.read_text()))
 
 
 def millions(command, path):

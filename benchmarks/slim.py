@@ -1,12 +1,14 @@
 r"""What `resdense slim` loses and saves on trained CIFAR-10 nets: accuracy on all test images, bytes, Arm instructions.
 
     python benchmarks/slim.py densenet_bc22_16 --macs 0.5 --epochs 1 --folder FOLDER --count "$ARM/instructions"
+    python benchmarks/slim.py resnet20 --latency 0.55 --folder FOLDER --count "$ARM/instructions"
     python benchmarks/slim.py --table                                                       # docs/slimming.md alone
 
-One row a call, by the commands that a user types: slim, eval on the 10,000 test images, export. FOLDER keeps the run,
-and the same call goes on with one that was stopped. `repaired` is the net before any training. CPU minutes are of all
-processes of the row, the teacher's answers included; wall time of a shared machine says little. Adds the row to
-benchmarks/results/slim.json and writes the table of docs/slimming.md.
+One row of slim.json a call, by the commands that a user types: slim, eval on the 10,000 test images, export. FOLDER
+keeps the run, and the same call goes on with one that was stopped. `repaired` is the net before any training. CPU
+minutes are of all processes of the row, the teacher's answers included; wall time of a shared machine says little. Adds
+the row to benchmarks/results/slim.json and writes the table of docs/slimming.md, in which the seeds of one request are
+one line.
 """
 
 import argparse
@@ -20,7 +22,8 @@ from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
-from rewriting_document import millions
+import numpy as np
+from rewriting_document import millions, put
 
 from resdense_export import environment
 from resdense_export.tflite.timing import machine
@@ -31,23 +34,28 @@ DOCUMENT = Path(__file__).parents[1] / "docs" / "slimming.md"
 MARKS = ("<!-- table: python benchmarks/slim.py --table -->\n", "<!-- end of table -->\n")
 SHIPPED = {"densenet_bc22_16": "cifar10"}  # the others are checkpoints.py's
 SCHEMES = ("fp32", "int8")
-ROWS = (  # (net, share of the MACs, for, epochs) that were to be measured
-    ("densenet_bc22_16", 0.5, "phone-int8", 8),
-    ("resnet20", 0.65, "phone-int8", 8),
-    ("resnet20", 0.5, "phone-int8", 8),
-    ("resnet20", 0.5, "phone-float", 8),
-    ("resnet56", 0.5, "phone-int8", 8),
-    ("densenet_bc100_12", 0.5, "phone-int8", 8),
+ROWS = (  # (net, target, share, for, epochs) that were to be measured
+    ("densenet_bc22_16", "macs", 0.5, "phone-int8", 8),
+    ("resnet20", "macs", 0.65, "phone-int8", 16),
+    ("resnet20", "latency", 0.55, "phone-int8", 8),
+    ("resnet20", "macs", 0.5, "phone-float", 8),
+    ("resnet56", "macs", 0.5, "phone-int8", 8),
+    ("densenet_bc100_12", "macs", 0.5, "phone-int8", 8),
 )
 
 
 def measured(name, asked):
     """The row of one net."""
-    folder = asked.folder / f"{name}-{asked.macs:g}-{asked.target}-{asked.epochs}-{asked.seed}"
+    flag = "macs" if asked.latency is None else "latency"
+    share = getattr(asked, flag)
+    row = {"net": name, flag: share, "for": asked.target, "epochs": asked.epochs, "seed": asked.seed}
+    folder = asked.folder / folder_of(row)
     whole, data = folder / f"{name}.keras", os.environ["RESDENSE_CIFAR10"]
     if not whole.is_file():
         save(name, whole)
-    target = ("--macs", asked.macs, "--for", asked.target, "--epochs", asked.epochs, "--seed", asked.seed)
+    target = (f"--{flag}", share, "--for", asked.target, "--epochs", asked.epochs, "--seed", asked.seed)
+    if asked.latency and asked.count:
+        target += ("--count", asked.count)
     slim = ("slim", whole, "--data", data, *target, "--out", folder / "run", "--resume")
     try:
         command(*slim)
@@ -55,10 +63,15 @@ def measured(name, asked):
         minutes = cpu_minutes(folder)
         files.write_text(folder / "minutes", f"{minutes}")
     own = json.loads((folder / "run" / "slim.json").read_text())
-    row = {"net": name, "macs": asked.macs, "for": asked.target, "epochs": asked.epochs, "seed": asked.seed,
-           "created": datetime.date.today().isoformat(), "cpu_minutes": round(minutes, 1),
-           "command": " ".join(map(str, ("resdense", *slim))).replace(f"{folder}/", "").replace(data, "cifar10"),
-           "machine": machine(), "versions": environment.versions(), "plan": own}  # fmt: skip
+    said = " ".join(map(str, ("resdense", *slim))).replace(f"{folder}/", "").replace(data, "cifar10")
+    row |= {
+        "created": datetime.date.today().isoformat(),
+        "cpu_minutes": round(minutes, 1),
+        "command": said.replace(asked.count or "COMMAND", "COMMAND"),
+        "machine": machine(),
+        "versions": environment.versions(),
+        "plan": own,
+    }
     run = folder / "run"
     judged = {"whole": whole, "repaired": run / "checkpoints" / "slim.keras", "slim": run / "model.keras"}
     row["accuracy"] = {which: accuracy(path, data) for which, path in judged.items()}
@@ -120,41 +133,69 @@ def kept(row):
     return (row["accuracy"]["whole"] - row["accuracy"]["slim"]) / (found["whole"] - found["repaired"])
 
 
-def cpu_minutes(folder):
-    """Of the children of this process, and of earlier calls for the same row."""
-    used, earlier = resource.getrusage(resource.RUSAGE_CHILDREN), folder / "minutes"
+def cpu_minutes(folder, who=resource.RUSAGE_CHILDREN):
+    """Of the children of this process (or of `who`), and of earlier calls for the same row."""
+    used, earlier = resource.getrusage(who), folder / "minutes"
     before = float(earlier.read_text()) if earlier.is_file() else 0.0
     return before + (used.ru_utime + used.ru_stime) / 60
 
 
 def table(rows):
-    """The table of docs/slimming.md; rows that were not measured are named below it."""
+    """The table of docs/slimming.md, a line for each request; what was not measured is named below it."""
     heads = ("net", "asked for", "MACs", "Arm fp32", "Arm int8", "bytes int8", "accuracy", "repaired", "tuned", "lost",
-             "kept", "epochs", "CPU minutes")  # fmt: skip
+             "kept", "epochs", "seeds", "CPU minutes")  # fmt: skip
     lines = [f"| {' | '.join(heads)} |", "|---|---|" + "--:|" * (len(heads) - 2)]
+    requests = {}
     for row in rows:
-        found, (before, after) = row["accuracy"], row["plan"]["macs"]
-        ratios = [f"{pair[1] / pair[0]:.3f}" for pair in row["instructions"].values()] or ["not counted"] * 2
-        size = row["bytes"]["int8"]
-        lines.append(
-            f"| {row['net']} | {row['macs']:g}, {row['for']} | {after / before:.3f} | {ratios[0]} | {ratios[1]} | "
-            f"{size[1] / size[0]:.3f} | {100 * found['whole']:.2f} | {100 * found['repaired']:.2f} | "
-            f"{100 * found['slim']:.2f} | {100 * (found['whole'] - found['slim']):.2f} | "
-            f"{f'{kept(row):.2f}' if 'held_out' in row else '–'} | {row['epochs']} | "
-            f"{row['cpu_minutes']:.0f} |"
-        )
-    done = {(row["net"], row["macs"], row["for"], row["epochs"]) for row in rows}
-    missing = [f"{net} at {share:g} for {target}, {epochs} epochs" for net, share, target, epochs in ROWS
-               if (net, share, target, epochs) not in done]  # fmt: skip
+        requests.setdefault(request_of(row), []).append(row)
+    for (net, flag, share, target, epochs), seeds in requests.items():
+        cells = [net, f"{flag} {share:g}, {target}", *figures(seeds), epochs, len(seeds),
+                 spread([row["cpu_minutes"] for row in seeds], 0)]  # fmt: skip
+        lines.append(f"| {' | '.join(map(str, cells))} |")
+    missing = [f"{net} at {flag} {share:g} for {target}, {epochs} epochs" for net, flag, share, target, epochs in ROWS
+               if (net, flag, share, target, epochs) not in requests]  # fmt: skip
     if missing:
         lines += ["", f"Not run yet: {'; '.join(missing)}."]
     return "".join(line + "\n" for line in lines)
 
 
+def folder_of(row):
+    net, flag, share, target, epochs = request_of(row)
+    return f"{net}-{flag}{share:g}-{target}-{epochs}-{row['seed']}"
+
+
+def request_of(row):
+    """What was asked for, but the seed."""
+    flag = "latency" if "latency" in row else "macs"
+    return row["net"], flag, row[flag], row["for"], row["epochs"]
+
+
+def figures(seeds):
+    """The cells from MACs to `kept` of rows that differ in their seeds."""
+    ratio = lambda pairs: spread([after / before for before, after in pairs], 3)  # noqa: E731
+    yield ratio([row["plan"]["macs"] for row in seeds])
+    for scheme in SCHEMES:
+        counted = [row["instructions"].get(scheme) for row in seeds]
+        yield ratio(counted) if all(counted) else "not counted"
+    yield ratio([row["bytes"]["int8"] for row in seeds])
+    for which in ("whole", "repaired", "slim"):
+        yield spread([100 * row["accuracy"][which] for row in seeds], 2)
+    yield spread([100 * (row["accuracy"]["whole"] - row["accuracy"]["slim"]) for row in seeds], 2)
+    yield spread([kept(row) for row in seeds if "held_out" in row], 2)
+
+
+def spread(numbers, digits):
+    """The mean, and where they differ the range."""
+    shown = [f"{number:.{digits}f}" for number in (np.mean(numbers), min(numbers), max(numbers))]
+    return shown[0] if len(set(shown)) == 1 else "{} ({} to {})".format(*shown)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("net", nargs="?")
-    parser.add_argument("--macs", type=float, default=0.5)
+    target = parser.add_mutually_exclusive_group()
+    target.add_argument("--macs", type=float, default=0.5)
+    target.add_argument("--latency", type=float, help="instead of --macs; counted where --count is given")
     parser.add_argument("--for", dest="target", default="phone-int8")
     parser.add_argument("--epochs", type=int, default=8)
     parser.add_argument("--seed", type=int, default=0)
@@ -165,12 +206,9 @@ def main():
     rows = json.loads(RESULTS.read_text()) if RESULTS.is_file() else []
     if not asked.table:
         row = measured(asked.net, asked)
-        key = ("net", "macs", "for", "epochs", "seed")
-        rows = [old for old in rows if [old[k] for k in key] != [row[k] for k in key]] + [row]
+        rows = [old for old in rows if (request_of(old), old["seed"]) != (request_of(row), row["seed"])] + [row]
         files.write_json(RESULTS, rows)
-    text = DOCUMENT.read_text()
-    head, _, rest = text.partition(MARKS[0])
-    files.write_text(DOCUMENT, head + MARKS[0] + table(rows) + MARKS[1] + rest.partition(MARKS[1])[2])
+    put(MARKS, table(rows), DOCUMENT)
 
 
 if __name__ == "__main__":

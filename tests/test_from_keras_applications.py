@@ -140,7 +140,7 @@ def test_the_page_lists_every_net_with_published_weights():
 @pytest.mark.parametrize(
     "old, own",
     [
-        pytest.param(old, own, marks=pytest.mark.long if "101" in old or "169" in old else pytest.mark.slow)
+        pytest.param(old, own, marks=pytest.mark.slow if "50" in old or "121" in old else pytest.mark.long)
         for old, _, own in CALLS
     ],
 )

@@ -128,7 +128,7 @@ def export_net(net, request, dataset=None, steps=None):
             evidence = without_data(net.image_shape)
         else:
             evidence = from_dataset(dataset, request.seed, with_sensitivity=request.budget is not None)
-            _check_calibration(evidence, request)
+            evidence = _with_checked_calibration(evidence, request)
             if not answers.has_classes(net.answers):  # nothing to compare a label with
                 evidence = replace(evidence, labels=None)
         (bundle,) = _with_measurements([contents.make(folder, net, evidence, request, steps)], request, steps)
@@ -230,8 +230,8 @@ def compare(
         done = augmentation.describe(asked[0].recipe, dataset)
         print(f"augmentation: {done} (--augment changes it)", file=sys.stderr)
         # What cannot be exported, or built, is refused before hours of training.
-        request, evidence = request.with_images(len(dataset.train)), from_dataset(dataset, seed)
-        _check_calibration(evidence, request)
+        request = request.with_images(len(dataset.train))
+        evidence = _with_checked_calibration(from_dataset(dataset, seed), request)
         started = [training.start(one, dataset) for one in asked]
         trained = [_train(one, begun, seeds, steps) for one, begun in zip(asked, started, strict=True)]
         made = [contents.make(folder / net.name, net, evidence, request, steps) for net, _ in trained]
@@ -339,18 +339,21 @@ def _rule(net, dataset):
     return net.resize or resizing.DEFAULT
 
 
-def _check_calibration(evidence, request):
-    """Refuses images that cannot calibrate a scheme now, and not in the middle of the work."""
+def _with_checked_calibration(evidence, request):
+    """The evidence with what is doubtful about its calibration images; refuses images that cannot calibrate a scheme
+    now, and not in the middle of the work."""
     calibrated = [name for name in request.schemes if SCHEMES[name].calibrated]
     if not calibrated:
-        return
+        return evidence
     check_calibration(evidence.calibration, evidence.calibration.shape[1:])
     if evidence.weak_calibration:
         count = len(evidence.calibration)
         weak = f"{', '.join(calibrated)}: calibrated on {count} training images only, which is weak"
         print(f"warning: {weak}; take {WEAK_CALIBRATION} or more", file=sys.stderr)
-    for unlike in check_likeness(evidence.calibration, evidence.some_images()):
-        print(f"warning: {', '.join(calibrated)}: {unlike}; look at the data", file=sys.stderr)
+    doubts = check_likeness(evidence.calibration, evidence.some_images())
+    for doubt in doubts:
+        print(f"warning: {', '.join(calibrated)}: {doubt}; look at the data", file=sys.stderr)
+    return replace(evidence, doubts=tuple(doubts))
 
 
 def _train(request, started, seeds, steps):
@@ -449,6 +452,7 @@ def _report(records, dataset, evidence, seed):
             "understood": dataset.describe(),
             "note": dataset.val_note(),
             "judged_sha256": evidence.fingerprint,
+            **({"calibration_doubts": list(evidence.doubts)} if evidence.doubts else {}),
         }
     return {
         "schema": "resdense-report/1",

@@ -38,7 +38,7 @@ def endings(net, batch, steps, backend="tensorflow"):
     return [out for out, _ in found]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_deterministic_training_repeats_to_the_bit():
     """Twice in one process, as each process repeats itself as little as another where the flag does not hold."""
     done = subprocess.run([sys.executable, REPEATED_RUN, "resnet20", "128", "4", "2"], capture_output=True, text=True)

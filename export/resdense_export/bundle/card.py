@@ -154,9 +154,11 @@ def _judged(bundle):
     lines += [f"By 95 % intervals, {', '.join(names)}: {text}." for text, names in open_questions.items()]
     if bundle.evidence.dataset and (note := bundle.evidence.dataset.val_note()):
         lines.append(f"{note[0].upper()}{note[1:]}.")
-    if bundle.evidence.weak_calibration and any(export["calibration_images"] for export in bundle.exports):
-        count = len(bundle.evidence.calibration)
-        lines.append(f"int8 was calibrated on {count} images, which is weak: take {WEAK_CALIBRATION} or more.")
+    if any(export["calibration_images"] for export in bundle.exports):
+        if bundle.evidence.weak_calibration:
+            count = len(bundle.evidence.calibration)
+            lines.append(f"int8 was calibrated on {count} images, which is weak: take {WEAK_CALIBRATION} or more.")
+        lines += [f"Doubtful: {doubt}." for doubt in bundle.evidence.doubts]
     if bundle.budget and "int8" not in bundle.rejected:
         lines.append(_budget(bundle.budget, len(bundle.float_layers), images))
     return lines

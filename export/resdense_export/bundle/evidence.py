@@ -26,6 +26,7 @@ class Evidence:
         images, labels, indices: Images of the gates, disjoint from `calibration`; `images` is an array, or
             ImagesOnDisk. Without data they are generated, and labels and indices are None.
         calibration, calibration_indices: Training images, or None.
+        doubts: Sentences on how the calibration images differ from the judging ones, see making/likeness.py.
         sensitivity, sensitivity_indices: Images that rank layers by their sensitivity, disjoint from the other two;
             None without a budget.
         choosing: data.Split of test images, disjoint from all of these, that decide how many layers stay float; or
@@ -40,6 +41,7 @@ class Evidence:
     indices: np.ndarray | None = None
     calibration: np.ndarray | None = None
     calibration_indices: np.ndarray | None = None
+    doubts: tuple = ()
     sensitivity: np.ndarray | None = None
     sensitivity_indices: np.ndarray | None = None
     choosing: Any = None

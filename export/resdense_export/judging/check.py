@@ -47,6 +47,8 @@ GATES = (
 # Of a schemes.Parity.
 STATISTICS = {"largest": np.max, "95th percentile": partial(np.quantile, q=0.95), "mean": np.mean}
 RANGE_IMAGES = 32  # images on which the largest activation is measured; half.MARGIN allows for other images
+# Of the largest output: two float32 sums of the same numbers, in another order, differ by so much.
+ROUNDING = 32 * np.finfo(np.float32).eps
 UNKNOWN = "dynamic"  # scheme whose parity limit applies to a file of an unknown scheme
 
 
@@ -222,7 +224,7 @@ def compare(outputs, expected, labels, scheme, limits=None, real=True, classes=T
         figures["max_difference"] = float(differences.max())
     row = SCHEMES.get(scheme, SCHEMES[UNKNOWN])
     if real or row.parity.made_up:
-        gates["parity"] = _parity(differences, row.parity, span(expected) if classes else _extent(expected))
+        gates["parity"] = _parity(differences, row.parity, expected, classes)
     if not classes:
         return figures, gates
     expected_top = answers.top(expected)
@@ -278,9 +280,11 @@ def _notes(graphs):
     )
 
 
-def _parity(differences, parity, width):
+def _parity(differences, parity, expected, classes):
     value = float(STATISTICS[parity.statistic](differences))
-    limit = parity.limit * width  # infinite or NaN where Keras' outputs are, so that nothing passes
+    width = span(expected) if classes else _extent(expected)
+    # Infinite or NaN where Keras' outputs are, so that nothing passes.
+    limit = np.maximum(parity.limit * width, ROUNDING * np.abs(expected).max())
     return gate(value < limit, f"{parity.statistic} difference from Keras {value:.2g}, {limit:.3g} allowed")
 
 

@@ -14,20 +14,15 @@ import tempfile
 import zipfile
 from pathlib import Path
 
-import numpy as np
-
 from resdense_keras import compat
 from resdense_keras.errors import RequestError, WorkError
 
+from . import keras_2
+from .keras_2 import DOTS, WHOLE, name_of
+
 SUFFIXES = (".keras", ".h5", ".hdf5")  # of Keras' files with a model
 KERAS, HDF5, ZIP = "config.json", b"\x89HDF\r\n\x1a\n", b"PK\x03\x04"
-MODELS = {kind: f"{compat.KERAS_MODELS}.{kind.lower()}" for kind in ("Functional", "Sequential")}
-MODELS["Model"] = MODELS["Functional"]
 OPERATION = "Operation"  # behind the name of a class of keras.ops
-DOTS = "__ellipsis__"  # `...` and `:` in a file
-WHOLE = {"class_name": "__slice__", "config": {"start": None, "stop": None, "step": None}}
-WHOLE_2 = WHOLE["config"]  # as Keras 2 writes it
-FLIP = "Flip"  # the operation keras.ops.flip
 NEEDED = "give a catalogue name, or a .keras or .h5 file that Keras saved"
 KERAS_2_WAY = (
     "build the same net in Keras 3 and move the weights: `import tf_keras`, "
@@ -95,7 +90,9 @@ def _from_hdf5(path):
     if found is None:
         raise _weights(path)
     old = str(found["keras_version"]).startswith(("1.", "2."))
-    with hdf5_model(path, lambda config: _name_operations(_from_one(config) if old else config)) as (
+    with hdf5_model(
+        path, lambda config: _name_operations(keras_2.with_layers_of_keras_3(config) if old else config)
+    ) as (
         copy,
         config,
     ):
@@ -106,6 +103,10 @@ def _from_hdf5(path):
             if old:
                 raise _keras_2(path, found["keras_version"], error.message) from error
             raise
+
+
+def _same(config):
+    return config
 
 
 def _loaded(path, file, config):
@@ -205,11 +206,6 @@ def _entries(config):
             waiting.extend(entry)
 
 
-def _name(entry):
-    config = entry.get("config")
-    return entry.get("name") or (config.get("name") if isinstance(config, dict) else None)
-
-
 def _foreign(config):
     """Words for each part of a configuration whose code does not come with Keras: a model, layer, function or other
     object. Keras 3 writes `registered_name`, with the package in front where it is another's, and a module; HDF5 has
@@ -225,8 +221,8 @@ def _foreign(config):
             yield f"the function {str(entry.get('config')).rpartition('>')[2]!r}"
         elif entry is own:
             yield f"class {kind.rpartition('>')[2]}, the model"
-        elif _name(entry) is not None:
-            yield f"layer {_name(entry)!r} of class {kind.rpartition('>')[2]}"
+        elif name_of(entry) is not None:
+            yield f"layer {name_of(entry)!r} of class {kind.rpartition('>')[2]}"
         else:
             yield f"an object of class {kind.rpartition('>')[2]}"
 
@@ -237,7 +233,7 @@ def _check_lambdas(path, config):
     for entry in _entries(config):
         if entry["class_name"] == "Lambda":
             raise RequestError(
-                f"layer {_name(entry)!r} of {path.name} is a Lambda: Python code in the file, which is never run",
+                f"layer {name_of(entry)!r} of {path.name} is a Lambda: Python code in the file, which is never run",
                 "put a layer of Keras in its place and save again: for pixels keras.layers.Rescaling, such as "
                 "Rescaling(1 / 127.5, offset=-1) for x / 127.5 - 1",
             )
@@ -250,7 +246,7 @@ def _from_keras_2(path, version):
     """The model in a .keras file of Keras 2, which describes layers in another way than Keras 3."""
     with zipfile.ZipFile(path) as archive, tempfile.TemporaryDirectory() as folder:
         try:
-            config = _as_keras_3(_from_one(json.loads(archive.read(KERAS))))
+            config = keras_2.as_keras_3(keras_2.with_layers_of_keras_3(json.loads(archive.read(KERAS))))
         except (KeyError, ValueError, RecursionError) as error:
             raise _keras_2(path, version, f"{type(error).__name__}: {error}") from error
         _check_lambdas(path, config)
@@ -265,141 +261,6 @@ def _from_keras_2(path, version):
             return _loaded(path, copy, None)
         except WorkError as error:
             raise _keras_2(path, version, error.message) from error
-
-
-def _as_keras_3(entry):
-    """A configuration of Keras 2, translated to Keras 3."""
-    if isinstance(entry, list):
-        return [_as_keras_3(part) for part in entry]
-    if not isinstance(entry, dict):
-        return entry
-    entry = {key: _as_keras_3(value) for key, value in entry.items()}
-    kind, config = entry.get("class_name"), entry.get("config")
-    if kind in MODELS:
-        entry |= {"module": MODELS[kind], "class_name": kind.replace("Model", "Functional")}
-        entry["registered_name"] = entry["class_name"]
-    elif isinstance(entry.get("module"), str):
-        entry["module"] = re.sub(r"^tf_keras(\.src)?", "keras", entry["module"])
-    if isinstance(config, dict) and kind == "InputLayer" and "batch_input_shape" in config:
-        config["batch_shape"] = config.pop("batch_input_shape")
-    return entry
-
-
-def _from_one(entry):
-    """A configuration of Keras 2 with the layers of Keras 3, and the calls counted as there."""
-    return _calls_from_zero(_without_its_layers(entry))
-
-
-def _without_its_layers(entry):
-    """A configuration of Keras 2 in which layers of Keras 3 stand in the place of those that it lacks.
-
-    TFOpLambda and SlicingOpLambda hold an operation of TensorFlow on the output of a layer, as in `preprocess_input`.
-    Layers that augment images have other settings, and do nothing in inference (a RandomCrop does).
-    """
-    if isinstance(entry, list):
-        if len(entry) >= 3 and isinstance(entry[0], str) and all(type(number) is int for number in entry[1:3]):
-            entry = [entry[0].replace("/", "_"), *entry[1:]]  # a reference to a layer
-        return [_without_its_layers(part) for part in entry]
-    if not isinstance(entry, dict):
-        return entry
-    entry = {key: _without_its_layers(value) for key, value in entry.items()}
-    kind, config = str(entry.get("class_name")), entry.get("config")
-    if isinstance(entry.get("name"), str):
-        entry["name"] = entry["name"].replace("/", "_")  # which no name of Keras 3 may hold
-    if not isinstance(config, dict):
-        return entry
-    if kind != "InputLayer":
-        config.pop("batch_input_shape", None)  # the InputLayer before has it
-    if config.get("groups") == 1 and kind in ("DepthwiseConv2D", "SeparableConv2D"):
-        config.pop("groups")
-    for ends in ("input_layers", "output_layers"):
-        if isinstance(config.get(ends), list) and len(config[ends]) == 1 and isinstance(config[ends][0], list):
-            config[ends] = config[ends][0]  # one tensor instead of a list of one
-    if kind == "BatchNormalization" and isinstance(config.get("axis"), list):
-        config["axis"] = config["axis"][0]
-    if kind.startswith("SpatialDropout"):
-        config.pop("trainable", None), config.pop("noise_shape", None)
-    if kind == "SeparableConv2D":
-        for start in ("kernel_initializer", "kernel_regularizer", "kernel_constraint"):  # unused: it has two kernels
-            config.pop(start, None)
-    if kind.startswith("Random") and "rng_type" in config:
-        config.pop("rng_type")
-        return entry if kind == "RandomCrop" else _replaced(entry, "Identity", {})
-    if kind in ("TFOpLambda", "SlicingOpLambda"):
-        with contextlib.suppress(KeyError, TypeError, ValueError, IndexError, ZeroDivisionError):  # it stays as it is
-            ((source, *place, arguments),) = entry["inbound_nodes"]
-            return _replaced(entry, *_as_layer(config["function"], arguments)) | {
-                "inbound_nodes": [[[source, *place, {}]]]
-            }
-    return entry
-
-
-def _replaced(entry, kind, config):
-    """A layer's entry with another class and configuration, and the same name."""
-    own = {"name": entry["config"]["name"]}
-    if kind == FLIP:  # only HDF5 can hold it, and tells an operation from a layer by what it lacks
-        return {**entry, "class_name": kind, "config": own | config}
-    own |= {"trainable": True, "dtype": "float32"}
-    return {**entry, "module": "keras.layers", "registered_name": None, "class_name": kind, "config": own | config}
-
-
-def _as_layer(function, arguments):
-    """(class, configuration) for an operation of TensorFlow on one tensor and numbers; an exception for others."""
-    number = next((arguments[key] for key in ("y", "bias", "value") if key in arguments), None)
-    operation = function.rpartition(".")[2]
-    if operation == "cast" and "float32" in str(arguments["dtype"]):
-        return "Identity", {}
-    if operation in ("relu", "relu6") and number is None:
-        return "ReLU", {"max_value": 6.0 if operation == "relu6" else None}
-    if operation == "reduce_mean" and arguments["axis"] in ([1, 2], [-3, -2]):
-        return "GlobalAveragePooling2D", {"keepdims": bool(arguments.get("keepdims"))}
-    if operation == "getitem":
-        *others, last = arguments["slice_spec"]
-        if last == WHOLE_2 | {"step": -1} and others in ([{"class_name": DOTS}], [WHOLE_2] * 3):
-            return FLIP, {"axis": -1}
-    each = np.asarray(number, float)  # fails where it is another tensor
-    affine = {
-        **dict.fromkeys(("truediv", "divide"), lambda: (1 / each, 0.0)),
-        **dict.fromkeys(("multiply", "mul"), lambda: (each, 0.0)),
-        **dict.fromkeys(("subtract", "sub"), lambda: (1.0, -each)),
-        **dict.fromkeys(("add", "bias_add"), lambda: (1.0, each)),
-    }
-    scale, offset = (np.asarray(values, float) for values in affine[operation]())
-    if not (np.isfinite(scale).all() and np.isfinite(offset).all()):
-        raise ValueError(f"{function} of {number}")
-    return "Rescaling", {"scale": scale.tolist(), "offset": offset.tolist()}
-
-
-def _calls_from_zero(entry):
-    """Keras 2 numbers the calls of a model inside a model from one (its creation is number zero); Keras 3 from zero.
-
-    A reference to the output of a call is [layer, number of the call, number of the output].
-    """
-    if isinstance(entry, list):
-        return [_calls_from_zero(part) for part in entry]
-    if not isinstance(entry, dict):
-        return entry
-    entry = {key: _calls_from_zero(value) for key, value in entry.items()}
-    layers = (entry.get("config") or {}).get("layers") if isinstance(entry.get("config"), dict) else None
-    if entry.get("class_name") not in ("Functional", "Model") or not isinstance(layers, list):
-        return entry
-    inner = {_name(layer) for layer in layers if isinstance(layer, dict) and layer.get("class_name") in MODELS}
-    ends = [layer.get("inbound_nodes", []) for layer in layers if isinstance(layer, dict)]
-    ends.append(entry["config"].get("output_layers", []))
-    calls = [call for call in _references(ends) if call[0] in inner]
-    first = {name: min(call[1] for call in calls if call[0] == name) for name in {call[0] for call in calls}}
-    for call in calls:
-        call[1] -= first[call[0]]
-    return entry
-
-
-def _references(entry):
-    if isinstance(entry, list):
-        if len(entry) >= 3 and isinstance(entry[0], str) and all(type(number) is int for number in entry[1:3]):
-            yield entry
-            return
-        for part in entry:
-            yield from _references(part)
 
 
 def _keras_2(path, version, reason):

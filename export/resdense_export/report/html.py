@@ -104,6 +104,7 @@ def page(report, plots):
         weak_below=WEAK_BELOW,
         weakly_calibrated=_weakly_calibrated(report),
         weak_calibration=WEAK_CALIBRATION,
+        doubts=report["data"].get("calibration_doubts", ()),
         colours=COLOURS,
         origin=_origin(report),
     )

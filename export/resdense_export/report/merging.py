@@ -78,6 +78,8 @@ def _data(rows):
     merged["spec"] = _listed([row["spec"] for row in rows]) or None
     if merged.get("understood", "") is None:
         del merged["understood"]
+    if doubts := dict.fromkeys(doubt for row in rows for doubt in row.get("calibration_doubts", ())):
+        merged["calibration_doubts"] = list(doubts)
     if any(row["test"] for row in rows) and merged.get("judged_sha256") is None:
         merged["note"] = "it is not known whether all nets were judged on the same images."
     return merged

@@ -516,3 +516,11 @@ def test_one_number_is_judged_at_a_half_and_numbers_without_classes_by_parity_al
     assert figures["accuracy"] == 0.5 and not gates["accuracy"]["passed"]
     _, gates = compare(100 * expected - 1, 100 * expected, None, "fp32", classes=False)
     assert set(gates) == {"finite", "parity"} and not gates["parity"]["passed"]
+
+
+def test_numbers_that_hardly_differ_from_image_to_image_may_be_rounded_as_float32_is():
+    """A year, a price, a temperature in kelvin: the span is small beside the numbers, and float32 has seven digits."""
+    expected = (2_000 + np.linspace(-0.05, 0.05, 100))[:, None]
+    for error, passes in ((3e-3, True), (3e-2, False)):
+        gates = compare(expected + error, expected, None, "fp32", classes=False)[1]
+        assert gates["parity"]["passed"] == passes

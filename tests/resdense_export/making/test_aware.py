@@ -20,6 +20,10 @@ from resdense_keras.errors import RequestError, WorkError
 from resdense_keras.training import TrainingRequest, recipe
 
 NETS = ("resnet20_digits", "densenet_bc28_6_digits")
+SLOWLY = [
+    pytest.param("densenet_bc28_6_digits", marks=pytest.mark.slow),
+    pytest.param("resnet20_digits", marks=pytest.mark.long),
+]
 FEW = {"images": 1_280, "rounds": 2}  # ten steps
 
 
@@ -39,8 +43,7 @@ def test_training_on_knows_every_kind_of_node_of_both_families(name, graph):
     aware.check_known(nodes_of(name, graph))
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("name", NETS)
+@pytest.mark.parametrize("name", SLOWLY)
 def test_trained_nodes_differ_in_their_weights_alone(name, digits):
     nodes = nodes_of(name)
     trained = aware.train_aware(nodes, "quantization", digits, **FEW)
@@ -50,8 +53,7 @@ def test_trained_nodes_differ_in_their_weights_alone(name, digits):
         assert all(np.isfinite(array).all() for array in after.weights.values())
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("name", NETS)
+@pytest.mark.parametrize("name", SLOWLY)
 def test_pruning_leaves_half_of_the_weights(name, digits):
     trained = aware.train_aware(nodes_of(name, "trained"), "pruning", digits, **FEW)
     kernels = [node for node in trained if node.kind in ("Conv2D", "Dense") and not is_constant(node)]

@@ -8,6 +8,8 @@ import pytest
 
 from resdense_export import pipeline
 from resdense_export.making.likeness import LEAST_HELD_OUT, check_likeness, distance, roughness
+from resdense_export.report.merging import merged
+from resdense_export.report.schema import validate
 from resdense_export.sources import generated_images
 from resdense_keras import data
 from resdense_keras.errors import RequestError
@@ -119,6 +121,21 @@ def test_calibration_unlike_the_test_images_is_refused_before_anything_is_made(d
     with pytest.raises(RequestError, match="calibration images are noise") as error:
         pipeline.export(net, tmp_path / "out", dataset=replace(dataset, train=with_images(dataset.train, noise)))
     assert error.value.hint and not list(tmp_path.iterdir())
+
+
+def test_what_is_doubtful_stands_in_the_report_on_its_page_and_in_the_card(dataset, tmp_path):
+    inputs = keras.Input(dataset.image_shape)
+    net = keras.Model(inputs, keras.layers.Dense(6, activation="softmax")(keras.layers.Flatten()(inputs)), name="flat")
+    alike = with_images(dataset.train, lambda shape: near_copies(dataset.train.images[0], shape[0], deviation=10))
+    out = tmp_path / "out"
+    report = pipeline.export(net, out, ["int8"], dataset=replace(dataset, train=alike), max_drop=100, min_agreement=0)
+    (doubt,) = report["data"]["calibration_doubts"]
+    assert "calibration images are much alike" in doubt
+    assert f"Doubtful: {doubt}." in (out / "MODEL_CARD.md").read_text()
+    assert f"Doubtful: {doubt}." in (out / "report.html").read_text()
+    others = report | {"data": {key: value for key, value in report["data"].items() if key != "calibration_doubts"}}
+    both, _ = merged([(tmp_path / "others", others), (out, report)])
+    assert validate(both)["data"]["calibration_doubts"] == [doubt]
 
 
 def with_images(split, made):

@@ -226,6 +226,24 @@ def test_of_the_steps_that_reach_the_target_the_cheapest_is_the_last():
     assert plan.plan(net, scores, 0.6, "phone-int8").widths["large"] != (64, 64)
 
 
+def test_the_last_step_is_the_cheapest_though_dearer_ones_come_before_it():
+    """By loss for what is saved the order is large, middle, small; by loss alone small, large, middle."""
+    image, ends = keras.Input((8, 8, 3)), []
+    for name, width, own, next_one in (("large", 64, 1, 2), ("middle", 48, 1, 1), ("small", 32, 2, 1)):
+        x = keras.layers.Conv2D(width, 3, own, padding="same", name=name)(image)
+        x = keras.layers.Conv2D(16, 3, next_one, padding="same", name=f"{name}_end")(x)
+        ends.append(keras.layers.GlobalAveragePooling2D()(x))
+    net = net_of(keras.Model(image, keras.layers.Dense(4)(keras.layers.Concatenate()(ends))))
+    worth = {"large": 6 / 16, "middle": 18 / 16, "small": 5 / 16}
+    whole = Counted(net, TARGETS["phone-int8"], shape_of(net, net.everything))
+    after = {name: whole.without(np.array(net.groups[name][:16])) for name in worth}
+    scores = _Given(net, worth | {f"{name}_end": 100 for name in worth})
+    prices = [16 * worth[name] / (whole.instructions - fewer.instructions) for name, fewer in after.items()]
+    share = max(fewer.macs for fewer in after.values()) / whole.macs  # which each of the three reaches
+    assert prices == sorted(prices)
+    assert plan.plan(net, scores, share, "phone-int8").widths == {"small": (32, 16)}
+
+
 def test_the_least_valuable_channels_leave(nets):
     """Channels of no effect are worth nothing, by both measures."""
     model, net = nets("resnet, option B")

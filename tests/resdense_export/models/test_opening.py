@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from resdense_export import pipeline
-from resdense_export.models import opening, pixels
+from resdense_export.models import keras_2, opening, pixels
 from resdense_keras.errors import RequestError, WorkError
 
 IMAGES = np.random.default_rng(0).uniform(0, 255, (2, 12, 12, 3)).astype("float32")
@@ -184,7 +184,7 @@ def test_calls_of_nested_models_are_counted_from_zero():
     inner = {"class_name": "Sequential", "config": {"name": "base", "layers": []}, "name": "base", "inbound_nodes": []}
     user = {"class_name": "Add", "name": "add", "inbound_nodes": [[["base", 1, 0, {}], ["base", 2, 0, {}]]]}
     config = {"class_name": "Functional", "config": {"layers": [inner, user], "output_layers": [["add", 0, 0]]}}
-    found = opening._calls_from_zero(json.loads(json.dumps(config)))
+    found = keras_2._calls_from_zero(json.loads(json.dumps(config)))
     assert found["config"]["layers"][1]["inbound_nodes"] == [[["base", 0, 0, {}], ["base", 1, 0, {}]]]
 
 
@@ -235,6 +235,55 @@ def test_settings_that_only_keras_2_has_are_read_in_nets_inside_sequential_ones(
     opened = opening.open_model(tmp_path / f"net{suffix}")
     expected = net.predict(IMAGES, verbose=0)
     np.testing.assert_allclose(opened.predict(IMAGES, verbose=0), expected, rtol=1e-4)
+
+
+@pytest.mark.parametrize("suffix", [".h5", ".keras"])
+def test_operations_of_tensorflow_between_layers_are_read_as_they_compute(suffix, tmp_path):
+    """Residual and dense connections, activations and pooling, as people wrote them without layers."""
+    import tensorflow as tf
+
+    tf_keras = pytest.importorskip("tf_keras")
+    layers = tf_keras.layers
+    image = layers.Input((6, 6, 3))
+    a, b = (layers.Conv2D(4, 3, padding="same")(image) for _ in range(2))
+    mean = tf.reduce_mean(a, [1, 2], keepdims=True)
+    ends = [
+        *(a + b, tf.add_n([a, b, a]), a - b, a * b, tf.maximum(a, b), tf.minimum(a, b), a * tf.sigmoid(mean)),
+        *(tf.concat([a, b, a], -1), tf_keras.backend.concatenate([a, b], axis=3), tf.square(a), b**2, -a, 1.0 - a),
+        *(2.0 * a, 3.0 + b, tf.nn.silu(a), tf.nn.gelu(a), tf.nn.softmax(b), tf.nn.elu(a), tf.tanh(b), tf.nn.relu(a)),
+        *(tf.nn.leaky_relu(a, 0.3), tf.nn.leaky_relu(b), tf.clip_by_value(a, 0, 2), a * tf.nn.relu6(a + 3.0) / 6.0),
+        *(tf.nn.max_pool2d(a, 2, 2, "VALID"), tf.nn.avg_pool2d(b, (3, 3), 2, "SAME"), tf.identity(a)),
+        *(tf.pad(a, [[0, 0], [1, 2], [0, 1], [0, 0]]), tf.squeeze(mean, [1, 2]), tf.reshape(b, [-1, 12, 12])),
+        tf.stop_gradient(b),
+    ]
+    net = tf_keras.Model(image, layers.Dense(3)(layers.Concatenate()([layers.Flatten()(end) for end in ends])))
+    net.set_weights([np.random.default_rng(1).normal(size=weight.shape) for weight in net.get_weights()])
+    net.save(tmp_path / f"net{suffix}")
+    images = np.random.default_rng(0).normal(size=(3, 6, 6, 3)).astype("float32")
+    found = opening.open_model(tmp_path / f"net{suffix}").predict(images, verbose=0)
+    np.testing.assert_allclose(found, net.predict(images, verbose=0), rtol=1e-4, atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    "operation",
+    [
+        lambda tf, x: tf.pad(x, [[0, 0], [1, 1], [1, 1], [0, 0]], constant_values=1.0),
+        lambda tf, x: tf.nn.dropout(x, 0.5),
+        lambda tf, x: tf.nn.gelu(x, approximate=True),
+        lambda tf, x: tf.nn.softmax(x, axis=1),
+        lambda tf, x: tf.clip_by_value(x, -1, 1),
+        lambda tf, x: 1.0 / x,
+        lambda tf, x: x[:, 1:],
+    ],
+)
+def test_an_operation_that_no_layer_computes_is_never_read_as_another(operation, tmp_path):
+    import tensorflow as tf
+
+    tf_keras = pytest.importorskip("tf_keras")
+    image = tf_keras.layers.Input((6, 6, 3))
+    net = tf_keras.Model(image, operation(tf, image))
+    config = keras_2.with_layers_of_keras_3(json.loads(net.to_json()))
+    assert config["config"]["layers"][1]["class_name"] in ("TFOpLambda", "SlicingOpLambda")
 
 
 def test_an_operation_that_keras_3_cannot_hold_is_refused_with_another_way(tmp_path):

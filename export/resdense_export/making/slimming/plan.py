@@ -54,8 +54,8 @@ def plan(net, scores, share, target="phone-int8", of="macs"):
 
     Channels are grouped by the layers that make them. At each such site the least valuable channels are removed
     together, as many as bring its layer down to the next stair of the target. The next step is always at the site that
-    loses least for what it saves. Of all steps that would reach the share, the last step is the one with the smallest
-    total loss.
+    loses least for what it saves. A step whose turn comes and that would reach the share is a last step; of all of them
+    the one with the smallest total loss is taken.
 
     Raises:
         RequestError: no choice has so few; the message has the smallest possible share.
@@ -105,7 +105,7 @@ class _Descent:
                 continue
             loss, after = self.loss(site), self.now.without(self.step(site))
             if lost + loss >= best:
-                break  # what is left costs more than the end that was found
+                continue  # the end that was found costs less; a step that saves less may cost less still
             if getattr(after, of) <= goal:
                 best, found = lost + loss, after.shape.keep
                 continue  # others may reach the goal for less
