@@ -219,12 +219,12 @@ def main():
     asked = parser.parse_args()
     if not asked.table and not asked.torch:
         parser.error("--torch PYTHON is needed, see above")
+    row = None if asked.table else measured(asked)
+    if asked.steps:
+        print(json.dumps(row, indent=1))
+        return
     rows = json.loads(RESULTS.read_text()) if RESULTS.is_file() else []
-    if not asked.table:
-        row = measured(asked)
-        if asked.steps:
-            print(json.dumps(row, indent=1))
-            return
+    if row:
         rows = [old for old in rows if [old[k] for k in KEY] != [row[k] for k in KEY]] + [row]
         files.write_json(RESULTS, rows)
     put(MARKS, table(rows, json.loads(OURS.read_text())), DOCUMENT)
