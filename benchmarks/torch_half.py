@@ -25,9 +25,10 @@ SCORED, AT_ONCE = 2000, 500  # images whose gradient ranks channels; images of o
 def resnet20():
     """ResNet-20 for CIFAR with the names of its checkpoint: (N, 3, 32, 32) normalised pixels -> (N, 10) logits.
 
-    Where a stage begins, the checkpoint's shortcut takes every second pixel and adds zero channels (option A), which
-    the library cannot follow. Its own CIFAR ResNets have a 1x1 convolution there, so this net has one too, whose
-    weights are zeros and ones and compute the same. Theirs has a batch norm behind it; this one has none.
+    Where a stage begins, the checkpoint's shortcut takes every second pixel and adds zero channels (option A). Torch-
+    Pruning 1.6.1 takes that padding for one that moves no channel: 3 is tied to 3 behind it, and not to 11. Its own
+    CIFAR ResNets have a 1x1 convolution there, so this net has one too, whose weights are zeros and ones and compute
+    the same. Theirs has a batch norm behind it; this one has none.
     """
     from torch import nn
 
