@@ -126,7 +126,7 @@ def held_out(judged, data):
     return found
 
 
-def kept(row):
+def left(row):
     """Of the points that the repaired net lost on held-out training images, the share that is lost on the test images
     after the training: what `slim --max-drop` reckons with."""
     found = row["held_out"]
@@ -143,7 +143,7 @@ def cpu_minutes(folder, who=resource.RUSAGE_CHILDREN):
 def table(rows):
     """The table of docs/slimming.md, a line for each request; what was not measured is named below it."""
     heads = ("net", "asked for", "MACs", "Arm fp32", "Arm int8", "bytes int8", "accuracy", "repaired", "tuned", "lost",
-             "kept", "epochs", "seeds", "CPU minutes")  # fmt: skip
+             "left", "epochs", "seeds", "CPU minutes")  # fmt: skip
     lines = [f"| {' | '.join(heads)} |", "|---|---|" + "--:|" * (len(heads) - 2)]
     requests = {}
     for row in rows:
@@ -171,7 +171,7 @@ def request_of(row):
 
 
 def figures(seeds):
-    """The cells from MACs to `kept` of rows that differ in their seeds."""
+    """The cells from MACs to `left` of rows that differ in their seeds."""
     ratio = lambda pairs: spread([after / before for before, after in pairs], 3)  # noqa: E731
     yield ratio([row["plan"]["macs"] for row in seeds])
     for scheme in SCHEMES:
@@ -181,7 +181,7 @@ def figures(seeds):
     for which in ("whole", "repaired", "slim"):
         yield spread([100 * row["accuracy"][which] for row in seeds], 2)
     yield spread([100 * (row["accuracy"]["whole"] - row["accuracy"]["slim"]) for row in seeds], 2)
-    yield spread([kept(row) for row in seeds if "held_out" in row], 2)
+    yield spread([left(row) for row in seeds if "held_out" in row], 2)
 
 
 def spread(numbers, digits):

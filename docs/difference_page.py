@@ -41,7 +41,7 @@ Both exist because deep nets without shortcuts fit even their training images wo
 {table}
 
 Where nothing else is said, the lessons' numbers are from small nets on scikit-learn's 8x8 digits; seeds vary as shown
-(± is one standard deviation).
+(± is one standard deviation). The notebooks' figures are from other runs of the same code, so they differ a little.
 They say what the connections do, not which net to take for your images: lesson {_link(9)}.
 Lessons measured from {dates[0]} to {dates[-1]} on one machine ({_run("02-longer")["machine"]}).
 <!-- claim: test_the_stored_page_is_the_one_that_the_script_writes -->

@@ -123,7 +123,7 @@ def profile(model: keras.Model, input_shape: tuple[int, ...] | None = None) -> P
     kept = _kept_bytes(calls)
     alive = _alive_bytes(calls, inputs, outputs)
     parameters = _own_parameters(calls)
-    macs = [_macs(call) for call in calls]
+    macs = [macs_of(call.operation, call.inputs, call.outputs[0]) for call in calls]
     uncounted = [call.operation.name for call, count in zip(calls, macs, strict=True) if count is None]
     rows = [
         LayerProfile(
@@ -294,12 +294,15 @@ MACS = {
 NO_MACS = {"Embedding": True, "PReLU": True}  # their weights are read or applied one by one
 
 
-def _macs(call):
-    """Multiply-adds of one call; None for a layer with matrices that no rule knows."""
-    layer = call.operation
+def macs_of(layer, inputs, output):
+    """Multiply-adds of one call of a Keras layer or operation; None where it has matrices and no rule knows it.
+
+    Args:
+        inputs, output: Tensors of a batch of one image.
+    """
     count = _rule(layer, MACS, None)
     if count is not None:
-        return count(layer, call.inputs, call.outputs[0])
+        return count(layer, inputs, output)
     weights = layer.weights if isinstance(layer, keras.layers.Layer) and not _rule(layer, NO_MACS, False) else []
     return None if any(len(weight.shape) > 1 for weight in weights) else 0
 

@@ -171,6 +171,16 @@ def test_the_digits_folder_has_five_training_images_a_class(tmp_path):
     assert recognition.EPOCHS * 50 // recognition.BATCH == 75
 
 
+def test_the_readme_says_the_epochs_of_every_recipe():
+    from resdense_keras.training.recipes import OFFERED, RECIPES
+
+    readme = (ROOT / "README.md").read_text()
+    listed = re.findall(r"^- `(\w+)` \((.*? epochs.*?)\)", readme, re.MULTILINE)
+    said = {name: [int(number) for number in re.findall(r"\d+", text)] for name, text in listed}
+    rows = {name: [row for row in RECIPES if row.partition("-")[0] == name] for name in OFFERED if name != "slim"}
+    assert said == {name: [RECIPES[row].epochs for row in rows[name]] for name in rows}
+
+
 def compared(name):
     """The row of a net in the stored report."""
     report = json.loads((ROOT / "benchmarks" / "results" / "compare.json").read_text())

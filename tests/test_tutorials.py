@@ -238,7 +238,7 @@ def test_no_code_is_cut_off_at_a_notebooks_edge(script):
 
 @each_lesson
 def test_the_stored_run_took_no_more_than_the_header_says_and_fits_a_small_machine(script):
-    minutes = int(re.search(r"\*\*Time:\*\* at most (\d+) minutes? on 2 CPU cores", prose(script)).group(1))
+    minutes = int(re.search(r"\*\*Time:\*\* at most (\d+) minutes? on 2 idle CPU cores", prose(script)).group(1))
     text = stored_cells(script)[-1].outputs[0].text
     seconds, mebibytes = map(int, re.match(r"This run: (\d+) s, (\d+) MiB of memory at its peak", text).groups())
     processor = re.search(r"(\d+) s of processor time", text)  # what an idle machine would have needed at most
@@ -274,7 +274,7 @@ def test_claims_stand_in_the_last_section_and_nowhere_else(script):
 @each_lesson
 def test_a_notebook_alone_says_what_to_install_and_installs_nothing_unasked(script):
     first, *others = [cell.source for cell in stored_cells(script)]
-    assert "\n# %pip install resdense-keras\n" in first
+    assert "\n# %pip install ..\n" in first
     assert not re.search(r"^%", "\n".join([first, *others]), re.MULTILINE)
 
 

@@ -13,7 +13,7 @@
 #   with padding;
 # - say what changes when a net's additions become appending.
 #
-# **Time:** at most 3 minutes on 2 CPU cores that do nothing else; the last cell prints what this run took.
+# **Time:** at most 3 minutes on 2 idle CPU cores; compare with the processor time that the last cell prints.
 # **Needs:** this package (`python -m pip install .` in its folder). The images are scikit-learn's digits: no network.
 #
 # Where it says **Predict**, write your answer down before you read on.
@@ -340,8 +340,7 @@ lesson.show(
 #     add           the same places, but a stem of 48 filters has filled them all:   x + F
 #     add, narrow   a stem of 16 filters as in append, and all layers add onto these
 #
-# > **Predict.** 8 layers, trained as in lesson 2. Which fits its training images best, and is one better on test
-# > images?
+# > **Predict.** 8 layers, trained as in lesson 2. Which fits its training images best, and its test images?
 
 # %%
 CONTROL_SEEDS = lesson.pick((0, 1, 2, 3, 4), little=(0, 1, 2))
@@ -378,7 +377,7 @@ lesson.show(
 # [seed](../docs/glossary.md#seed). On test images it is ahead on average.
 # <!-- claim: appending_fits_better, only_the_place_differs -->
 #
-# > **Predict.** And on photos: 10,000 images of CIFAR-10, with twice the maps a layer (stored)?
+# > **Predict.** And on 10,000 photos of CIFAR-10, with twice the maps a layer (10 epochs, stored)?
 
 # %%
 photos = lesson.stored("01-control-cifar10")
@@ -397,12 +396,12 @@ for worse in control.JOINS[1:]:
 
 # %% [markdown]
 # There `append` and `add` tie on test images, so the lead on digits is not a law.
-# <!-- claim: on_cifar_the_wide_sum_ties --> Behind is the narrow sum, with 16 channels to read instead of 80.
-# <!-- claim: on_cifar_the_narrow_sum_is_behind -->
+# <!-- claim: on_cifar_the_wide_sum_ties --> `add, narrow` is behind `append`: it fills 16 channels, not 80
+# (stem 16, 8 layers of 8). <!-- claim: on_cifar_the_narrow_sum_is_behind -->
 #
 # ## 7. Four words that keep the growth in check
 #
-# - **[Growth rate](../docs/glossary.md#growth-rate)** k: what each dense layer adds.
+# - **[Growth rate](../docs/glossary.md#growth-rate)** k: what each dense layer appends.
 # - **[Transition](../docs/glossary.md#transition)**: maps of two sizes can be neither added nor concatenated, so a
 #   DenseNet halves them between its *dense blocks*: 1x1 convolution (which mixes), 2x2 average pooling.
 #   <!-- claim: two_sizes_do_not_join -->

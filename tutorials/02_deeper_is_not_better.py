@@ -13,7 +13,7 @@
 # - show that the better solution exists in the deep net, and that training does not find it;
 # - say what addition and concatenation do about it, and what they do not cost in parameters.
 #
-# **Time:** at most 3 minutes on 2 CPU cores that do nothing else; the last cell prints what this run took.
+# **Time:** at most 3 minutes on 2 idle CPU cores; compare with the processor time that the last cell prints.
 # **Needs:** this package (`python -m pip install .` in its folder). The images are scikit-learn's digits: no network.
 #
 # Where it says **Predict**, write your answer down before you read on.

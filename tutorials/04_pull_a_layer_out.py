@@ -13,7 +13,7 @@
 # - predict which nets survive it and which fall to guessing;
 # - read a lesion study with care: which block, how many, against what.
 #
-# **Time:** at most 3 minutes on 2 CPU cores that do nothing else; the last cell prints what this run took.
+# **Time:** at most 3 minutes on 2 idle CPU cores; compare with the processor time that the last cell prints.
 # **Needs:** this package (`python -m pip install .` in its folder). The images are scikit-learn's digits: no network.
 #
 # Where it says **Predict**, write your answer down before you read on.
@@ -258,9 +258,9 @@ for name, by_depth in large.items():
 #
 # > - **Not that ResNets are ensembles.** The paths share weights and were trained together. And what part 4 measures is
 # >   the gradient's way, at the end of one training.
-# > - **Not residual against dense.** A dense layer here adds 4 maps of 88, a residual block rewrites all 16: the cuts
-# >   differ in size. <!-- claim: test_the_nets_are_as_the_lessons_describe_them --> The picture over shares is fairer,
-# >   and still no race.
+# > - **Not residual against dense.** A dense layer here appends 4 of 88 maps, a residual block rewrites all 16: the
+# >   cuts differ in size. <!-- claim: test_the_nets_are_as_the_lessons_describe_them --> The picture over shares is
+# >   fairer, and still no race.
 # > - **Not that the cut blocks can be left out for good.** No net was trained again; that is pruning.
 # > - **The plain net at its worst?** It was cut in the gentlest way we know, and its own training suffers at this depth
 # >   (lesson 2).

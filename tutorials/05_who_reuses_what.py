@@ -14,7 +14,7 @@
 # - compute a map of causes instead: what breaks when one layer stops reading one source;
 # - say what addition does to early features that concatenation does not, in one number.
 #
-# **Time:** at most 3 minutes on 2 CPU cores that do nothing else; the last cell prints what this run took.
+# **Time:** at most 3 minutes on 2 idle CPU cores; compare with the processor time that the last cell prints.
 # **Needs:** this package (`python -m pip install .` in its folder). The images are scikit-learn's digits: no network.
 #
 # Where it says **Predict**, write your answer down before you read on.

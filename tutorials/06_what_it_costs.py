@@ -18,7 +18,7 @@
 # - say what of it is the architecture and what the implementation, and get most of it back with one argument;
 # - predict the batch that fits before you run out of memory.
 #
-# **Time:** at most 3 minutes on 2 CPU cores that do nothing else; the last cell prints what this run took.
+# **Time:** at most 3 minutes on 2 idle CPU cores; compare with the processor time that the last cell prints.
 # **Needs:** this package (`python -m pip install .` in its folder). No network: scikit-learn's digits come with it.
 
 # %%
@@ -257,7 +257,7 @@ lesson.show(
 # In this net of short blocks the copies are half of the bytes; the other half are the
 # [bottlenecks](../docs/glossary.md#bottleneck)' own maps, 4k for each k that stay.
 # <!-- claim: half_is_copies_and_half_is_bottleneck --> The longer a block, the larger the share of the copies: they
-# alone grow with the square. The lowest curve is what the dense layers *made*, each map once.
+# alone grow with the square. The dotted curve (row `new`) is what the dense layers *made*, each map once.
 # <!-- claim: dense_memory_is_quadratic -->
 #
 # In inference a residual chain needs the same at any depth, since each sum takes the place of the one before it; a
@@ -289,8 +289,9 @@ else:
 # compute again too, ResNets as well: Chen et al. 2016. Here a recomputed dense net stands beside a residual one that
 # keeps all.)
 #
-# So the sentence to remember is: **a DenseNet buys accuracy with activations instead of parameters, and how many bytes
-# an activation costs in training is up to the program.**
+# So the sentence to remember is: **a DenseNet reaches the same accuracy with fewer parameters and more stored
+# activations, and how many bytes an activation costs in training is up to the program.**
+# <!-- claim: fewer_parameters_at_equal_accuracy, far_more_memory_at_equal_parameters -->
 #
 # ## What this does not show
 #

@@ -15,7 +15,7 @@
 # - (appendix) tell v1, v1.5, v2 and D apart, recognise a file of weights, and name the one confusion that no file gives
 #   away.
 #
-# **Time:** at most 3 minutes on 2 CPU cores that do nothing else; the last cell prints what this run took.
+# **Time:** at most 3 minutes on 2 idle CPU cores; compare with the processor time that the last cell prints.
 # **Needs:** this package (`python -m pip install .` in its folder). No network: the digits nets ship with it.
 #
 # With `RESDENSE_FOLDER=FOLDER` in the environment part 2 runs on your own images (a folder a class), at 8x8 grey pixels

@@ -15,7 +15,7 @@
 # - read a table of schemes: size, accuracy, agreement, latency;
 # - choose the file for a phone's CPU, GPU, NPU or browser.
 #
-# **Time:** at most 3 minutes on 2 CPU cores that do nothing else; the last cell prints what this run took.
+# **Time:** at most 3 minutes on 2 idle CPU cores; compare with the processor time that the last cell prints.
 # **Needs:** this package (`python -m pip install .` in its folder). No network: the digits nets ship with it.
 
 # %%
@@ -205,10 +205,10 @@ for family in NETS:
     print(f"rewriting removes {lost_share(family):.0%} of the {family} net's operators")
 
 # %% [markdown]
-# That is why a DenseNet gains more: what the stock converter folds anyway is all that a v1 ResNet has. Of this
-# DenseNet's 27 norms it folds 12, and keeps a multiplication and an addition for each of the other 15; rewriting leaves
-# a maximum. <!-- claim: the_dense_net_gains_more, a_maximum_remains_of_each_norm --> In int8 each of those would be
-# rounded.
+# That is why a DenseNet gains more: the stock converter already folds every norm of a v1 ResNet. Of this DenseNet's
+# 27 norms it folds 12, and keeps a multiplication and an addition for each of the other 15; rewriting leaves
+# a maximum. <!-- claim: the_dense_net_gains_more, a_maximum_remains_of_each_norm --> In int8 each multiplication and
+# each addition would be rounded.
 #
 # ## 3. Eight bits by hand
 #
@@ -274,7 +274,8 @@ print(f"range 0 to 1: the largest error is {largest_error(1):g}: 6 is read as 1"
 # %% [markdown]
 # ## 4. What each scheme costs and gives
 #
-# - **fp32**: the net itself. **fp16**: the weights in two bytes each, computed in float.
+# - **fp32**: the net itself. **fp16**: weights in two bytes each; computed in float16 where the device can, else in
+#   float32.
 # - **dynamic**: int8 weights; activations are rounded while it runs. No calibration.
 # - **int8**: everything; needs calibration, runs on nearly every NPU.
 #
@@ -345,8 +346,7 @@ for family in NETS:
 #
 # ## 5. Which file to take
 #
-# - **A phone's CPU: int8**, if its accuracy holds; phones since about 2018 multiply 8-bit numbers natively. On a PC
-#   without such instructions it gains little or nothing (docs/rewriting.md).
+# - **A phone's CPU: int8**, if its accuracy holds; phones since about 2018 multiply 8-bit numbers natively.
 # - **GPU: fp16**, which is what GPU delegates compute in. **NPU: int8**, which nearly every NPU takes; some take floats
 #   too (Qualcomm's delegate documents both, Core ML runs in float16).
 # - **Browser: fp16**: little more than half of the download, though nets as small as these save less (the table above;
@@ -358,12 +358,12 @@ for family in NETS:
 #
 # ## What this does not show
 #
-# > - **Your phone.** Latencies are those of this computer, of nets of microseconds, where starting an operator counts
-# >   beside its arithmetic. No claim above rests on them.
+# > - **Your phone.** Latencies are those of this computer. These nets run in microseconds, so the start of each
+# >   operator takes a large part of the time. No claim above rests on them.
 # > - **Losses of large nets.** Digits hardly notice eight bits; other nets and images may.
-# > - **364 test images**: a point of accuracy is not more than four of them.
+# > - **364 test images**: one percentage point is fewer than four of them.
 # >   <!-- claim: test_the_shipped_digits_nets_are_judged_on_364_images -->
-# > - **Training with quantization**, which wins back what calibration loses.
+# > - **Training with quantization**, which can win back part of what calibration loses.
 #
 # ## In your own words
 #

@@ -13,7 +13,7 @@
 # - say what each costs in memory, time and bytes, beside its accuracy;
 # - write the sentence that the numbers allow, and no other.
 #
-# **Time:** at most 3 minutes on 2 CPU cores that do nothing else; the last cell prints what this run took.
+# **Time:** at most 3 minutes on 2 idle CPU cores; compare with the processor time that the last cell prints.
 # **Needs:** this package (`python -m pip install .` in its folder). No network: the weights ship with it.
 #
 # With `RESDENSE_FOLDER=FOLDER` in the environment it runs on your photos (a folder a class; it takes a few of each to

@@ -32,8 +32,8 @@ HERE = Path(__file__).parent
 # Comments, so that nothing is installed unless it is asked for. They stand in the notebooks only: a script runs where
 # the package is.
 INSTALL = """\
-# Alone in Jupyter or Colab? Take the # off the next line; a wheel's path does as well.
-# %pip install resdense-keras
+# Is the package not installed here? Take the # off the next line; .. is the project's folder.
+# %pip install ..
 
 """
 SECONDS_PER_CELL = 600

@@ -11,6 +11,10 @@ from resdense_keras.errors import RequestError, WorkError
 from resdense_keras.training.augmentation import AUGMENTATIONS
 
 NONE = "none"  # removes a value of a config.yaml or a recipe
+SPECS = (  # what --data takes
+    "digits, fashion_mnist, cifar10, cifar100, a .npz file (x_train, y_train, x_test, y_test) or a folder of images "
+    "(docs/images.md)"
+)
 
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 Overwrite = Annotated[
@@ -28,7 +32,8 @@ Weights = Annotated[
     str | None,
     typer.Option(
         "--weights",
-        help="Weights: a name that `resdense models` lists, or a file. Default: random, or those in MODEL_OR_FILE.",
+        help="Weights: a name from the column `weights` of `resdense models`, or a file. Default: random for a name, "
+        "its own for a file.",
     ),
 ]
 ImageSize = Annotated[
@@ -52,7 +57,8 @@ Count = Annotated[
     typer.Option(
         "--count",
         metavar="COMMAND",
-        help="Program that prints the millions of Arm instructions of a given file. Default: not counted.",
+        help="Command that is run as `COMMAND FILE.tflite` for each file. The last word that it prints must be a "
+        "number above 0: the millions of Arm instructions of one inference. Default: not counted.",
     ),
 ]
 RunFolder = Annotated[
@@ -74,8 +80,10 @@ Preprocessing = Annotated[
     str | None,
     typer.Option(
         "--preprocessing",
-        help="Pixels that the model expects: 0..1, -1..1, imagenet, MODEL/WEIGHTS such as resnet50/imagenet, "
-        "or none for [0, 255]. Default: read from the model.",
+        help="Pixels that the model expects: 0..1 (x / 255); -1..1 (x / 127.5 - 1); imagenet (RGB by ImageNet's mean "
+        "and deviation: torchvision, timm, Keras' DenseNet); imagenet-caffe (BGR less the mean: Keras' ResNet); "
+        "MODEL/WEIGHTS, such as resnet50/imagenet (what those weights were trained with); or none for [0, 255]. "
+        "Default: read from the model.",
     ),
 ]
 Deterministic = Annotated[
@@ -100,7 +108,9 @@ Augment = Annotated[
     typer.Option(
         "--augment",
         metavar="LIST",
-        help=f"Comma-separated list of {', '.join(AUGMENTATIONS)}; or {NONE}. Default: from the recipe.",
+        help="Comma-separated list of "
+        + ", ".join(f"{name} ({row.about})" for name, row in AUGMENTATIONS.items())
+        + f"; or {NONE}. Default: from the recipe.",
     ),
 ]
 

@@ -160,7 +160,7 @@ def _reads_heif():
     return True
 
 
-HEIF_HINT = "install the extra: pip install 'resdense-keras[heic]'; or save the photos as JPEG"
+HEIF_HINT = "install what reads them: python -m pip install pillow-heif; or save the photos as JPEG"
 
 
 class _NeedsExtraError(Exception):

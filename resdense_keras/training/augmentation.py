@@ -30,6 +30,7 @@ class Augmentation:
     """What one name of a recipe's `augment` does to training images.
 
     Attributes:
+        about: What it does, in words for help texts.
         change: (dataset, rules) -> a function (images, keys) -> images of that shape, or None where these data are not
             changed. None for a row that does nothing to single images.
         part: Function from keys to the part of each image that is decoded, where images come from files, see
@@ -38,6 +39,7 @@ class Augmentation:
         replaces: Name of the row that this one replaces where a recipe names both, or None.
     """
 
+    about: str
     change: Callable | None = None
     part: Callable | None = None
     mixer: Callable | None = None
@@ -204,13 +206,13 @@ def _cutmix():
 
 # In the order in which they change an image.
 AUGMENTATIONS = {
-    "crop": Augmentation(change=_crop, part=crop_parts),
-    "shift": Augmentation(change=_shift),
-    "reflect": Augmentation(change=_reflect, replaces="shift"),  # the image beside it mirrored, where that leaves black
-    "mirror": Augmentation(change=_mirror),
-    "randaugment": Augmentation(change=_rand_augment),
-    "mixup": Augmentation(mixer=_mixup),
-    "cutmix": Augmentation(mixer=_cutmix),
+    "crop": Augmentation("a random part, enlarged to the full size", change=_crop, part=crop_parts),
+    "shift": Augmentation("by up to an eighth of each side, black beside it", change=_shift),
+    "reflect": Augmentation("shift with the mirrored image beside it", change=_reflect, replaces="shift"),
+    "mirror": Augmentation("half of the images, left to right", change=_mirror),
+    "randaugment": Augmentation("two random changes of colour or shape", change=_rand_augment),
+    "mixup": Augmentation("blends images in pairs, and their labels", mixer=_mixup),
+    "cutmix": Augmentation("puts a piece of one image into another, and mixes their labels", mixer=_cutmix),
 }
 
 

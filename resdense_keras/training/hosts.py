@@ -39,7 +39,7 @@ def connect(coordinator, process, processes, seconds=CONNECT_SECONDS):
     try:
         import jax
     except ImportError:
-        raise RequestError("JAX is not installed", "python -m pip install 'resdense-keras[jax]'") from None
+        raise RequestError("JAX is not installed", "python -m pip install jax") from None
 
     _meet(host, int(port), process, processes, seconds)
     jax.config.update(*GLOO)

@@ -27,9 +27,9 @@ class Recipe:
         warmup: Length of the warm-up as a share of the whole training, so that a shorter run keeps the shape.
         optimizer: "sgd" with momentum, or "adamw", whose first moment has `momentum`; its learning rates are a
             hundredth of SGD's.
-        weight_decay: Weight decay of convolution and dense kernels. For SGD it is L2 added to the gradient, as in the
-            papers. For AdamW it is decoupled: the share of a weight that is subtracted in a step, times the learning
-            rate.
+        weight_decay: Weight decay of the kernels of convolutions and fully connected layers. For SGD it is L2 added to
+            the gradient, as in the papers. For AdamW it is decoupled: the share of a weight that is subtracted in a
+            step, times the learning rate.
         label_smoothing: Share of a label that is spread over all classes.
         augment: Changes of the training images, names of augmentation.AUGMENTATIONS.
         class_weights: "balanced" weights the loss of an image in inverse proportion to the number of images of its

@@ -83,6 +83,8 @@ class TrainingRequest:
         self._set("recipe", recipes.recipe(self.recipe, self.model) if isinstance(self.recipe, str) else self.recipe)
         self._set("options", dict(self.options or {}))
         self._set("slim", None if self.slim is None else dict(self.slim))
+        if self.slim:
+            self._check_slim()
         if (shape := self.options.get("input_shape")) is not None:
             builder.check_image_shape(shape, smallest=1)
         builder.check_integer("seed", self.seed, 0)
@@ -92,6 +94,17 @@ class TrainingRequest:
         self._set("data", str(self.data))
         if self.resize is not None:
             resizing.check(self.resize)
+
+    def _check_slim(self):
+        """Refuses what would have no effect, because the net and its weights come from files."""
+        defaults = {field.name: field.default for field in fields(self)} | {"options": {}}
+        for name in ("options", "weights", "freeze", "precision"):
+            if getattr(self, name) != defaults[name]:
+                raise RequestError(
+                    f"{name}={getattr(self, name)!r} was given for a slim net, which is trained whole, in float32 and "
+                    "from its own file",
+                    f"leave {name} out",
+                )
 
     def _set(self, name, value):
         object.__setattr__(self, name, value)

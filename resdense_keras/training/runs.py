@@ -132,6 +132,11 @@ def run(
             f"the recipe's teacher={request.recipe.teacher:g} is a share of another net's answers, and there is none",
             "`resdense slim` trains beside the whole net; for `train` take another --recipe",
         )
+    if request.slim and not (out / starts.SLIM).is_file():
+        raise RequestError(
+            f"this is the request of a `resdense slim` run, and {out} has no {starts.SLIM}",
+            "`resdense slim` makes the slim net and trains it; to repeat a run, give it the same model, data and flags",
+        )
     if resume and _state_file(out).exists() and (out / "config.yaml").is_file():
         request = request.going_on(read_config(out / "config.yaml"))
     with contextlib.ExitStack() as stack:
@@ -184,7 +189,7 @@ def _check_folder(out, request, resume):
     differing, finished = request.differences(config), (out / files.MANIFEST).is_file()
     if "data" in differing and _state_file(out).exists() and differing.keys() == {"data"}:
         if finished:
-            _check_data(out, request, state.load(_state_file(out))[1], _fingerprint(load_data(request)))
+            _check_data(out, request, state.load(_state_file(out))[1], data_fingerprint(load_data(request)))
         return  # files may have moved; reading them shows whether they are the same
     if finished and differing.keys() <= {"epochs", "data"} and request.recipe.epochs > config["recipe"]["epochs"]:
         raise RequestError(
@@ -227,7 +232,7 @@ class _Run:
         self.tell(
             f"augmentation: {augmentation.describe(self.recipe, self.dataset, request.rules)} (--augment changes it)"
         )
-        self.fingerprint = _fingerprint(self.dataset)
+        self.fingerprint = data_fingerprint(self.dataset)
         self.history, self.best, self.start, self._stopped = [], None, (0, 0), False
         self.place, self.saved_place, self.begun = None, None, False
         self.seconds = 0.0  # seconds of this epoch in earlier processes
@@ -307,7 +312,7 @@ class _Run:
         path = self.out / "config.yaml"
         if not path.is_file() or path.read_text() != text:
             files.write_text(path, text)
-        if names := self.dataset.class_names or (self.request.slim or {}).get("classes"):
+        if names := (self.request.slim or {}).get("classes") or self.dataset.class_names:
             files.write_text(self.out / "labels.txt", "".join(f"{name}\n" for name in names))
 
     def _choose_jit(self):
@@ -498,15 +503,20 @@ def load_data(request: TrainingRequest, scan: bool = False) -> data.Dataset:
 
 
 def _named(model):
-    """{"layer/variable": variable}, as `load_weights` reads them."""
-    return {"/".join(weight.path.split("/")[-2:]): weight for weight in model.weights}
+    """{"layer/variable": variable}, as `load_weights` reads them; layers inside of layers may share such a name, and
+    are numbered."""
+    found = {}
+    for number, weight in enumerate(model.weights):
+        name = "/".join(weight.path.split("/")[-2:])
+        found[f"{name} {number}" if name in found else name] = weight
+    return found
 
 
 def _weights(model):
     return {name: variable.numpy() for name, variable in _named(model).items()}
 
 
-def _fingerprint(dataset):
+def data_fingerprint(dataset):
     """sha256 of the data that train and judge: labels and pixels, or labels and the files' names and sizes."""
     digest = hashlib.sha256()
     for split in (dataset.train, dataset.validation):

@@ -394,7 +394,7 @@ def test_photo_of_an_iphone_names_the_extra_that_it_needs(monkeypatch):
     try:
         with pytest.raises(RequestError, match="is a HEIC photo, which needs the extra `heic`") as caught:
             decode(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(99))
-        assert "pip install 'resdense-keras[heic]'" in caught.value.hint
+        assert "pip install pillow-heif" in caught.value.hint
     finally:
         images._reads_heif.cache_clear()
         images._formats.cache_clear()

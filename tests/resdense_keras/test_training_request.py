@@ -26,25 +26,35 @@ OTHER = {
     "tensorboard": True,
     "rules": 1,
     "devices": "8 synchronized",
-    "slim": {"from": "resnet20", "macs": 0.5},
 }
+SLIM = {
+    "from": "resnet20",
+    "macs": 0.5,
+}  # its nets come from files, so it has no options, weights, freeze and precision
 
 
 def test_a_request_of_no_default_comes_back_from_its_config(tmp_path):
     import yaml
 
-    plain, request = TrainingRequest(model="resnet20"), TrainingRequest(**OTHER)
-    assert set(OTHER) == set(FIELDS) and all(getattr(request, key) != getattr(plain, key) for key in FIELDS)
-    (tmp_path / "config.yaml").write_text(yaml.safe_dump(request.as_config()))
-    config = read_config(tmp_path / "config.yaml")
-    assert TrainingRequest.from_config(config).as_config() == config == request.as_config()
-    assert request.differences(config) == {}
+    plain, full = TrainingRequest(model="resnet20"), TrainingRequest(**OTHER)
+    assert {*OTHER, "slim"} == set(FIELDS) and all(getattr(full, key) != getattr(plain, key) for key in OTHER)
+    for request in (full, TrainingRequest(model="resnet20_slim50", slim=SLIM)):
+        (tmp_path / "config.yaml").write_text(yaml.safe_dump(request.as_config()))
+        config = read_config(tmp_path / "config.yaml")
+        assert TrainingRequest.from_config(config).as_config() == config == request.as_config()
+        assert request.differences(config) == {}
+
+
+@pytest.mark.parametrize("key", ["options", "weights", "freeze", "precision"])
+def test_what_would_have_no_effect_on_a_slim_net_is_refused(key):
+    with pytest.raises(RequestError, match=f"{key}=.* was given for a slim net"):
+        TrainingRequest(model="resnet20_slim50", slim=SLIM, **{key: OTHER[key]})
 
 
 @pytest.mark.parametrize("key", [key for key in FIELDS if key not in ("options", "recipe", *NO_RESULT)])
 def test_a_difference_of_any_key_is_named(key):
     plain = TrainingRequest(model="resnet20")
-    changed = dataclasses.replace(plain, **{key: OTHER[key]})
+    changed = dataclasses.replace(plain, **{key: SLIM if key == "slim" else OTHER[key]})
     assert list(changed.differences(plain.as_config())) == [key]
 
 

@@ -200,7 +200,7 @@ def test_data_are_known_by_each_thing_that_training_sees(tmp_path):
 
     def known(train=split, validation=held, names=("a", "b", "c"), spec="one"):
         shape = train.image_shape
-        return runs._fingerprint(
+        return runs.data_fingerprint(
             data.Dataset(
                 spec=spec, class_names=names, image_shape=shape, train=train, validation=validation, test=validation
             )
@@ -484,3 +484,29 @@ def digest(run):
 def metrics(run):
     lines = (run / "metrics.jsonl").read_text().splitlines()
     return [{key: value for key, value in json.loads(line).items() if key != "seconds"} for line in lines]
+
+
+def test_weights_of_layers_inside_of_layers_keep_apart_though_they_share_their_names():
+    """Two layers of attention: each has query/kernel and the like."""
+    from keras import Input, Model, layers
+
+    def build():
+        x = image = Input((6, 8))
+        for name in ("first", "second"):
+            x = layers.MultiHeadAttention(2, 4, name=name)(x, x)
+        return Model(image, x)
+
+    best, written = build(), build()
+    arrays = runs._weights(best)
+    assert len(arrays) == len(best.weights) and "query/kernel" in arrays
+    for name, variable in runs._named(written).items():
+        variable.assign(arrays[name])
+    for one, other in zip(best.get_weights(), written.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_the_request_of_a_slim_run_is_refused_where_its_nets_are_not(tmp_path):
+    request = TrainingRequest(model="tiny_slim50", recipe=recipe("slim", epochs=1), slim={"from": "tiny"})
+    with pytest.raises(RequestError, match="this is the request of a `resdense slim` run") as refused:
+        runs.run(request, tmp_path / "again")
+    assert "`resdense slim` makes the slim net" in refused.value.hint and not list(tmp_path.iterdir())

@@ -7,10 +7,11 @@ from typing import Annotated
 
 import typer
 
+from resdense_export.limits import Limits
 from resdense_keras import files
 from resdense_keras.errors import RequestError, WorkError
 
-from ..options import ImageSize, Json
+from ..options import SPECS, ImageSize, Json
 from ..output import columns, print_result
 
 ORDER = 50
@@ -25,7 +26,10 @@ def command(
         typer.Option(
             "--data",
             metavar="SPEC",
-            help="Images: also measure accuracy on the test split, and judge it against --against. Default: no images.",
+            help=f"Images: {SPECS}. Also measures accuracy on the test split, and judges it against --against by the "
+            f"defaults of `resdense export` (--max-drop {Limits.max_drop:g}, --min-agreement "
+            f"{Limits.min_agreement:g}). Files are given pixels from 0 to 255, so the accuracy of one that was made "
+            "for others, such as 0 to 1, means nothing. Default: no images.",
         ),
     ] = None,
     against: Annotated[

@@ -10,6 +10,7 @@ from resdense_export.progress import steps
 from resdense_keras import files
 
 from ..options import (
+    SPECS,
     Augment,
     Deterministic,
     ImageSize,
@@ -38,7 +39,7 @@ def command(
         typer.Option(
             "--data",
             metavar="SPEC",
-            help="Data: digits, fashion_mnist, cifar10, cifar100, a .npz file or a folder of images.",
+            help=f"Data: {SPECS}.",
         ),
     ] = "digits",
     out: Annotated[Path, typer.Option("--out", help="Folder to write the report and the bundles into.")] = Path(

@@ -8,7 +8,7 @@ import typer
 from resdense_keras import files
 from resdense_keras.errors import RequestError
 
-from ..options import ImageSize, Json, OnBadImage, Preprocessing, Resize, Settings, Weights, builder_options
+from ..options import SPECS, ImageSize, Json, OnBadImage, Preprocessing, Resize, Settings, Weights, builder_options
 from ..output import columns, print_result, say_data, start_tensorflow, tell
 
 ORDER = 30
@@ -23,7 +23,9 @@ def command(
         str,
         typer.Argument(metavar="MODEL_OR_FILE", help="Name from `resdense models`, or a .keras, .h5 or .tflite file."),
     ],
-    data: Annotated[str, typer.Option("--data", metavar="SPEC", help="Images; the test split is used.")],
+    data: Annotated[
+        str, typer.Option("--data", metavar="SPEC", help=f"Images, of which the test split is used: {SPECS}.")
+    ],
     weights: Weights = None,
     plot: Annotated[
         Path | None,

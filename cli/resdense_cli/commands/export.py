@@ -12,7 +12,18 @@ from resdense_export.progress import steps
 from resdense_export.schemes import SCHEMES, standard_schemes
 from resdense_keras.data import resizing
 
-from ..options import ImageSize, Json, OnBadImage, Overwrite, Preprocessing, Resize, Settings, Weights, builder_options
+from ..options import (
+    SPECS,
+    ImageSize,
+    Json,
+    OnBadImage,
+    Overwrite,
+    Preprocessing,
+    Resize,
+    Settings,
+    Weights,
+    builder_options,
+)
 from ..output import report_of_failure, say_data, show_report, start_tensorflow
 
 ORDER = 40
@@ -30,7 +41,7 @@ def command(
         typer.Option(
             "--data",
             metavar="SPEC",
-            help="Images: the training split calibrates, the test split judges. Default: generated images.",
+            help=f"Images: {SPECS}. The training split calibrates, the test split judges. Default: generated images.",
         ),
     ] = None,
     schemes: Annotated[
@@ -42,7 +53,12 @@ def command(
         ),
     ] = None,
     max_drop: Annotated[
-        float, typer.Option("--max-drop", help="Percentage points of top-1 accuracy that a file may lose.")
+        float,
+        typer.Option(
+            "--max-drop",
+            help="Percentage points (0 to 100) of top-1 accuracy that a file may lose against the float model; see "
+            "--strict.",
+        ),
     ] = Limits.max_drop,
     min_agreement: Annotated[
         float,
@@ -74,7 +90,8 @@ def command(
         float | None,
         typer.Option(
             "--budget",
-            help="Percentage points that int8 may lose; sensitive layers stay in float to keep to it. "
+            help="Percentage points (0 to 100) of accuracy that int8 should lose at most. As many sensitive layers as "
+            "that takes stay in float. A part of the test images decides, only the others judge the file. "
             "Default: all layers in int8.",
         ),
     ] = None,

@@ -45,7 +45,7 @@ def command(
     ] = False,
     as_json: Json = False,
 ):
-    """List the lessons, or run one here. Each takes at most three minutes on two cores."""
+    """List the lessons, or run one here. Each takes at most three minutes on two idle cores."""
     if solutions and lesson is None:
         raise RequestError("--solutions was given without a lesson", "name one: `resdense learn 1 --solutions`")
     if summary:

@@ -1,4 +1,4 @@
-"""`resdense slim`: makes a trained net with fewer channels, trained beside the whole one."""
+"""`resdense slim`: makes a trained net with fewer channels, trained to give the original's outputs."""
 
 from pathlib import Path
 from typing import Annotated
@@ -8,6 +8,7 @@ import typer
 from resdense_keras.errors import RequestError
 
 from ..options import (
+    SPECS,
     Count,
     Deterministic,
     Devices,
@@ -36,7 +37,9 @@ def command(
     data: Annotated[
         str | None,
         typer.Option(
-            "--data", metavar="SPEC", help="Data that the net was trained on. Required unless --show is given."
+            "--data",
+            metavar="SPEC",
+            help=f"Data that the net was trained on: {SPECS}. Required unless --show is given.",
         ),
     ] = None,
     out: RunFolder = None,
@@ -44,7 +47,8 @@ def command(
         str | None,
         typer.Option(
             "--weights",
-            help="Weights: a name that `resdense models` lists, or a file. Default: those in MODEL_OR_FILE.",
+            help="Weights: a name from the column `weights` of `resdense models`, or a file. Default: a file's own; "
+            "required for a name, unless --show is given.",
         ),
     ] = None,
     macs: Annotated[
@@ -61,8 +65,8 @@ def command(
         typer.Option(
             "--latency",
             metavar="SHARE",
-            help="Share of the int8 file's latency to keep, with --for phone-float of the fp32 file's; timed here, or "
-            "counted by --count. Required unless --macs or --max-drop is given.",
+            help="Share of a file's latency to keep: of the fp32 file with --for phone-float, else of the int8 file. "
+            "It is timed here, or counted by --count. Required unless --macs or --max-drop is given.",
         ),
     ] = None,
     max_drop: Annotated[
@@ -70,8 +74,9 @@ def command(
         typer.Option(
             "--max-drop",
             metavar="POINTS",
-            help="Points of accuracy that the net may be expected to lose after --epochs; the smallest such net is "
-            "searched, see docs/slimming.md. Required unless --macs or --latency is given.",
+            help="Percentage points of accuracy (above 0, below 100) that the slim net is expected to lose at most "
+            "after --epochs, compared with the original. The smallest such net is searched, see docs/slimming.md. "
+            "Required unless --macs or --latency is given.",
         ),
     ] = None,
     target: Annotated[
@@ -88,7 +93,7 @@ def command(
         typer.Option(
             "--epochs",
             min=1,
-            help="Number of passes over the training images after the repair; 3 make a draft. Default: 8.",
+            help="Number of training epochs after the repair: 3 for a first look, more if time allows. Default: 8.",
         ),
     ] = None,
     seed: Annotated[
@@ -115,7 +120,7 @@ def command(
     settings: Settings = None,
     as_json: Annotated[bool, typer.Option("--json", help="With --show: print the plan as JSON.")] = False,
 ):
-    """Make a trained net smaller: remove channels and blocks, repair the rest, train it beside the whole net."""
+    """Make a trained net smaller: remove channels and blocks, repair the rest, teach it the original's outputs."""
     _check_given(model, data, out, (macs, latency, max_drop), show)
     if count and latency is None:
         raise RequestError("--count was given without --latency", "leave it out, or pass --latency 0.5")
@@ -182,6 +187,7 @@ def _planned(net, data, asked, epochs, seed, image_size, on_bad_image, resize, c
 
     if data is None:
         images = sources.generated_images(net.image_shape, GENERATED, seed)
+        tell(f"note: without --data {GENERATED} generated images rank the channels; on your data other ones may leave")
         return process.show(net, None, asked, seed, tell, images, count=count)
     dataset = sources.dataset(data, net, image_size, on_bad_image, resize)
     return process.show(net, dataset, asked, seed, tell, epochs=epochs, count=count)

@@ -11,6 +11,7 @@ from resdense_keras.training.recipes import OFFERED, RECIPES
 
 from ..options import (
     NONE,
+    SPECS,
     Augment,
     Deterministic,
     Devices,
@@ -50,8 +51,7 @@ def command(
         typer.Option(
             "--data",
             metavar="SPEC",
-            help="Training data: digits, fashion_mnist, cifar10, cifar100, a .npz file or a folder of images. "
-            "Required unless MODEL is a config.yaml.",
+            help=f"Training data: {SPECS}. Required unless MODEL is a config.yaml.",
         ),
     ] = None,
     out: RunFolder = None,
@@ -59,7 +59,8 @@ def command(
         str | None,
         typer.Option(
             "--recipe",
-            help=f"Recipe: {', '.join(OFFERED)} or a FILE.yaml. Default: fast ({RECIPES['fast'].epochs} epochs).",
+            help=f"Recipe: {', '.join(name for name in OFFERED if name != 'slim')} or a FILE.yaml; slim belongs to "
+            f"`resdense slim`, here --show prints it. Default: fast ({RECIPES['fast'].epochs} epochs).",
         ),
     ] = None,
     show: Annotated[bool, typer.Option("--show", help="Print the recipe with its sources, and train nothing.")] = False,
@@ -76,7 +77,10 @@ def command(
     ] = None,
     weight_decay: Annotated[
         float | None,
-        typer.Option("--weight-decay", help="Decay of convolution and dense kernels. Default: from the recipe."),
+        typer.Option(
+            "--weight-decay",
+            help="Decay of the kernels of convolutions and fully connected layers. Default: from the recipe.",
+        ),
     ] = None,
     label_smoothing: Annotated[
         float | None,
@@ -129,7 +133,8 @@ def command(
         str | None,
         typer.Option(
             "--weights",
-            help="Weights to start from: a name that `resdense models` lists, a file, or none. Default: none.",
+            help="Weights to start from: a name from the column `weights` of `resdense models`, a file, or none. "
+            "Default: none.",
         ),
     ] = None,
     freeze: Annotated[
@@ -137,7 +142,8 @@ def command(
         typer.Option(
             "--freeze",
             metavar="STAGE",
-            help="Keep the net fixed up to and including this stage, such as stage3; or none. Default: none.",
+            help="Keep the net fixed up to and including this stage: stem, stage1, stage2 ... (a wrong name lists the "
+            "net's); or none. Default: none.",
         ),
     ] = None,
     held_out: Annotated[
@@ -147,7 +153,8 @@ def command(
             metavar="SHARE",
             min=0.001,
             max=0.9,
-            help="Share of the training images that is held out for validation. Default: 0.1.",
+            help="Share of the training images that is held out for validation. A folder's own val/ replaces it. "
+            "Default: 0.1.",
         ),
     ] = None,
     seed: Annotated[int | None, typer.Option("--seed", min=0, help="Seed of every random choice. Default: 0.")] = None,
@@ -208,8 +215,8 @@ def command(
         bool,
         typer.Option(
             "--scan",
-            help="Read every image before training, even in folders of 20,000 files or more (smaller ones "
-            "are always read).",
+            help="Read every image in full before training. Without it only the headers are read in folders of "
+            "20,000 files or more that do not fit in memory.",
         ),
     ] = False,
     settings: Settings = None,

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -12,15 +13,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import resdense_export
 import resdense_keras
 from resdense_export import sources
 from resdense_export.bundle import card
-from resdense_export.making.slimming import latency, plan, process, repair, search
+from resdense_export.making.slimming import latency, plan, process, repair, scores, search
 from resdense_export.making.slimming.building import build
 from resdense_export.making.slimming.channels import net_of
 from resdense_export.making.slimming.costs import TARGETS, Counted, instructions, macs, stairs
 from resdense_export.making.slimming.scores import Scores
-from resdense_export.making.slimming.shrinking import shape_of
+from resdense_export.making.slimming.shrinking import Shape, shape_of
+from resdense_export.schemes import SCHEMES
 from resdense_keras import training
 from resdense_keras.errors import RequestError
 from resdense_keras.training import state
@@ -244,6 +247,15 @@ def test_the_last_step_is_the_cheapest_though_dearer_ones_come_before_it():
     assert plan.plan(net, scores, share, "phone-int8").widths == {"small": (32, 16)}
 
 
+def test_smaller_batches_of_a_large_net_give_the_same_scores(nets, monkeypatch):
+    model, net = nets("resnet, option B")
+    images = _images(model, 12)
+    found = Scores(net, images).single
+    monkeypatch.setattr(scores, "BYTES", 4 * 5 * sum(np.prod(node.shape) for node in net.nodes))
+    assert scores._batch(net) == 5
+    np.testing.assert_allclose(Scores(net, images).single, found, rtol=1e-3, atol=1e-6 * found.max())
+
+
 def test_the_least_valuable_channels_leave(nets):
     """Channels of no effect are worth nothing, by both measures."""
     model, net = nets("resnet, option B")
@@ -335,9 +347,8 @@ def test_a_share_of_latency_that_no_plan_has_names_the_fastest(nets):
 
 
 def test_what_the_training_is_reckoned_to_leave_is_the_most_that_it_left_in_the_stored_rows():
-    rows = json.loads((Path(__file__).parents[3] / "benchmarks" / "results" / "slim.json").read_text())
     kept = {}
-    for row in rows:
+    for row in _stored("slim"):
         lost, before = row["accuracy"]["whole"] - row["accuracy"]["slim"], row["held_out"]
         share = lost / (before["whole"] - before["repaired"])
         kept[row["epochs"]] = max(kept.get(row["epochs"], 0), share)
@@ -361,6 +372,89 @@ def test_stairs_rise_and_go_on_beyond_the_table():
         steps = [stairs(scheme, "conv3 out", width) for width in range(stair, 200, stair)]
         assert all(low < high for low, high in itertools.pairwise(steps)), scheme
     assert TARGETS["phone-int8"].stair == 16 and TARGETS["phone-float"].stair == 8
+
+
+@pytest.mark.parametrize("scheme", ["fp32", "int8"])
+@pytest.mark.parametrize("name", ["resnet, option A", "resnet, option B", "MobileNetV2"])
+def test_a_net_costs_what_it_costs_after_the_rewrites_of_the_export(name, scheme, nets):
+    model, net = nets(name)
+    rewritten = net_of(resdense_export.rewrite(model, SCHEMES[scheme].graph))
+    before, after = (instructions(one, shape_of(one, one.everything), scheme) for one in (net, rewritten))
+    assert before == pytest.approx(after, rel=0.02)
+
+
+def test_a_rectifier_whose_addition_lost_its_branch_is_counted(nets):
+    """It stands alone in the file, behind another one."""
+    _, net = nets("resnet, option B")
+    keep = net.everything
+    keep[net.groups["stage1_block1_conv1"]] = False
+    thin = shape_of(net, keep)
+    (rectifier,) = (node for node in net.nodes if node.inputs == ("stage1_block1_add",))
+    assert "stage1_block1_conv2" not in thin.widths and rectifier.name in thin.widths
+    for scheme in ("fp32", "int8"):
+        alone = net.exported[SCHEMES[scheme].graph][rectifier.name].places * stairs(scheme, "maximum", 8)
+        counted = (instructions(net, shape, scheme) for shape in (shape_of(net, net.everything), thin))
+        branch = sum(_alone(net, name, scheme) for name in ("conv1", "conv2", "add"))
+        assert next(counted) - next(counted) == pytest.approx(branch - alone)
+
+
+def _alone(net, part, scheme):
+    """Instructions of one layer of the first block."""
+    whole = shape_of(net, net.everything)
+    others = {name: width for name, width in whole.widths.items() if name != f"stage1_block1_{part}"}
+    return instructions(net, whole, scheme) - instructions(net, Shape(whole.keep, others), scheme)
+
+
+def test_what_a_node_is_in_a_file_stands_with_it():
+    inputs = keras.Input((16, 16, 3))
+    x = keras.layers.Conv2D(8, 3, strides=2)(keras.layers.ZeroPadding2D(((0, 1), (0, 1)))(inputs))
+    x = keras.layers.BatchNormalization(name="folds")(x)
+    x = keras.layers.Conv2D(4, 1, name="moves")(keras.layers.Activation("silu", name="gate")(x))
+    x = keras.layers.AveragePooling2D(2, name="pool")(x)
+    net = net_of(keras.Model(inputs, keras.layers.Conv2D(6, 3, groups=2, name="grouped")(x)))
+    floating, integers = (net.exported[graph] for graph in ("float", "int8"))
+    assert "folds" not in floating and floating["moves"].places == 16 == net.by_name["moves"].shape[0] ** 2 // 4
+    assert floating["gate"].kind == "silu" and floating["grouped"].groups == 2
+    assert (floating["pool"].kind, integers["pool"].kind) == ("AveragePooling2D", "DepthwiseConv2D")
+
+
+@pytest.mark.parametrize("name, weights", [("resnet20", None), ("densenet_bc22_16", "cifar10")])
+def test_predicted_shares_of_instructions_are_near_those_that_were_counted(name, weights):
+    """Which norms fold depends on a DenseNet's weights; all of a ResNet's do."""
+    net = net_of(resdense_keras.create(name, weights=weights, include_preprocessing=True))
+    whole, rows = shape_of(net, net.everything), [row for row in _stored("slim") if row["net"] == name]
+    for row in rows:
+        thin = _shape_of_widths(net, row["plan"]["widths"])
+        assert macs(net, thin) == row["plan"]["macs"][1]
+        for scheme, (before, after) in row["instructions"].items():
+            predicted = instructions(net, thin, scheme) / instructions(net, whole, scheme)
+            assert predicted == pytest.approx(after / before, rel=0.02)
+    assert len(rows) > 1
+
+
+def _stored(name):
+    return json.loads((Path(__file__).parents[3] / "benchmarks" / "results" / f"{name}.json").read_text())
+
+
+def _shape_of_widths(net, widths):
+    """The Shape of some groups with {layer: (before, after)} channels; costs are the same for all such groups."""
+    keep = net.everything
+    for layer, (_, after) in widths.items():
+        own = net.groups[layer]
+        if after or len(net.born[int(own[0])]) == 1:  # others make the channels of a block's last layer too
+            keep[own[after:]] = False
+    return shape_of(net, keep)
+
+
+def test_foreign_nets_were_planned_in_a_minute_and_counted_as_predicted():
+    """What benchmarks/slim_foreign.py stored; test_slimming_foreign.py runs it."""
+    rows = _stored("slim_foreign")
+    assert len(rows) == 4
+    for row in rows:
+        assert row["seconds"]["plan"] < 60 and row["thin"]["macs"] == row["macs"][1] <= 0.5 * row["macs"][0]
+        for scheme, (whole, thin) in row["instructions"].items():
+            before, after = row["predicted"]["instructions"][scheme]
+            assert thin / whole == pytest.approx(after / before, rel=0.05)
 
 
 def test_a_smaller_net_takes_fewer_instructions(nets):
@@ -502,7 +596,9 @@ def test_fewer_points_to_lose_leave_a_larger_net(resdense):
     assert found[10]["macs"][1] < found[1]["macs"][1] < found[1]["macs"][0]
 
 
-def test_show_plans_an_untrained_net_as_json_and_writes_nothing(resdense, tmp_path):
+def test_show_plans_an_untrained_net_as_json_and_writes_nothing(resdense, tmp_path, monkeypatch):
+    monkeypatch.setattr(process, "TOLD", 0)
+    monkeypatch.setattr(scores, "BATCH", 40)
     code, said, errors = resdense(
         "slim", "resnet20", "--set", "width=4", "--set", "input_shape=[16,16,3]", "--macs", "0.6", "--for", "macs",
         "--show", "--json",
@@ -510,6 +606,8 @@ def test_show_plans_an_untrained_net_as_json_and_writes_nothing(resdense, tmp_pa
     assert code == 0, errors
     found = json.loads(said)
     assert found["macs"][1] <= 0.6 * found["macs"][0] and not list(tmp_path.iterdir())
+    assert "64 generated images rank the channels" in errors
+    assert "scores: 40 of 64 images" in errors and re.search("plan: at [67].*% of the MACs", errors)
 
 
 @pytest.mark.parametrize(

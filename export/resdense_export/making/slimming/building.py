@@ -1,12 +1,14 @@
 """Builds a Keras model with the layers of a Net and only the groups of channels that stay."""
 
+import contextlib
 from dataclasses import dataclass, field
 from typing import Any
 
-from resdense_keras.errors import RequestError
+import numpy as np
+
+from resdense_keras.errors import RequestError, first_line
 
 from ...nets.node import Reference
-from .channels import PRODUCERS
 from .shrinking import shape_of
 
 SETTINGS = {"Conv2D": "filters", "Dense": "units"}
@@ -85,14 +87,10 @@ class _Building:
         if kind == "Pick":
             return lambda inputs: inputs[0][node.attributes["index"]]
         if node.name not in self.net.calls:
-            return _first if kind == "Cast" else self.activation(node)
-        return self.operation(node, kind, len(sources) < len(node.inputs))
+            return _first  # a cast, or the activation of a layer that has it inside
+        return self.operation(node, kind)
 
-    def activation(self, node):
-        """The activation of a layer that has it inside: nothing is left to do."""
-        return _first
-
-    def operation(self, node, kind, fewer):
+    def operation(self, node, kind):
         import keras
 
         call = self.net.calls[node.name]
@@ -115,7 +113,7 @@ class _Building:
         """A new operation for the channels that are left."""
         if id(operation) in self.copies:
             return self.copies[id(operation)]
-        config = dict(operation.get_config())
+        config = _config(operation)
         out = self.shape.keep[self.net.groups[node.name]]
         if kind in SETTINGS:
             config[SETTINGS[kind]] = int(out.sum())
@@ -150,23 +148,35 @@ class _Building:
         return arrays
 
 
+def _config(operation):
+    """The operation's configuration, without first values of another width; the weights are set afterwards."""
+    with _copying(operation):
+        config = dict(operation.get_config())
+    for key, start in list(config.items()):
+        if key.endswith("_initializer") and isinstance(start, dict):
+            value = start.get("config", {}).get("value", 0)
+            if isinstance(value, dict) or np.ndim(value):
+                del config[key]
+    return config
+
+
 def _from(operation, config, name):
-    try:
+    with _copying(operation):
         made = type(operation).from_config(config)
-    except (NotImplementedError, TypeError, ValueError) as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
-        raise RequestError(
-            f"layer {operation.name!r} ({type(operation).__name__}) cannot be copied from its configuration: {reason}",
-            "give the layer a `get_config` that its constructor takes",
-        ) from error
     made.name = name
     return made
 
 
-def is_cut(net, shape, node):
-    """Whether a convolution or dense layer that runs lost some of its inputs."""
-    own = net.groups[node.inputs[0]]
-    return net.kinds[node.name] in PRODUCERS and node.name in shape.widths and not shape.keep[own].all()
+@contextlib.contextmanager
+def _copying(operation):
+    try:
+        yield
+    except (NotImplementedError, TypeError, ValueError) as error:
+        raise RequestError(
+            f"layer {operation.name!r} ({type(operation).__name__}) cannot be copied from its configuration: "
+            f"{first_line(error)}",
+            "give the layer a `get_config` that its constructor takes",
+        ) from error
 
 
 def _first(inputs):

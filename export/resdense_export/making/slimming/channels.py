@@ -14,6 +14,7 @@ import numpy as np
 
 from ...nets.node import Node
 from ...nets.reading import read_with_calls
+from .exported import exported
 
 PRODUCERS = ("Conv2D", "Dense")
 CHANNELWISE = (
@@ -21,6 +22,8 @@ CHANNELWISE = (
     "MaxPooling2D", "AveragePooling2D", "GlobalAveragePooling2D", "GlobalMaxPooling2D", "Slice",
 )  # fmt: skip
 TIED = ("Add", "Multiply", "Maximum", "Minimum", "Average", "Subtract")  # the same channel of each input
+# Without weights one such layer may have several places in a net, and another width in each.
+ANY_WIDTH = (*CHANNELWISE, *TIED, "Concatenate", "Flatten", "UpSampling2D")
 MIXING = ("softmax", "log_softmax", "glu", "sparsemax")  # activations that look at all channels at once
 
 
@@ -51,6 +54,29 @@ class Net:
     @cached_property
     def by_name(self):
         return {node.name: node for node in self.nodes}
+
+    @cached_property
+    def carried_macs(self):
+        """{node: multiply-adds} of layers that are carried into the slim net as they are, with all their channels."""
+        import keras
+
+        from resdense_keras.profiles import macs_of
+
+        found = {}
+        for node in self.nodes:
+            if self.kinds[node.name] == "Carried" and node.name in self.calls:
+                layer = self.calls[node.name]["operation"]
+                *place, channels = node.shape or (1,)
+                shapes = [self.by_name[source].shape for source in node.inputs]
+                shapes.append((*place, getattr(layer, "filters", channels)))  # a node may be one half of its layer
+                *inputs, output = (keras.KerasTensor((1, *(size or 1 for size in shape))) for shape in shapes)
+                found[node.name] = macs_of(layer, inputs, output) or 0
+        return found
+
+    @cached_property
+    def exported(self):
+        """{graph: {node: exported.Part}}: what is left of each node in a file."""
+        return exported(self.nodes, self.kinds)
 
     @property
     def everything(self):
@@ -95,7 +121,7 @@ class _Grouping:
         self.parent, self.pinned, self.groups, self.kinds, self.uncut = [], [], {}, {}, {}
         self.shapes = {node.name: node.shape for node in nodes}
         times = Counter(id(call["operation"]) for call in calls.values())
-        self.shared = {name for name, call in calls.items() if times[id(call["operation"])] > 1}
+        self.repeated = {name for name, call in calls.items() if times[id(call["operation"])] > 1}
         for node in nodes:
             self.kinds[node.name] = _kind(node, calls)
             self.groups[node.name] = self.of(node)
@@ -132,7 +158,7 @@ class _Grouping:
             return self.pin(node)
         if node.name not in self.calls and kind == "Carried":
             return self.pin(node)
-        if node.name in self.shared:
+        if node.name in self.repeated and (kind not in ANY_WIDTH or self.calls[node.name]["operation"].weights):
             return self.pin(node, "it is called more than once")
         if kind in PRODUCERS:
             return self.new(node.channels)
@@ -196,5 +222,6 @@ def _kind(node, calls):
     own = getattr(keras.layers, type(operation).__name__, None) is type(operation)
     if not own or getattr(operation, "data_format", "channels_last") != "channels_last":
         return "Carried"
-    known = (*TIED, "Reshape", "Flatten", "UpSampling2D")
+    # No Add: one that is carried repeats an input over the image, and could not go on without the other.
+    known = {*TIED, "Reshape", "Flatten", "UpSampling2D"} - {"Add"}
     return type(operation).__name__ if type(operation).__name__ in known else "Carried"

@@ -8,9 +8,12 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+import numpy as np
+
 from resdense_keras.errors import unknown
 
-from .channels import PRODUCERS
+from ...schemes import SCHEMES
+from .channels import PRODUCERS, TIED
 from .shrinking import Shape, shape_of
 
 TABLE = Path(__file__).with_name("stairs.json")
@@ -30,6 +33,18 @@ class Target:
     stair: int
     ranks: str
 
+
+DEPTHWISE = (("depthwise1", 1), ("depthwise3", 9), ("depthwise5", 25))  # (kind of the table, its taps)
+OTHERS = {  # {kind of a Part: (kind of the table, its taps)}
+    "Affine": ("add", 1),  # those that stay only add, or only multiply
+    "Maximum": ("maximum", 1),
+    "MaxPooling2D": ("max pool", 9),
+    "AveragePooling2D": ("average pool", 4),
+    "GlobalAveragePooling2D": ("mean", 1),
+    **{name: (name, 1) for name in ("sigmoid", "silu", "hard_silu")},
+}
+READ = {"fp32": 1, "int8": 4}  # channels that a convolution's kernel reads at a time
+LAST = 32  # channels of the table that repeat beyond it
 
 MEASURES = ("macs", "instructions")
 TARGETS = {
@@ -58,10 +73,10 @@ def macs(net, shape):
 def instructions(net, shape, scheme):
     """Arm instructions of one inference of the file of a scheme, estimated from the table of stairs.
 
-    Convolutions, dense layers, batch norms that cannot fold, additions and concatenations count; pooling does not.
+    Counted is what the rewrites of `export` leave of each node, see exported.py. What changes the place of numbers only
+    (padding, reshaping), and what the table lacks, does not count.
     """
-    users = net.users(shape.widths)
-    return sum(_instructions(net, shape.widths, node, scheme, users) for node in _running(net, shape))
+    return sum(_instructions(net, shape.widths, node, scheme) for node in _running(net, shape))
 
 
 class Counted:
@@ -100,8 +115,7 @@ class Counted:
         return fewer
 
     def _part(self, node, widths):
-        instructions = _instructions(self.net, widths, node, self.target.scheme, self._users)
-        return _macs(self.net, widths, node), instructions
+        return _macs(self.net, widths, node), _instructions(self.net, widths, node, self.target.scheme)
 
     def _sum(self):
         self.macs, self.instructions = map(sum, zip(*self._parts.values(), strict=True))
@@ -118,30 +132,57 @@ def _positions(node):
 def _macs(net, widths, node):
     kind = net.kinds[node.name]
     if kind not in (*PRODUCERS, "DepthwiseConv2D"):
-        return 0
+        return net.carried_macs.get(node.name, 0)
     into = 1 if kind == "DepthwiseConv2D" else widths[node.inputs[0]]
     return _positions(node) * math.prod(node.attributes.get("kernel_size", (1,))) * into * widths[node.name]
 
 
-def _instructions(net, widths, node, scheme, users):
-    kind, out = net.kinds[node.name], widths[node.name]
-    kernel, places = math.prod(node.attributes.get("kernel_size", (1,))), _positions(node)
-    if kind in PRODUCERS:
-        base, measured = ("conv3", 9) if kernel >= 4 else ("conv1", 1)
-        one = stairs(scheme, f"{base} out", out) * stairs(scheme, f"{base} in", widths[node.inputs[0]])
-        return places * one / stairs(scheme, f"{base} in", _table()["fixed"]) * kernel / measured
-    if kind == "DepthwiseConv2D":
-        return places * stairs(scheme, "depthwise3", out) * kernel / 9
-    if kind == "Affine":
-        source = node.inputs[0]
-        folds = net.kinds[source] in (*PRODUCERS, "DepthwiseConv2D") and len(users.get(source, ())) == 1
-        return 0 if folds else places * stairs(scheme, "depthwise1", out)
-    inputs = [name for name in node.inputs if name in widths]
-    if kind == "Add" and len(inputs) > 1:
-        return places * stairs(scheme, "add", out) * (len(inputs) - 1)
-    if kind == "Concatenate" and len(inputs) > 1:
-        return places * stairs(scheme, "concatenate", out) / 2  # the table's has its input twice
-    return 0
+def _instructions(net, widths, node, scheme):
+    part = net.exported[SCHEMES[scheme].graph].get(node.name)
+    if part is None:  # it folds into another
+        return 0
+    out, inputs = widths[node.name], [name for name in node.inputs if name in widths]
+    if part.kind in PRODUCERS:
+        into, groups = part.wide * widths[node.inputs[0]], part.groups
+        return part.places * groups * _convolution(scheme, part.taps, into / groups, out / groups)
+    if part.kind == "DepthwiseConv2D":
+        kind, taps = next(row for row in DEPTHWISE if part.taps <= row[1] or row is DEPTHWISE[-1])
+    elif part.kind in TIED and len(node.inputs) > 1:
+        return part.places * stairs(scheme, "add", out) * (len(inputs) - 1)
+    elif part.kind == "Concatenate" and len(inputs) > 1:
+        copied = (stairs(scheme, "concatenate", widths[name]) for name in inputs)
+        return part.places * sum(copied) / 2  # the table's has its input twice
+    elif part.kind in OTHERS:
+        kind, taps = OTHERS[part.kind]
+    elif part.kind == "relu" and _lacks_its_addition(net, widths, node):
+        kind, taps = "maximum", 1
+    else:
+        return 0
+    return part.places * stairs(scheme, kind, out) * part.taps / taps
+
+
+def _lacks_its_addition(net, widths, rectifier):
+    """Whether the addition before a rectifier, which would take it in, is left out because it has only one input."""
+    source = net.by_name[rectifier.inputs[0]]
+    return net.kinds[source.name] == "Add" and sum(name in widths for name in source.inputs) == 1
+
+
+def _convolution(scheme, taps, into, out):
+    """Instructions per position of a convolution, or a dense layer.
+
+    The table has convolutions of one tap and of nine. Each further tap costs as much as those between; a position costs
+    a start besides, which is the same for any number of outputs.
+    """
+    one, nine = (_with(scheme, base, into, out) for base in ("conv1", "conv3"))
+    return one + (nine - one) * (taps - 1) / 8
+
+
+def _with(scheme, base, into, out):
+    outputs = f"{base} out"
+    start = 2 * stairs(scheme, outputs, 16) - stairs(scheme, outputs, 32)
+    share = (stairs(scheme, outputs, out) - start) / (stairs(scheme, outputs, _table()["fixed"]) - start)
+    into = math.ceil(into / READ[scheme]) * READ[scheme]
+    return start + share * (stairs(scheme, f"{base} in", into, lines=True) - start)
 
 
 @cache
@@ -150,12 +191,15 @@ def _table():
 
 
 @cache
-def stairs(scheme, kind, width):
-    """Instructions per position of a layer with `width` channels; beyond the table its last 16 channels are
-    extrapolated."""
+def stairs(scheme, kind, width, lines=False):
+    """Instructions per position of a layer with `width` channels; beyond the table its last LAST channels repeat.
+
+    `lines`: Between two widths of the table a straight line holds; else the next width of the table does.
+    """
     widths, values = _table()["widths"], _table()["instructions"][scheme][kind]
     if width <= 0:
         return 0.0
-    rounds = max(0, math.ceil((width - widths[-1]) / 16))
-    step = values[-1] - values[widths.index(widths[-1] - 16)]
-    return values[bisect.bisect_left(widths, width - 16 * rounds)] + rounds * step
+    rounds = max(0, math.ceil((width - widths[-1]) / LAST))
+    step, width = values[-1] - values[widths.index(widths[-1] - LAST)], width - LAST * rounds
+    within = np.interp(width, widths, values) if lines else values[bisect.bisect_left(widths, width)]
+    return float(within) + rounds * step

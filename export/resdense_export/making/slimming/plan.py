@@ -49,7 +49,7 @@ def check_share(share, name="--macs"):
         )
 
 
-def plan(net, scores, share, target="phone-int8", of="macs"):
+def plan(net, scores, share, target="phone-int8", of="macs", progress=None):
     """The Plan of a Net whose MACs (or instructions, see costs.MEASURES) are at most `share` of the whole.
 
     Channels are grouped by the layers that make them. At each such site the least valuable channels are removed
@@ -57,13 +57,15 @@ def plan(net, scores, share, target="phone-int8", of="macs"):
     loses least for what it saves. A step whose turn comes and that would reach the share is a last step; of all of them
     the one with the smallest total loss is taken.
 
+    Args:
+        progress: Function of the share that is left so far, called at each step.
     Raises:
         RequestError: no choice has so few; the message has the smallest possible share.
     """
     check_share(share)
     chosen = TARGETS[target]
     whole = Counted(net, chosen, shape_of(net, net.everything))
-    found, least = _Descent(net, scores, chosen, whole).to(share * getattr(whole, of), of)
+    found, least = _Descent(net, scores, chosen, whole).to(share * getattr(whole, of), of, progress or _ignored)
     if found is not None:
         return described(net, found)
     least, flag = getattr(least, of) / getattr(whole, of), {"macs": "--macs", "instructions": "--latency"}[of]
@@ -82,6 +84,10 @@ def _around(net):
     return f": {', '.join(named[:3])}{more} cannot be cut"
 
 
+def _ignored(share):
+    pass
+
+
 class _Descent:
     """The way down from a whole net (a Counted), one step at one site at a time."""
 
@@ -90,12 +96,17 @@ class _Descent:
         self.sites = _sites(net, scores)
         self.order = {name: number for number, name in enumerate(self.sites)}
 
-    def to(self, goal, of):
+    def to(self, goal, of, progress):
         """(groups that stay where `of` is at most `goal`, or None where nothing reaches it; the last Counted)."""
-        waiting = [found for site in self.sites if (found := self.price(site))]
+        whole, waiting = getattr(self.now, of), []
+        for site in self.sites:
+            progress(1.0)
+            if price := self.price(site):
+                waiting.append(price)
         heapq.heapify(waiting)
         lost, best, found = 0.0, math.inf, None
         while waiting:
+            progress(getattr(self.now, of) / whole)
             *_, site = heapq.heappop(waiting)
             price = self.price(site)  # what others lost has changed what this one saves
             if price is None:
@@ -103,7 +114,8 @@ class _Descent:
             if waiting and price[:2] > waiting[0][:2]:
                 heapq.heappush(waiting, price)
                 continue
-            loss, after = self.loss(site), self.now.without(self.step(site))
+            after = self.now.without(self.step(site))
+            loss = self.loss(site, after)
             if lost + loss >= best:
                 continue  # the end that was found costs less; a step that saves less may cost less still
             if getattr(after, of) <= goal:
@@ -121,14 +133,15 @@ class _Descent:
         if after is None:
             return None
         saved = getattr(self.now, self.target.ranks) - getattr(after, self.target.ranks)
-        return (self.loss(site) / saved if saved > 0 else math.inf, self.order[site], site)
+        return (self.loss(site, after) / saved if saved > 0 else math.inf, self.order[site], site)
 
-    def loss(self, site):
-        """How much more the answers change after the next step at a site."""
-        own = self.sites[site]
-        gone = own[~self.now.shape.keep[own]]
-        after = np.concatenate([gone, self.step(site)])
-        return max(self.scores.of(after, whole=len(after) == len(own)) - self.scores.of(gone), 0.0)
+    def loss(self, site, after):
+        """How much more the answers change after the next step at a site, which leaves the Counted `after`: by its own
+        channels and by all that leave as a consequence, such as a branch of which one factor is gone."""
+        own, keep = self.sites[site], self.now.shape.keep
+        gone, leave = own[~keep[own]], np.flatnonzero(keep & ~after.shape.keep)
+        whole = not after.shape.keep[own].any() or len(leave) > len(self.step(site))
+        return max(self.scores.of(np.concatenate([gone, leave]), whole) - self.scores.of(gone), 0.0)
 
     def step(self, site):
         """The groups of a site that are removed next: down to the next stair of its first layer that still runs."""
@@ -169,12 +182,13 @@ def described(net, keep):
 
 
 def _parameters(net, shape):
-    """Parameters of the layers that run, at their present widths."""
-    total = 0
+    """Parameters of the layers that run, at their present widths; a layer with several places counts once."""
+    total, seen = 0, set()
     for node in net.nodes:
         operation = net.calls.get(node.name, {}).get("operation")
-        if node.name not in shape.widths or not getattr(operation, "weights", None):
+        if node.name not in shape.widths or not getattr(operation, "weights", None) or id(operation) in seen:
             continue
+        seen.add(id(operation))
         into = int(shape.keep[net.groups[node.inputs[0]]].sum())
         out, kind = shape.widths[node.name], net.kinds[node.name]
         if kind in PRODUCERS:

@@ -9,6 +9,7 @@ import dataclasses
 import hashlib
 import json
 import re
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from resdense_keras import files
 from resdense_keras.errors import RequestError
 
 from ...models import answers
+from ...sources import agreed
 from . import latency, repair, search
 from .channels import net_of
 from .costs import macs, target
@@ -28,6 +30,7 @@ from .shrinking import shape_of
 SCHEMA = "resdense-slim/1"
 LABELLED = 500  # images that tell whether a net was trained
 LEAST_IMAGES = 50  # that scores and repair stand on
+TOLD = 10  # seconds between two lines of progress, at least
 PLAN, CHOICE = "slim.json", "checkpoints/keep.json"
 
 
@@ -95,6 +98,7 @@ def show(net, dataset, asked, seed=0, tell=None, images=None, epochs=None, count
         epochs: Of the training to come, for `max_drop`; default: the recipe's.
         count: For `latency`: function of a .tflite file that returns its cost; default: files are timed here.
     """
+    _check_answers(net)
     images = _scoring(dataset, seed) if images is None else images
     return _planned(_float32(net.model), images, asked, seed, tell, dataset, epochs, count)
 
@@ -152,15 +156,16 @@ def _prepare(net, asked, request, out, resume, tell, count):
     import yaml
 
     from resdense_keras import training
+    from resdense_keras.training.runs import data_fingerprint
     from resdense_keras.training.starts import SLIM, WHOLE
 
     whole = _float32(net.model)
     dataset = training.load_data(request)
+    _check_answers(net)
     _check_data(dataset, net)
     _check_trained(whole, dataset, net)
     files.check_writable(out, 40 * whole.count_params())
-    (out / "checkpoints").mkdir(parents=True, exist_ok=True)
-    choice = _read_choice(out) if resume else None
+    choice, data = (_read_choice(out) if resume else None), data_fingerprint(dataset)
     images = _scoring(dataset, request.seed)
     if choice is None:
         planned = _planned(whole, images, asked, request.seed, tell, dataset, request.recipe.epochs, count)
@@ -169,12 +174,17 @@ def _prepare(net, asked, request, out, resume, tell, count):
         with files.writing(out / WHOLE) as temporary:
             whole.save(temporary)
         files.write_json(out / PLAN, as_json(planned, net.name, asked))
-        files.write_json(out / CHOICE, {"keep": np.flatnonzero(planned.plan.keep).tolist()})
+        files.write_json(out / CHOICE, {"keep": np.flatnonzero(planned.plan.keep).tolist(), "data": data})
     else:
+        if choice.get("data", data) != data:
+            raise RequestError(
+                f"{request.data} is not what the plan in {out} was made from: the data have changed since",
+                "restore the data, or choose another `--out`",
+            )
         tell("continuing with the plan in slim.json")
         graph = net_of(whole)
         keep = np.zeros(graph.count, bool)
-        keep[choice] = True
+        keep[choice["keep"]] = True
         planned = Planned(graph, described(graph, keep), 0)
         request = dataclasses.replace(request, model=_named(net.name, planned.plan))
     made = repaired(planned, images, request.model, tell)
@@ -228,8 +238,10 @@ def _planned(model, images, asked, seed, tell, dataset=None, epochs=None, count=
             "no channel of this net can be removed", "all its layers are read by operations that slimming does not know"
         )
     whole = macs(graph, shape_of(graph, graph.everything))
-    tell(f"scores: {len(images)} training images, {whole / 1e6:,.1f} M MACs each")
-    scores = Scores(graph, images, seed, stair=target(asked.target).stair)
+    tell(f"scores: {len(images)} images, {whole / 1e6:,.1f} M MACs each")
+    scored = _now_and_then(lambda done, total: done < total and tell(f"scores: {done:,} of {total:,} images"))
+    scores = Scores(graph, images, seed, progress=scored, stair=target(asked.target).stair)
+    tell(f"plan: channels leave step by step, by the scores of {scores.images:,} images")
     if asked.max_drop is not None:
         from resdense_keras import training
 
@@ -239,10 +251,24 @@ def _planned(model, images, asked, seed, tell, dataset=None, epochs=None, count=
     elif asked.latency is not None:
         chosen, measured = latency.plan_within(graph, scores, images, asked.latency, asked.target, count, tell)
     else:
-        chosen = plan(graph, scores, asked.macs, asked.target)
+        left = _now_and_then(lambda share: tell(f"plan: at {share:.1%} of the MACs"))
+        chosen = plan(graph, scores, asked.macs, asked.target, progress=left)
     before, after = chosen.macs
     tell(f"plan: {after / before:.1%} of the MACs, {len(chosen.widths)} layers get narrower or are removed")
     return Planned(graph, chosen, scores.images, min(len(images), repair.images_that_fit(graph)), measured)
+
+
+def _now_and_then(show):
+    """`show` as a function that runs once in TOLD seconds, and else does nothing."""
+    last = time.monotonic()
+
+    def shown(*arguments):
+        nonlocal last
+        if time.monotonic() - last >= TOLD:
+            last = time.monotonic()
+            show(*arguments)
+
+    return shown
 
 
 def _scoring(dataset, seed):
@@ -262,15 +288,23 @@ def _check_data(dataset, net):
         message = f"{dataset.spec} has images of shape {dataset.image_shape}, the model takes {tuple(net.image_shape)}"
         raise RequestError(message, "give the data that it was trained on")
     dataset.check_outputs(max(2, net.model.output_shape[-1]))
+    try:
+        agreed(net.class_names, dataset.class_names, dataset.spec)
+    except RequestError as error:  # whose hint names a flag of `export`
+        raise RequestError(error.message, "give data with the model's classes in its order") from None
 
 
-def _check_trained(model, dataset, net):
-    """Refuses a net that guesses, because the worth of its channels cannot be measured."""
+def _check_answers(net):
+    """Refuses a net that does not choose one class."""
     if not answers.has_classes(net.answers) or net.answers == answers.LABELS:
         raise RequestError(
             f"the numbers of {net.name} are {answers.MEANINGS[net.answers]}",
             "slimming trains nets that choose one class",
         )
+
+
+def _check_trained(model, dataset, net):
+    """Refuses a net that guesses, because the worth of its channels cannot be measured."""
     hits, count, guesses = _hits(model, dataset)
     if guesses:
         raise RequestError(
@@ -286,9 +320,20 @@ def _hits(model, dataset):
 
     chosen = representative(dataset.train, LABELLED)
     labels = dataset.train.labels[chosen]
-    hits = float(np.mean(search.right(model, dataset.train.array(chosen), labels)))
-    guess = np.bincount(labels).max() / len(labels)  # of whoever always says the commonest class
-    return hits, len(labels), hits <= guess + 3 * np.sqrt(guess * (1 - guess) / len(labels))
+    right = search.right(model, dataset.train.array(chosen), labels)
+    return float(right.mean()), len(labels), _guessed(right, labels)
+
+
+def _guessed(right, labels):
+    """Whether guessing would have been as right: by the mean of the classes' shares, which for one class for all images
+    is that for a random one."""
+    counts = np.bincount(labels)
+    counts, hits = counts[counts > 0], np.bincount(labels, right)[counts > 0]
+    if len(counts) == 1:
+        return False  # nobody can tell
+    chance = 1 / len(counts)
+    deviation = np.sqrt((chance * (1 - chance) / counts).sum()) / len(counts)
+    return bool((hits / counts).mean() <= chance + 3 * deviation)
 
 
 def _check_place(out, request, resume):
@@ -318,13 +363,14 @@ def _name_there(out):
 
 
 def _read_choice(out):
-    """Numbers of the groups that the plan in a run folder keeps; None where the plan was not finished."""
+    """{"keep": numbers of the groups that the plan in a run folder keeps, "data": what it was made from}; None where
+    the plan was not finished."""
     from resdense_keras.training.starts import WHOLE
 
     path = out / CHOICE
     if not (path.is_file() and (out / WHOLE).is_file() and (out / "config.yaml").is_file()):
         return None
-    return json.loads(path.read_text())["keep"]
+    return json.loads(path.read_text())
 
 
 def _named(name, chosen):

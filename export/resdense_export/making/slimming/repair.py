@@ -8,6 +8,8 @@ first step of a training changes little. Source: He, Zhang and Sun 2017, arXiv:1
 by least squares).
 """
 
+import operator
+
 import numpy as np
 
 from .building import build
@@ -16,7 +18,8 @@ from .shrinking import shape_of
 
 IMAGES = 1_000  # the most; fewer where the memory would not hold what runs at once
 BYTES = 3 * 2**30  # of activations of both nets
-ROWS = 60_000  # positions that a layer is solved on
+ROWS = 60_000  # positions that a layer is solved on, fewer where they hold more than NUMBERS
+NUMBERS = 2**27
 RIDGE = 1e-3  # of the mean square of the inputs: how strongly weights stay where they were
 BATCH = 100
 SMALL_SCALE = 1e-2  # of a batch norm: a channel that it silences is not asked for more
@@ -56,28 +59,27 @@ def repaired(net, keep, images, name="model"):
     return thin.model
 
 
-def repair(net, whole, slim, keep, images, progress=None):
+def repair(net, whole, slim, keep, images):
     """Solves, in place, those layers of the Built net `slim` that lost inputs, against those of the Built `whole`.
 
     Args:
         net: The channels.Net that both were built from; `slim` of the groups `keep`, with biases for `unsupported`.
         images: (N, H, W, C) training images; labels are not needed.
-        progress: Function of (layers done, layers).
     """
-    _Repair(net, whole, slim, keep, images, progress).run()
+    _Repair(net, whole, slim, keep, images).run()
 
 
 class _Repair:
-    def __init__(self, net, whole, slim, keep, images, progress):
+    def __init__(self, net, whole, slim, keep, images):
         self.net, self.whole, self.slim, self.images = net, whole, slim, images
-        self.shape, self.users, self.progress = shape_of(net, keep), net.users(), progress
+        self.shape, self.users = shape_of(net, keep), net.users()
         self.random = np.random.default_rng(0)
         self.values = {True: {}, False: {}}  # of the whole net and of the slim one, {node: (N, ...) outputs}
         self.unread = {name: len(readers) for name, readers in self.users.items()}
         self.changed = set()  # nodes of the slim net that differ from the whole net's
 
     def run(self):
-        for number, node in enumerate(self.net.nodes):
+        for node in self.net.nodes:
             if node.kind != "Output":
                 self.node(node)
             for source in node.inputs:
@@ -85,8 +87,6 @@ class _Repair:
                 if not self.unread[source]:
                     self.values[True].pop(source, None)
                     self.values[False].pop(source, None)
-            if self.progress:
-                self.progress(number + 1, len(self.net.nodes))
 
     def node(self, node):
         name, runs = node.name, node.name in self.shape.widths
@@ -129,9 +129,7 @@ class _Repair:
         prior = kernel.reshape(-1, kernel.shape[-1])
         rows_mean, goals_mean = rows.mean(axis=0), goals.mean(axis=0)
         rows, goals = rows - rows_mean, goals - goals_mean
-        gram = (rows.T @ rows).astype(np.float64)
-        ridge = RIDGE * max(np.mean(np.diag(gram)), 1e-30) * np.eye(len(gram))
-        solved = prior + np.linalg.solve(gram + ridge, rows.T @ goals - gram @ prior)
+        solved = prior + _ridge(rows, goals - rows @ prior)
         bias = goals_mean - rows_mean @ solved
         if not np.isfinite(solved).all():
             return
@@ -147,7 +145,7 @@ class _Repair:
         sides = [size or 1 for size in node.shape[:-1]]
         inputs = self.values[False][node.inputs[0]]
         positions = int(np.prod(sides))
-        each = max(1, min(positions, ROWS // len(inputs)))
+        each = max(1, min(positions, ROWS // len(inputs), NUMBERS // (len(inputs) * _features(node, inputs))))
         chosen = np.sort(self.random.choice(positions, each, replace=False))
 
         def at(array):
@@ -184,7 +182,8 @@ class _Repair:
         factor = np.float32(1)
         if norm is not None:
             behind = self.slim.layers[norm]
-            scale = behind.gamma.numpy() / np.sqrt(behind.moving_variance.numpy() + behind.epsilon)
+            gamma = 1.0 if behind.gamma is None else behind.gamma.numpy()
+            scale = gamma / np.sqrt(behind.moving_variance.numpy() + behind.epsilon)
             factor = np.where(np.abs(scale) > SMALL_SCALE, 1 / np.where(scale == 0, 1, scale), 0).astype(np.float32)
         kept = self.shape.keep[self.net.groups[add.name]]
         there = [source for source in others if source in self.values[False]]
@@ -224,13 +223,34 @@ def _norm_behind(net, users, name):
 
 
 def _batched(function, values):
-    outputs = None
-    for first in range(0, len(values[0]), BATCH):
-        found = np.asarray(function([value[first : first + BATCH] for value in values]))
+    """Outputs of a function of [(N, ...) arrays], batch by batch; it may return several arrays, and take such."""
+    from keras import tree
+
+    count, outputs = len(tree.flatten(values)[0]), None
+    for first in range(0, count, BATCH):
+        part = slice(first, first + BATCH)
+        inputs = tree.map_structure(operator.itemgetter(part), values)
+        found = tree.map_structure(np.asarray, function(inputs))
         if outputs is None:
-            outputs = np.empty((len(values[0]), *found.shape[1:]), found.dtype)
-        outputs[first : first + len(found)] = found
+            outputs = tree.map_structure(lambda array: np.empty((count, *array.shape[1:]), array.dtype), found)
+        for array, own in zip(tree.flatten(outputs), tree.flatten(found), strict=True):
+            array[part] = own
     return outputs
+
+
+def _ridge(rows, goals):
+    """(inputs, outputs): the ridge regression of (N, outputs) `goals` on (N, inputs) `rows`, in the smaller of two
+    forms that give the same."""
+    strength = RIDGE * max(float(np.vdot(rows, rows)) / rows.shape[1], 1e-30)  # times the mean of the Gram's diagonal
+    wide = rows.shape[1] > len(rows)
+    gram = (rows @ rows.T if wide else rows.T @ rows).astype(np.float64)
+    gram[np.diag_indices_from(gram)] += strength
+    return rows.T @ np.linalg.solve(gram, goals) if wide else np.linalg.solve(gram, rows.T @ goals)
+
+
+def _features(node, inputs):
+    """Number of inputs of each output of a layer."""
+    return int(np.prod(node.attributes.get("kernel_size", (1,)))) * inputs.shape[-1]
 
 
 def _patches(inputs, node, chosen):

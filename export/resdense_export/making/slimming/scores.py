@@ -12,6 +12,7 @@ keeps the mean. There are two measures:
   measure removes one.
 """
 
+import math
 import time
 from collections import Counter
 
@@ -24,6 +25,7 @@ from .shrinking import shape_of
 
 SECONDS = 120  # the most that the first order takes; fewer images are looked at then
 IMAGES, BATCH = 2_000, 50
+BYTES = 3 * 2**30  # of what one batch keeps for its slopes, about; a large net has smaller batches
 MEASURED = 256  # images of a measured choice, fewer of a large net
 MACS = 2e12  # of all choices that could be measured: a minute or so; half of a net asks for fewer
 LEAST_MEASURED = 8  # images; a net for which MACS has fewer is measured only where a whole site leaves
@@ -96,14 +98,14 @@ class Scores:
                 found.append((*sums, tf.reduce_mean(tensor, axes)))
             return found
 
-        parts, begun = [], time.monotonic()
-        for first in range(0, len(images), BATCH):
+        parts, begun, size = [], time.monotonic(), _batch(net)
+        for first in range(0, len(images), size):
             if parts and time.monotonic() - begun > seconds:
                 break
-            batch = tf.constant(images[first : first + BATCH], tf.float32)
-            found = products(batch, tf.constant(signs[first : first + BATCH], tf.float32))
+            batch = tf.constant(images[first : first + size], tf.float32)
+            found = products(batch, tf.constant(signs[first : first + size], tf.float32))
             parts.append([[part.numpy() for part in one] for one in found])
-            progress(min(len(images), first + BATCH), len(images))
+            progress(min(len(images), first + size), len(images))
         changes = np.zeros((sum(len(part[0][0]) for part in parts), net.count), np.float32)
         self._means = {}
         for number, (producer, tail) in enumerate(self.watched.items()):
@@ -148,6 +150,12 @@ class Scores:
         for _, tail in touched:
             self._gates[tail].assign(np.ones(self._gates[tail].shape))
         return float(np.mean(np.sum(moved.astype(np.float64) ** 2, axis=-1)))
+
+
+def _batch(net):
+    """Number of images whose numbers of all layers take BYTES, at most BATCH."""
+    numbers = sum(math.prod(size or 1 for size in node.shape) for node in net.nodes)
+    return int(np.clip(BYTES // (4 * numbers), 1, BATCH))
 
 
 def tails(net):

@@ -1,0 +1,254 @@
+"""Slimming of nets that others wrote: what stands between their layers, what their data are, what a refusal leaves."""
+
+import dataclasses
+
+import keras
+import numpy as np
+import pytest
+
+import resdense_keras
+from resdense_export import sources
+from resdense_export.making.slimming import plan, process, repair
+from resdense_export.making.slimming.building import build
+from resdense_export.making.slimming.channels import net_of
+from resdense_export.making.slimming.costs import macs
+from resdense_export.making.slimming.scores import Scores
+from resdense_export.making.slimming.shrinking import shape_of
+from resdense_keras import data, training
+from resdense_keras.errors import RequestError
+
+layers = keras.layers
+
+
+def net_around(middle, filters=16):
+    """A net with `middle` between its first convolution and its head."""
+    keras.utils.set_random_seed(0)
+    image = keras.Input((8, 8, 3))
+    x = layers.ReLU()(layers.BatchNormalization()(layers.Conv2D(filters, 3, padding="same", name="stem")(image)))
+    return keras.Model(image, layers.Dense(10)(layers.GlobalAveragePooling2D()(middle(x))))
+
+
+def images(count):
+    return np.random.default_rng(0).uniform(0, 1, (count, 8, 8, 3)).astype("float32")
+
+
+def half_of(net, layer):
+    """The choice without every second channel of a layer."""
+    keep, groups = net.everything, np.unique(net.groups[layer])
+    assert not net.fixed[groups].any()
+    keep[groups[::2]] = False
+    return keep
+
+
+def gated(x):
+    """A residual block with a gate of squeeze and excitation."""
+    y = layers.Conv2D(32, 3, padding="same", activation="relu", name="inner")(x)
+    y = layers.Conv2D(32, 3, padding="same", name="last")(y)
+    gate = layers.Conv2D(8, 1, activation="relu", name="squeeze")(layers.GlobalAveragePooling2D(keepdims=True)(y))
+    return layers.Add()([x, layers.Multiply()([y, layers.Conv2D(32, 1, activation="sigmoid")(gate)])])
+
+
+def test_a_step_is_scored_by_all_that_leaves_with_it():
+    """Without the few channels of the squeeze the gate has no factor, and the whole branch leaves."""
+    net = net_of(net_around(gated, 32))
+    scores = Scores(net, images(60))
+    keep = net.everything
+    keep[net.groups["squeeze"]] = False
+    shape = shape_of(net, keep)
+    assert "last" not in shape.widths and scores.of(net.groups["squeeze"], whole=True) < 1e-3 * scores.of(
+        np.flatnonzero(~shape.keep), whole=True
+    )
+    found = plan.plan(net, scores, 0.6)
+    assert found.widths.get("squeeze", (8, 8))[1] or found.widths["inner"][1] < 32
+    assert not found.removed_blocks
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        layers.SeparableConv2D(16, 3, padding="same"),
+        layers.Conv2D(16, 3, groups=4),
+        layers.Conv2DTranspose(16, 3, strides=2),
+        layers.Conv2D(16, 3, activation=layers.ReLU()),
+    ],
+    ids=["separable", "grouped", "transposed", "a layer as its activation"],
+)
+def test_the_work_of_layers_that_are_not_cut_counts_in_the_share(layer):
+    def middle(x):
+        x = layers.Conv2D(16, 3, padding="same", name="before")(layer(x))
+        return layers.Conv2D(16, 1)(x)
+
+    model = net_around(middle)
+    net = net_of(model)
+    assert macs(net, shape_of(net, net.everything)) == resdense_keras.profile(model).macs
+    found = plan.described(net, half_of(net, "before"))
+    thin = build(net, found.keep).model
+    assert found.macs[1] == resdense_keras.profile(thin).macs
+    assert found.parameters == (model.count_params(), thin.count_params())
+
+
+def test_an_addition_that_repeats_an_input_over_the_image_stays():
+    def context(x):
+        y = layers.Conv2D(8, 1, activation="relu", name="narrow")(layers.GlobalAveragePooling2D(keepdims=True)(x))
+        return layers.Add(name="context")([x, layers.Conv2D(16, 1)(y)])
+
+    net = net_of(net_around(context))
+    assert "context" in net.uncut
+    keep = net.everything
+    keep[net.groups["stem"]] = False
+    assert shape_of(net, keep).keep[net.groups["stem"]].all() or shape_of(net, keep).broken
+    assert np.isfinite(repair.repaired(net, half_of(net, "narrow"), images(60)).predict(images(4), verbose=0)).all()
+
+
+@pytest.mark.parametrize("parts", [2, [4]], ids=["equal", "unequal"])
+def test_a_split_is_repaired_with_more_images_than_a_batch(parts):
+    def shuffled(x):
+        one, other = keras.ops.split(x, parts, axis=-1)
+        inner = layers.Conv2D(16, 3, padding="same", activation="relu", name="inner")(other)
+        return layers.Concatenate()([one, layers.Conv2D(8, 3, padding="same")(inner)])
+
+    net = net_of(net_around(shuffled))
+    keep = half_of(net, "inner")
+    before, after = build(net, keep).model, repair.repaired(net, keep, images(2 * repair.BATCH + 50))
+    whole = build(net).model.predict(images(60), verbose=0)
+    off = [np.abs(model.predict(images(60), verbose=0) - whole).mean() for model in (before, after)]
+    assert off[1] < off[0]
+
+
+@pytest.mark.parametrize("scale", [True, False])
+def test_a_batch_norm_without_scale_is_repaired_as_one_with_a_scale_of_one(scale):
+    def block(x):
+        y = layers.Conv2D(16, 3, padding="same", activation="relu", name="inner")(x)
+        y = layers.Conv2D(16, 3, padding="same", use_bias=False)(y)
+        return layers.Add()([x, layers.BatchNormalization(scale=scale)(y)])
+
+    net = net_of(net_around(block))
+    keep = half_of(net, "inner")
+    found = repair.repaired(net, keep, images(120)).predict(images(20), verbose=0)
+    whole, before = (build(net, one).model.predict(images(20), verbose=0) for one in (net.everything, keep))
+    assert np.abs(found - whole).mean() < np.abs(before - whole).mean()
+
+
+def test_a_layer_without_weights_may_have_several_places():
+    relu, pool = layers.ReLU(), layers.MaxPooling2D(2)
+
+    def twice(x):
+        x = pool(relu(layers.Conv2D(24, 3, padding="same", name="wide")(x)))
+        return pool(relu(layers.Conv2D(12, 3, padding="same", name="narrow")(x)))
+
+    model = net_around(twice)
+    net = net_of(model)
+    assert not net.uncut
+    keep = half_of(net, "wide") & half_of(net, "narrow")
+    thin = build(net, keep).model
+    assert thin.get_layer("wide").filters == 12 and thin.get_layer("narrow").filters == 6
+    assert plan.described(net, keep).macs[1] == resdense_keras.profile(thin).macs
+
+
+def test_a_layer_with_weights_in_several_places_counts_its_parameters_once():
+    shared = layers.Conv2D(16, 3, padding="same")
+    model = net_around(lambda x: layers.Conv2D(8, 3, name="cut")(shared(shared(x))))
+    net = net_of(model)
+    keep = half_of(net, "cut")
+    assert plan.described(net, keep).parameters == (model.count_params(), build(net, keep).model.count_params())
+
+
+def test_first_values_of_the_old_width_are_no_hindrance():
+    start = keras.initializers.Constant(np.arange(12.0))
+    net = net_of(net_around(lambda x: layers.Conv2D(12, 3, bias_initializer=start, name="cut")(x)))
+    built = build(net, half_of(net, "cut"))
+    np.testing.assert_array_equal(built.model.get_layer("cut").bias, np.arange(1.0, 12, 2))
+
+
+def test_few_rows_and_many_are_solved_to_the_same_weights():
+    """The ridge regression has two forms; the smaller system is solved."""
+    random = np.random.default_rng(0)
+    rows, goals = random.normal(size=(40, 39)).astype("float32"), random.normal(size=(40, 5)).astype("float32")
+    wide = np.concatenate([rows, np.zeros((40, 2), "float32")], axis=1)  # inputs that are always 0 change the form only
+    strength = repair.RIDGE * float(np.square(rows).sum())
+    expected = np.linalg.solve(rows.T @ rows + strength / 39 * np.eye(39), rows.T @ goals)
+    np.testing.assert_allclose(repair._ridge(rows, goals), expected, atol=1e-3)
+    expected = np.linalg.solve(rows.T @ rows + strength / 41 * np.eye(39), rows.T @ goals)
+    np.testing.assert_allclose(repair._ridge(wide, goals)[:39], expected, atol=1e-3)
+
+
+def test_whether_a_net_guesses_does_not_hang_on_the_share_of_its_commonest_class():
+    labels = np.array([0] * 490 + [1] * 10)
+    assert not process._guessed(labels == labels, labels)  # all right
+    assert process._guessed(labels == 0, labels)  # always the commonest
+    assert not process._guessed(np.zeros(9, bool), np.zeros(9, int))  # of one class nobody can tell
+    labels = np.arange(500) % 10
+    random = np.random.default_rng(0)
+    assert process._guessed(random.integers(0, 10, 500) == labels, labels)
+    assert not process._guessed(random.uniform(size=500) < 0.2, labels)
+
+
+@pytest.fixture
+def digits_run(tmp_path, monkeypatch):
+    """(sources.Net, a function of a SlimRequest and data that begins a run of it, its folder); few images score."""
+    monkeypatch.setattr(process, "IMAGES", 60)
+    model = resdense_keras.create("resnet20_digits", weights="digits", include_preprocessing=True)
+    net, out = sources.Net("resnet20_digits", model, "unknown"), tmp_path / "run"
+
+    def begin(asked, spec="digits", resume=False):
+        request = process.training_request(net, spec, asked, recipe=training.recipe("slim", epochs=1))
+        return process.slim(net, asked, request, out, resume=resume)
+
+    return net, begin, out
+
+
+class Begun(Exception):
+    """The training would begin now."""
+
+
+@pytest.mark.slow
+def test_a_refused_plan_leaves_the_folder_free_for_the_next_call(digits_run, monkeypatch):
+    _, begin, out = digits_run
+    with pytest.raises(RequestError, match="the smallest that can be"):
+        begin(process.SlimRequest(macs=1e-6))
+
+    def run(*arguments, **settings):
+        raise Begun
+
+    monkeypatch.setattr(training, "run", run)
+    with pytest.raises(Begun):
+        begin(process.SlimRequest(macs=0.7))
+    assert (out / "checkpoints/slim.keras").is_file()
+
+
+@pytest.mark.slow
+def test_a_plan_goes_on_only_with_the_data_that_it_was_made_from(digits_run, monkeypatch, tmp_path):
+    _, begin, out = digits_run
+    dataset = data.load("digits")
+    arrays = [dataset.train.array(), dataset.train.labels, dataset.test.array(), dataset.test.labels]
+    arrays[0] = 255 - arrays[0]
+    np.savez(tmp_path / "others.npz", **dict(zip(("x_train", "y_train", "x_test", "y_test"), arrays, strict=True)))
+
+    def stopped(*arguments):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(process.repair, "repair", stopped)
+        with pytest.raises(KeyboardInterrupt):
+            begin(process.SlimRequest(macs=0.7))
+    with monkeypatch.context() as patch:  # these images say little to the net
+        patch.setattr(process, "_check_trained", lambda *arguments: None)
+        with pytest.raises(RequestError, match="the data have changed since"):
+            begin(process.SlimRequest(macs=0.7), str(tmp_path / "others.npz"), resume=True)
+    assert not (out / "checkpoints/slim.keras").exists()
+
+
+def test_data_with_the_classes_in_another_order_are_refused(digits_run):
+    net, _, _ = digits_run
+    dataset = data.load("digits")
+    swapped = dataclasses.replace(dataset, class_names=("1", "0", *"23456789"))
+    with pytest.raises(RequestError, match=r"class 0 is '0' for the model and '1'") as refused:
+        process._check_data(swapped, dataclasses.replace(net, class_names=tuple("0123456789")))
+    assert "--labels" not in refused.value.hint
+
+
+def test_a_net_that_chooses_no_class_is_refused_before_it_is_planned():
+    image = keras.Input((8, 8, 3))
+    net = sources.Net("masks", keras.Model(image, layers.Conv2D(4, 1)(image)), "unknown")
+    with pytest.raises(RequestError, match="slimming trains nets that choose one class"):
+        process.show(net, None, process.SlimRequest(macs=0.5), images=images(50))
