@@ -78,14 +78,18 @@ def measured(name, asked):
     row["held_out"] = held_out(judged, data)
     row["instructions"], row["bytes"] = {}, {}
     for which, path in (("whole", whole), ("slim", folder / "run" / "model.keras")):
-        out = folder / f"{which}-files"
-        command("export", path, "--data", data, "--schemes", ",".join(SCHEMES), "--out", out, "--overwrite")
-        for scheme in SCHEMES:
-            (file,) = out.glob(f"*-{scheme}.tflite")
-            row["bytes"].setdefault(scheme, []).append(file.stat().st_size)
-            if asked.count:
-                row["instructions"].setdefault(scheme, []).append(millions(asked.count, file))
+        add_files(row, path, data, folder / f"{which}-files", asked.count)
     return row
+
+
+def add_files(row, path, data, out, count):
+    """Exports a model to `out`, and adds to a row's lists of each scheme the bytes and the counted instructions."""
+    command("export", path, "--data", data, "--schemes", ",".join(SCHEMES), "--out", out, "--overwrite")
+    for scheme in SCHEMES:
+        (file,) = out.glob(f"*-{scheme}.tflite")
+        row["bytes"].setdefault(scheme, []).append(file.stat().st_size)
+        if count:
+            row["instructions"].setdefault(scheme, []).append(millions(count, file))
 
 
 def save(name, path):

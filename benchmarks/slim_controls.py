@@ -26,8 +26,8 @@ from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
-from rewriting_document import millions, put
-from slim import DOCUMENT, SCHEMES, accuracy, command, cpu_minutes, folder_of
+from rewriting_document import put
+from slim import DOCUMENT, SCHEMES, accuracy, add_files, cpu_minutes, folder_of
 
 from resdense_export import environment
 from resdense_export.tflite.timing import machine
@@ -130,13 +130,9 @@ def measured(kind, asked):
         "parameters": net.count_params(),
         "accuracy": accuracy(run / "model.keras", data),
         "instructions": {},
+        "bytes": {},
     }
-    out = folder / "files"
-    command("export", run / "model.keras", "--data", data, "--schemes", ",".join(SCHEMES), "--out", out, "--overwrite")
-    if asked.count:
-        for scheme in SCHEMES:
-            (file,) = out.glob(f"*-{scheme}.tflite")
-            row["instructions"][scheme] = millions(asked.count, file)
+    add_files(row, run / "model.keras", data, folder / "files", asked.count)
     return row
 
 
@@ -158,7 +154,7 @@ def table(rows, slim_rows):
             before, after = row["macs"]
             lost = 100 * (row["accuracy"] - slim["accuracy"]["slim"])
             cells = [row["control"], f"{after / before:.3f}",
-                     *(f"{row['instructions'][scheme] / counted[scheme][0]:.3f}" for scheme in SCHEMES),
+                     *(f"{row['instructions'][scheme][0] / counted[scheme][0]:.3f}" for scheme in SCHEMES),
                      f"{100 * row['accuracy']:.2f}", f"{lost:+.2f}", row["epochs"],
                      f"{row['cpu_minutes']:.0f}"]  # fmt: skip
             lines.append(f"| {' | '.join(map(str, cells))} |")

@@ -30,8 +30,8 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import numpy as np
 from checkpoints import CHECKPOINTS, load
-from rewriting_document import millions, put
-from slim import DOCUMENT, SCHEMES, accuracy, command, cpu_minutes
+from rewriting_document import put
+from slim import DOCUMENT, accuracy, add_files, cpu_minutes
 from slim import RESULTS as OURS
 
 from resdense_export import environment
@@ -84,14 +84,7 @@ def measured(asked):
     row["versions"] = environment.versions() | half["versions"]
     row |= {"macs": [profile(whole).macs, profile(net).macs], "instructions": {}, "bytes": {}}
     for which, path in files_of.items():
-        out = path.with_name(f"{which}-files")
-        if which == "slim" or not out.is_dir():
-            command("export", path, "--data", data, "--schemes", ",".join(SCHEMES), "--out", out, "--overwrite")
-        for scheme in SCHEMES:
-            (file,) = out.glob(f"*-{scheme}.tflite")
-            row["bytes"].setdefault(scheme, []).append(file.stat().st_size)
-            if asked.count:
-                row["instructions"].setdefault(scheme, []).append(millions(asked.count, file))
+        add_files(row, path, data, path.with_name(f"{which}-files"), asked.count)
     return row
 
 
