@@ -189,11 +189,12 @@ def test_a_row_is_all_that_an_augmentation_takes(dataset, monkeypatch):
 
     from resdense_cli import options
 
-    negative = augmentation.Augmentation(change=lambda dataset, rules: lambda images, keys: 255 - images)
+    about, change = "light becomes dark", lambda dataset, rules: lambda images, keys: 255 - images
+    negative = augmentation.Augmentation(about=about, change=change)
     monkeypatch.setitem(augmentation.AUGMENTATIONS, "negative", negative)
     assert augmentation.describe(recipe("fast", augment=("negative",)), dataset) == "negative"
     np.testing.assert_array_equal(batches(dataset, ("negative",))[0][0], 255 - batches(dataset, ())[0][0])
-    assert "cutmix, negative; or none" in importlib.reload(options).Augment.__metadata__[0].help
+    assert "negative (light becomes dark)" in importlib.reload(options).Augment.__metadata__[0].help
     monkeypatch.undo()
     importlib.reload(options)
     for command in ("train", "compare"):
