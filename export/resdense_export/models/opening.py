@@ -19,6 +19,7 @@ from pathlib import Path
 
 from resdense_keras import compat
 from resdense_keras.errors import RequestError, WorkError, first_line
+from resdense_keras.preprocessing import MOST_JSON_BYTES
 
 from . import keras_2
 from .keras_2 import DOTS, WHOLE, name_of
@@ -29,7 +30,6 @@ KERAS, HDF5, ZIP = "config.json", b"\x89HDF\r\n\x1a\n", b"PK\x03\x04"
 DAMAGE = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, struct.error, NotImplementedError)
 # What following a configuration raises where it is not as Keras writes it.
 MISWRITTEN = (AttributeError, IndexError, KeyError, RecursionError, TypeError, ValueError)
-MOST_JSON_BYTES = 50_000_000  # largest size of a description; that of resnet1202 has 4 million bytes
 OPERATION = "Operation"  # behind the name of a class of keras.ops
 NEEDED = "give a catalogue name, or a .keras or .h5 file that Keras saved"
 KERAS_2_WAY = (
