@@ -14,6 +14,7 @@ from resdense_keras.errors import unknown
 
 from ...schemes import SCHEMES
 from .channels import PRODUCERS, TIED
+from .exported import places_of
 from .shrinking import Shape, shape_of
 
 TABLE = Path(__file__).with_name("stairs.json")
@@ -125,16 +126,12 @@ def _running(net, shape):
     return [node for node in net.nodes if node.name in shape.widths]
 
 
-def _positions(node):
-    return math.prod(size or 1 for size in node.shape[:-1])
-
-
 def _macs(net, widths, node):
     kind = net.kinds[node.name]
     if kind not in (*PRODUCERS, "DepthwiseConv2D"):
         return net.carried_macs.get(node.name, 0)
     into = 1 if kind == "DepthwiseConv2D" else widths[node.inputs[0]]
-    return _positions(node) * math.prod(node.attributes.get("kernel_size", (1,))) * into * widths[node.name]
+    return places_of(node.shape) * math.prod(node.attributes.get("kernel_size", (1,))) * into * widths[node.name]
 
 
 def _instructions(net, widths, node, scheme):

@@ -48,16 +48,17 @@ def _part(own, node, kind, before, after):
         node = own
     settings, shape, wide = node.attributes, node.shape, 1
     if node.kind == "Carried":
-        return Part(kind, _places(shape))
+        return Part(kind, places_of(shape))
     if node.kind == "Activation":
-        return Part(settings["activation"], _places(shape))
+        return Part(settings["activation"], places_of(shape))
     if node.kind == "GlobalAveragePooling2D":
         shape = after[node.inputs[0]].shape
     if node.kind == own.kind == "Conv2D":
         wide = after[node.inputs[0]].channels // before[own.inputs[0]].channels or 1
     taps = math.prod(settings.get("kernel_size") or settings.get("pool_size") or (1,))
-    return Part(node.kind, _places(shape), taps, wide, settings.get("groups", 1))
+    return Part(node.kind, places_of(shape), taps, wide, settings.get("groups", 1))
 
 
-def _places(shape):
+def places_of(shape):
+    """Positions of an output, (height, width, channels) or the like; an open size counts as 1."""
     return math.prod(size or 1 for size in shape[:-1])

@@ -101,39 +101,41 @@ class _Descent:
         whole, waiting = getattr(self.now, of), []
         for site in self.sites:
             progress(1.0)
-            if price := self.price(site):
-                waiting.append(price)
+            if step := self.next(site):
+                waiting.append(self.price(site, *step))
         heapq.heapify(waiting)
         lost, best, found = 0.0, math.inf, None
         while waiting:
             progress(getattr(self.now, of) / whole)
             *_, site = heapq.heappop(waiting)
-            price = self.price(site)  # what others lost has changed what this one saves
-            if price is None:
+            step = self.next(site)  # what others lost has changed what this one saves
+            if step is None:
                 continue
+            price = self.price(site, *step)
             if waiting and price[:2] > waiting[0][:2]:
                 heapq.heappush(waiting, price)
                 continue
-            after = self.now.without(self.step(site))
-            loss = self.loss(site, after)
+            loss, after = step
             if lost + loss >= best:
                 continue  # the end that was found costs less; a step that saves less may cost less still
             if getattr(after, of) <= goal:
                 best, found = lost + loss, after.shape.keep
                 continue  # others may reach the goal for less
             self.now, lost = after, lost + loss
-            if price := self.price(site):
-                heapq.heappush(waiting, price)
+            if step := self.next(site):
+                heapq.heappush(waiting, self.price(site, *step))
         return found, self.now
 
-    def price(self, site):
-        """(loss for what is saved, order, site) of the next step of a site, or None."""
+    def next(self, site):
+        """(loss, the Counted after it) of the next step of a site, or None."""
         step = self.step(site)
         after = self.now.without(step) if len(step) else None
-        if after is None:
-            return None
+        return None if after is None else (self.loss(site, after), after)
+
+    def price(self, site, loss, after):
+        """(loss for what is saved, order, site) of a step."""
         saved = getattr(self.now, self.target.ranks) - getattr(after, self.target.ranks)
-        return (self.loss(site, after) / saved if saved > 0 else math.inf, self.order[site], site)
+        return (loss / saved if saved > 0 else math.inf, self.order[site], site)
 
     def loss(self, site, after):
         """How much more the answers change after the next step at a site, which leaves the Counted `after`: by its own
