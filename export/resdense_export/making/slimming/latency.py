@@ -25,13 +25,14 @@ CALIBRATION = 100  # images of an int8 file
 SECONDS, FEWEST, MOST = 5, 30, 1_000  # of timed rounds
 
 
-def plan_within(net, scores, images, share, name, count, tell):
+def plan_within(net, scores, images, share, name, count, tell, judge=None):
     """(the Plan, {"by", "share", "plans"}) with the largest measured share of latency that is at most `share`.
 
     Args:
         images: (N, H, W, C) training images, which calibrate int8 files.
         name: Of costs.TARGETS: whose file is measured.
         count: Function of a file that returns its cost; None times the files here, in turns.
+        judge: As `plan` takes it.
     Raises:
         RequestError: none of the plans that were tried takes so little.
     """
@@ -41,7 +42,7 @@ def plan_within(net, scores, images, share, name, count, tell):
         goal, low, high, best = share, 0.0, 1.0, None
         for _ in range(TRIALS):
             try:
-                tried = plan(net, scores, goal, name, "instructions")
+                tried = plan(net, scores, goal, name, "instructions", judge=judge)
             except RequestError:
                 if not shares:
                     raise

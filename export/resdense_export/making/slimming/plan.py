@@ -49,25 +49,28 @@ def check_share(share, name="--macs"):
         )
 
 
-def plan(net, scores, share, target="phone-int8", of="macs", progress=None):
+def plan(net, scores, share, target="phone-int8", of="macs", progress=None, judge=None):
     """The Plan of a Net whose MACs (or instructions, see costs.MEASURES) are at most `share` of the whole.
 
     Channels are grouped by the layers that make them. At each such site the least valuable channels are removed
     together, as many as bring its layer down to the next stair of the target. The next step is always at the site that
-    loses least for what it saves. A step whose turn comes and that would reach the share is a last step; of all of them
-    the one with the smallest total loss is taken.
+    loses least for what it saves. A step whose turn comes and that would reach the share is a last step. What it saves
+    too much brings earlier steps back, those that lost most first. Of all such ends the one with the smallest total
+    loss is taken; with `judge`, of the few with the smallest the one that it says is nearest to the whole net.
 
     Args:
         progress: Function of the share that is left so far, called at each step.
+        judge: An ends.AfterRepair.
     Raises:
         RequestError: no choice has so few; the message has the smallest possible share.
     """
     check_share(share)
     chosen = TARGETS[target]
     whole = Counted(net, chosen, shape_of(net, net.everything))
-    found, least = _Descent(net, scores, chosen, whole).to(share * getattr(whole, of), of, progress or _ignored)
-    if found is not None:
-        return described(net, found)
+    ends, least = _Descent(net, scores, chosen, whole).to(share * getattr(whole, of), of, progress or _ignored)
+    if ends:
+        best = [keep for _, keep in ends[: judge.ends if judge else 1]]
+        return described(net, best[0] if len(best) == 1 else min(best, key=judge.change))
     least, flag = getattr(least, of) / getattr(whole, of), {"macs": "--macs", "instructions": "--latency"}[of]
     raise RequestError(
         f"{flag} {share:g} was asked for; the smallest that can be is {least:.3g} of the original's {NAMES[of]}"
@@ -88,23 +91,33 @@ def _ignored(share):
     pass
 
 
+@dataclass(frozen=True, eq=False)
+class _Step:
+    """What was removed at a site at once: `groups`, with those that left as a consequence, and the `loss` of it."""
+
+    site: tuple
+    groups: np.ndarray
+    loss: float
+
+
 class _Descent:
     """The way down from a whole net (a Counted), one step at one site at a time."""
 
     def __init__(self, net, scores, target, whole):
         self.net, self.scores, self.target, self.now = net, scores, target, whole
+        self.taken = []
         self.sites = _sites(net, scores)
         self.order = {name: number for number, name in enumerate(self.sites)}
 
     def to(self, goal, of, progress):
-        """(groups that stay where `of` is at most `goal`, or None where nothing reaches it; the last Counted)."""
-        whole, waiting = getattr(self.now, of), []
+        """([(loss, groups that stay) where `of` is at most `goal`], the smallest loss first, and the last Counted)."""
+        whole, waiting, ends = getattr(self.now, of), [], {}
         for site in self.sites:
             progress(1.0)
             if step := self.next(site):
                 waiting.append(self.price(site, *step))
         heapq.heapify(waiting)
-        lost, best, found = 0.0, math.inf, None
+        lost, best = 0.0, math.inf
         while waiting:
             progress(getattr(self.now, of) / whole)
             *_, site = heapq.heappop(waiting)
@@ -116,15 +129,40 @@ class _Descent:
                 heapq.heappush(waiting, price)
                 continue
             loss, after = step
+            if getattr(after, of) <= goal:  # others may reach the goal for less
+                total, end = self.filled(lost + loss, after, site, lambda one: getattr(one, of) <= goal)
+                best = min(best, total)
+                ends.setdefault(end.shape.keep.tobytes(), (total, end.shape.keep))
+                continue
             if lost + loss >= best:
                 continue  # the end that was found costs less; a step that saves less may cost less still
-            if getattr(after, of) <= goal:
-                best, found = lost + loss, after.shape.keep
-                continue  # others may reach the goal for less
+            self.taken.append(_Step(site, np.flatnonzero(self.now.shape.keep & ~after.shape.keep), loss))
             self.now, lost = after, lost + loss
             if step := self.next(site):
                 heapq.heappush(waiting, self.price(site, *step))
-        return found, self.now
+        return sorted(ends.values(), key=lambda end: end[0]), self.now
+
+    def filled(self, lost, end, last, fits):
+        """(loss, Counted) of an end whose last step was at the site `last`, with the steps taken back that `fits` still
+        allows: always the one that lost most, of the last steps at each other site."""
+        taken = [step for step in self.taken if step.site != last]
+        while True:
+            latest = {step.site: step for step in taken}
+            for step in sorted(latest.values(), key=lambda step: step.loss, reverse=True):
+                larger = self.restored(end, step)
+                if larger is not None and fits(larger):
+                    break
+            else:
+                return lost, end
+            end, lost = larger, lost - step.loss
+            taken.remove(step)
+
+    def restored(self, end, step):
+        """The Counted `end` with the groups of a step, or None where they could not stay."""
+        keep = end.shape.keep.copy()
+        keep[step.groups] = True
+        shape = shape_of(self.net, keep)
+        return None if shape.broken or not shape.keep[step.groups].all() else Counted(self.net, self.target, shape)
 
     def next(self, site):
         """(loss, the Counted after it) of the next step of a site, or None."""

@@ -23,6 +23,7 @@ from ...sources import agreed
 from . import latency, repair, search
 from .channels import net_of
 from .costs import macs, target
+from .ends import AfterRepair
 from .plan import check_share, described, plan
 from .scores import IMAGES, Scores
 from .shrinking import shape_of
@@ -242,17 +243,18 @@ def _planned(model, images, asked, seed, tell, dataset=None, epochs=None, count=
     scored = _now_and_then(lambda done, total: done < total and tell(f"scores: {done:,} of {total:,} images"))
     scores = Scores(graph, images, seed, progress=scored, stair=target(asked.target).stair)
     tell(f"plan: channels leave step by step, by the scores of {scores.images:,} images")
+    judge = AfterRepair(graph, scores, images, tell)
     if asked.max_drop is not None:
         from resdense_keras import training
 
         held_out = search.held_out(dataset)
         epochs = epochs or training.recipe("slim").epochs
-        chosen = search.smallest(graph, scores, images, held_out, asked.max_drop, asked.target, epochs, tell)
+        chosen = search.smallest(graph, scores, images, held_out, asked.max_drop, asked.target, epochs, tell, judge)
     elif asked.latency is not None:
-        chosen, measured = latency.plan_within(graph, scores, images, asked.latency, asked.target, count, tell)
+        chosen, measured = latency.plan_within(graph, scores, images, asked.latency, asked.target, count, tell, judge)
     else:
         left = _now_and_then(lambda share: tell(f"plan: at {share:.1%} of the MACs"))
-        chosen = plan(graph, scores, asked.macs, asked.target, progress=left)
+        chosen = plan(graph, scores, asked.macs, asked.target, progress=left, judge=judge)
     before, after = chosen.macs
     tell(f"plan: {after / before:.1%} of the MACs, {len(chosen.widths)} layers get narrower or are removed")
     return Planned(graph, chosen, scores.images, min(len(images), repair.images_that_fit(graph)), measured)

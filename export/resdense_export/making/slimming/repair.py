@@ -14,6 +14,7 @@ import numpy as np
 
 from .building import build
 from .channels import PRODUCERS
+from .costs import macs
 from .shrinking import shape_of
 
 IMAGES = 1_000  # the most; fewer where the memory would not hold what runs at once
@@ -38,6 +39,20 @@ def images_that_fit(net, most=IMAGES):
             if not left[source]:
                 now -= alive[source]
     return int(np.clip(BYTES // (2 * max(peak, 1)), 1, most))
+
+
+def work(net, images):
+    """Multiply-adds of a repair on so many images, at most: of both nets' outputs and of the regressions."""
+    total = 2 * images * macs(net, shape_of(net, net.everything))
+    for node in net.nodes:
+        if net.kinds[node.name] in PRODUCERS:
+            source = net.by_name[node.inputs[0]]
+            features = _features(node, source.shape[-1] or 1)
+            positions = int(np.prod([size or 1 for size in node.shape[:-1]]))
+            rows = images * _places(positions, images, features)
+            small = min(rows, features)
+            total += rows * features * small + small**3
+    return total
 
 
 def unsupported(net, keep):
@@ -145,7 +160,7 @@ class _Repair:
         sides = [size or 1 for size in node.shape[:-1]]
         inputs = self.values[False][node.inputs[0]]
         positions = int(np.prod(sides))
-        each = max(1, min(positions, ROWS // len(inputs), NUMBERS // (len(inputs) * _features(node, inputs))))
+        each = _places(positions, len(inputs), _features(node, inputs.shape[-1]))
         chosen = np.sort(self.random.choice(positions, each, replace=False))
 
         def at(array):
@@ -248,9 +263,14 @@ def _ridge(rows, goals):
     return rows.T @ np.linalg.solve(gram, goals) if wide else np.linalg.solve(gram, rows.T @ goals)
 
 
-def _features(node, inputs):
-    """Number of inputs of each output of a layer."""
-    return int(np.prod(node.attributes.get("kernel_size", (1,)))) * inputs.shape[-1]
+def _features(node, channels):
+    """Number of inputs of each output of a layer that reads so many channels."""
+    return int(np.prod(node.attributes.get("kernel_size", (1,)))) * channels
+
+
+def _places(positions, images, features):
+    """Number of positions of each image that a layer is solved on."""
+    return max(1, min(positions, ROWS // images, NUMBERS // (images * features)))
 
 
 def _patches(inputs, node, chosen):

@@ -134,6 +134,11 @@ class Scores:
         self._answers = answers
         self._whole = self._answer()
 
+    def answers(self, model, images):
+        """(images, classes) centred logits of a slim or whole model of this net."""
+        outputs = model.predict(images.astype(np.float32), batch_size=BATCH, verbose=0)
+        return np.asarray(_centred(self._logits(outputs)))
+
     def _answer(self):
         parts = range(0, len(self._sample), BATCH)
         return np.concatenate([self._answers(self._sample[first : first + BATCH]).numpy() for first in parts])

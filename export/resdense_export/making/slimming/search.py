@@ -50,13 +50,14 @@ def kept(epochs):
     return KEPT[max(known for known in KEPT if known <= epochs)]
 
 
-def smallest(net, scores, images, held_out, points, target, epochs, tell):
+def smallest(net, scores, images, held_out, points, target, epochs, tell, judge=None):
     """The Plan with the fewest MACs that is expected to lose at most so many points.
 
     Args:
         images: Training images to repair on.
         held_out: (images, labels) that tell what is lost.
         epochs: Number of epochs of the training that follows.
+        judge: As `plan` takes it.
     Raises:
         RequestError: even the largest net that was tried loses more.
     """
@@ -66,7 +67,7 @@ def smallest(net, scores, images, held_out, points, target, epochs, tell):
     for _ in range(ROUNDS):
         share = (low + high) / 2
         try:
-            tried = plan(net, scores, share, target)
+            tried = plan(net, scores, share, target, judge=judge)
         except RequestError:  # everything that is left is needed
             low = share
             continue
