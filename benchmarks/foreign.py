@@ -48,6 +48,7 @@ from resdense_keras.errors import WorkError
 
 RESULT = Path(__file__).parent / "results" / "foreign.json"
 MARKS = ("<!-- table: python benchmarks/foreign.py -->\n", "<!-- end of foreign -->\n")
+TIMED = ("<!-- table: python benchmarks/foreign.py --pairs -->\n", "<!-- end of foreign's latencies -->\n")
 CALIBRATING, ANSWERED = 100, 20
 HELD_OUT = 12  # of the training images, which `data.load` keeps for validation: a tenth of each of two classes
 COUNTED = "millions_of_instructions"
@@ -225,6 +226,25 @@ def table():
     return [line + "\n" for line in lines]
 
 
+def latency_table():
+    """Lines of the table of latencies in docs/rewriting.md."""
+    stored, schemes = json.loads(RESULT.read_text())["nets"], standard_schemes()
+    lines = [f"| net | {' | '.join(schemes)} | pairs |\n", "|---|" + "--:|" * (len(schemes) + 1) + "\n"]
+    for name in (name for name in NETS if "latency" in stored.get(name, {})):
+        timed = stored[name]["latency"]
+        cells = [timed_cell(timed[scheme]) if scheme in timed else "–" for scheme in schemes]
+        lines.append(f"| {name} | {' | '.join(cells)} | {timed['pairs']} |\n")
+    return lines
+
+
+def timed_cell(found):
+    """What a file takes of the time of stock's, bold where it is beyond the goal by the whole interval."""
+    over = found["ratio"]
+    both = f"{found['ours_ms']:.3g} / {found['stock_ms']:.3g} ms"
+    text = f"{over['median']:.3f} ({over['low']:.3f}–{over['high']:.3f}; {both})"
+    return text if over["low"] <= GOAL else f"**{text}**"
+
+
 def difference(record, scheme):
     rows = record["files"].get(scheme, {})
     return " / ".join(f"{rows[kind]['max_difference']:.2g}" if kind in rows else "–" for kind in ("ours", "stock"))
@@ -274,6 +294,7 @@ def main():
             print(name, json.dumps(found), flush=True)
             keras.utils.clear_session()
     rewriting_document.put(MARKS, table())
+    rewriting_document.put(TIMED, latency_table())
 
 
 if __name__ == "__main__":

@@ -37,9 +37,10 @@ class AfterRepair:
         """The mean square of the change of the answers, if only the groups `keep` stay and the net is repaired."""
         key = keep.tobytes()
         if key not in self._found:
+            built = self.scores.built
             if self._whole is None:
-                self._whole = self.scores.answers(self.scores.built.model, self.judging)
-            model = repair.repaired(self.net, keep, self.repairing)
+                self._whole = self.scores.answers(built.model, self.judging)
+            model = repair.repaired(self.net, keep, self.repairing, whole=built)
             moved = self.scores.answers(model, self.judging) - self._whole
             self._found[key] = float(np.mean(np.sum(moved.astype(np.float64) ** 2, axis=-1)))
             whole, left = (macs(self.net, shape_of(self.net, own)) for own in (self.net.everything, keep))

@@ -67,10 +67,10 @@ def unsupported(net, keep):
     ]
 
 
-def repaired(net, keep, images, name="model"):
-    """The slim model of the groups `keep`, its layers solved again on `images`."""
-    whole, thin = build(net), build(net, keep, name=name, biased=unsupported(net, keep))
-    repair(net, whole, thin, keep, images)
+def repaired(net, keep, images, name="model", whole=None):
+    """The slim model of the groups `keep`, its layers solved again on `images`; `whole` is the Built whole net."""
+    thin = build(net, keep, name=name, biased=unsupported(net, keep))
+    repair(net, whole or build(net), thin, keep, images)
     return thin.model
 
 

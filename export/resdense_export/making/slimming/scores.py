@@ -136,8 +136,8 @@ class Scores:
 
     def answers(self, model, images):
         """(images, classes) centred logits of a slim or whole model of this net."""
-        outputs = model.predict(images.astype(np.float32), batch_size=BATCH, verbose=0)
-        return np.asarray(_centred(self._logits(outputs)))
+        parts = (images[first : first + BATCH].astype(np.float32) for first in range(0, len(images), BATCH))
+        return np.concatenate([_centred(self._logits(model(part, training=False))).numpy() for part in parts])
 
     def _answer(self):
         parts = range(0, len(self._sample), BATCH)
