@@ -199,6 +199,10 @@ def test_what_is_counted_step_by_step_is_what_is_counted_at_once(name, nets):
     for _ in range(6):
         left = np.flatnonzero(now.shape.keep & ~net.fixed)
         fewer = now.without(random.choice(left, min(len(left), 9), replace=False)) if len(left) else None
+        if fewer:
+            back = fewer.having(np.flatnonzero(now.shape.keep & ~fewer.shape.keep))
+            assert back.shape.widths == now.shape.widths and (back.shape.keep == now.shape.keep).all()
+            assert (back.macs, back.instructions) == pytest.approx((now.macs, now.instructions))
         now = fewer or now
         again = shape_of(net, now.shape.keep)
         assert again.widths == now.shape.widths and (again.keep == now.shape.keep).all()

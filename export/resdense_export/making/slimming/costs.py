@@ -96,24 +96,33 @@ class Counted:
 
     def without(self, groups):
         """The Counted without `groups`, or None where that net could not run."""
+        return self._other(groups, False)
+
+    def having(self, groups):
+        """The Counted with `groups`, which are not there yet; or None where they could not stay, or the net not run."""
+        found = self._other(groups, True)
+        return found if found is not None and found.shape.keep[groups].all() else None
+
+    def _other(self, groups, there):
         keep, net = self.shape.keep.copy(), self.net
-        keep[groups] = False
+        keep[groups] = there
         widths = dict(self.shape.widths)
-        for number, lost in zip(*net.channels_of(groups), strict=True):
+        for number, channels in zip(*net.channels_of(groups), strict=True):
             name = net.nodes[number].name
-            if name in widths:
-                widths[name] -= lost
-                if not widths[name]:  # a layer goes, and others may go with it
-                    shape = shape_of(net, keep)
-                    return None if shape.broken else Counted(net, self.target, shape)
+            if name not in widths and not there:
+                continue
+            widths[name] = widths.get(name, 0) + (channels if there else -channels)
+            if name not in self.shape.widths or not widths[name]:  # a layer comes or goes, and others may with it
+                shape = shape_of(net, keep)
+                return None if shape.broken else Counted(net, self.target, shape)
         changed = {name for name, width in widths.items() if width != self.shape.widths[name]}
-        fewer = copy(self)
-        fewer.shape, fewer._parts = Shape(keep, widths), dict(self._parts)
+        other = copy(self)
+        other.shape, other._parts = Shape(keep, widths), dict(self._parts)
         readers = {node.name for name in changed for node in self._users[name]}
         for name in changed | readers:
-            fewer._parts[name] = self._part(net.by_name[name], widths)
-        fewer._sum()
-        return fewer
+            other._parts[name] = self._part(net.by_name[name], widths)
+        other._sum()
+        return other
 
     def _part(self, node, widths):
         return _macs(self.net, widths, node), _instructions(self.net, widths, node, self.target.scheme)

@@ -67,11 +67,11 @@ def plan(net, scores, share, target="phone-int8", of="macs", progress=None, judg
     check_share(share)
     chosen = TARGETS[target]
     whole = Counted(net, chosen, shape_of(net, net.everything))
-    ends, least = _Descent(net, scores, chosen, whole).to(share * getattr(whole, of), of, progress or _ignored)
+    descent, wanted = _Descent(net, scores, chosen, whole), judge.ends if judge else 1
+    ends = descent.to(share * getattr(whole, of), of, wanted, progress or _ignored)
     if ends:
-        best = [keep for _, keep in ends[: judge.ends if judge else 1]]
-        return described(net, best[0] if len(best) == 1 else min(best, key=judge.change))
-    least, flag = getattr(least, of) / getattr(whole, of), {"macs": "--macs", "instructions": "--latency"}[of]
+        return described(net, ends[0] if len(ends) == 1 else min(ends, key=judge.change))
+    least, flag = getattr(descent.now, of) / getattr(whole, of), {"macs": "--macs", "instructions": "--latency"}[of]
     raise RequestError(
         f"{flag} {share:g} was asked for; the smallest that can be is {least:.3g} of the original's {NAMES[of]}"
         + _around(net),
@@ -109,15 +109,15 @@ class _Descent:
         self.sites = _sites(net, scores)
         self.order = {name: number for number, name in enumerate(self.sites)}
 
-    def to(self, goal, of, progress):
-        """([(loss, groups that stay) where `of` is at most `goal`], the smallest loss first, and the last Counted)."""
+    def to(self, goal, of, wanted, progress):
+        """[groups that stay where `of` is at most `goal`], the `wanted` ends that lose least, the best first."""
         whole, waiting, ends = getattr(self.now, of), [], {}
         for site in self.sites:
             progress(1.0)
             if step := self.next(site):
                 waiting.append(self.price(site, *step))
         heapq.heapify(waiting)
-        lost, best = 0.0, math.inf
+        lost, bound = 0.0, math.inf  # an end that loses as much, or more, is not wanted
         while waiting:
             progress(getattr(self.now, of) / whole)
             *_, site = heapq.heappop(waiting)
@@ -130,39 +130,42 @@ class _Descent:
                 continue
             loss, after = step
             if getattr(after, of) <= goal:  # others may reach the goal for less
-                total, end = self.filled(lost + loss, after, site, lambda one: getattr(one, of) <= goal)
-                best = min(best, total)
-                ends.setdefault(end.shape.keep.tobytes(), (total, end.shape.keep))
+                total, keep = self.filled(lost + loss, after, site, lambda one: getattr(one, of) <= goal)
+                key = keep.tobytes()
+                ends[key] = min(ends.get(key, (total, keep)), (total, keep), key=_loss)
+                bound = _loss(sorted(ends.values(), key=_loss)[wanted - 1]) if len(ends) >= wanted else math.inf
                 continue
-            if lost + loss >= best:
-                continue  # the end that was found costs less; a step that saves less may cost less still
+            if lost + loss >= bound:
+                continue  # a step that saves less may lose less
             self.taken.append(_Step(site, np.flatnonzero(self.now.shape.keep & ~after.shape.keep), loss))
             self.now, lost = after, lost + loss
             if step := self.next(site):
                 heapq.heappush(waiting, self.price(site, *step))
-        return sorted(ends.values(), key=lambda end: end[0]), self.now
+        return [keep for _, keep in sorted(ends.values(), key=_loss)[:wanted]]
 
     def filled(self, lost, end, last, fits):
-        """(loss, Counted) of an end whose last step was at the site `last`, with the steps taken back that `fits` still
-        allows: always the one that lost most, of the last steps at each other site."""
-        taken = [step for step in self.taken if step.site != last]
+        """(loss, groups that stay) of an end whose last step was at the site `last`, with the steps taken back that
+        `fits` still allows: of the last steps at each other site always the one that lost most."""
+        taken = [step for step in self.taken if step.site != last and step.loss > 0]
         while True:
             latest = {step.site: step for step in taken}
             for step in sorted(latest.values(), key=lambda step: step.loss, reverse=True):
-                larger = self.restored(end, step)
-                if larger is not None and fits(larger):
+                larger = end.having(step.groups)
+                if larger is None or not self.on_stair(step.site, larger):
+                    continue  # it may be possible when others are back
+                if fits(larger):
                     break
+                taken = [other for other in taken if other.site != step.site]  # the end only grows
             else:
-                return lost, end
+                return lost, end.shape.keep
             end, lost = larger, lost - step.loss
             taken.remove(step)
 
-    def restored(self, end, step):
-        """The Counted `end` with the groups of a step, or None where they could not stay."""
-        keep = end.shape.keep.copy()
-        keep[step.groups] = True
-        shape = shape_of(self.net, keep)
-        return None if shape.broken or not shape.keep[step.groups].all() else Counted(self.net, self.target, shape)
+    def on_stair(self, site, counted):
+        """Whether a site's first layer has its whole width, or one that saves something."""
+        groups = self.net.groups[site[0]]
+        width = int(counted.shape.keep[groups].sum())
+        return width == len(groups) or width % self.target.stair == 0
 
     def next(self, site):
         """(loss, the Counted after it) of the next step of a site, or None."""
@@ -189,6 +192,10 @@ class _Descent:
         left = own[keep[own]]
         width = int(keep[self.net.groups[site[0]]].sum())
         return left[: (width - 1) % self.target.stair + 1] if len(left) else left
+
+
+def _loss(end):
+    return end[0]
 
 
 def _sites(net, scores):

@@ -94,7 +94,7 @@ def show(net, dataset, asked, seed=0, tell=None, images=None, epochs=None, count
 
     Args:
         net: A sources.Net.
-        dataset: A data.Dataset, or None with `images` (N, H, W, C).
+        dataset: A data.Dataset, or None with `images` (N, H, W, C) in random order.
         asked: A SlimRequest.
         epochs: Of the training to come, for `max_drop`; default: the recipe's.
         count: For `latency`: function of a .tflite file that returns its cost; default: files are timed here.

@@ -42,16 +42,15 @@ def images_that_fit(net, most=IMAGES):
 
 
 def work(net, images):
-    """Multiply-adds of a repair on so many images, at most: of both nets' outputs and of the regressions."""
-    total = 2 * images * macs(net, shape_of(net, net.everything))
+    """Multiply-adds of a repair on so many images, about: of both nets' outputs and of the regressions."""
+    total = 3 * images * macs(net, shape_of(net, net.everything))
     for node in net.nodes:
         if net.kinds[node.name] in PRODUCERS:
-            source = net.by_name[node.inputs[0]]
-            features = _features(node, source.shape[-1] or 1)
+            features = _features(node, net.by_name[node.inputs[0]].shape[-1] or 1)
             positions = int(np.prod([size or 1 for size in node.shape[:-1]]))
             rows = images * _places(positions, images, features)
             small = min(rows, features)
-            total += rows * features * small + small**3
+            total += rows * features * (small + 2 * (node.shape[-1] or 1)) + small**3
     return total
 
 

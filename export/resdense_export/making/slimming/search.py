@@ -71,14 +71,15 @@ def smallest(net, scores, images, held_out, points, target, epochs, tell, judge=
         except RequestError:  # everything that is left is needed
             low = share
             continue
-        if tried.macs[1] not in known:
+        key = tried.keep.tobytes()
+        if key not in known:
             before = 100 * (whole - float(right(repair.repaired(net, tried.keep, images), judging, labels).mean()))
-            known[tried.macs[1]] = after = kept(epochs) * max(before, 0.0)
+            known[key] = after = kept(epochs) * max(before, 0.0)
             tell(
                 f"trial: {tried.macs[1] / tried.macs[0]:.1%} of the MACs loses {before:.2f} points of {len(labels)} "
                 f"held-out images after the repair; about {after:.2f} are expected after {epochs} epochs"
             )
-        if known[tried.macs[1]] <= points:
+        if known[key] <= points:
             high, found = min(share, tried.macs[1] / tried.macs[0]), tried
         else:
             low = share
