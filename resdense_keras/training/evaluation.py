@@ -8,17 +8,20 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..data import naming_bad_files, pipeline
+from ..data.dataset import representative
 from ..errors import WorkError
+from ..intervals import wilson
 from .exhaustion import halving
 
 if TYPE_CHECKING:
     import keras
 
-    from resdense_keras.data import Split
+    from resdense_keras.data import Dataset, Split
 
 BATCH = 32  # Keras' own
 TOP = 5
 BINS = 15  # Guo et al. 2017, arXiv:1706.04599, section 5
+KNOWN, GAP = 2_000, 0.02  # images that tell whether a net knows them, and what it is better on those that it knows
 
 
 def evaluate(
@@ -72,6 +75,22 @@ def probabilities(model, split, batch_size=BATCH):
 
     found = halving(predict, batch_size)
     return as_probabilities(found, model.name)
+
+
+def knows_held_out(model: keras.Model, dataset: Dataset) -> bool:
+    """Whether a net seems to have been trained on the held-out images of a dataset too.
+
+    True where it answers so many of them rightly that it can hardly be better on the training images: the 95 %
+    intervals of the two accuracies leave less than GAP. Few images cannot tell, and give False.
+    """
+    (lowest, _), (_, highest) = (_interval(model, split) for split in (dataset.validation, dataset.train))
+    return lowest > highest - GAP
+
+
+def _interval(model, split):
+    part = split.part(representative(split, KNOWN))
+    right = probabilities(model, part).argmax(axis=1) == part.labels
+    return wilson(int(right.sum()), len(part))
 
 
 def as_probabilities(found, name):

@@ -28,6 +28,7 @@ from ..preprocessing import Preprocessing
 from . import augmentation, curves, starts, state, tensorboard
 from .determinism import be_deterministic
 from .devices import OneDevice
+from .evaluation import knows_held_out
 from .interrupts import Interrupts
 from .loop import is_over
 from .request import TrainingRequest, read_config
@@ -290,11 +291,21 @@ class _Run:
         self.devices.check_equal(self.start)
 
     def _judge_start(self):
-        """Makes a slim net as it was repaired the first to beat: few steps on few images may leave it worse."""
+        """Makes a slim net as it was repaired the first to beat: few steps on few images may leave it worse.
+
+        But a net that was trained on the held-out images hands down what it knows of them, and every step loses some.
+        """
         accuracy = self.training.evaluate(self.dataset.validation)["accuracy"]
-        if self.devices.writes:
+        if not self.devices.writes:
+            return
+        self.tell(f"before the training: held out {accuracy:.4f}")
+        if knows_held_out(starts.load_net(self.out / starts.WHOLE), self.dataset):
+            self.tell(
+                "note: the original net answers the held-out images like training images, as if it had been trained on "
+                "them too; so the best epoch is kept, though the net before the training may know more of them"
+            )
+        else:
             self._keep_best(0, accuracy)
-            self.tell(f"before the training: held out {accuracy:.4f}")
 
     def _arguments(self, place):
         """Arguments that the net is built with. A resumed run keeps its own, because its start weights may be gone."""

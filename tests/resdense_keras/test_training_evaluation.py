@@ -1,9 +1,12 @@
 """Laws of the figures of `resdense eval`, on answers that can be counted by hand."""
 
+from dataclasses import replace
+
+import keras
 import numpy as np
 import pytest
 
-from resdense_keras import WorkError
+from resdense_keras import WorkError, data
 from resdense_keras.training import evaluation
 
 LABELS = np.array([0, 0, 1, 2])
@@ -64,3 +67,26 @@ def test_logits_are_told_from_probabilities():
 def test_an_answer_that_is_no_number_is_an_error():
     with pytest.raises(WorkError, match="answers answers with NaN"):
         evaluation.probabilities(Answers(np.where(PREDICTED > 0.7, np.nan, PREDICTED)), split())
+
+
+def _reader():
+    """A net that reads the class of an image from its brightness, ten grey levels a class."""
+    inputs = keras.Input((4, 4, 3))
+    x = keras.layers.GlobalAveragePooling2D()(inputs)
+    dense = keras.layers.Dense(3, activation="softmax")
+    model = keras.Model(inputs, dense(x))
+    classes = np.arange(3)
+    dense.set_weights([np.tile(20 / 3 * classes, (3, 1)), -100.0 * classes**2])  # nearest multiple of ten
+    return model
+
+
+@pytest.mark.parametrize(("images", "wrong", "knows"), [(3_000, 0.0, True), (3_000, 0.05, False), (300, 0.0, False)])
+def test_a_net_knows_the_held_out_images_where_many_are_answered_like_training_images(images, wrong, knows, tmp_path):
+    labels = np.arange(images) % 3
+    pixels = np.broadcast_to(10 * labels[:, None, None, None], (images, 4, 4, 3)).astype("uint8")
+    np.savez(tmp_path / "d.npz", x_train=pixels, y_train=labels, x_test=pixels[:9], y_test=labels[:9])
+    dataset = data.load(tmp_path / "d.npz")
+    held = dataset.validation.labels.copy()
+    held[: int(wrong * len(held))] += 1
+    dataset = replace(dataset, validation=replace(dataset.validation, labels=held % 3))
+    assert evaluation.knows_held_out(_reader(), dataset) == knows

@@ -554,13 +554,19 @@ def test_a_layer_that_is_called_twice_stays():
 # The command
 
 
+def _two_colours(count):
+    labels = np.arange(count) % 2
+    noise = np.random.default_rng(0).uniform(0, 90, (count, 8, 8, 3))
+    images = (noise + 120 * (labels[:, None, None, None] == [0, 0, 1])).astype("uint8")
+    images[labels == 0] = images[labels == 0][..., ::-1]
+    return images, labels
+
+
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
     """(model.keras of a small trained net, .npz that it was trained on): two classes told apart by their colour."""
-    folder, random = tmp_path_factory.mktemp("trained"), np.random.default_rng(0)
-    labels = np.arange(240) % 2
-    images = (random.uniform(0, 90, (240, 8, 8, 3)) + 120 * (labels[:, None, None, None] == [0, 0, 1])).astype("uint8")
-    images[labels == 0] = images[labels == 0][..., ::-1]
+    folder = tmp_path_factory.mktemp("trained")
+    images, labels = _two_colours(240)
     np.savez(folder / "d.npz", x_train=images[:180], y_train=labels[:180], x_test=images[180:], y_test=labels[180:])
     keras.utils.set_random_seed(0)
     model = resdense_keras.cifar_resnet(
@@ -615,6 +621,19 @@ def test_a_training_that_makes_a_net_worse_leaves_the_repaired_one(trained, tmp_
     slimmed = sources.model(out / "model.keras").slimmed
     assert slimmed["epochs"] == 0 and "so the net is kept as it was" in card._slimmed(slimmed)[1]
     assert "trained for 1 epoch beside the whole net" in card._slimmed(slimmed | {"epochs": 1})[1]
+
+
+@pytest.mark.slow
+def test_a_net_that_knows_the_held_out_images_does_not_hinder_the_training(trained, tmp_path):
+    """2,000 images, which the whole net answers rightly, held out or not: the best epoch is kept, however it is."""
+    images, labels = _two_colours(2_000)
+    np.savez(tmp_path / "d.npz", x_train=images, y_train=labels, x_test=images[:9], y_test=labels[:9])
+    net, asked, said, out = sources.model(trained[0]), process.SlimRequest(0.6, "macs"), [], tmp_path / "run"
+    recipe = training.recipe("slim", epochs=1, learning_rate=3.0, warmup=0.0)
+    request = process.training_request(net, str(tmp_path / "d.npz"), asked, recipe=recipe)
+    process.slim(net, asked, request, out, tell=said.append)
+    assert any("as if it had been trained on them too" in line for line in said)
+    assert any(line.startswith("best on held-out training images: epoch 1") for line in said)
 
 
 def _exports_with_every_scheme_and_says_what_left(resdense, data, made, model):
