@@ -136,7 +136,8 @@ class Scores:
 
     def answers(self, model, images):
         """(images, classes) centred logits of a slim or whole model of this net."""
-        parts = (images[first : first + BATCH].astype(np.float32) for first in range(0, len(images), BATCH))
+        size = _batch(self.net, BYTES // 8)  # without a graph Keras keeps what all layers give
+        parts = (images[first : first + size].astype(np.float32) for first in range(0, len(images), size))
         return np.concatenate([_centred(self._logits(model(part, training=False))).numpy() for part in parts])
 
     def _answer(self):
@@ -157,10 +158,10 @@ class Scores:
         return float(np.mean(np.sum(moved.astype(np.float64) ** 2, axis=-1)))
 
 
-def _batch(net):
-    """Number of images whose numbers of all layers take BYTES, at most BATCH."""
+def _batch(net, memory=BYTES):
+    """Number of images whose numbers of all layers take so many bytes, at most BATCH."""
     numbers = sum(math.prod(size or 1 for size in node.shape) for node in net.nodes)
-    return int(np.clip(BYTES // (4 * numbers), 1, BATCH))
+    return int(np.clip(memory // (4 * numbers), 1, BATCH))
 
 
 def tails(net):
