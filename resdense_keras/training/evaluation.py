@@ -80,8 +80,8 @@ def probabilities(model, split, batch_size=BATCH):
 def knows_held_out(model: keras.Model, dataset: Dataset) -> bool:
     """Whether a net seems to have been trained on the held-out images of a dataset too.
 
-    True where it answers so many of them rightly that it can hardly be better on the training images: the 95 %
-    intervals of the two accuracies leave less than GAP. Few images cannot tell, and give False.
+    True if the lower end of the 95 % interval of the held-out accuracy is above the upper end of that of the training
+    accuracy minus GAP. With few images the intervals are wide, and the answer is False.
     """
     (lowest, _), (_, highest) = (_interval(model, split) for split in (dataset.validation, dataset.train))
     return lowest > highest - GAP

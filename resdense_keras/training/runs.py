@@ -291,9 +291,10 @@ class _Run:
         self.devices.check_equal(self.start)
 
     def _judge_start(self):
-        """Makes a slim net as it was repaired the first to beat: few steps on few images may leave it worse.
+        """Keeps the repaired slim net as epoch 0: few steps on few images may leave it worse.
 
-        But a net that was trained on the held-out images hands down what it knows of them, and every step loses some.
+        But where the original net was probably trained on the held-out images, the repaired one still knows them, so
+        that its held-out accuracy is too high to compare.
         """
         accuracy = self.training.evaluate(self.dataset.validation)["accuracy"]
         if not self.devices.writes:
@@ -301,8 +302,9 @@ class _Run:
         self.tell(f"before the training: held out {accuracy:.4f}")
         if knows_held_out(starts.load_net(self.out / starts.WHOLE), self.dataset):
             self.tell(
-                "note: the original net answers the held-out images like training images, as if it had been trained on "
-                "them too; so the best epoch is kept, though the net before the training may know more of them"
+                "note: the original net is as accurate on the held-out images as on training images, so it was "
+                "probably trained on them too; the net before the training, which still knows them, is left out of the "
+                "choice of the best epoch"
             )
         else:
             self._keep_best(0, accuracy)

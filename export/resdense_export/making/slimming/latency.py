@@ -52,7 +52,9 @@ def plan_within(net, scores, images, share, name, count, tell, judge=None):
             predicted, known = after / before, tried.keep.tobytes()
             if known not in shares:
                 shares[known] = compare.share(tried)
-                tell(f"trial: {predicted:.3f} of {scheme}'s latency was predicted, {shares[known]:.3f} {compare.by}")
+                tell(
+                    f"trial: {predicted:.3f} of the {scheme} file's latency predicted, {shares[known]:.3f} {compare.by}"
+                )
             found = shares[known]
             if found > share:
                 high = min(high, predicted)
@@ -67,7 +69,7 @@ def plan_within(net, scores, images, share, name, count, tell, judge=None):
         least = min(shares.values())
         enough = np.ceil(100 * least) / 100
         raise RequestError(
-            f"--latency {share:g} was asked for; the fastest net that was tried takes {least:.3f} ({compare.by})",
+            f"--latency {share:g} was asked for; the fastest net that was tried takes {least:.3f} of it ({compare.by})",
             f"ask for --latency {enough:g} or more, or for --macs" if enough < 1 else "ask for --macs",
         )
     return best[1], {"by": compare.by, "scheme": scheme, "share": round(best[0], 4), "plans": len(shares)}

@@ -54,26 +54,27 @@ def plan(net, scores, share, target="phone-int8", of="macs", progress=None, judg
 
     Channels are grouped by the layers that make them. At each such site the least valuable channels are removed
     together, as many as bring its layer down to the next stair of the target. The next step is always at the site that
-    loses least for what it saves. A step whose turn comes and that would reach the share is a last step. What it saves
-    too much brings earlier steps back, those that lost most first. Of all such ends the one with the smallest total
-    loss is taken; with `judge`, of the few with the smallest the one that it says is nearest to the whole net.
+    loses least for what it saves. The plan with a step that reaches the share is a candidate, and the search goes on
+    without that step. Where a candidate saves more than it must, earlier steps are undone, those that lost most first.
+    The candidate with the smallest total loss is taken; with `judge`, of the few with the smallest the one that it says
+    is nearest to the whole net.
 
     Args:
         progress: Function of the share that is left so far, called at each step.
-        judge: An ends.AfterRepair.
+        judge: A candidates.AfterRepair.
     Raises:
         RequestError: no choice has so few; the message has the smallest possible share.
     """
     check_share(share)
     chosen = TARGETS[target]
     whole = Counted(net, chosen, shape_of(net, net.everything))
-    descent, wanted = _Descent(net, scores, chosen, whole), judge.ends if judge else 1
-    ends = descent.to(share * getattr(whole, of), of, wanted, progress or _ignored)
-    if ends:
-        return described(net, ends[0] if len(ends) == 1 else min(ends, key=judge.change))
+    descent, wanted = _Descent(net, scores, chosen, whole), judge.candidates if judge else 1
+    found = descent.to(share * getattr(whole, of), of, wanted, progress or _ignored)
+    if found:
+        return described(net, found[0] if len(found) == 1 else min(found, key=judge.change))
     least, flag = getattr(descent.now, of) / getattr(whole, of), {"macs": "--macs", "instructions": "--latency"}[of]
     raise RequestError(
-        f"{flag} {share:g} was asked for; the smallest that can be is {least:.3g} of the original's {NAMES[of]}"
+        f"{flag} {share:g} was asked for; the smallest that can be reached is {least:.3g} of the original's {NAMES[of]}"
         + _around(net),
         f"ask for {flag} {math.ceil(100 * least) / 100:g} or more",
     )
@@ -84,7 +85,7 @@ def _around(net):
     if not named:
         return ""
     more = f" and {len(named) - 3} others" if len(named) > 3 else ""
-    return f": {', '.join(named[:3])}{more} cannot be cut"
+    return f": {', '.join(named[:3])}{more} keep their channels"
 
 
 def _ignored(share):
@@ -110,14 +111,14 @@ class _Descent:
         self.order = {name: number for number, name in enumerate(self.sites)}
 
     def to(self, goal, of, wanted, progress):
-        """[groups that stay where `of` is at most `goal`], the `wanted` ends that lose least, the best first."""
-        whole, waiting, ends = getattr(self.now, of), [], {}
+        """[groups that stay] of the `wanted` candidates, with `of` at most `goal`, that lose least; the best first."""
+        whole, waiting, found = getattr(self.now, of), [], {}
         for site in self.sites:
             progress(1.0)
             if step := self.next(site):
                 waiting.append(self.price(site, *step))
         heapq.heapify(waiting)
-        lost, bound = 0.0, math.inf  # an end that loses as much, or more, is not wanted
+        lost, bound = 0.0, math.inf  # a candidate that loses as much, or more, is not wanted
         while waiting:
             progress(getattr(self.now, of) / whole)
             *_, site = heapq.heappop(waiting)
@@ -132,8 +133,8 @@ class _Descent:
             if getattr(after, of) <= goal:  # others may reach the goal for less
                 total, keep = self.filled(lost + loss, after, site, lambda one: getattr(one, of) <= goal)
                 key = keep.tobytes()
-                ends[key] = min(ends.get(key, (total, keep)), (total, keep), key=_loss)
-                bound = _loss(sorted(ends.values(), key=_loss)[wanted - 1]) if len(ends) >= wanted else math.inf
+                found[key] = min(found.get(key, (total, keep)), (total, keep), key=_loss)
+                bound = _loss(sorted(found.values(), key=_loss)[wanted - 1]) if len(found) >= wanted else math.inf
                 continue
             if lost + loss >= bound:
                 continue  # a step that saves less may lose less
@@ -141,24 +142,24 @@ class _Descent:
             self.now, lost = after, lost + loss
             if step := self.next(site):
                 heapq.heappush(waiting, self.price(site, *step))
-        return [keep for _, keep in sorted(ends.values(), key=_loss)[:wanted]]
+        return [keep for _, keep in sorted(found.values(), key=_loss)[:wanted]]
 
-    def filled(self, lost, end, last, fits):
-        """(loss, groups that stay) of an end whose last step was at the site `last`, with the steps taken back that
+    def filled(self, lost, candidate, last, fits):
+        """(loss, groups that stay) of a candidate whose last step was at the site `last`, with the steps undone that
         `fits` still allows: of the last steps at each other site always the one that lost most."""
         taken = [step for step in self.taken if step.site != last and step.loss > 0]
         while True:
             latest = {step.site: step for step in taken}
             for step in sorted(latest.values(), key=lambda step: step.loss, reverse=True):
-                larger = end.having(step.groups)
+                larger = candidate.having(step.groups)
                 if larger is None or not self.on_stair(step.site, larger):
                     continue  # it may be possible when others are back
                 if fits(larger):
                     break
-                taken = [other for other in taken if other.site != step.site]  # the end only grows
+                taken = [other for other in taken if other.site != step.site]  # the candidate only grows
             else:
-                return lost, end.shape.keep
-            end, lost = larger, lost - step.loss
+                return lost, candidate.shape.keep
+            candidate, lost = larger, lost - step.loss
             taken.remove(step)
 
     def on_stair(self, site, counted):
@@ -194,8 +195,8 @@ class _Descent:
         return left[: (width - 1) % self.target.stair + 1] if len(left) else left
 
 
-def _loss(end):
-    return end[0]
+def _loss(candidate):
+    return candidate[0]
 
 
 def _sites(net, scores):

@@ -21,9 +21,9 @@ from resdense_keras.errors import RequestError
 from ...models import answers
 from ...sources import agreed
 from . import latency, repair, search
+from .candidates import AfterRepair
 from .channels import net_of
 from .costs import macs, target
-from .ends import AfterRepair
 from .plan import check_share, described, plan
 from .scores import IMAGES, Scores
 from .shrinking import shape_of
@@ -193,11 +193,18 @@ def _prepare(net, asked, request, out, resume, tell, count):
     if guesses:
         tell(
             f"warning: the repaired net answers {hits:.1%} of {count} training images rightly, no more than guessing "
-            "would: the training begins almost from scratch; a larger share, such as --macs 0.2, keeps what was learnt"
+            "would: the training begins almost from scratch; a less strict target keeps more of what was learnt, such "
+            f"as --macs {_larger(planned.plan):.2g}"
         )
     with files.writing(out / SLIM) as temporary:
         made.save(temporary)
     return request
+
+
+def _larger(chosen):
+    """A share of the MACs halfway between a Plan's and the whole net's."""
+    before, after = chosen.macs
+    return (1 + after / before) / 2
 
 
 def repaired(planned, images, name, tell=None):
@@ -327,8 +334,10 @@ def _hits(model, dataset):
 
 
 def _guessed(right, labels):
-    """Whether guessing would have been as right: by the mean of the classes' shares, which for one class for all images
-    is that for a random one."""
+    """Whether guessing would have been as right, by the mean of the accuracies of the classes.
+
+    A net that always answers with one class has the same mean as random guessing, 1 / classes.
+    """
     counts = np.bincount(labels)
     counts, hits = counts[counts > 0], np.bincount(labels, right)[counts > 0]
     if len(counts) == 1:

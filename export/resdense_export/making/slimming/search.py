@@ -29,9 +29,10 @@ def check_points(points):
 
 
 def held_out(dataset):
-    """(images, labels) of training images that the net was not trained on, as far as is known here.
+    """(images, labels) that measure a loss: held-out training images.
 
-    Where the data's held-out images are the test images, training images are used.
+    Where the data's validation split is their test split too, images of the training split, which the net was probably
+    trained on.
     """
     from resdense_keras.data.dataset import representative
 
@@ -77,7 +78,7 @@ def smallest(net, scores, images, held_out, points, target, epochs, tell, judge=
             known[key] = after = kept(epochs) * max(before, 0.0)
             tell(
                 f"trial: {tried.macs[1] / tried.macs[0]:.1%} of the MACs loses {before:.2f} points of {len(labels)} "
-                f"held-out images after the repair; about {after:.2f} are expected after {epochs} epochs"
+                f"images after the repair; about {after:.2f} are expected after {epochs} epochs"
             )
         if known[key] <= points:
             high, found = min(share, tried.macs[1] / tried.macs[0]), tried

@@ -1,7 +1,7 @@
-"""Compares the ends of a plan as they are after the repair, which makes up for more of some losses than of others.
+"""Compares a plan's candidates as they are after the repair, which makes up for more of some losses than of others.
 
-By the scores alone, ResNet-20 at half of its MACs loses another layer than the one whose loss the repair makes up for
-best: 12.2 and 10.4 points of held-out images before any training.
+Example: ResNet-20 at half of its MACs. After the repair the candidate that loses least by the scores loses 12.2 points
+on held-out images, and the one that is chosen here 10.4: another block is gone.
 """
 
 import math
@@ -12,31 +12,32 @@ from . import repair
 from .costs import macs
 from .shrinking import shape_of
 
-ENDS = 5  # at most, those that lose least by the scores
-WORK = 4e12  # multiply-adds of one plan's repairs: a minute or two; a large net has fewer ends, or none, compared
+MOST = 5  # candidates of a plan, those that lose least by the scores
+WORK = 4e12  # multiply-adds of one plan's repairs: a minute or two; a large net has fewer candidates, or one
 
 
 class AfterRepair:
-    """How far the repaired nets of a plan's ends are from the whole net.
+    """How far the repaired nets of a plan's candidates are from the whole net.
 
     Args:
         net: The channels.Net.
         scores: Its Scores.
-        images: (N, H, W, C) training images in random order; as many as fit, at most half, repair, as many more judge.
+        images: (N, H, W, C) training images in random order. As many as fit, at most half, repair; as many more judge.
         tell: Function of a line of text.
     Attributes:
-        ends: Number of ends to compare; 1 where two repairs would take too long.
+        candidates: Number of candidates to compare; 1 where two repairs would take too long.
     """
 
     def __init__(self, net, scores, images, tell):
         half = min(repair.images_that_fit(net), len(images) // 2)
         self.net, self.scores, self.tell = net, scores, tell
         self.repairing, self.judging = images[:half], images[half : 2 * half]
-        self.ends = int(np.clip(WORK // repair.work(net, half), 1, ENDS)) if half else 1
+        self.candidates = int(np.clip(WORK // repair.work(net, half), 1, MOST)) if half else 1
         self._found, self._whole = {}, None
 
     def change(self, keep):
-        """The mean square of the change of the answers, if only the groups `keep` stay and the net is repaired."""
+        """The mean over images of the squared distance of the logits from the whole net's, if only the groups `keep`
+        stay and the net is repaired."""
         key = keep.tobytes()
         if key not in self._found:
             built = self.scores.built
@@ -48,7 +49,7 @@ class AfterRepair:
             self._found[key] = change if math.isfinite(change) else math.inf
             whole, left = (macs(self.net, shape_of(self.net, own)) for own in (self.net.everything, keep))
             self.tell(
-                f"plan: one that ends at {left / whole:.1%} of the MACs is repaired; the logits then change by "
-                f"{self._found[key]:.3g} (mean square)"
+                f"plan: candidate with {left / whole:.1%} of the MACs: after the repair the squared distance of its "
+                f"logits from the original net's is {self._found[key]:.3g} (mean over images)"
             )
         return self._found[key]
