@@ -396,7 +396,9 @@ def _bytes(path):
 def test_a_share_of_latency_that_no_plan_has_names_the_fastest(nets):
     model, net = nets("resnet, option B")
     images = _images(model, 80)
-    with pytest.raises(RequestError, match=r"--latency 0.9 .* takes 1.000 of it \(counted\)") as refused:
+    with pytest.raises(
+        RequestError, match=r"--latency 0.9 .* takes 1.000 of the original's latency \(counted\)"
+    ) as refused:
         latency.plan_within(net, Scores(net, images), images, 0.9, "phone-float", lambda path: 7.0, print)
     assert refused.value.hint == "ask for --macs"
 

@@ -69,7 +69,8 @@ def plan_within(net, scores, images, share, name, count, tell, judge=None):
         least = min(shares.values())
         enough = np.ceil(100 * least) / 100
         raise RequestError(
-            f"--latency {share:g} was asked for; the fastest net that was tried takes {least:.3f} of it ({compare.by})",
+            f"--latency {share:g} was asked for; the fastest net that was tried takes {least:.3f} of the original's "
+            f"latency ({compare.by})",
             f"ask for --latency {enough:g} or more, or for --macs" if enough < 1 else "ask for --macs",
         )
     return best[1], {"by": compare.by, "scheme": scheme, "share": round(best[0], 4), "plans": len(shares)}
