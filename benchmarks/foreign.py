@@ -152,6 +152,9 @@ def measure(name, pairs, command, schemes=None, uncounted=(), stock=True, folder
         bundle = (folder or temporary) / name
         if (bundle / REPORT).is_file():
             model = read_report(bundle)["models"][0]
+            made = {export["scheme"] for export in model["exports"]} | set(model["rejected"])
+            if missing := set(schemes or standard_schemes()) - made:
+                sys.exit(f"{bundle} lacks {', '.join(sorted(missing))}: remove it, or name its schemes by --scheme")
         else:
             net = build(name, temporary)
             model = exported(net, generated_data(net.image_shape, temporary), bundle, schemes, stock)
