@@ -136,7 +136,7 @@ class Scores:
 
     def answers(self, model, images):
         """(images, classes) centred logits of a slim or whole model of this net."""
-        size = _batch(self.net, BYTES // 8)  # without a graph Keras keeps what all layers give
+        size = _batch(self.net, 8)  # without a graph Keras keeps what all layers give
         parts = (images[first : first + size].astype(np.float32) for first in range(0, len(images), size))
         return np.concatenate([_centred(self._logits(model(part, training=False))).numpy() for part in parts])
 
@@ -158,10 +158,10 @@ class Scores:
         return float(np.mean(np.sum(moved.astype(np.float64) ** 2, axis=-1)))
 
 
-def _batch(net, memory=BYTES):
-    """Number of images whose numbers of all layers take so many bytes, at most BATCH."""
+def _batch(net, part=1):
+    """Number of images whose numbers of all layers take BYTES over `part`, at most BATCH."""
     numbers = sum(math.prod(size or 1 for size in node.shape) for node in net.nodes)
-    return int(np.clip(memory // (4 * numbers), 1, BATCH))
+    return int(np.clip(BYTES // part // (4 * numbers), 1, BATCH))
 
 
 def tails(net):
