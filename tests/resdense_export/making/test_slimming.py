@@ -590,7 +590,7 @@ def test_slim_makes_a_run_that_goes_on_after_a_stop_in_the_repair_and_evaluates(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(process.repair, "repair", stopped)
+        patch.setattr(process, "repaired", stopped)
         assert resdense(*command)[0] == 130
     assert resdense(*command)[0] == 2  # without --resume
     code, said, errors = resdense(*command, "--resume")

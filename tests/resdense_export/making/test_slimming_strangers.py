@@ -228,7 +228,7 @@ def test_a_plan_goes_on_only_with_the_data_that_it_was_made_from(digits_run, mon
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(process.repair, "repair", stopped)
+        patch.setattr(process, "repaired", stopped)
         with pytest.raises(KeyboardInterrupt):
             begin(process.SlimRequest(macs=0.7))
     with monkeypatch.context() as patch:  # these images say little to the net
