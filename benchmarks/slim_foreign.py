@@ -5,9 +5,9 @@
 
 keras.applications' nets with random weights; their batch norms have foreign.py's statistics. A net is saved, opened and
 planned by what the command runs, on 64 generated images. The planned net is built, exported in fp32 and int8 beside the
-whole one, and the Arm instructions of both are counted. Seconds are of all processor cores together, which a busy
-machine changes little. The peak of memory is that of this process when the plan is there. Adds the row to
-benchmarks/results/slim_foreign.json and writes the table of docs/slimming.md.
+whole one, and the Arm instructions of both are counted. The table has wall seconds: take an idle machine. The peak of
+memory is that of this process when the plan is there. Adds the row to benchmarks/results/slim_foreign.json and writes
+the table of docs/slimming.md.
 """
 
 import argparse
@@ -16,6 +16,7 @@ import json
 import os
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
@@ -79,18 +80,20 @@ def measured(name, folder, count=None, say=None):
         }
         watch.lap("count")
     return row | {"bytes": {scheme: [paths[which][scheme].stat().st_size for which in paths] for scheme in FILES},
-                  "seconds": watch.laps}  # fmt: skip
+                  "seconds": watch.laps, "wall": watch.wall}  # fmt: skip
 
 
 class _Watch:
-    """Processor seconds of each part of the work. The command's first line about its plan ends the scores."""
+    """Seconds of each part of the work: `laps` of all processor cores together, and `wall`. The command's first line
+    about its plan ends the scores."""
 
     def __init__(self, say):
-        self.say, self.laps, self.now = say or _nothing, {}, _used()
+        self.say, self.laps, self.wall, self.now = say or _nothing, {}, {}, (_used(), time.monotonic())
 
     def lap(self, part):
-        before, self.now = self.now, _used()
-        self.laps[part] = round(self.laps.get(part, 0) + self.now - before, 1)
+        before, self.now = self.now, (_used(), time.monotonic())
+        for found, now, then in zip((self.laps, self.wall), self.now, before, strict=True):
+            found[part] = round(found.get(part, 0) + now - then, 1)
         self.say(f"{part}: {self.laps[part]} s")
 
     def tell(self, line):
@@ -149,7 +152,7 @@ def table(rows):
             cells = [name, f"{row['macs'][1] / row['macs'][0]:.3f}"]
             for pair in shares(row).values():
                 cells += ["–" if share is None else f"{share:.3f}" for share in pair]
-            cells += [f"{row['seconds'][part]:.0f}" for part in ("scores", "plan")]
+            cells += [f"{row['wall'][part]:.0f}" for part in ("scores", "plan")]
             cells.append(f"{row['peak_bytes'] / 2**30:.1f}")
             lines.append(f"| {' | '.join(cells)} |")
     return [line + "\n" for line in lines]

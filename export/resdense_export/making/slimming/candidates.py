@@ -13,7 +13,7 @@ from .costs import macs
 from .shrinking import shape_of
 
 MOST = 5  # candidates of a plan, those that lose least by the scores
-WORK = 4e12  # multiply-adds of one plan's repairs: a minute or two; a large net has fewer candidates, or one
+WORK = 3e12  # multiply-adds of one plan's repairs: a minute or two; a large net has fewer candidates, or one
 
 
 class AfterRepair:
