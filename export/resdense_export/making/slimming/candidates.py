@@ -10,6 +10,7 @@ import numpy as np
 
 from . import repair
 from .costs import macs
+from .scores import mean_square
 from .shrinking import shape_of
 
 MOST = 5  # candidates of a plan, those that lose least by the scores
@@ -45,7 +46,7 @@ class AfterRepair:
                 self._whole = self.scores.answers(built.model, self.judging)
             model = repair.repaired(self.net, keep, self.repairing, whole=built)
             moved = self.scores.answers(model, self.judging) - self._whole
-            change = float(np.mean(np.sum(moved.astype(np.float64) ** 2, axis=-1)))
+            change = mean_square(moved)
             self._found[key] = change if math.isfinite(change) else math.inf
             whole, left = (macs(self.net, shape_of(self.net, own)) for own in (self.net.everything, keep))
             self.tell(

@@ -15,6 +15,7 @@ import numpy as np
 from .building import build
 from .channels import PRODUCERS
 from .costs import macs
+from .exported import places_of
 from .shrinking import shape_of
 
 IMAGES = 1_000  # the most; fewer where the memory would not hold what runs at once
@@ -47,8 +48,7 @@ def work(net, images):
     for node in net.nodes:
         if net.kinds[node.name] in PRODUCERS:
             features = _features(node, net.by_name[node.inputs[0]].shape[-1] or 1)
-            positions = int(np.prod([size or 1 for size in node.shape[:-1]]))
-            rows = images * _places(positions, images, features)
+            rows = images * _places(places_of(node.shape), images, features)
             small = min(rows, features)
             total += rows * features * (small + 2 * (node.shape[-1] or 1)) + small**3
     return total
@@ -156,9 +156,8 @@ class _Repair:
 
     def rows(self, node, norm):
         """(rows, inputs) and (rows, outputs) float32: what a layer reads at some positions, and should give there."""
-        sides = [size or 1 for size in node.shape[:-1]]
         inputs = self.values[False][node.inputs[0]]
-        positions = int(np.prod(sides))
+        positions = places_of(node.shape)
         each = _places(positions, len(inputs), _features(node, inputs.shape[-1]))
         chosen = np.sort(self.random.choice(positions, each, replace=False))
 

@@ -155,13 +155,18 @@ class Scores:
         moved = self._answer() - self._whole
         for _, tail in touched:
             self._gates[tail].assign(np.ones(self._gates[tail].shape))
-        return float(np.mean(np.sum(moved.astype(np.float64) ** 2, axis=-1)))
+        return mean_square(moved)
 
 
 def _batch(net, part=1):
     """Number of images whose numbers of all layers take BYTES over `part`, at most BATCH."""
     numbers = sum(math.prod(size or 1 for size in node.shape) for node in net.nodes)
     return int(np.clip(BYTES // part // (4 * numbers), 1, BATCH))
+
+
+def mean_square(moved):
+    """The mean over images of the squared length of (images, classes) changes of the answers."""
+    return float(np.mean(np.sum(moved.astype(np.float64) ** 2, axis=-1)))
 
 
 def tails(net):
