@@ -22,6 +22,14 @@ from ..schemes import SCHEMES, rule
 from ..tflite import flatbuffer, half
 from ..tflite.signature import INPUT, SIGNATURE
 
+# {operator with kernel and bias: axis of the kernel on which its output channels lie}
+OUTPUTS = {
+    flatbuffer.schema.BuiltinOperator.CONV_2D: 0,
+    flatbuffer.schema.BuiltinOperator.DEPTHWISE_CONV_2D: 3,
+    flatbuffer.schema.BuiltinOperator.FULLY_CONNECTED: 0,
+}
+LARGEST_BIAS = 2**30  # in its unit: half of what 32 bits hold, so that a sum fits too
+
 
 def quantize(
     float_tflite: bytes,
@@ -65,6 +73,8 @@ def quantize(
         if calibration is None:
             raise RequestError(f"{scheme} needs images to learn the ranges of its activations", "pass --data SPEC")
         ranges = calibrate(float_tflite, calibration, scheme)
+    if row.calibrated:
+        float_tflite = with_room_for_biases(float_tflite, ranges)
     recipe = [*row.recipe, *(_left_float(name) for name in float_layers)]
     with _explained(scheme):
         tool = _tool(float_tflite, recipe)
@@ -125,6 +135,50 @@ def share_ranges(ranges, graph):
             }
             shared |= {names[number]: {**ranges[names[number]], **union} for number in together}
     return shared
+
+
+def with_room_for_biases(float_tflite, ranges):
+    """The float file, where need be with a larger weight in channels that have almost none, for the sake of their bias.
+
+    The unit of a bias is the unit of the input times that of the channel's weights. So the bias of a channel whose
+    weights are zero, as a batch norm with a scale of zero leaves them, does not fit into its 32 bits: the quantizer
+    cuts it off, and the answers are wrong. The largest weight of such a channel becomes as large as the bias needs,
+    which moves the output by less than 1e-4 of the bias.
+    """
+    model, changed = flatbuffer.unpack(float_tflite), False
+    keys = {name[: flatbuffer.NAME].encode(): name for name in ranges}
+    for graph in model.subgraphs:
+        for operator in graph.operators:
+            axis = OUTPUTS.get(model.operatorCodes[operator.opcodeIndex].builtinCode)
+            if axis is None or len(operator.inputs) < 3 or operator.inputs[2] < 0:
+                continue
+            given, kernel, bias = (graph.tensors[number] for number in operator.inputs[:3])
+            found = ranges.get(keys.get(given.name[: flatbuffer.NAME]))
+            weights, biases = _constant(model, kernel), _constant(model, bias)
+            if found and weights is not None and biases is not None and _raise_weights(weights, axis, biases, found):
+                model.buffers[kernel.buffer].data, changed = weights.view(np.uint8).ravel(), True
+    return flatbuffer.pack(model) if changed else float_tflite
+
+
+def _raise_weights(kernel, axis, bias, found):
+    """Raises, in place, the largest weight of each channel whose bias would not fit; returns whether there was one."""
+    unit = (max(np.max(found["max"]), 0) - min(np.min(found["min"]), 0)) / 255
+    if not unit > 0:
+        return False  # the input is always zero
+    channels, least = np.moveaxis(kernel, axis, 0), np.abs(bias) * 127 / (LARGEST_BIAS * unit)
+    short = np.flatnonzero(np.abs(channels).max(axis=tuple(range(1, kernel.ndim))) < least)
+    for number in short:
+        own = channels[number]
+        own[np.unravel_index(np.abs(own).argmax(), own.shape)] = least[number]
+    return len(short) > 0
+
+
+def _constant(model, tensor):
+    """A copy of a float32 tensor's numbers in its shape, or None where the file has none."""
+    data = model.buffers[tensor.buffer].data
+    if tensor.type != flatbuffer.schema.TensorType.FLOAT32 or data is None or not len(data):
+        return None
+    return np.array(data, np.uint8).view(np.float32).reshape(tensor.shape)
 
 
 def _left_float(name):

@@ -4,12 +4,14 @@ import hashlib
 import os
 import subprocess
 import sys
+import tempfile
 
 import keras
 import numpy as np
 import pytest
 
 from resdense_export.limits import WEAK_CALIBRATION
+from resdense_export.making import quantization
 from resdense_export.making.conversion import convert
 from resdense_export.making.float_files import float_files
 from resdense_export.making.quantization import calibrate, quantize
@@ -52,6 +54,34 @@ EXPECTED = {
 }
 
 
+@pytest.mark.parametrize("layer", ["Conv2D", "DepthwiseConv2D", "Dense"])
+def test_channels_without_weights_keep_their_bias(layer, calibration):
+    """A batch norm whose scale is zero folds into such a channel."""
+    shape = calibration.shape[1:]
+    x = inputs = keras.Input(shape)
+    made = {
+        "Conv2D": keras.layers.Conv2D(4, 3),
+        "DepthwiseConv2D": keras.layers.DepthwiseConv2D(3),
+        "Dense": keras.layers.Dense(4),
+    }[layer]
+    x = made(keras.layers.GlobalAveragePooling2D()(x) if layer == "Dense" else x)
+    kernel = made.kernel.numpy() / 255
+    axis = -2 if layer == "DepthwiseConv2D" else -1
+    np.moveaxis(kernel, axis, 0)[0] = 0
+    np.moveaxis(kernel, axis, 0)[1] *= 1e-9
+    made.set_weights([kernel, np.linspace(0.5, 1, made.bias.shape[0])])
+    net = keras.Model(inputs, x)
+    found = [_run(quantize(convert(net), scheme, calibration), calibration) for scheme in ("fp32", "int8")]
+    assert np.abs(found[1] - found[0]).max() < 0.02 * np.abs(found[0]).max()
+
+
+def _run(content, images):
+    with tempfile.NamedTemporaryFile(suffix=".tflite") as file:
+        file.write(content)
+        file.flush()
+        return running.run(file.name, images)
+
+
 @pytest.mark.parametrize("scheme", standard_schemes())
 def test_scheme_decides_the_types_and_leaves_the_ends_float32(scheme, separable, calibration):
     tflite = quantize(separable, scheme, calibration)
@@ -92,6 +122,7 @@ def test_float32_calibration_images_count_as_the_same_bytes(float_files, calibra
 
 def test_equal_vectors_are_written_once_and_the_answers_stay(float_files, calibration, monkeypatch, tmp_path):
     shared = quantize(float_files["dense"], "int8", calibration)
+    monkeypatch.setattr(quantization, "with_room_for_biases", lambda content, ranges: content)
     for name in ("pack", "unpack"):
         monkeypatch.setattr(flatbuffer, name, lambda content: content)
     by_the_tool = quantize(float_files["dense"], "int8", calibration)
