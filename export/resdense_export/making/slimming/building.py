@@ -9,6 +9,7 @@ import numpy as np
 from resdense_keras.errors import RequestError, first_line
 
 from ...nets.node import Reference
+from .norms import as_maxima
 from .shrinking import shape_of
 
 SETTINGS = {"Conv2D": "filters", "Dense": "units"}
@@ -34,7 +35,7 @@ def build(net, keep=None, name="model", biased=()):
     """The Built model of the groups that stay, with the weights of their channels.
 
     An addition or a concatenation with only one input left is removed too. Trainable flags are not kept, because the
-    net will be trained further.
+    net will be trained further. The scales of norms that `export` turns into a maximum stay at or above zero then.
 
     Args:
         net: A channels.Net.
@@ -49,6 +50,7 @@ def build(net, keep=None, name="model", biased=()):
 class _Building:
     def __init__(self, net, keep, biased):
         self.net, self.biased, self.shape = net, biased, shape_of(net, keep)
+        self.maxima = as_maxima(net.exported, net.kinds)
         if self.shape.broken:
             raise RequestError(f"{self.shape.broken!r} would have no input left", "remove fewer channels")
         self.layers, self.tensors, self.steps, self.copies, self.settle = {}, {}, {}, {}, []
@@ -124,11 +126,19 @@ class _Building:
             before, after = node.attributes["padding"]
             ends = (int(out[:before].sum()), int(out[len(out) - after :].sum()))
             config["pad_width"] = (*config["pad_width"][:-1], ends)
+        elif node.name in self.maxima and self.stays_positive(node, operation):
+            config["gamma_constraint"] = config["gamma_constraint"] or "non_neg"
         made = _from(operation, config, node.name)
         self.copies[id(operation)] = made
         if getattr(operation, "weights", None):
             self.settle.append((made, self.arrays(node, kind, operation, out)))
         return made
+
+    def stays_positive(self, node, operation):
+        """Whether no scale of a batch norm is below zero, but for constants. Two norms in a row may be one in the file,
+        whose scale is the product of theirs."""
+        gamma = getattr(operation, "gamma", None)
+        return gamma is not None and bool(((gamma.numpy() >= 0) | self.net.constants.get(node.name, False)).all())
 
     def arrays(self, node, kind, operation, out):
         """The layer's weights for the channels that are left."""
@@ -143,6 +153,8 @@ class _Building:
             return [kernel, *bias]
         if kind == "DepthwiseConv2D":
             return [arrays[0][:, :, into], *(bias[out] for bias in arrays[1:])]
+        if node.name in self.net.constants:
+            arrays = [np.where(self.net.constants[node.name], 0, arrays[0]), *arrays[1:]]  # gamma
         if kind in ("Affine", "LeakyReLU"):  # batch norms; a slope a channel is the last axis of PReLU's
             return [array[..., out] if array.shape and array.shape[-1] == len(out) else array for array in arrays]
         return arrays

@@ -7,7 +7,7 @@ joins with others. A group is removed everywhere or nowhere.
 """
 
 from collections import Counter, defaultdict
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
@@ -15,6 +15,7 @@ import numpy as np
 from ...nets.node import Node
 from ...nets.reading import read_with_calls
 from .exported import exported
+from .norms import constants, held
 
 PRODUCERS = ("Conv2D", "Dense")
 CHANNELWISE = (
@@ -40,6 +41,7 @@ class Net:
         fixed: (count,) bool: groups that must stay.
         born: {group: tuple of the producers that make it}.
         uncut: {layer: why its channels stay}.
+        constants: {norm: channels in which its scale is zero in a slim net}, see norms.py.
     """
 
     nodes: tuple[Node, ...] = field(repr=False)
@@ -50,6 +52,7 @@ class Net:
     fixed: np.ndarray = field(repr=False)
     born: dict = field(repr=False)
     uncut: dict
+    constants: dict = field(repr=False)
 
     @cached_property
     def by_name(self):
@@ -75,8 +78,13 @@ class Net:
 
     @cached_property
     def exported(self):
-        """{graph: {node: exported.Part}}: what is left of each node in a file."""
-        return exported(self.nodes, self.kinds)
+        """{graph: {node: exported.Part}}: what is left of each node in a slim net's file."""
+        return exported(held(self.nodes, self.constants), self.kinds)
+
+    @cached_property
+    def original(self):
+        """The Net of the model as it is, without `constants`."""
+        return replace(self, constants={}) if self.constants else self
 
     @property
     def everything(self):
@@ -199,7 +207,8 @@ class _Grouping:
         free[list(born)] = True
         fixed |= ~free
         born = {group: tuple(dict.fromkeys(names)) for group, names in born.items()}
-        return Net(self.nodes, self.calls, self.kinds, groups, count, fixed, born, self.uncut)
+        still = constants(self.nodes, self.kinds, self.calls, frozen=self.uncut)
+        return Net(self.nodes, self.calls, self.kinds, groups, count, fixed, born, self.uncut, still)
 
 
 def _class(node, calls):

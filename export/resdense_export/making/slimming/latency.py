@@ -83,13 +83,13 @@ class _Compared:
         self.net, self.scheme, self.count, self.folder = net, scheme, count, folder
         self.images = images[:CALIBRATION]
         self.by = "counted" if count else "measured here"
-        self.whole = self._file(None, "whole")
+        self.whole = self._file(net.original, None, "whole")
         self.cost = count(self.whole) if count else None
         self.rounds = None if count else self._rounds()
 
     def share(self, tried):
         """The latency of a Plan's file over the whole net's."""
-        path = self._file(tried.keep, "slim")
+        path = self._file(self.net, tried.keep, "slim")
         if self.count:
             return self.count(path) / self.cost
         whole, slim = measure([self.whole, path], rounds=self.rounds)
@@ -99,8 +99,8 @@ class _Compared:
         (probe,) = measure([self.whole], rounds=3)
         return int(np.clip(SECONDS * 1_000 / probe["median_ms"] / 2, FEWEST, MOST))
 
-    def _file(self, keep, name):
+    def _file(self, net, keep, name):
         path = self.folder / f"{name}-{self.scheme}.tflite"
-        model = build(self.net, keep, name=name).model
+        model = build(net, keep, name=name).model
         path.write_bytes(quantize(float_files(model)(SCHEMES[self.scheme].graph), self.scheme, self.images))
         return path

@@ -67,12 +67,13 @@ def plan(net, scores, share, target="phone-int8", of="macs", progress=None, judg
     """
     check_share(share)
     chosen = TARGETS[target]
-    whole = Counted(net, chosen, shape_of(net, net.everything))
-    descent, wanted = _Descent(net, scores, chosen, whole), judge.candidates if judge else 1
-    found = descent.to(share * getattr(whole, of), of, wanted, progress or _ignored)
+    everything = shape_of(net, net.everything)
+    whole = getattr(Counted(net.original, chosen, everything), of)
+    descent, wanted = _Descent(net, scores, chosen, Counted(net, chosen, everything)), judge.candidates if judge else 1
+    found = descent.to(share * whole, of, wanted, progress or _ignored)
     if found:
         return described(net, found[0] if len(found) == 1 else min(found, key=judge.change))
-    least, flag = getattr(descent.now, of) / getattr(whole, of), {"macs": "--macs", "instructions": "--latency"}[of]
+    least, flag = getattr(descent.now, of) / whole, {"macs": "--macs", "instructions": "--latency"}[of]
     raise RequestError(
         f"{flag} {share:g} was asked for; the smallest that can be reached is {least:.3g} of the original's {NAMES[of]}"
         + _around(net),
@@ -223,7 +224,10 @@ def described(net, keep):
         shape,
         (macs(net, whole), macs(net, shape)),
         (_parameters(net, whole), _parameters(net, shape)),
-        {scheme: tuple(instructions(net, one, scheme) for one in (whole, shape)) for scheme in ("fp32", "int8")},
+        {
+            scheme: (instructions(net.original, whole, scheme), instructions(net, shape, scheme))
+            for scheme in ("fp32", "int8")
+        },
         {name: pair for name, pair in widths.items() if pair[0] != pair[1]},
         tuple(blocks),
     )

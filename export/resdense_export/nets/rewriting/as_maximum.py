@@ -1,5 +1,7 @@
 """A batch norm with its ReLU becomes one comparison."""
 
+import numpy as np
+
 from .editing import Editor
 from .fold_forward import FARTHEST, after, distances
 
@@ -12,7 +14,8 @@ def as_maximum(nodes):
     constant per channel instead of weight, bias and tables.
     Pattern: Affine -> ReLU -> [average pooling] -> Conv2D that pads nothing, or Dense; nothing else reads in between.
     Before a convolution that pads with zeros it would be wrong, because there zero must mean zero. A negative scale
-    needs a minimum, and a bound far out spoils 8-bit ranges; such norms are left for `as_depthwise`.
+    needs a minimum, and a bound far out spoils 8-bit ranges; such norms are left for `as_depthwise`. A channel of scale
+    zero is a constant: all of it folds into what follows, and its bound is any number, such as the channel's mean.
     Kernel: LiteRT's own MAXIMUM in int8, XNNPACK's in float.
     """
     graph = Editor(nodes)
@@ -23,9 +26,11 @@ def as_maximum(nodes):
         if why:
             graph.kept(node, why)
             continue
+        silent = scale == 0
         for reader in readers:
-            graph.change(reader, weights=after(reader, scale, shift))
-        graph.change(node, kind="Maximum", weights={"bound": -shift / scale})
+            graph.change(reader, weights=after(reader, scale, np.where(silent, np.maximum(shift, 0), shift)))
+        bound = np.where(silent, node.weights.get("mean", 0), -shift / np.where(silent, 1, scale))
+        graph.change(node, kind="Maximum", weights={"bound": bound})
         graph.drop(relu)
         graph.changed(node)
     return graph.done()
@@ -59,10 +64,10 @@ def _pads(convolution):
 def obstacle(node):
     """Why the scale cannot move behind the ReLU, or should not; None where it can."""
     scale = node.weights["scale"]
-    if (scale <= 0).any():
-        return f"{int((scale <= 0).sum())} of its scales are not above zero"
-    if "deviation" in node.weights:
-        distance = float(-distances(node).min())
+    if (scale < 0).any():
+        return f"{int((scale < 0).sum())} of its scales are below zero"
+    if "deviation" in node.weights and (scale > 0).any():
+        distance = float(-distances(node)[scale > 0].min())
         if not distance <= FARTHEST:
             return f"a bound {distance:.3g} deviations above its channel's mean would spoil 8-bit ranges"
     return None

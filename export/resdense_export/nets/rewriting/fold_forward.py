@@ -68,9 +68,13 @@ def _pads(graph, reader):
 
 
 def distances(node):
-    """Distance of the mean of each channel of a batch norm above -shift / scale, in deviations of the channel."""
+    """Distance of the mean of each channel of a batch norm above -shift / scale, in deviations of the channel.
+
+    Infinite or nan for a scale of zero.
+    """
     mean, deviation = node.weights["mean"], node.weights["deviation"]
-    return (node.weights["shift"] / node.weights["scale"] + mean) / deviation
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return (node.weights["shift"] / node.weights["scale"] + mean) / deviation
 
 
 def after(node, scale, shift):

@@ -27,18 +27,24 @@ def zero_bounds(nodes):
         relu = graph.sole_user(node)
         readers, why = readers_of(graph, relu, zero=True)
         makers, lacks = _makers(graph, node)
+        scale, shift = node.weights["scale"], node.weights["shift"]
+        on = scale != 0
         why = why or obstacle(node) or lacks
-        if not why and "deviation" in node.weights and not (far := np.abs(distances(node)).max()) <= FARTHEST:
-            why = f"a shift that puts a channel {far:.3g} deviations from 0 would spoil 8-bit ranges"
+        if not why and (shift[~on] > 0).any():
+            why = "a constant above zero, of a channel with scale zero, would end at the padding"
+        if not why and "deviation" in node.weights and on.any():
+            far = np.abs(distances(node)[on]).max()
+            if not far <= FARTHEST:
+                why = f"a shift that puts a channel {far:.3g} deviations from 0 would spoil 8-bit ranges"
         if why:
             graph.kept(node, why)
             continue
-        scale, shift = node.weights["scale"], node.weights["shift"]
+        moved = np.where(on, shift / np.where(on, scale, 1), 0)
         for reader in readers:
             graph.change(reader, weights=after(reader, scale, np.zeros_like(shift)))
         for name, sign in makers:
             maker = graph[name]
-            bias = maker.weights.get("bias", np.zeros_like(shift)) + sign * shift / scale
+            bias = maker.weights.get("bias", np.zeros_like(shift)) + sign * moved
             graph.change(maker, weights={**maker.weights, "bias": bias})
         graph.drop(node)
         graph.changed(node)

@@ -103,6 +103,17 @@ def test_norms_of_positive_scale_become_maxima_where_nothing_pads(net, graph):
     assert found["DepthwiseConv2D"] == ({"densenet-bc": 2, "v2": 0}[net] if graph == "int8" else 0)  # int8's poolings
 
 
+def test_channels_of_scale_zero_are_constants_beside_a_maximum():
+    with policy("float64"):
+        model = randomize(NETS["densenet-bc"](), negative=0)
+    before, norms = kinds(model), [x for x in model.layers if isinstance(x, layers.BatchNormalization)]
+    for norm in norms:  # of the zeros half get a shift above zero, half one below it
+        norm.gamma.assign(np.where(np.arange(norm.gamma.shape[0]) % 3, norm.gamma, 0))
+        norm.beta.assign(np.abs(norm.beta) * np.where(np.arange(norm.beta.shape[0]) % 2, 1, -1))
+    assert kinds(model) == before and before["Maximum"] > 1
+    assert largest_difference(model, rewrite(model)) <= EXACT["float64"]
+
+
 @pytest.mark.parametrize("graph", ["trained", "trained-int8"])
 def test_what_is_trained_on_has_no_maxima(graph):
     """Nothing but what tf_keras and its tools have: every norm folds or is a depthwise convolution."""
@@ -128,6 +139,17 @@ def test_norms_behind_sums_leave_their_relu_alone_even_before_a_padded_convoluti
     assert largest_difference(model, emit(done.nodes)) <= EXACT["float64"]
     found = kinds(model)
     assert (found["Affine"], found["Maximum"], found["DepthwiseConv2D"]) == (0, 0, 1)  # the shortcut's stride
+
+
+@pytest.mark.parametrize("shift, changed", [(-0.3, {"norm", "head"}), (0.3, {"head"})])
+def test_a_channel_of_scale_zero_passes_a_padded_convolution_where_it_is_zero(shift, changed):
+    model = preactivation("norm", negative=0)
+    norm, third = model.get_layer("norm"), np.arange(8) == 3
+    norm.gamma.assign(np.where(third, 0, norm.gamma))
+    norm.beta.assign(np.where(third, shift, norm.beta))
+    done = PASSES["zero_bounds"](read(model))
+    assert set(done.changed) == changed
+    assert largest_difference(model, emit(done.nodes)) <= EXACT["float64"]
 
 
 @pytest.mark.parametrize("far", ["negative", "distant", "silent"])
