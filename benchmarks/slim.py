@@ -16,6 +16,7 @@ import datetime
 import json
 import os
 import resource
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -45,15 +46,15 @@ ROWS = (  # (net, target, share, for, epochs) that were to be measured
 )
 
 
-def measured(name, asked):
-    """The row of one net."""
+def measured(name, asked, origin=None):
+    """The row of one net; of its file `origin` where that is given."""
     flag = "macs" if asked.latency is None else "latency"
     share = getattr(asked, flag)
     row = {"net": name, flag: share, "for": asked.target, "epochs": asked.epochs, "seed": asked.seed}
     folder = asked.folder / folder_of(row)
     whole, data = folder / f"{name}.keras", os.environ["RESDENSE_CIFAR10"]
     if not whole.is_file():
-        save(name, whole)
+        save(name, whole, origin)
     target = (f"--{flag}", share, "--for", asked.target, "--epochs", asked.epochs, "--seed", asked.seed)
     if asked.latency and asked.count:
         target += ("--count", asked.count)
@@ -93,10 +94,13 @@ def add_files(row, path, data, out, count):
             row["instructions"].setdefault(scheme, []).append(millions(count, file))
 
 
-def save(name, path):
+def save(name, path, origin=None):
     import resdense_keras
 
     path.parent.mkdir(parents=True, exist_ok=True)
+    if origin:
+        shutil.copy(origin, path)
+        return
     if name in SHIPPED:
         model = resdense_keras.create(name, weights=SHIPPED[name], include_preprocessing=True)
     else:

@@ -31,6 +31,7 @@ from .devices import OneDevice
 from .evaluation import knows_held_out
 from .interrupts import Interrupts
 from .loop import is_over
+from .objectives import strength
 from .request import TrainingRequest, read_config
 from .xla_trial import choose_jit
 
@@ -281,6 +282,9 @@ class _Run:
             self.tell(said)
         if "mirror" in augmentation.left_alone(self.recipe, self.dataset, self.request.rules):
             self.tell("these images are not mirrored: they are digits, or have one channel, as writing does")
+        if self.recipe.sparsity:
+            factor = strength(self.recipe, self.training.steps)
+            self.tell(f"sparsity: {factor:.2g} times the scales of all batch norms, for a training of this length")
         if before:
             self._restore(*before)
         elif self.devices.writes:

@@ -15,6 +15,7 @@ from ..data import representative
 from ..errors import RequestError, WorkError, unknown
 from .devices import OneDevice
 from .loop import Training
+from .objectives import scales
 
 if TYPE_CHECKING:
     from resdense_keras.data import Dataset
@@ -57,6 +58,10 @@ def start(
         with devices.scope():
             model = devices.prepare(new_net(request, net or arguments_of(request, dataset), fresh))
             teacher = load_net(net["whole"]) if request.slim else None
+        if request.recipe.sparsity and not (request.weights or request.slim):
+            # They end at zero then, where they would else swing around it; a scale that is trained may be below zero
+            for scale in scales(model):
+                scale.constraint = keras.constraints.NonNeg()
     finally:
         keras.config.set_dtype_policy("float32")
     if again is None:

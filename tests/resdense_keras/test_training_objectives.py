@@ -7,8 +7,11 @@ import numpy as np
 import pytest
 
 import resdense_keras
+from resdense_keras import data
 from resdense_keras.errors import RequestError
-from resdense_keras.training import RECIPES, TrainingRequest, objectives, run
+from resdense_keras.training import RECIPES, Recipe, TrainingRequest, objectives, run
+from resdense_keras.training.schedules import Schedule
+from resdense_keras.training.starts import start
 
 PLAIN = dataclasses.replace(RECIPES["compare"], teacher=0.0)
 
@@ -52,9 +55,34 @@ def test_sparsity_adds_the_absolute_scales_of_the_batch_norms(nets):
     model, _ = nets
     images, labels = np.zeros((2, 8, 8, 3), "float32"), np.eye(3, dtype="float32")[:2]
     plain = _loss(model, PLAIN, None, images, labels)
-    sparse = _loss(model, dataclasses.replace(PLAIN, sparsity=0.01), None, images, labels)
+    recipe = dataclasses.replace(PLAIN, sparsity=0.01)
+    sparse = _loss(model, recipe, None, images, labels)
     scales = sum(np.abs(layer.gamma.numpy()).sum() for layer in model.layers if hasattr(layer, "gamma"))
-    assert sparse - plain == pytest.approx(0.01 * scales, rel=1e-4)
+    assert sparse - plain == pytest.approx(objectives.strength(recipe, 1) * scales, rel=1e-4)
+
+
+@pytest.mark.parametrize("name, steps", [("fast", 352), ("paper-densenet", 703), ("imagenet", 5005), ("adamw", 352)])
+def test_a_scale_that_nothing_holds_is_moved_as_far_in_any_training(name, steps):
+    """By the momentum's sum of all steps; the source's own training moves it by 1.3 of where it began."""
+    recipe = dataclasses.replace(RECIPES[name], sparsity=1e-5)
+    rates = [float(Schedule(recipe, steps)(step)) for step in range(0, recipe.epochs * steps, steps // 5)]
+    way = np.mean(rates) * recipe.epochs * steps / (1 - recipe.momentum) * (100 if name == "adamw" else 1)
+    assert objectives.strength(recipe, steps) * way == pytest.approx(1.32, rel=0.02)
+    assert objectives.strength(dataclasses.replace(recipe, epochs=2 * recipe.epochs), steps) == pytest.approx(
+        objectives.strength(recipe, steps) / 2, rel=0.02
+    )
+
+
+def test_a_fresh_net_that_is_trained_for_sparsity_has_no_scale_below_zero(resnet8):
+    request = TrainingRequest(resnet8, recipe=dataclasses.replace(RECIPES["compare"], sparsity=1e-5))
+    own = list(objectives.scales(start(request, data.load("digits")).model))
+    keras.optimizers.SGD(1.0).apply([keras.ops.full(scale.shape, 1.5) for scale in own], own)
+    assert own and not any(scale.numpy().any() for scale in own)
+
+
+def test_the_sources_own_training_has_the_sources_factor_for_scales_that_begin_at_one():
+    source = Recipe(160, 64, 0.1, schedule="steps", drops_at=(0.5, 0.75), sparsity=1e-5)
+    assert objectives.strength(source, 782) == pytest.approx(2e-5, rel=1e-3)
 
 
 def test_without_other_parts_the_net_is_trained_as_it_is(nets):

@@ -116,7 +116,7 @@ def command(
         typer.Option(
             "--slimmable/--no-slimmable",
             help="Push scales of batch norms to zero while training, so that `resdense slim` finds more channels that "
-            "can leave (the recipe's field sparsity). Default: from the recipe.",
+            "can leave (the recipe's field sparsity, stronger in a short training). Default: from the recipe.",
         ),
     ] = None,
     patience: Annotated[

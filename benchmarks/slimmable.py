@@ -1,0 +1,83 @@
+r"""What `resdense train --slimmable` is worth: a net trained with it and the same net without it lose the same work.
+
+    python benchmarks/slimmable.py --folder FOLDER --count "$ARM/instructions"
+    python benchmarks/slimmable.py --table                                                  # docs/slimming.md alone
+
+The net without it ships; its record has the command that trained it, which is given here with `--slimmable` too. Then
+both are slimmed to the same share of Arm instructions, by the commands of benchmarks/slim.py. `repaired` is before any
+training. Instructions and lost points are set against the net that ships. FOLDER keeps the runs, and the same call goes
+on. Writes benchmarks/results/slimmable.json and its table.
+"""
+
+import argparse
+import json
+import os
+import shlex
+from pathlib import Path
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+import slim
+from rewriting_document import put
+
+from resdense_keras import files
+from resdense_keras.weights.table import SHIPPED_FOLDER
+
+RESULTS = Path(__file__).parent / "results" / "slimmable.json"
+MARKS = ("<!-- table: python benchmarks/slimmable.py --table -->\n", "<!-- end of slimmable -->\n")
+NET = "densenet_bc22_16"
+SHARE = round(1 / 1.7, 3)
+
+
+def train(folder):
+    """The run folder of the net that is trained with `--slimmable`, and the command that trained it."""
+    record = json.loads((SHIPPED_FOLDER / f"{NET}-cifar10.json").read_text())
+    run = folder / "run"
+    folder.mkdir(parents=True, exist_ok=True)
+    words = [*shlex.split(record["command"])[1:], "--slimmable"]
+    given = [os.environ["RESDENSE_CIFAR10"] if word == "cifar10" else word for word in words]
+    try:
+        slim.command(*given, "--seed", record["seed"], "--out", run, "--resume")
+    finally:
+        files.write_text(folder / "minutes", f"{slim.cpu_minutes(folder)}")
+    return run, " ".join(("resdense", *words))
+
+
+def rows(asked):
+    """The rows of both nets; `trained` is the command that trained the second one."""
+    run, said = train(asked.folder)
+    shipped, own = (argparse.Namespace(**vars(asked) | {"folder": asked.folder / name}) for name in ("shipped", "own"))
+    yield slim.measured(NET, shipped)
+    row = slim.measured(NET, own, origin=run / "model.keras")
+    minutes = sum(json.loads(line)["seconds"] for line in (run / "metrics.jsonl").read_text().splitlines()) / 60
+    yield row | {"trained": said, "training_minutes": round(minutes, 1)}
+
+
+def table(found):
+    heads = ("trained", "Arm fp32", "Arm int8", "accuracy", "repaired", "lost", "lost after 1 epoch")
+    lines = [f"| {' | '.join(heads)} |\n", "|---|" + "--:|" * (len(heads) - 1) + "\n"]
+    first = found[0]
+    for row in found:
+        shares = [f"{row['instructions'][name][1] / first['instructions'][name][0]:.3f}" for name in slim.SCHEMES]
+        whole, repaired, tuned = (100 * row["accuracy"][which] for which in ("whole", "repaired", "slim"))
+        best = 100 * first["accuracy"]["whole"]
+        points = [f"{number:.2f}" for number in (whole, repaired, best - repaired, best - tuned)]
+        name = "with `--slimmable`" if "trained" in row else "without"
+        lines.append(f"| {' | '.join([name, *shares, *points])} |\n")
+    return lines
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--folder", type=Path, default=Path("slimmable-runs"))
+    parser.add_argument("--count", metavar="COMMAND", help="prints millions of Arm instructions of a file")
+    parser.add_argument("--table", action="store_true", help="only write the table anew")
+    asked = parser.parse_args()
+    if not asked.table:
+        asked = argparse.Namespace(**vars(asked), latency=SHARE, target="phone-int8", epochs=1, seed=0)
+        files.write_json(RESULTS, list(rows(asked)))
+    put(MARKS, table(json.loads(RESULTS.read_text())), slim.DOCUMENT)
+
+
+if __name__ == "__main__":
+    main()
