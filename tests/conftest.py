@@ -1,6 +1,7 @@
 """What all tests share: quiet libraries, a fixed hypothesis profile, and where real data and trained nets are."""
 
 import os
+import signal
 from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
@@ -9,6 +10,9 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 CHROMIUM = Path("/usr/bin/chromium")
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as a script's `pytest &` begins
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # the processes that tests stop by it inherit this
 
 # Building nets takes a second where a machine is busy; a deadline would measure the machine.
 settings.register_profile(

@@ -1,4 +1,8 @@
-"""Delays Ctrl-C and SIGTERM (of a preempted machine) until the step is over and the state is saved."""
+"""Delays Ctrl-C and SIGTERM (of a preempted machine) until the step is over and the state is saved.
+
+A signal that the caller has told us to ignore, as a shell does with Ctrl-C for what a script starts with `&`, stays
+ignored: a training that it stopped would end as if it were finished.
+"""
 
 import signal
 import threading
@@ -16,7 +20,8 @@ class Interrupts:
     def __enter__(self):
         if threading.current_thread() is threading.main_thread():  # Python allows handlers only there
             for number in (signal.SIGINT, signal.SIGTERM):
-                self._former[number] = signal.signal(number, self._note)
+                if signal.getsignal(number) is not signal.SIG_IGN:
+                    self._former[number] = signal.signal(number, self._note)
         return self
 
     def _note(self, number, frame):

@@ -18,6 +18,7 @@ import yaml
 from resdense_keras import RequestError, WorkError, data, files
 from resdense_keras.intervals import may_be_chance
 from resdense_keras.training import evaluate, read_config, recipe, runs, state, train
+from resdense_keras.training.interrupts import Interrupts
 from resdense_keras.training.request import TrainingRequest
 from resdense_keras.training.runs import remark_on_chance
 
@@ -316,6 +317,18 @@ def test_a_loss_that_is_no_number_stops_and_keeps_the_last_good_state(npz, tmp_p
         train(NET, npz, tmp_path / "run", wild, options={"width": 4}, save_seconds=0)
     arrays, place = state.load(tmp_path / "run" / "checkpoints" / "state.safetensors")
     assert place["step"] >= 1 and all(np.isfinite(array).all() for array in arrays.values())
+
+
+def test_a_signal_that_the_caller_ignores_stays_ignored():
+    """A shell ignores Ctrl-C so for what a script starts with `&`; the training then ended with exit code 0."""
+    former = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with Interrupts() as interrupts:
+            signal.raise_signal(signal.SIGINT)
+            assert not interrupts
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, former)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
