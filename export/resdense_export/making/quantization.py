@@ -22,11 +22,12 @@ from ..schemes import SCHEMES, rule
 from ..tflite import flatbuffer, half
 from ..tflite.signature import INPUT, SIGNATURE
 
-# {operator with kernel and bias: axis of the kernel on which its output channels lie}
-OUTPUTS = {
-    flatbuffer.schema.BuiltinOperator.CONV_2D: 0,
-    flatbuffer.schema.BuiltinOperator.DEPTHWISE_CONV_2D: 3,
-    flatbuffer.schema.BuiltinOperator.FULLY_CONNECTED: 0,
+# {operator: its inputs that are input, kernel and bias, and the axis of the kernel on which output channels lie}
+BIASED = {
+    flatbuffer.schema.BuiltinOperator.CONV_2D: (0, 1, 2, 0),
+    flatbuffer.schema.BuiltinOperator.DEPTHWISE_CONV_2D: (0, 1, 2, 3),
+    flatbuffer.schema.BuiltinOperator.FULLY_CONNECTED: (0, 1, 2, 0),
+    flatbuffer.schema.BuiltinOperator.TRANSPOSE_CONV: (2, 1, 3, 0),
 }
 LARGEST_BIAS = 2**30  # in its unit: half of what 32 bits hold, so that a sum fits too
 
@@ -74,7 +75,7 @@ def quantize(
             raise RequestError(f"{scheme} needs images to learn the ranges of its activations", "pass --data SPEC")
         ranges = calibrate(float_tflite, calibration, scheme)
     if row.calibrated:
-        float_tflite = with_room_for_biases(float_tflite, ranges)
+        float_tflite = with_room_for_biases(float_tflite, ranges, float_layers)
     recipe = [*row.recipe, *(_left_float(name) for name in float_layers)]
     with _explained(scheme):
         tool = _tool(float_tflite, recipe)
@@ -93,7 +94,15 @@ def calibrate(float_tflite, images, scheme="int8"):
     check_calibration(images, input_shape(float_tflite))
     with _explained(scheme):
         ranges = _calibrate(float_tflite, SCHEMES[scheme].recipe, images)
+    ranges = {name: _with_width(found) for name, found in ranges.items()}
     return share_ranges(ranges, flatbuffer.read(float_tflite)[0])
+
+
+def _with_width(found):
+    """A range of [0, 1] for a tensor that was always zero: XNNPACK refuses the file whose unit is almost zero."""
+    if not found or np.any(found["min"]) or np.any(found["max"]):
+        return found
+    return {**found, "max": np.ones_like(found["max"])}
 
 
 def share_ranges(ranges, graph):
@@ -137,34 +146,38 @@ def share_ranges(ranges, graph):
     return shared
 
 
-def with_room_for_biases(float_tflite, ranges):
+def with_room_for_biases(float_tflite, ranges, float_layers=()):
     """The float file, where need be with a larger weight in channels that have almost none, for the sake of their bias.
 
     The unit of a bias is the unit of the input times that of the channel's weights. So the bias of a channel whose
     weights are zero, as a batch norm with a scale of zero leaves them, does not fit into its 32 bits: the quantizer
-    cuts it off, and the answers are wrong. The largest weight of such a channel becomes as large as the bias needs,
-    which moves the output by less than 1e-4 of the bias.
+    cuts it off, and the answers are wrong. The largest weight of such a channel becomes as large as the bias needs.
+    Over the whole range of the input this moves the output by less than 1e-4 of the bias.
+
+    Args:
+        ranges, float_layers: As `quantize` takes them.
     """
     model, changed = flatbuffer.unpack(float_tflite), False
-    keys = {name[: flatbuffer.NAME].encode(): name for name in ranges}
     for graph in model.subgraphs:
         for operator in graph.operators:
-            axis = OUTPUTS.get(model.operatorCodes[operator.opcodeIndex].builtinCode)
-            if axis is None or len(operator.inputs) < 3 or operator.inputs[2] < 0:
+            *places, axis = BIASED.get(model.operatorCodes[operator.opcodeIndex].builtinCode, (None,))
+            if axis is None or len(operator.inputs) <= max(places) or min(operator.inputs) < 0:
                 continue
-            given, kernel, bias = (graph.tensors[number] for number in operator.inputs[:3])
-            found = ranges.get(keys.get(given.name[: flatbuffer.NAME]))
+            given, kernel, bias = (graph.tensors[operator.inputs[place]] for place in places)
+            found, output = ranges.get(given.name.decode()), graph.tensors[operator.outputs[0]].name.decode()
             weights, biases = _constant(model, kernel), _constant(model, bias)
-            if found and weights is not None and biases is not None and _raise_weights(weights, axis, biases, found):
-                model.buffers[kernel.buffer].data, changed = weights.view(np.uint8).ravel(), True
+            if not found or weights is None or biases is None or output in float_layers:
+                continue
+            if _raise_weights(weights, axis, biases, found):
+                own = flatbuffer.schema.BufferT()  # others may share the former one
+                own.data, kernel.buffer, changed = weights.view(np.uint8).ravel(), len(model.buffers), True
+                model.buffers.append(own)
     return flatbuffer.pack(model) if changed else float_tflite
 
 
 def _raise_weights(kernel, axis, bias, found):
     """Raises, in place, the largest weight of each channel whose bias would not fit; returns whether there was one."""
     unit = (max(np.max(found["max"]), 0) - min(np.min(found["min"]), 0)) / 255
-    if not unit > 0:
-        return False  # the input is always zero
     channels, least = np.moveaxis(kernel, axis, 0), np.abs(bias) * 127 / (LARGEST_BIAS * unit)
     short = np.flatnonzero(np.abs(channels).max(axis=tuple(range(1, kernel.ndim))) < least)
     for number in short:

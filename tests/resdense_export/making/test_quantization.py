@@ -54,19 +54,26 @@ EXPECTED = {
 }
 
 
-@pytest.mark.parametrize("layer", ["Conv2D", "DepthwiseConv2D", "Dense"])
-def test_channels_without_weights_keep_their_bias(layer, calibration):
-    """A batch norm whose scale is zero folds into such a channel."""
+@pytest.mark.parametrize("dead", [False, True])
+@pytest.mark.parametrize("layer", ["Conv2D", "DepthwiseConv2D", "Dense", "Conv2DTranspose"])
+def test_channels_without_weights_keep_their_bias(layer, dead, calibration):
+    """A batch norm whose scale is zero folds into such a channel. `dead`: and the layer reads nothing but zeros."""
     shape = calibration.shape[1:]
-    x = inputs = keras.Input(shape)
+    inputs = keras.Input(shape)
+    x = (
+        keras.layers.ReLU()(keras.layers.Conv2D(3, 1, bias_initializer=keras.initializers.Constant(-1e4))(inputs))
+        if dead
+        else inputs
+    )
     made = {
         "Conv2D": keras.layers.Conv2D(4, 3),
         "DepthwiseConv2D": keras.layers.DepthwiseConv2D(3),
         "Dense": keras.layers.Dense(4),
+        "Conv2DTranspose": keras.layers.Conv2DTranspose(4, 3),
     }[layer]
     x = made(keras.layers.GlobalAveragePooling2D()(x) if layer == "Dense" else x)
     kernel = made.kernel.numpy() / 255
-    axis = -2 if layer == "DepthwiseConv2D" else -1
+    axis = -1 if layer in ("Conv2D", "Dense") else -2
     np.moveaxis(kernel, axis, 0)[0] = 0
     np.moveaxis(kernel, axis, 0)[1] *= 1e-9
     made.set_weights([kernel, np.linspace(0.5, 1, made.bias.shape[0])])
@@ -122,7 +129,7 @@ def test_float32_calibration_images_count_as_the_same_bytes(float_files, calibra
 
 def test_equal_vectors_are_written_once_and_the_answers_stay(float_files, calibration, monkeypatch, tmp_path):
     shared = quantize(float_files["dense"], "int8", calibration)
-    monkeypatch.setattr(quantization, "with_room_for_biases", lambda content, ranges: content)
+    monkeypatch.setattr(quantization, "with_room_for_biases", lambda content, *_: content)
     for name in ("pack", "unpack"):
         monkeypatch.setattr(flatbuffer, name, lambda content: content)
     by_the_tool = quantize(float_files["dense"], "int8", calibration)
