@@ -36,10 +36,7 @@ def train(folder):
     folder.mkdir(parents=True, exist_ok=True)
     words = [*shlex.split(record["command"])[1:], "--slimmable"]
     given = [os.environ["RESDENSE_CIFAR10"] if word == "cifar10" else word for word in words]
-    try:
-        slim.command(*given, "--seed", record["seed"], "--out", run, "--resume")
-    finally:
-        files.write_text(folder / "minutes", f"{slim.cpu_minutes(folder)}")
+    slim.command(*given, "--seed", record["seed"], "--out", run, "--resume")
     return run, " ".join(("resdense", *words))
 
 
@@ -47,10 +44,15 @@ def rows(asked):
     """The rows of both nets; `trained` is the command that trained the second one."""
     run, said = train(asked.folder)
     shipped, own = (argparse.Namespace(**vars(asked) | {"folder": asked.folder / name}) for name in ("shipped", "own"))
-    yield slim.measured(NET, shipped)
-    row = slim.measured(NET, own, origin=run / "model.keras")
+    yield measured(shipped)
     minutes = sum(json.loads(line)["seconds"] for line in (run / "metrics.jsonl").read_text().splitlines()) / 60
-    yield row | {"trained": said, "training_minutes": round(minutes, 1)}
+    yield measured(own, run / "model.keras") | {"trained": said, "training_minutes": round(minutes, 1)}
+
+
+def measured(asked, origin=None):
+    row = slim.measured(NET, asked, origin)
+    del row["cpu_minutes"]  # of all rows together
+    return row
 
 
 def table(found):
@@ -70,10 +72,12 @@ def table(found):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--folder", type=Path, default=Path("slimmable-runs"))
-    parser.add_argument("--count", metavar="COMMAND", help="prints millions of Arm instructions of a file")
+    parser.add_argument("--count", metavar="COMMAND", help="needed: prints millions of Arm instructions of a file")
     parser.add_argument("--table", action="store_true", help="only write the table anew")
     asked = parser.parse_args()
     if not asked.table:
+        if not asked.count:
+            parser.error("--count is needed")
         asked = argparse.Namespace(**vars(asked), latency=SHARE, target="phone-int8", epochs=1, seed=0)
         files.write_json(RESULTS, list(rows(asked)))
     put(MARKS, table(json.loads(RESULTS.read_text())), slim.DOCUMENT)

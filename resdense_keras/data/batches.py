@@ -21,7 +21,7 @@ from resdense_keras.errors import WorkError
 if TYPE_CHECKING:
     from resdense_keras.data.dataset import Split
 
-AT_ONCE = 4  # batches that are made from arrays at the same time, at most
+AT_ONCE = 4  # batches that are made from arrays at the same time, at most: each takes milliseconds
 _FAULTS = []  # of files, for `naming_bad_files`: of an error in a pipeline TensorFlow keeps only the text
 _ALGORITHM = "philox"  # named, for "auto_select" differs from device to device
 
@@ -81,7 +81,7 @@ def pipeline(
     read = _from_memory(split) if read_arrays else _from_files(split)
     batches = tf.data.Dataset.range(first_epoch, epochs).flat_map(examples)
     # The pool of data.pool decodes a batch with all processors; a second call keeps it busy between two batches. More
-    # of either would only hold more batches: TensorFlow's own choice takes up to half of the machine's memory.
+    # of either would only hold more batches.
     parallel = min(AT_ONCE, usable_processors()) if read_arrays else 2
     batches = batches.map(load, num_parallel_calls=parallel, deterministic=True)
     left = max(0, epochs * steps - first_step)

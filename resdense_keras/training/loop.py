@@ -76,7 +76,7 @@ class Training:
         self.waited = self.worked = 0.0  # seconds spent on waiting for input, and on steps as a whole
         self.jit = jit
         with self.devices.scope():
-            self.model = with_objective(model, recipe, teacher, self.steps)
+            self.model = with_objective(model, recipe, teacher, steps=self.steps)
             self._compile()
 
     def _compile(self):

@@ -17,7 +17,7 @@ LARGEST = 1 - 1e-7  # of one sigmoid
 WAY = 160 * 782 * 0.1 * (0.5 + 0.25 * 0.1 + 0.25 * 0.01) / (1 - 0.9) / 0.5
 
 
-def with_objective(model, recipe, teacher=None, steps=1):
+def with_objective(model, recipe, teacher=None, *, steps):
     """`model`, or a model of the same layers whose loss has the recipe's other parts.
 
     Args:
@@ -32,12 +32,12 @@ def with_objective(model, recipe, teacher=None, steps=1):
 
 
 def strength(recipe, steps):
-    """Factor of the scales in the loss: the recipe's `sparsity`, and more of it for a shorter training.
+    """Factor of the scales in the loss: the recipe's `sparsity`, and more of it for fewer steps or smaller ones.
 
-    A step moves a scale that nothing else holds by learning rate * factor / (1 - momentum) towards zero. With the
-    source's factor ten epochs of `fast` on CIFAR-10 would move it by 0.04 of what it began with, where the source's own
-    training moves it by more than all of it. With this factor both move it equally far. AdamW's learning rates count
-    as a hundred times as large.
+    A step of SGD moves a scale that nothing else holds by learning rate * factor / (1 - momentum) towards zero. With
+    the source's factor ten epochs of `fast` on CIFAR-10 would move it by 0.04 of what it began with, where the source's
+    own training moves it by more than all of it. With this factor both move it equally far. For AdamW, whose steps
+    hardly depend on a factor, it is a rule of thumb: its learning rates count as a hundred times as large.
 
     Args:
         steps: Of an epoch.
@@ -46,7 +46,8 @@ def strength(recipe, steps):
         return 0.0
     rates = keras.ops.convert_to_numpy(Schedule(recipe, steps)(np.arange(recipe.epochs * steps)))
     sgd = 100 if recipe.optimizer == "adamw" else 1
-    return float(recipe.sparsity * WAY / (sgd * rates.sum(dtype=np.float64) / (1 - recipe.momentum)))
+    way = sgd * rates.sum(dtype=np.float64) / (1 - recipe.momentum)
+    return float(recipe.sparsity * WAY / way) if way else recipe.sparsity
 
 
 def logits_of(model):

@@ -284,7 +284,7 @@ class _Run:
             self.tell("these images are not mirrored: they are digits, or have one channel, as writing does")
         if self.recipe.sparsity:
             factor = strength(self.recipe, self.training.steps)
-            self.tell(f"sparsity: {factor:.2g} times the scales of all batch norms, for a training of this length")
+            self.tell(f"sparsity: the loss includes {factor:.2g} times the sum of all batch norms' scales")
         if before:
             self._restore(*before)
         elif self.devices.writes:

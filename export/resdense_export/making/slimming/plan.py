@@ -113,6 +113,8 @@ class _Descent:
 
     def to(self, goal, of, wanted, progress):
         """[groups that stay] of the `wanted` candidates, with `of` at most `goal`, that lose least; the best first."""
+        if getattr(self.now, of) <= goal:
+            return [self.now.shape.keep]  # scales of zero alone can make a file cheaper
         whole, waiting, found = getattr(self.now, of), [], {}
         for site in self.sites:
             progress(1.0)
