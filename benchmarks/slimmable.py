@@ -1,12 +1,12 @@
-r"""What `resdense train --slimmable` is worth: a net trained with it and the same net without it lose the same work.
+r"""What `resdense train --slimmable` is worth: a net trained with it beside one without, both slimmed equally far.
 
     python benchmarks/slimmable.py --folder FOLDER --count "$ARM/instructions"
     python benchmarks/slimmable.py --table                                                  # docs/slimming.md alone
 
-The net without it ships; its record has the command that trained it, which is given here with `--slimmable` too. Then
-both are slimmed to the same share of Arm instructions, by the commands of benchmarks/slim.py. `repaired` is before any
-training. Instructions and lost points are set against the net that ships. FOLDER keeps the runs, and the same call goes
-on. Writes benchmarks/results/slimmable.json and its table.
+The net without it is the one that ships. The other is trained by the recorded command of that net plus `--slimmable`.
+Each is slimmed to the same share of the Arm instructions of its own int8 file, by the commands of benchmarks/slim.py.
+In the table instructions and lost points are relative to the net that ships. FOLDER keeps the runs; a call that was
+stopped is continued by repeating it. Writes benchmarks/results/slimmable.json and its table.
 """
 
 import argparse
@@ -51,12 +51,12 @@ def rows(asked):
 
 def measured(asked, origin=None):
     row = slim.measured(NET, asked, origin)
-    del row["cpu_minutes"]  # of all rows together
+    del row["cpu_minutes"]  # counts all rows
     return row
 
 
 def table(found):
-    heads = ("trained", "Arm fp32", "Arm int8", "accuracy", "repaired", "lost", "lost after 1 epoch")
+    heads = ("trained", "Arm fp32", "Arm int8", "accuracy", "repaired", "lost before training", "lost after 1 epoch")
     lines = [f"| {' | '.join(heads)} |\n", "|---|" + "--:|" * (len(heads) - 1) + "\n"]
     first = found[0]
     for row in found:

@@ -21,7 +21,7 @@ from resdense_keras.errors import WorkError
 if TYPE_CHECKING:
     from resdense_keras.data.dataset import Split
 
-AT_ONCE = 4  # batches that are made from arrays at the same time, at most: each takes milliseconds
+AT_ONCE = 4  # most batches that are made from arrays in parallel; each takes milliseconds
 _FAULTS = []  # of files, for `naming_bad_files`: of an error in a pipeline TensorFlow keeps only the text
 _ALGORITHM = "philox"  # named, for "auto_select" differs from device to device
 
@@ -80,12 +80,12 @@ def pipeline(
     read_arrays = split.images is not None and not crop
     read = _from_memory(split) if read_arrays else _from_files(split)
     batches = tf.data.Dataset.range(first_epoch, epochs).flat_map(examples)
-    # The pool of data.pool decodes a batch with all processors; a second call keeps it busy between two batches. More
-    # of either would only hold more batches.
+    # The pool of data.pool decodes files with all processors; a second call keeps it busy between two batches. More
+    # would only hold more batches.
     parallel = min(AT_ONCE, usable_processors()) if read_arrays else 2
     batches = batches.map(load, num_parallel_calls=parallel, deterministic=True)
     left = max(0, epochs * steps - first_step)
-    # TensorFlow's autotuner sleeps for up to a minute between two looks, and whoever stops a pipeline waits for it.
+    # TensorFlow's autotuner sleeps for up to a minute between two checks, and whoever stops a pipeline waits for it.
     options = tf.data.Options()
     options.autotune.enabled = False
     return batches.apply(tf.data.experimental.assert_cardinality(left)).prefetch(2).with_options(options)

@@ -1,7 +1,7 @@
 """Delays Ctrl-C and SIGTERM (of a preempted machine) until the step is over and the state is saved.
 
-A signal that the caller has told us to ignore, as a shell does with Ctrl-C for what a script starts with `&`, stays
-ignored: a training that it stopped would end as if it were finished.
+A signal that the caller ignores, as a script's shell ignores Ctrl-C for what it starts with `&`, stays ignored. If it
+were noted here, the training would stop, nothing would be raised, and the exit code would be that of a finished one.
 """
 
 import signal

@@ -24,7 +24,7 @@ def with_objective(model, recipe, teacher=None, *, steps):
         model: Functional net that is trained.
         recipe: A Recipe: `teacher`, `temperature` and `sparsity`.
         teacher: Functional net of the same input and outputs, which is not trained; None where there is none.
-        steps: Of an epoch.
+        steps: Number of steps of an epoch.
     """
     if not recipe.sparsity and (teacher is None or not recipe.teacher):
         return model
@@ -32,15 +32,15 @@ def with_objective(model, recipe, teacher=None, *, steps):
 
 
 def strength(recipe, steps):
-    """Factor of the scales in the loss: the recipe's `sparsity`, and more of it for fewer steps or smaller ones.
+    """Factor of the scales in the loss: the recipe's `sparsity`, converted to the steps and rates of this training.
 
     A step of SGD moves a scale that nothing else holds by learning rate * factor / (1 - momentum) towards zero. With
-    the source's factor ten epochs of `fast` on CIFAR-10 would move it by 0.04 of what it began with, where the source's
-    own training moves it by more than all of it. With this factor both move it equally far. For AdamW, whose steps
-    hardly depend on a factor, it is a rule of thumb: its learning rates count as a hundred times as large.
+    the source's factor ten epochs of `fast` on CIFAR-10 would move it by 0.04 of its start; the source's own training
+    moves it by 1.32 of its start, and with this factor so does any other. For AdamW, whose steps hardly depend on a
+    factor, it is a rule of thumb: its learning rates count as a hundred times as large.
 
     Args:
-        steps: Of an epoch.
+        steps: Number of steps of an epoch.
     """
     if not recipe.sparsity:
         return 0.0

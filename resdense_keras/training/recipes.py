@@ -38,9 +38,9 @@ class Recipe:
         patience: Number of epochs without a better held-out accuracy after which the training ends; 0 for never.
         teacher: Share of another net's answers in the loss, where the run has such a net (`resdense slim`).
         temperature: Temperature at which those answers are compared; above 1 the less likely classes count more.
-        sparsity: Factor of the sum of all batch norms' absolute scales in the loss, in the training of its source,
-            whose scales begin at 0.5; `objectives.strength` gives the factor for this training. It drives scales to
-            zero, so that channels can be removed later; 0 for none.
+        sparsity: Factor of the sum of all batch norms' absolute scales in the loss, as for a training of 125,000 steps
+            whose scales begin at 0.5; `objectives.strength` converts it to this training. It drives scales to zero, so
+            that channels can be removed later; 0 for none.
     """
 
     epochs: int

@@ -22,14 +22,14 @@ from ..schemes import SCHEMES, rule
 from ..tflite import flatbuffer, half
 from ..tflite.signature import INPUT, SIGNATURE
 
-# {operator: its inputs that are input, kernel and bias, and the axis of the kernel on which output channels lie}
+# {operator: (positions of input, kernel and bias among its inputs, the kernel's axis of output channels)}
 BIASED = {
     flatbuffer.schema.BuiltinOperator.CONV_2D: (0, 1, 2, 0),
     flatbuffer.schema.BuiltinOperator.DEPTHWISE_CONV_2D: (0, 1, 2, 3),
     flatbuffer.schema.BuiltinOperator.FULLY_CONNECTED: (0, 1, 2, 0),
     flatbuffer.schema.BuiltinOperator.TRANSPOSE_CONV: (2, 1, 3, 0),
 }
-LARGEST_BIAS = 2**30  # in its unit: half of what 32 bits hold, so that a sum fits too
+LARGEST_BIAS = 2**30  # in quantization steps: half of what int32 holds, so that what is added to it fits too
 
 
 def quantize(
@@ -99,7 +99,7 @@ def calibrate(float_tflite, images, scheme="int8"):
 
 
 def _with_width(found):
-    """A range of [0, 1] for a tensor that was always zero: XNNPACK refuses the file whose unit is almost zero."""
+    """A range of [0, 1] for a tensor that was always zero: XNNPACK refuses a file with a step of almost zero."""
     if not found or np.any(found["min"]) or np.any(found["max"]):
         return found
     return {**found, "max": np.ones_like(found["max"])}
@@ -147,12 +147,12 @@ def share_ranges(ranges, graph):
 
 
 def with_room_for_biases(float_tflite, ranges, float_layers=()):
-    """The float file, where need be with a larger weight in channels that have almost none, for the sake of their bias.
+    """The float file with one weight raised in each channel whose weights are too small for its bias.
 
-    The unit of a bias is the unit of the input times that of the channel's weights. So the bias of a channel whose
-    weights are zero, as a batch norm with a scale of zero leaves them, does not fit into its 32 bits: the quantizer
-    cuts it off, and the answers are wrong. The largest weight of such a channel becomes as large as the bias needs.
-    Over the whole range of the input this moves the output by less than 1e-4 of the bias.
+    The quantization step of a bias is that of the input times that of the channel's weights. So the bias of a channel
+    whose weights are zero, as a batch norm with a scale of zero leaves them, does not fit into its 32 bits: the
+    quantizer clips it to almost nothing, and the answers are wrong. The largest weight of such a channel becomes as
+    large as the bias needs. Over the whole range of the input this moves the output by less than 1e-4 of the bias.
 
     Args:
         ranges, float_layers: As `quantize` takes them.
@@ -177,8 +177,8 @@ def with_room_for_biases(float_tflite, ranges, float_layers=()):
 
 def _raise_weights(kernel, axis, bias, found):
     """Raises, in place, the largest weight of each channel whose bias would not fit; returns whether there was one."""
-    unit = (max(np.max(found["max"]), 0) - min(np.min(found["min"]), 0)) / 255
-    channels, least = np.moveaxis(kernel, axis, 0), np.abs(bias) * 127 / (LARGEST_BIAS * unit)
+    step = (max(np.max(found["max"]), 0) - min(np.min(found["min"]), 0)) / 255
+    channels, least = np.moveaxis(kernel, axis, 0), np.abs(bias) * 127 / (LARGEST_BIAS * step)
     short = np.flatnonzero(np.abs(channels).max(axis=tuple(range(1, kernel.ndim))) < least)
     for number in short:
         own = channels[number]

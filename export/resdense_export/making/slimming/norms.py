@@ -1,9 +1,9 @@
 """What keeps norms of a slim net from the cheaper forms that `export` has for them.
 
-One channel is enough to make a norm with its ReLU a depthwise convolution in the file, where it would else be a maximum
-or nothing at all: one with a scale below zero, or with a bound far above its mean (nets.rewriting.as_maximum,
-zero_bounds). But many such channels are constants: the norm has switched them off, or its scale is almost zero. Scales
-of zero are not in the way. In a published DenseNet-BC-100-12 19 norms become a maximum, and 37 with such zeros.
+A norm with its ReLU becomes a depthwise convolution in the file, instead of a maximum or nothing at all, as soon as one
+of its channels has a negative scale, or a bound (-shift / scale) far above the channel's mean
+(nets.rewriting.as_maximum, zero_bounds). But many such channels are constants: the norm has switched them off, or the
+scale is almost zero. A scale of zero is not in the way.
 """
 
 from dataclasses import replace
@@ -13,15 +13,15 @@ import numpy as np
 from ...nets.rewriting.fold_forward import FARTHEST
 from .exported import exported
 
-STILL = 1e-5  # of the largest scale of a norm, each times its channel's deviation
+STILL = 1e-5  # a channel is constant if its |scale| * deviation is below this share of the norm's largest
 
 
 def constants(nodes, kinds, calls, frozen=()):
-    """{norm: (channels,) bool}: channels for which a norm and its ReLU answer with a constant, where they are what
-    makes the norm a depthwise convolution.
+    """{norm: (channels,) bool}: constant channels of norms that only these channels make a depthwise convolution in the
+    int8 file.
 
-    Either another answer than zero would need an input more than FARTHEST deviations from the mean, or the scale is
-    almost zero.
+    A channel is constant behind a norm whose only reader is a ReLU if the scale is almost zero, or if only an input
+    more than FARTHEST deviations from the mean would pass the ReLU. One whose scale is zero already is not in the way.
 
     Args:
         nodes, kinds, calls: As channels.Net has them.
