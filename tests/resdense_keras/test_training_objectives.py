@@ -65,10 +65,8 @@ def test_sparsity_adds_the_absolute_scales_of_the_batch_norms(nets):
 def test_a_scale_that_nothing_holds_is_moved_as_far_in_any_training(name, epochs, steps):
     """The source's own training moves a scale by 1.32 of its start; here scales start at 1."""
     recipe = dataclasses.replace(RECIPES[name], epochs=epochs, sparsity=1e-5)
-    factor, scale = (
-        objectives.strength(recipe, steps),
-        keras.Variable(3.0, name="gamma"),
-    )  # far from zero, where the push would end
+    factor = objectives.strength(recipe, steps)
+    scale = keras.Variable(3.0, name="gamma")  # far from zero, where the push would end
     chosen = optimizer(recipe, steps)
     for _ in range(epochs * steps):
         chosen.apply([keras.ops.convert_to_tensor(factor)], [scale])
