@@ -1,10 +1,11 @@
 r"""What `resdense train --slimmable` is worth: a net trained with it beside one without, both slimmed equally far.
 
-    python benchmarks/slimmable.py --folder FOLDER --count "$ARM/instructions"
+    python benchmarks/slimmable.py --folder FOLDER --count "$ARM/instructions"                     # two rows
+    python benchmarks/slimmable.py --for phone-float --folder FOLDER --count "$ARM/instructions"
     python benchmarks/slimmable.py --table                                                  # docs/slimming.md alone
 
 The net without it is the one that ships. The other is trained by the recorded command of that net plus `--slimmable`.
-Each is slimmed to the same share of the Arm instructions of its own int8 file, by the commands of benchmarks/slim.py.
+Each is slimmed to the same share of the Arm instructions of its own file, by the commands of benchmarks/slim.py.
 In the table instructions and lost points are relative to the net that ships. FOLDER keeps the runs; a call that was
 stopped is continued by repeating it. Writes benchmarks/results/slimmable.json and its table.
 """
@@ -56,8 +57,17 @@ def measured(asked, origin=None):
 
 
 def table(found):
-    heads = ("trained", "Arm fp32", "Arm int8", "accuracy", "repaired", "lost before training", "lost after 1 epoch")
-    lines = [f"| {' | '.join(heads)} |\n", "|---|" + "--:|" * (len(heads) - 1) + "\n"]
+    heads = (
+        "trained",
+        "slimmed for",
+        "Arm fp32",
+        "Arm int8",
+        "accuracy",
+        "repaired",
+        "lost before training",
+        "lost after 1 epoch",
+    )
+    lines = [f"| {' | '.join(heads)} |\n", "|---|---|" + "--:|" * (len(heads) - 2) + "\n"]
     first = found[0]
     for row in found:
         shares = [f"{row['instructions'][name][1] / first['instructions'][name][0]:.3f}" for name in slim.SCHEMES]
@@ -65,12 +75,13 @@ def table(found):
         best = 100 * first["accuracy"]["whole"]
         points = [f"{number:.2f}" for number in (whole, repaired, best - repaired, best - tuned)]
         name = "with `--slimmable`" if "trained" in row else "without"
-        lines.append(f"| {' | '.join([name, *shares, *points])} |\n")
+        lines.append(f"| {' | '.join([name, row['for'], *shares, *points])} |\n")
     return lines
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--for", dest="target", default="phone-int8")
     parser.add_argument("--folder", type=Path, default=Path("slimmable-runs"))
     parser.add_argument("--count", metavar="COMMAND", help="needed: prints millions of Arm instructions of a file")
     parser.add_argument("--table", action="store_true", help="only write the table anew")
@@ -78,8 +89,9 @@ def main():
     if not asked.table:
         if not asked.count:
             parser.error("--count is needed")
-        asked = argparse.Namespace(**vars(asked), latency=SHARE, target="phone-int8", epochs=1, seed=0)
-        files.write_json(RESULTS, list(rows(asked)))
+        asked = argparse.Namespace(**vars(asked), latency=SHARE, epochs=1, seed=0)
+        found = json.loads(RESULTS.read_text()) if RESULTS.is_file() else []
+        files.write_json(RESULTS, [row for row in found if row["for"] != asked.target] + list(rows(asked)))
     put(MARKS, table(json.loads(RESULTS.read_text())), slim.DOCUMENT)
 
 
