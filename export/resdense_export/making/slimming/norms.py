@@ -10,6 +10,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from ...nets.rewriting.editing import Editor, is_relu
 from ...nets.rewriting.fold_forward import FARTHEST
 from .exported import exported
 
@@ -27,15 +28,12 @@ def constants(nodes, kinds, calls, frozen=()):
         nodes, kinds, calls: As channels.Net has them.
         frozen: Names of nodes that stay as they are.
     """
-    users, found = {}, {}
-    for node in nodes:
-        for source in node.inputs:
-            users.setdefault(source, []).append(node)
-    for node in nodes:
-        if node.kind != "Affine" or "deviation" not in node.weights or node.name in frozen:
+    graph, found = Editor(nodes), {}
+    for node in graph.kinds("Affine"):
+        if "deviation" not in node.weights or node.name in frozen:
             continue
-        operation, readers = calls[node.name]["operation"], users.get(node.name, ())
-        if operation.gamma is None or operation.beta is None or len(readers) != 1 or not _is_relu(readers[0]):
+        operation, reader = calls[node.name]["operation"], graph.sole_user(node)
+        if operation.gamma is None or operation.beta is None or reader is None or not is_relu(reader):
             continue
         scale, shift, mean, deviation = (node.weights[key] for key in ("scale", "shift", "mean", "deviation"))
         moves = np.abs(scale) * deviation
@@ -66,7 +64,3 @@ def as_maxima(parts, kinds):
 
 def _is_depthwise(parts, name):
     return name in parts and parts[name].kind == "DepthwiseConv2D"
-
-
-def _is_relu(node):
-    return node.kind == "Activation" and node.attributes["activation"] == "relu"

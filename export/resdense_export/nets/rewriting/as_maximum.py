@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from .editing import Editor
+from .editing import Editor, is_relu
 from .fold_forward import FARTHEST, after, distances
 
 
@@ -42,7 +42,7 @@ def readers_of(graph, relu, zero=False):
     Args:
         zero: Whether the ReLU's bound is zero, which padding and max pooling do not change.
     """
-    if relu is None or relu.kind != "Activation" or relu.attributes["activation"] != "relu":
+    if relu is None or not is_relu(relu):
         return [], "what reads it is not one ReLU"
     found, waiting = [], [relu]
     carriers = ("AveragePooling2D", "GlobalAveragePooling2D", *(("MaxPooling2D", "ZeroPadding2D") if zero else ()))
@@ -66,8 +66,8 @@ def obstacle(node):
     scale = node.weights["scale"]
     if (scale < 0).any():
         return f"{int((scale < 0).sum())} of its scales are below zero"
-    if "deviation" in node.weights and (scale > 0).any():
-        distance = float(-distances(node)[scale > 0].min())
+    if "deviation" in node.weights:
+        distance = float(-distances(node).min())
         if not distance <= FARTHEST:
             return f"a bound {distance:.3g} deviations above its channel's mean would spoil 8-bit ranges"
     return None

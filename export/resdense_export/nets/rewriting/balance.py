@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from .editing import Editor
+from .editing import Editor, is_relu
 
 CARRIERS = ("Concatenate", "AveragePooling2D", "MaxPooling2D", "ZeroPadding2D")  # a positive factor passes through
 LIMITS = (1e-4, 1e4)  # largest factor: a channel that never varied has almost no deviation
@@ -45,16 +45,12 @@ def _ends(graph, node):
         for user in graph.users(current):
             if user.kind == "Affine" and "deviation" in user.weights:
                 ends.append((user, start))
-            elif user.kind in CARRIERS or _is_relu(user):
+            elif user.kind in CARRIERS or is_relu(user):
                 shifts = shifts and user.kind not in ("ZeroPadding2D", "Activation")
                 waiting.extend((user, start + offset) for offset in _offsets(graph, user, current))
             else:
                 return [], False, f"{user.name} reads it, which is {user.kind}"
     return ends, shifts, None if ends else "nothing reads it"
-
-
-def _is_relu(node):
-    return node.kind == "Activation" and node.attributes["activation"] == "relu"
 
 
 def _offsets(graph, user, source):

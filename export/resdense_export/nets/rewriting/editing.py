@@ -117,3 +117,8 @@ class Editor:
             if name not in placed:
                 placed.add(name)
                 yield self._nodes[name]
+
+
+def is_relu(node):
+    """Whether a node is a plain ReLU."""
+    return node.kind == "Activation" and node.attributes["activation"] == "relu"

@@ -68,13 +68,10 @@ def _pads(graph, reader):
 
 
 def distances(node):
-    """Distance of the mean of each channel of a batch norm above -shift / scale, in deviations of the channel.
-
-    Infinite or nan for a scale of zero.
-    """
-    mean, deviation = node.weights["mean"], node.weights["deviation"]
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return (node.weights["shift"] / node.weights["scale"] + mean) / deviation
+    """Distance of the mean of each channel of a batch norm above -shift / scale, in deviations of the channel; 0 where
+    the scale is zero, because such a channel has no bound."""
+    scale, shift, mean, deviation = (node.weights[key] for key in ("scale", "shift", "mean", "deviation"))
+    return np.where(scale == 0, 0, (shift / np.where(scale == 0, 1, scale) + mean) / deviation)
 
 
 def after(node, scale, shift):

@@ -32,10 +32,8 @@ def zero_bounds(nodes):
         why = why or obstacle(node) or lacks
         if not why and (shift[~on] > 0).any():
             why = "a constant above zero, of a channel with scale zero, would end at the padding"
-        if not why and "deviation" in node.weights and on.any():
-            far = np.abs(distances(node)[on]).max()
-            if not far <= FARTHEST:
-                why = f"a shift that puts a channel {far:.3g} deviations from 0 would spoil 8-bit ranges"
+        if not why and "deviation" in node.weights and not (far := np.abs(distances(node)).max()) <= FARTHEST:
+            why = f"a shift that puts a channel {far:.3g} deviations from 0 would spoil 8-bit ranges"
         if why:
             graph.kept(node, why)
             continue
