@@ -26,8 +26,9 @@ from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
+import numpy as np
 from rewriting_document import put
-from slim import DOCUMENT, SCHEMES, accuracy, add_files, cpu_minutes, folder_of
+from slim import DOCUMENT, SCHEMES, accuracy, add_files, cpu_minutes, figures, folder_of, spread
 
 from resdense_export import environment
 from resdense_export.tflite.timing import machine
@@ -137,28 +138,31 @@ def measured(kind, asked):
 
 
 def table(rows, slim_rows):
-    """The controls' table, each beside the slim net that it was measured with."""
-    heads = ("net", "MACs", "Arm fp32", "Arm int8", "accuracy", "against slim", "epochs", "CPU minutes")
+    """The controls' table, each beside the slim nets of its request, whatever their seed."""
+    heads = ("net", "MACs", "Arm fp32", "Arm int8", "accuracy", "against slim", "epochs", "seeds", "CPU minutes")
     lines = [f"| {' | '.join(heads)} |", "|---|" + "--:|" * (len(heads) - 1)]
-    for of in dict.fromkeys(row["of"] for row in rows):
-        slim = next(row for row in slim_rows if folder_of(row) == of)
-        counted = slim["instructions"]
-        before, after = slim["plan"]["macs"]
-        cells = [f"{slim['net']}, slim", f"{after / before:.3f}",
-                 *(f"{counted[scheme][1] / counted[scheme][0]:.3f}" for scheme in SCHEMES),
-                 f"{100 * slim['accuracy']['slim']:.2f}", "", slim["epochs"], f"{slim['cpu_minutes']:.0f}"]  # fmt: skip
+    requests = {}
+    for row in rows:
+        requests.setdefault(without_seed(row["of"]), []).append(row)
+    for request, controls in requests.items():
+        slim = [row for row in slim_rows if without_seed(folder_of(row)) == request]
+        best, whole = np.mean([row["accuracy"]["slim"] for row in slim]), slim[0]["instructions"]
+        cost, minutes = list(figures(slim))[: 1 + len(SCHEMES)], spread([row["cpu_minutes"] for row in slim], 0)
+        cells = [f"{slim[0]['net']}, slim", *cost, f"{100 * best:.2f}", "", slim[0]["epochs"], len(slim), minutes]
         lines.append(f"| {' | '.join(map(str, cells))} |")
-        for row in rows:
-            if row["of"] != of:
-                continue
+        for row in controls:
             before, after = row["macs"]
-            lost = 100 * (row["accuracy"] - slim["accuracy"]["slim"])
+            lost = 100 * (row["accuracy"] - best)
             cells = [row["control"], f"{after / before:.3f}",
-                     *(f"{row['instructions'][scheme][0] / counted[scheme][0]:.3f}" for scheme in SCHEMES),
-                     f"{100 * row['accuracy']:.2f}", f"{lost:+.2f}", row["epochs"],
+                     *(f"{row['instructions'][scheme][0] / whole[scheme][0]:.3f}" for scheme in SCHEMES),
+                     f"{100 * row['accuracy']:.2f}", f"{lost:+.2f}", row["epochs"], 1,
                      f"{row['cpu_minutes']:.0f}"]  # fmt: skip
             lines.append(f"| {' | '.join(map(str, cells))} |")
     return "".join(line + "\n" for line in lines)
+
+
+def without_seed(folder):
+    return folder.rpartition("-")[0]
 
 
 def main():
