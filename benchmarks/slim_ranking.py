@@ -1,0 +1,126 @@
+"""How well `resdense slim` ranks the channels of a layer, beside two rankings that need no data.
+
+    python benchmarks/slim_ranking.py resnet20     # one net a call, a few minutes
+    python benchmarks/slim_ranking.py --table      # docs/slimming.md alone
+
+A quarter of the channels leaves at every site of one kind: `tied`, whose channels several layers make (an addition ties
+them together), or `inner`, whose channels one layer makes. Which of them leave is said by one of three rankings:
+
+score    what `resdense slim` uses: the first-order change of the answers (scores.Scores.single)
+kernels  the sum of squares of all kernels that read the channel
+random   a random order
+
+The net is repaired as `resdense slim` does, not trained, and judged on the 10,000 test images. So only the ranking
+differs. Adds the rows to benchmarks/results/slim_ranking.json and writes their table of docs/slimming.md.
+"""
+
+import argparse
+import datetime
+import json
+import os
+from pathlib import Path
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+import numpy as np
+from rewriting_document import put
+from slim import DOCUMENT, save
+
+from resdense_export import environment
+from resdense_export.tflite.timing import machine
+from resdense_keras import files
+
+RESULTS = Path(__file__).parent / "results" / "slim_ranking.json"
+MARKS = ("<!-- table: python benchmarks/slim_ranking.py --table -->\n", "<!-- end of slim_ranking -->\n")
+NETS = ("resnet20", "densenet_bc22_16")
+KINDS = {"tied": lambda site: len(site) > 1, "inner": lambda site: len(site) == 1}
+RANKINGS = ("score", "kernels", "random")
+GONE = 0.25  # of each site's channels
+SEED = 0
+
+
+def measured(name, folder):
+    """The rows of one net, one for each kind of site that it has."""
+    import keras
+
+    from resdense_export.making.slimming import process, repair, search
+    from resdense_export.making.slimming.channels import net_of
+    from resdense_export.making.slimming.plan import described
+    from resdense_export.making.slimming.scores import Scores
+    from resdense_keras import data
+
+    save(name, folder / f"{name}.keras")
+    model = keras.saving.load_model(folder / f"{name}.keras", compile=False)
+    dataset, net = data.load(os.environ["RESDENSE_CIFAR10"]), net_of(model)
+    images, test = process._scoring(dataset, SEED), dataset.test.array()
+    worth = {
+        "score": Scores(net, images, SEED).single,
+        "kernels": kernels(net),
+        "random": np.random.default_rng(SEED).random(net.count),
+    }
+    right = lambda model: float(search.right(model, test, dataset.test.labels).mean())  # noqa: E731
+    about = {"net": name, "gone": GONE, "seed": SEED, "images": len(images), "whole": right(model)}
+    about |= {"created": datetime.date.today().isoformat(), "machine": machine(), "versions": environment.versions()}
+    for kind in KINDS:
+        found = {}
+        for ranking in RANKINGS:
+            keep = without(net, kind, worth[ranking])
+            if keep.all():
+                break
+            slim = repair.repaired(net, keep, images[: repair.images_that_fit(net)])
+            found[ranking] = right(slim)
+            print(name, kind, ranking, found[ranking], flush=True)
+        if found:
+            yield about | {"sites": kind, "macs": list(described(net, keep).macs), "repaired": found}
+
+
+def kernels(net):
+    """(groups,) sum of squares of all kernels that read a group of a channels.Net."""
+    from resdense_export.making.slimming.channels import PRODUCERS
+
+    found = np.zeros(net.count)
+    for node in net.nodes:
+        if net.kinds[node.name] in PRODUCERS:
+            kernel = np.asarray(net.calls[node.name]["operation"].kernel)
+            squares = (kernel**2).sum(axis=(*range(kernel.ndim - 2), kernel.ndim - 1))
+            np.add.at(found, net.groups[node.inputs[0]], squares)
+    return found
+
+
+def without(net, kind, worth):
+    """(groups,) bool: the groups that stay where the least worthy leave every site of a kind."""
+    sites, keep = {}, net.everything
+    for group in np.flatnonzero(~net.fixed).tolist():
+        sites.setdefault(net.born[group], []).append(group)
+    for site, own in sites.items():
+        if KINDS[kind](site):
+            keep[sorted(own, key=lambda group: worth[group])[: round(GONE * len(own))]] = False
+    return keep
+
+
+def table(rows):
+    lines = [f"| net | sites | MACs | whole | {' | '.join(RANKINGS)} |\n", "|---|---|" + "--:|" * 5 + "\n"]
+    for row in sorted(rows, key=lambda row: NETS.index(row["net"])):
+        accuracies = (row["whole"], *(row["repaired"][ranking] for ranking in RANKINGS))
+        cells = (row["net"], row["sites"], f"{row['macs'][1] / row['macs'][0]:.3f}")
+        lines.append(f"| {' | '.join((*cells, *(f'{100 * accuracy:.2f}' for accuracy in accuracies)))} |\n")
+    return lines
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("net", nargs="?", choices=NETS)
+    parser.add_argument("--folder", type=Path, default=Path("slim-ranking"))
+    parser.add_argument("--table", action="store_true", help="only write the table anew")
+    asked = parser.parse_args()
+    if not (asked.table or asked.net):
+        parser.error("name a net, or --table")
+    rows = json.loads(RESULTS.read_text()) if RESULTS.is_file() else []
+    if asked.net and not asked.table:
+        rows = [row for row in rows if row["net"] != asked.net] + list(measured(asked.net, asked.folder))
+        files.write_json(RESULTS, rows)
+    put(MARKS, table(rows), DOCUMENT)
+
+
+if __name__ == "__main__":
+    main()
