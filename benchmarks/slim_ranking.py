@@ -19,6 +19,7 @@ import datetime
 import json
 import os
 from pathlib import Path
+from types import SimpleNamespace
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
@@ -89,12 +90,12 @@ def kernels(net):
 
 def without(net, kind, worth):
     """(groups,) bool: the groups that stay where the least worthy leave every site of a kind."""
-    sites, keep = {}, net.everything
-    for group in np.flatnonzero(~net.fixed).tolist():
-        sites.setdefault(net.born[group], []).append(group)
-    for site, own in sites.items():
+    from resdense_export.making.slimming import plan
+
+    keep = net.everything
+    for site, own in plan._sites(net, SimpleNamespace(single=worth)).items():
         if KINDS[kind](site):
-            keep[sorted(own, key=lambda group: worth[group])[: round(GONE * len(own))]] = False
+            keep[own[: round(GONE * len(own))]] = False
     return keep
 
 

@@ -26,6 +26,7 @@ from resdense_export.making.slimming.scores import Scores
 from resdense_export.making.slimming.shrinking import Shape, shape_of
 from resdense_export.schemes import SCHEMES
 from resdense_keras import training
+from resdense_keras.catalog import family
 from resdense_keras.errors import RequestError
 from resdense_keras.training import state
 
@@ -474,9 +475,9 @@ def test_what_the_training_is_reckoned_to_leave_is_the_most_that_it_left_in_the_
         request = row["epochs"], row["net"], row["for"], row.get("macs"), row.get("latency")
         before = row["held_out"]["whole"] - row["held_out"]["repaired"]
         losses.setdefault(request, []).append((row["accuracy"]["whole"] - row["accuracy"]["slim"], before))
-    families = {"resnet": [], "densenet": []}
+    families = {}
     for (epochs, net, *_), seeds in losses.items():
-        families[net.rstrip("0123456789").partition("_")[0]].append((epochs, np.divide(*np.sum(seeds, axis=0))))
+        families.setdefault(family(net), []).append((epochs, np.divide(*np.sum(seeds, axis=0))))
     for epochs in {request[0] for request in losses}:
         most = 0
         for rows in families.values():  # one without so long a row counts with its longest
