@@ -317,7 +317,8 @@ class _Run:
         """Arguments that the net is built with. A resumed run keeps its own, because its start weights may be gone."""
         kept = (place or {}).get("net")
         if self.request.slim:
-            return {"slim": self.out / starts.SLIM, "whole": self.out / starts.WHOLE}
+            taught = starts.TEACHER if (self.out / starts.TEACHER).is_file() else starts.WHOLE  # an older run
+            return {"slim": self.out / starts.SLIM, "teacher": self.out / taught}
         if kept is None:
             return starts.arguments_of(self.request, self.dataset)
         pixels = kept["include_preprocessing"]

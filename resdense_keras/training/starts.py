@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
     from .request import TrainingRequest
 
-SLIM, WHOLE = "checkpoints/slim.keras", "checkpoints/whole.keras"  # of `resdense slim`: the net and its teacher
+# Of `resdense slim`: the net, its origin, and the teacher, which gives the origin's answers in less time
+SLIM, WHOLE, TEACHER = (f"checkpoints/{name}.keras" for name in ("slim", "whole", "teacher"))
 MEASURED_IMAGES = 2_000  # number of files that are measured; the mean of so many is known to a grey level
 
 
@@ -44,7 +45,7 @@ def start(
         dataset: The data that it names, see `runs.load_data`.
         devices: Where the steps run, from devices.choose; default: one.
         net: Arguments of the net's builder, as a run keeps them; default: those of `arguments_of`. For a request with
-            `slim` the files of both nets, {"slim", "whole"}.
+            `slim` the files of both nets, {"slim", "teacher"}.
         fresh: False where a saved state will be loaded: the start weights are then not read.
         again: What this function returned for another seed, or None. That object is reset and used again, because
             tracing a net takes long.
@@ -57,7 +58,7 @@ def start(
     try:
         with devices.scope():
             model = devices.prepare(new_net(request, net or arguments_of(request, dataset), fresh))
-            teacher = load_net(net["whole"]) if request.slim else None
+            teacher = load_net(net["teacher"]) if request.slim else None
         if request.recipe.sparsity and not (request.weights or request.slim):
             # They end at zero then, where they would else swing around it; a scale that is trained may be below zero
             for scale in scales(model):

@@ -826,6 +826,9 @@ def test_a_run_that_is_killed_in_the_repair_and_in_the_training_goes_on_to_the_s
     first, second = (keras.saving.load_model(tmp_path / out / "model.keras") for out in ("killed", "whole"))
     for one, other in zip(first.get_weights(), second.get_weights(), strict=True):
         np.testing.assert_array_equal(one, other)
+    folder = tmp_path / "whole" / "checkpoints"
+    whole, teacher = (keras.saving.load_model(folder / f"{name}.keras") for name in ("whole", "teacher"))
+    assert np.abs(_answers(teacher) - _answers(whole)).max() < SAME and len(teacher.layers) < len(whole.layers)
     states = [state.load(tmp_path / out / "checkpoints" / "state.safetensors")[0] for out in ("killed", "whole")]
     assert states[0].keys() == states[1].keys()
     for name, array in states[0].items():

@@ -1,8 +1,8 @@
 """Makes a run folder with a slimmer net from a trained net and data: scores, plan, repair, then the ordinary training.
 
 Files are written in the order in which a killed run needs them: config.yaml (the request), checkpoints/whole.keras,
-slim.json (the plan), checkpoints/slim.keras (the repaired net), and then those of any training. Files that exist are
-not made again.
+slim.json (the plan), checkpoints/teacher.keras (the whole net as `export` rewrites it: the same answers in less time),
+checkpoints/slim.keras (the repaired net), and then those of any training. Files that exist are not made again.
 """
 
 import dataclasses
@@ -19,6 +19,7 @@ from resdense_keras import files
 from resdense_keras.errors import RequestError
 
 from ...models import answers
+from ...nets.rewriting import rewrite
 from ...sources import agreed
 from . import latency, repair, search
 from .candidates import AfterRepair
@@ -158,7 +159,7 @@ def _prepare(net, asked, request, out, resume, tell, count):
 
     from resdense_keras import training
     from resdense_keras.training.runs import data_fingerprint
-    from resdense_keras.training.starts import SLIM, WHOLE
+    from resdense_keras.training.starts import SLIM, TEACHER, WHOLE
 
     whole = _float32(net.model)
     dataset = training.load_data(request)
@@ -196,8 +197,9 @@ def _prepare(net, asked, request, out, resume, tell, count):
             "would: the training begins almost from scratch; a less strict target keeps more of what was learnt, such "
             f"as --macs {_larger(planned.plan):.2g}"
         )
-    with files.writing(out / SLIM) as temporary:
-        made.save(temporary)
+    for name, net in ((TEACHER, rewrite(whole)), (SLIM, made)):
+        with files.writing(out / name) as temporary:
+            net.save(temporary)
     return request
 
 
