@@ -1,17 +1,18 @@
-"""How well `resdense slim` ranks the channels of a layer, beside two rankings that need no data.
+"""How well `resdense slim` ranks the channels of a layer, beside other rankings.
 
-    python benchmarks/slim_ranking.py resnet20     # one net a call, a few minutes
+    python benchmarks/slim_ranking.py resnet20     # one net a call, some minutes
     python benchmarks/slim_ranking.py --table      # docs/slimming.md alone
 
 A quarter of the channels leaves at every site of one kind: `tied`, whose channels several layers make (an addition ties
-them together), or `inner`, whose channels one layer makes. Which of them leave is said by one of three rankings:
+them together), or `inner`, whose channels one layer makes. Which of them leave is said by one of these rankings:
 
-score    what `resdense slim` uses: the first-order change of the answers (scores.Scores.single)
-kernels  the sum of squares of all kernels that read the channel
-random   a random order
+answers  the first-order change of the answers (Scores.single)
+next     the share in the outputs of the next layers (Scores.local)
+random   ORDERS random orders
 
-The net is repaired as `resdense slim` does, not trained, and judged on the 10,000 test images. So only the ranking
-differs. Adds the rows to benchmarks/results/slim_ranking.json and writes their table of docs/slimming.md.
+`resdense slim` ranks channels that an addition joins by `next` and others by `answers`. The net is repaired as it does,
+not trained, and judged on the 10,000 test images. So only the ranking differs. Adds the rows to
+benchmarks/results/slim_ranking.json and writes their table of docs/slimming.md.
 """
 
 import argparse
@@ -25,7 +26,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import numpy as np
 from rewriting_document import put
-from slim import DOCUMENT, save
+from slim import DOCUMENT, save, spread
 
 from resdense_export import environment
 from resdense_export.tflite.timing import machine
@@ -33,9 +34,10 @@ from resdense_keras import files
 
 RESULTS = Path(__file__).parent / "results" / "slim_ranking.json"
 MARKS = ("<!-- table: python benchmarks/slim_ranking.py --table -->\n", "<!-- end of slim_ranking -->\n")
-NETS = ("resnet20", "densenet_bc22_16")
+NETS = ("resnet20", "resnet56", "densenet_bc22_16")
 KINDS = {"tied": lambda site: len(site) > 1, "inner": lambda site: len(site) == 1}
-RANKINGS = ("score", "kernels", "random")
+RANKINGS = ("answers", "next", "random")
+ORDERS = 3
 GONE = 0.25  # of each site's channels
 SEED = 0
 
@@ -54,38 +56,27 @@ def measured(name, folder):
     model = keras.saving.load_model(folder / f"{name}.keras", compile=False)
     dataset, net = data.load(os.environ["RESDENSE_CIFAR10"]), net_of(model)
     images, test = process._scoring(dataset, SEED), dataset.test.array()
+    scores, random = Scores(net, images, SEED), np.random.default_rng(SEED)
     worth = {
-        "score": Scores(net, images, SEED).single,
-        "kernels": kernels(net),
-        "random": np.random.default_rng(SEED).random(net.count),
+        "answers": [scores.single],
+        "next": [scores.local],
+        "random": [random.random(net.count) for _ in range(ORDERS)],
     }
     right = lambda model: float(search.right(model, test, dataset.test.labels).mean())  # noqa: E731
     about = {"net": name, "gone": GONE, "seed": SEED, "images": len(images), "whole": right(model)}
     about |= {"created": datetime.date.today().isoformat(), "machine": machine(), "versions": environment.versions()}
     for kind in KINDS:
-        found = {}
-        for ranking in RANKINGS:
-            keep = without(net, kind, worth[ranking])
-            if keep.all():
-                break
-            slim = repair.repaired(net, keep, images[: repair.images_that_fit(net)])
-            found[ranking] = right(slim)
-            print(name, kind, ranking, found[ranking], flush=True)
-        if found:
-            yield about | {"sites": kind, "macs": list(described(net, keep).macs), "repaired": found}
-
-
-def kernels(net):
-    """(groups,) sum of squares of all kernels that read a group of a channels.Net."""
-    from resdense_export.making.slimming.channels import PRODUCERS
-
-    found = np.zeros(net.count)
-    for node in net.nodes:
-        if net.kinds[node.name] in PRODUCERS:
-            kernel = np.asarray(net.calls[node.name]["operation"].kernel)
-            squares = (kernel**2).sum(axis=(*range(kernel.ndim - 2), kernel.ndim - 1))
-            np.add.at(found, net.groups[node.inputs[0]], squares)
-    return found
+        found, keep = {}, without(net, kind, scores.single)
+        if keep.all():
+            continue
+        shares = list(described(net, keep).macs)
+        for ranking, orders in worth.items():
+            for order in orders:
+                keep = without(net, kind, order)
+                slim = repair.repaired(net, keep, images[: repair.images_that_fit(net)])
+                found.setdefault(ranking, []).append(right(slim))
+                print(name, kind, ranking, found[ranking], flush=True)
+        yield about | {"sites": kind, "macs": shares, "repaired": found}
 
 
 def without(net, kind, worth):
@@ -93,18 +84,20 @@ def without(net, kind, worth):
     from resdense_export.making.slimming import plan
 
     keep = net.everything
-    for site, own in plan._sites(net, SimpleNamespace(single=worth)).items():
+    for site, own in plan._sites(net, SimpleNamespace(worth=worth)).items():
         if KINDS[kind](site):
             keep[own[: round(GONE * len(own))]] = False
     return keep
 
 
 def table(rows):
-    lines = [f"| net | sites | MACs | whole | {' | '.join(RANKINGS)} |\n", "|---|---|" + "--:|" * 5 + "\n"]
+    heads = ("net", "sites", "MACs", "whole", *RANKINGS)
+    lines = [f"| {' | '.join(heads)} |\n", "|---|---|" + "--:|" * (len(heads) - 2) + "\n"]
     for row in sorted(rows, key=lambda row: NETS.index(row["net"])):
-        accuracies = (row["whole"], *(row["repaired"][ranking] for ranking in RANKINGS))
-        cells = (row["net"], row["sites"], f"{row['macs'][1] / row['macs'][0]:.3f}")
-        lines.append(f"| {' | '.join((*cells, *(f'{100 * accuracy:.2f}' for accuracy in accuracies)))} |\n")
+        accuracies = ([row["whole"]], *(row["repaired"][ranking] for ranking in RANKINGS))
+        cells = (row["net"], row["sites"], f"{row['macs'][1] / row['macs'][0]:.3f}",
+                 *(spread([100 * one for one in seeds], 2) for seeds in accuracies))  # fmt: skip
+        lines.append(f"| {' | '.join(cells)} |\n")
     return lines
 
 

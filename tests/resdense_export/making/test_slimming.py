@@ -215,12 +215,12 @@ class _Given:
     """Scores that are given: {group: worth}."""
 
     def __init__(self, net, worth):
-        self.single = np.zeros(net.count)
+        self.worth = np.zeros(net.count)
         for layer, value in worth.items():
-            self.single[net.groups[layer]] = value
+            self.worth[net.groups[layer]] = value
 
     def of(self, groups, whole=False):
-        return float(self.single[groups].sum())
+        return float(self.worth[groups].sum())
 
 
 def test_of_the_steps_that_reach_the_target_the_cheapest_is_the_last():
@@ -307,10 +307,13 @@ def test_the_candidate_that_is_nearest_after_the_repair_answers_more_images_that
 def test_smaller_batches_of_a_large_net_give_the_same_scores(nets, monkeypatch):
     model, net = nets("resnet, option B")
     images = _images(model, 12)
-    found = Scores(net, images).single
+    found = Scores(net, images)
     monkeypatch.setattr(scores, "BYTES", 4 * 5 * sum(np.prod(node.shape) for node in net.nodes))
     assert scores._batch(net) == 5
-    np.testing.assert_allclose(Scores(net, images).single, found, rtol=1e-3, atol=1e-6 * found.max())
+    again = Scores(net, images)
+    for name in ("single", "local"):
+        before, after = getattr(found, name), getattr(again, name)
+        np.testing.assert_allclose(after, before, rtol=1e-3, atol=1e-6 * before.max())
 
 
 def test_the_least_valuable_channels_leave(nets):
@@ -324,6 +327,41 @@ def test_the_least_valuable_channels_leave(nets):
     norm.set_weights(before)
     assert scores.single[dead].max() < 1e-9 < np.median(scores.single[net.groups["stage2_block1_conv1"][5:]])
     assert scores.of(dead) < 1e-9 < scores.of(net.groups["stage2_block1_conv1"])
+
+
+def test_channels_that_an_addition_joins_are_ranked_by_their_share_in_the_next_layers(nets):
+    """The sum over two convolutions of squared kernel times variance; a kernel's scale says nothing."""
+    model, net = nets("resnet, option B")
+    images, groups = _images(model, 80), net.groups["stage2_block1_add"]
+    readers = [model.get_layer(name) for name in ("stage3_block1_conv1", "stage3_block1_shortcut_conv")]
+    reads = keras.Model(model.inputs, [layer.input for layer in readers]).predict(images, verbose=0)
+    squares = ((layer.kernel.numpy() ** 2).sum(axis=(0, 1, 3)) for layer in readers)
+    parts = [square * read.var(axis=(0, 1, 2)) for square, read in zip(squares, reads, strict=True)]
+    before = readers[0].kernel.numpy()
+    readers[0].kernel.assign(10 * before)
+    scores = Scores(net_of(model), images)
+    readers[0].kernel.assign(before)
+    shares = sum(part / part.sum() for part in parts)
+    np.testing.assert_allclose(scores.worth[groups], shares, rtol=1e-3)
+    (own,) = [own for own in plan._sites(net, scores).values() if groups[0] in own]
+    assert (own == groups[np.argsort(shares)]).all() and (own != groups[np.argsort(scores.single[groups])]).any()
+    inner = net.groups["stage2_block1_conv1"]
+    assert (scores.worth[inner] == scores.single[inner]).all()
+
+
+def test_joined_channels_of_no_effect_leave_first(nets):
+    model, net = nets("resnet, option B")
+    dead = net.groups["stage2_block1_conv2"][:5]
+    changed = {name: model.get_layer(name) for name in ("stage2_block1_bn2", "stage2_block1_shortcut_bn")}
+    before = {name: norm.get_weights() for name, norm in changed.items()}
+    for norm in changed.values():
+        for weight in (norm.gamma, norm.beta):
+            weight.assign(np.where(np.arange(16) < 5, 0, weight))
+    scores = Scores(net_of(model), _images(model, 60))
+    for name, norm in changed.items():
+        norm.set_weights(before[name])
+    (own,) = [own for own in plan._sites(net, scores).values() if dead[0] in own]
+    assert set(own[:5]) == set(dead) and scores.worth[dead].max() == 0 < scores.worth[own[5]]
 
 
 def test_the_repair_brings_the_answers_nearer(nets):

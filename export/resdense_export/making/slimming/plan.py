@@ -204,10 +204,10 @@ def _loss(candidate):
 
 def _sites(net, scores):
     """{makers of the channels: their groups, the least valuable first}."""
-    found, single = defaultdict(list), scores.single
+    found, worth = defaultdict(list), scores.worth
     for group in np.flatnonzero(~net.fixed):
         found[net.born[int(group)]].append(int(group))
-    return {site: np.array(sorted(own, key=lambda group: (single[group], group))) for site, own in found.items()}
+    return {site: np.array(sorted(own, key=lambda group: (worth[group], group))) for site, own in found.items()}
 
 
 def described(net, keep):

@@ -2,11 +2,15 @@
 
 "Answers" are the centred logits, which hold all differences between logits. Labels are not used, because they say
 nothing where images were learnt by heart. Removing a channel removes its deviation from its mean, because the repair
-keeps the mean. There are two measures:
+keeps the mean. There are three measures:
 
 - to first order, for every group of channels at once: the slope of the answers along the channel times its deviation.
   One random direction of the logits per image replaces all: its square is, on average, that of the whole change.
   Source: Molchanov et al. 2017, arXiv:1611.06440, section 2.2, with the logits in the loss's place.
+- for channels that an addition joins: their share in the outputs of each of the next convolutions and dense layers,
+  which is squared kernel times variance of what it reads. On ResNets the first order ranks such channels no better than
+  chance does (benchmarks/slim_ranking.py).
+  Source: An et al. 2023, arXiv:2312.11983, section 3, the weighted variance of inputs, there standardised otherwise.
 - directly, for one choice at a time: the net answers with the channels held at their means. The first order says little
   about a whole branch: for 65 % of ResNet-20's MACs in int8 it removes two blocks of the first stage, where the direct
   measure removes one.
@@ -44,13 +48,21 @@ class Scores:
     Attributes:
         images: Number of images that were used.
         single: (groups,) mean square of the first-order change without that group.
+        local: (groups,) the share of a group in the squared kernels times the variances of what they read; the sum over
+            the layers that read it.
+        worth: (groups,) what ranks the groups of one site: `local` where an addition joins them, else `single`.
     """
 
     def __init__(self, net, images, seed=0, seconds=SECONDS, progress=None, stair=16):
         self.net, self.built, self.watched = net, build(net), tails(net)
         self._found = {}
-        changes = self._first_order(images[:IMAGES], seed, seconds, progress or _nothing)
+        changes, variances = self._first_order(images[:IMAGES], seed, seconds, progress or _nothing)
         self.images, self.single = len(changes), np.mean(changes.astype(np.float64) ** 2, axis=0)
+        self.local = self._next_layers(variances)
+        joined = np.zeros(net.count, bool)
+        for node in net.nodes:
+            joined[net.groups[node.name]] |= net.kinds[node.name] == "Add"
+        self.worth = np.where(joined, self.local, self.single)
         sites = Counter(net.born[group] for group in np.flatnonzero(~net.fixed).tolist())
         choices = sum(-(-channels // stair) for channels in sites.values())
         fitting = int(MACS / max(1, choices * macs(net, shape_of(net, net.everything))))
@@ -73,7 +85,7 @@ class Scores:
         return self._found[key]
 
     def _first_order(self, images, seed, seconds, progress):
-        """(images, groups) float32."""
+        """(images, groups) float32, and {node: (channels,) variances} of what convolutions and dense layers read."""
         import keras
         import tensorflow as tf
 
@@ -81,14 +93,16 @@ class Scores:
 
         built, net = self.built, self.net
         inner = [built.tensors[name] for name in self.watched.values()]
-        watching = keras.Model(built.model.inputs, [*inner, *built.model.outputs])
+        sources = list(dict.fromkeys(node.inputs[0] for node in net.nodes if net.kinds[node.name] in PRODUCERS))
+        reads = [built.tensors[name] for name in sources]
+        watching = keras.Model(built.model.inputs, [inner, reads, *built.model.outputs])
         self._logits = logits_of(built.model)
         signs = np.random.default_rng(seed).choice((-1.0, 1.0), (len(images), built.model.output_shape[-1]))
 
         @tf.function(reduce_retracing=True)
         def products(batch, directions):
             with tf.GradientTape() as tape:
-                *tensors, outputs = watching(batch, training=False)
+                tensors, read, outputs = watching(batch, training=False)
                 along = tf.reduce_sum(_centred(self._logits(outputs)) * directions, axis=-1)
             slopes = tape.gradient(along, tensors, unconnected_gradients=tf.UnconnectedGradients.ZERO)
             found = []
@@ -96,15 +110,16 @@ class Scores:
                 axes = list(range(1, len(tensor.shape) - 1))
                 sums = tf.reduce_sum(slope * tensor, axes), tf.reduce_sum(slope, axes)
                 found.append((*sums, tf.reduce_mean(tensor, axes)))
-            return found
+            return found, [_moments(tensor) for tensor in read]
 
-        parts, begun, size = [], time.monotonic(), _batch(net)
+        parts, moments, begun, size = [], [], time.monotonic(), _batch(net)
         for first in range(0, len(images), size):
             if parts and time.monotonic() - begun > seconds:
                 break
             batch = tf.constant(images[first : first + size], tf.float32)
-            found = products(batch, tf.constant(signs[first : first + size], tf.float32))
+            found, read = products(batch, tf.constant(signs[first : first + size], tf.float32))
             parts.append([[part.numpy() for part in one] for one in found])
+            moments.append([[part.numpy() for part in one] for one in read])
             progress(min(len(images), first + size), len(images))
         changes = np.zeros((sum(len(part[0][0]) for part in parts), net.count), np.float32)
         self._means = {}
@@ -112,7 +127,22 @@ class Scores:
             product, slope, mean = (np.concatenate([part[number][k] for part in parts]) for k in range(3))
             self._means[tail] = mean.mean(axis=0)
             np.add.at(changes, (slice(None), net.groups[producer]), product - slope * self._means[tail])
-        return changes
+        weights = [len(part[0][0]) for part in parts]  # images of a batch
+        return changes, {
+            name: _pooled(*([part[number][k] for part in moments] for k in range(2)), weights)
+            for number, name in enumerate(sources)
+        }
+
+    def _next_layers(self, variances):
+        """`local`. The share makes it independent of a kernel's scale, which the norm behind it may undo."""
+        found = np.zeros(self.net.count)
+        for node in self.net.nodes:
+            if self.net.kinds[node.name] in PRODUCERS:
+                kernel = node.weights["kernel"].reshape(-1, *node.weights["kernel"].shape[-2:])
+                part = np.einsum("kio,kio->i", kernel, kernel) * variances[node.inputs[0]]
+                if part.any():
+                    np.add.at(found, self.net.groups[node.inputs[0]], part / part.sum())
+        return found
 
     def _prepare(self):
         """A function of images that holds channels at their means where their gate is 0."""
@@ -156,6 +186,20 @@ class Scores:
         for _, tail in touched:
             self._gates[tail].assign(np.ones(self._gates[tail].shape))
         return mean_square(moved)
+
+
+def _moments(tensor):
+    """(channels,) means and variances over images and places."""
+    import tensorflow as tf
+
+    return tf.nn.moments(tf.cast(tensor, tf.float32), list(range(len(tensor.shape) - 1)))
+
+
+def _pooled(means, variances, weights):
+    """The variance over all images from the means and variances of batches."""
+    means, variances = np.asarray(means, np.float64), np.asarray(variances, np.float64)
+    apart = means - np.average(means, axis=0, weights=weights)
+    return np.average(variances + apart**2, axis=0, weights=weights)
 
 
 def _batch(net, part=1):
