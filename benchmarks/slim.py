@@ -1,7 +1,8 @@
 r"""What `resdense slim` loses and saves on trained CIFAR-10 nets: accuracy on all test images, bytes, Arm instructions.
 
     python benchmarks/slim.py densenet_bc22_16 --macs 0.5 --epochs 1 --folder FOLDER --count "$ARM/instructions"
-    python benchmarks/slim.py resnet20 --latency 0.55 --folder FOLDER --count "$ARM/instructions"
+    python benchmarks/slim.py resnet20 --latency 0.66 --folder FOLDER --count "$ARM/instructions"
+    python benchmarks/slim.py resnet20 --max-drop 1 --folder FOLDER --count "$ARM/instructions"
     python benchmarks/slim.py --table                                                       # docs/slimming.md alone
 
 One row of slim.json a call, by the commands that a user types: slim, eval on the 10,000 test images, export. FOLDER
@@ -36,32 +37,35 @@ DOCUMENT = Path(__file__).parents[1] / "docs" / "slimming.md"
 MARKS = ("<!-- table: python benchmarks/slim.py --table -->\n", "<!-- end of table -->\n")
 SHIPPED = {"densenet_bc22_16": "cifar10"}  # the others are checkpoints.py's
 SCHEMES = ("fp32", "int8")
-ROWS = (  # (net, target, share, for, epochs) that were to be measured
+FLAGS = ("macs", "latency", "max_drop")  # of a request; one has a value
+ROWS = (  # (net, flag, value, for, epochs) that are to be measured, in the table's order
+    ("densenet_bc22_16", "macs", 0.5, "phone-int8", 1),
     ("densenet_bc22_16", "macs", 0.5, "phone-int8", 8),
+    ("densenet_bc22_16", "latency", 0.58, "phone-int8", 6),
     ("densenet_bc22_16", "latency", 0.58, "phone-int8", 7),
-    ("resnet20", "latency", 0.66, "phone-int8", 8),
-    ("resnet20", "macs", 0.5, "phone-float", 16),
-    ("resnet20", "macs", 0.5, "phone-int8", 8),
-    ("resnet20", "latency", 0.55, "phone-int8", 8),
-    ("resnet20", "macs", 0.5, "phone-float", 8),
-    ("resnet56", "macs", 0.5, "phone-int8", 8),
     ("densenet_bc100_12", "macs", 0.5, "phone-int8", 3),
+    ("resnet20", "latency", 0.66, "phone-int8", 3),
+    ("resnet20", "latency", 0.66, "phone-int8", 8),
+    ("resnet20", "macs", 0.5, "phone-int8", 8),
+    ("resnet20", "macs", 0.5, "phone-float", 8),
+    ("resnet20", "macs", 0.5, "phone-float", 16),
+    ("resnet56", "macs", 0.5, "phone-int8", 8),
 )
 
 
 def measured(name, asked, origin=None):
     """The row of one net; of its file `origin` where that is given."""
-    flag = "macs" if asked.latency is None else "latency"
-    share = getattr(asked, flag)
-    row = {"net": name, flag: share, "for": asked.target, "epochs": asked.epochs, "seed": asked.seed}
+    ((flag, value),) = ((flag, value) for flag in FLAGS if (value := getattr(asked, flag, None)) is not None)
+    row = {"net": name, flag: value, "for": asked.target, "epochs": asked.epochs, "seed": asked.seed}
     folder = asked.folder / folder_of(row)
     whole, data = folder / f"{name}.keras", os.environ["RESDENSE_CIFAR10"]
     if not whole.is_file():
         save(name, whole, origin)
-    target = (f"--{flag}", share, "--for", asked.target, "--epochs", asked.epochs, "--seed", asked.seed)
-    if asked.latency and asked.count:
+    target = (f"--{flag.replace('_', '-')}", value, "--for", asked.target)
+    if flag == "latency" and asked.count:
         target += ("--count", asked.count)
-    slim = ("slim", whole, "--data", data, *target, "--out", folder / "run", "--resume")
+    slim = ("slim", whole, "--data", data, *target, "--epochs", asked.epochs, "--seed", asked.seed)
+    slim += ("--out", folder / "run", "--resume")
     fresh, start = not (folder / "run").exists(), time.monotonic()
     try:
         command(*slim)
@@ -141,13 +145,6 @@ def held_out(judged, data):
     return found
 
 
-def left(seeds):
-    """Of the points that the repaired nets lost on held-out training images, the share that is lost on the test images
-    after the training, of the seeds of one request together: what `slim --max-drop` reckons with."""
-    after = sum(row["accuracy"]["whole"] - row["accuracy"]["slim"] for row in seeds)
-    return after / sum(row["held_out"]["whole"] - row["held_out"]["repaired"] for row in seeds)
-
-
 def cpu_minutes(folder, who=resource.RUSAGE_CHILDREN):
     """Of the children of this process (or of `who`), and of earlier calls for the same row."""
     used, earlier = resource.getrusage(who), folder / "minutes"
@@ -158,36 +155,41 @@ def cpu_minutes(folder, who=resource.RUSAGE_CHILDREN):
 def table(rows):
     """The table of docs/slimming.md, a line for each request; what was not measured is named below it."""
     heads = ("net", "asked for", "MACs", "Arm fp32", "Arm int8", "bytes int8", "accuracy", "repaired", "tuned", "lost",
-             "left", "epochs", "seeds", "CPU minutes", "minutes")  # fmt: skip
+             "epochs", "seeds", "CPU minutes", "minutes")  # fmt: skip
     lines = [f"| {' | '.join(heads)} |", "|---|---|" + "--:|" * (len(heads) - 2)]
     requests = {}
-    for row in rows:
+    for row in sorted(rows, key=place):
         requests.setdefault(request_of(row), []).append(row)
-    for (net, flag, share, target, epochs), seeds in requests.items():
+    for (net, flag, value, target, epochs), seeds in requests.items():
         idle = [row["minutes"] for row in seeds if "minutes" in row]
-        cells = [net, f"{flag} {share:g}, {target}", *figures(seeds), epochs, len(seeds),
+        cells = [net, f"{flag.replace('_', '-')} {value:g}, {target}", *figures(seeds), epochs, len(seeds),
                  spread([row["cpu_minutes"] for row in seeds], 0), spread(idle, 0) if idle else ""]  # fmt: skip
         lines.append(f"| {' | '.join(map(str, cells))} |")
-    missing = [f"{net} at {flag} {share:g} for {target}, {epochs} epochs" for net, flag, share, target, epochs in ROWS
-               if (net, flag, share, target, epochs) not in requests]  # fmt: skip
+    missing = [f"{net} at {flag} {value:g} for {target}, {epochs} epochs" for net, flag, value, target, epochs in ROWS
+               if (net, flag, value, target, epochs) not in requests]  # fmt: skip
     if missing:
         lines += ["", f"Not run yet: {'; '.join(missing)}."]
     return "".join(line + "\n" for line in lines)
 
 
+def place(row):
+    """The line of a row's request in the table; what ROWS has not comes last."""
+    return [*ROWS, request_of(row)].index(request_of(row))
+
+
 def folder_of(row):
-    net, flag, share, target, epochs = request_of(row)
-    return f"{net}-{flag}{share:g}-{target}-{epochs}-{row['seed']}"
+    net, flag, value, target, epochs = request_of(row)
+    return f"{net}-{flag}{value:g}-{target}-{epochs}-{row['seed']}"
 
 
 def request_of(row):
     """What was asked for, but the seed."""
-    flag = "latency" if "latency" in row else "macs"
+    (flag,) = (flag for flag in FLAGS if flag in row)
     return row["net"], flag, row[flag], row["for"], row["epochs"]
 
 
 def figures(seeds):
-    """The cells from MACs to `left` of rows that differ in their seeds."""
+    """The cells from MACs to `lost` of rows that differ in their seeds."""
     ratio = lambda pairs: spread([after / before for before, after in pairs], 3)  # noqa: E731
     yield ratio([row["plan"]["macs"] for row in seeds])
     for scheme in SCHEMES:
@@ -197,7 +199,6 @@ def figures(seeds):
     for which in ("whole", "repaired", "slim"):
         yield spread([100 * row["accuracy"][which] for row in seeds], 2)
     yield spread([100 * (row["accuracy"]["whole"] - row["accuracy"]["slim"]) for row in seeds], 2)
-    yield f"{left(seeds):.2f}"
 
 
 def spread(numbers, digits):
@@ -210,8 +211,9 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("net", nargs="?")
     target = parser.add_mutually_exclusive_group()
-    target.add_argument("--macs", type=float, default=0.5)
-    target.add_argument("--latency", type=float, help="instead of --macs; counted where --count is given")
+    target.add_argument("--macs", type=float)
+    target.add_argument("--latency", type=float, help="counted where --count is given")
+    target.add_argument("--max-drop", type=float)
     parser.add_argument("--for", dest="target", default="phone-int8")
     parser.add_argument("--epochs", type=int, default=8)
     parser.add_argument("--seed", type=int, default=0)
@@ -220,6 +222,8 @@ def main():
     parser.add_argument("--idle", action="store_true", help="nothing else runs: the minutes of a whole run are kept")
     parser.add_argument("--table", action="store_true", help="only write the table anew")
     asked = parser.parse_args()
+    if not asked.table and not (asked.net and any(getattr(asked, flag) is not None for flag in FLAGS)):
+        parser.error("name a net, and give one of --macs, --latency and --max-drop; or give --table")
     rows = json.loads(RESULTS.read_text()) if RESULTS.is_file() else []
     if not asked.table:
         row = measured(asked.net, asked)
