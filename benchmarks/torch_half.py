@@ -3,8 +3,9 @@
     PYTHON -I benchmarks/torch_half.py FOLDER
 
 `-I` keeps this folder out of the path: torch_pruning.py beside this file has the library's name. FOLDER holds
-`asked.json` (what to do) and the images of `given.npz`; it gets `pruned.npz` and `tuned.npz` (weights before and after
-the training), `answers.npy` (to some test images) and `half.json` (what was measured). It imports nothing of resdense.
+`asked.json` (what to do), and the folder above it the images, `given-NET.npz`. FOLDER gets `pruned.npz` and `tuned.npz`
+(weights before and after the training), `answers.npy` (to some test images) and `half.json` (what was measured). It
+imports nothing of resdense.
 """
 
 import argparse
@@ -22,8 +23,10 @@ SHIFT = 4  # pixels
 SCORED, AT_ONCE = 2000, 500  # images whose gradient ranks channels; images of one pass without training
 
 
-def resnet20():
-    """ResNet-20 for CIFAR with the names of its checkpoint: (N, 3, 32, 32) normalised pixels -> (N, 10) logits.
+def resnet(blocks):
+    """A ResNet for CIFAR with `blocks` a stage (3: ResNet-20) and the names of its checkpoint.
+
+    It takes (N, 3, 32, 32) normalised pixels and gives (N, 10) logits.
 
     Where a stage begins, the checkpoint's shortcut takes every second pixel and adds zero channels (option A). Torch-
     Pruning 1.6.1 takes that padding for one that moves no channel: 3 is tied to 3 behind it, and not to 11. Its own
@@ -54,8 +57,8 @@ def resnet20():
             self.conv1, self.bn1 = nn.Conv2d(3, 16, 3, padding=1, bias=False), nn.BatchNorm2d(16)
             self.relu, self.pool = nn.ReLU(), nn.AdaptiveAvgPool2d(1)
             for stage, (before, width) in enumerate(((16, 16), (16, 32), (32, 64)), start=1):
-                blocks = [Block(before if index == 0 else width, width) for index in range(3)]
-                setattr(self, f"layer{stage}", nn.Sequential(*blocks))
+                own = [Block(before if index == 0 else width, width) for index in range(blocks)]
+                setattr(self, f"layer{stage}", nn.Sequential(*own))
             self.linear = nn.Linear(64, 10)
 
         def forward(self, x):
@@ -65,12 +68,12 @@ def resnet20():
     return Net()
 
 
-def trained(checkpoint):
+def trained(asked):
     """The whole net with the checkpoint's weights, for evaluation."""
     import torch
 
-    net = resnet20()
-    weights = {name: torch.from_numpy(array) for name, array in np.load(checkpoint).items()}
+    net = resnet(asked["blocks"])
+    weights = {name: torch.from_numpy(array) for name, array in np.load(asked["checkpoint"]).items()}
     for layer in (net.layer2, net.layer3):
         conv = layer[0].downsample[0]
         wide, narrow = conv.weight.shape[:2]
@@ -84,7 +87,7 @@ def trained(checkpoint):
 
 
 class Images:
-    """The images of given.npz, and their pixels as the net takes them."""
+    """The images of given-NET.npz, and their pixels as the net takes them."""
 
     def __init__(self, given):
         self.mean, self.std = given["mean"].astype("float32"), given["std"].astype("float32")
@@ -171,7 +174,7 @@ def train(net, images, asked):
     from torch.nn import functional
 
     recipe = asked["recipe"]
-    teacher = trained(asked["checkpoint"]) if recipe["teacher"] else None
+    teacher = trained(asked) if recipe["teacher"] else None
     total = recipe["epochs"] * (len(images.splits["train"][1]) // recipe["batch_size"])
     total = min(total, asked["steps"] or total)
     decayed, others = [], []
@@ -243,7 +246,7 @@ def main():
     torch.manual_seed(asked["seed"])
     with np.load(asked["given"]) as given:
         images, answers = Images(given), given["answers"]
-    net = trained(asked["checkpoint"])
+    net = trained(asked)
     own = images.probabilities(net, images.splits["test"][0][: len(answers)])
     assert np.abs(own - answers).max() < CLOSE, np.abs(own - answers).max()
     found = {"distance": float(np.abs(own - answers).max()), "accuracy": {"whole": images.accuracy(net, "test")}}

@@ -1,14 +1,14 @@
-r"""Torch-Pruning beside `resdense slim`: the same trained ResNet-20, epochs, images and machine.
+r"""Torch-Pruning beside `resdense slim`: the same trained ResNet, epochs, images and machine.
 
     python3 -m venv TORCH && TORCH/bin/pip install torch numpy && TORCH/bin/pip install --no-deps torch-pruning
-    python benchmarks/torch_pruning.py --torch TORCH/bin/python --folder FOLDER --count "$ARM/instructions"
+    python benchmarks/torch_pruning.py resnet20 --torch TORCH/bin/python --folder FOLDER --count "$ARM/instructions"
     python benchmarks/torch_pruning.py --table                                              # docs/slimming.md alone
 
 torch_half.py prunes the checkpoint of benchmarks/checkpoints.py and trains it, in an environment of its own; before
 that it proves that its net answers as Keras' does. Here the result becomes a Keras net of built-in layers, which must
 answer as PyTorch's does, and goes through `resdense export` as the rows of slim.py do. One row a call; one that was
 stopped after the training goes on from there. Adds the row to benchmarks/results/torch_pruning.json and writes the
-table of docs/slimming.md, beside the rows of slim.json for the same net, share, epochs and seed.
+table of docs/slimming.md, beside the rows of slim.json for the same net, share and epochs.
 
 The pipeline is that of Torch-Pruning's own CIFAR benchmark (github.com/VainF/Torch-Pruning, reproduce/main.py and
 reproduce/readme.md, method `group_norm`): GroupNormPruner with the group L2 norm, ranked over all layers, in up to 400
@@ -31,7 +31,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 import numpy as np
 from checkpoints import CHECKPOINTS, load
 from rewriting_document import put
-from slim import DOCUMENT, accuracy, add_files, cpu_minutes
+from slim import DOCUMENT, SCHEMES, accuracy, add_files, cpu_minutes, request_of, spread
 from slim import RESULTS as OURS
 
 from resdense_export import environment
@@ -40,7 +40,7 @@ from resdense_keras import files, load_weights, profile
 from resdense_keras.blocks import changed_shortcut, cifar_stem, conv, norm_relu
 from resdense_keras.training.recipes import Recipe, recipe
 
-NET, PIXELS = "resnet20", CHECKPOINTS["resnet20"][1]
+NETS = {"resnet20": 3, "resnet56": 9}  # -> blocks of a stage
 HALF = Path(__file__).with_name("torch_half.py")
 RESULTS = Path(__file__).parent / "results" / "torch_pruning.json"
 MARKS = ("<!-- table: python benchmarks/torch_pruning.py --table -->\n", "<!-- end of Torch-Pruning's table -->\n")
@@ -62,9 +62,9 @@ TRAININGS = {  # -> (recipe, which weights decay)
     "own": lambda epochs: (OWN(epochs=epochs), "all"),
     "distilled": lambda epochs: (recipe("slim", epochs=epochs), "kernels"),
 }
-KEY = ("importance", "round_to", "training", "epochs", "speed_up", "seed")  # of a row
-HEADS = ("net", "trained", "MACs", "Arm fp32", "Arm int8", "accuracy", "before", "after", "lost", "epochs",
-         "CPU minutes")  # fmt: skip
+KEY = ("net", "importance", "round_to", "training", "epochs", "speed_up", "seed")  # of a row
+HEADS = ("net", "plan", "trained", "MACs", "Arm fp32", "Arm int8", "accuracy", "before", "after", "lost", "CPU minutes",
+         "epochs", "seeds")  # fmt: skip
 
 
 def measured(asked):
@@ -72,13 +72,13 @@ def measured(asked):
     folder = asked.folder.resolve() / "-".join(str(getattr(asked, name)) for name in KEY)
     data = os.environ["RESDENSE_CIFAR10"]
     folder.mkdir(parents=True, exist_ok=True)
-    whole = load(NET)
+    whole = load(asked.net)
     half = torch_half(asked, folder, whole)
-    net = keras_net(folder / "tuned.npz", half["widths"])
-    files_of = {"whole": folder.parent / f"{NET}.keras", "slim": folder / "slim.keras"}
+    net = keras_net(asked.net, folder / "tuned.npz", half["widths"])
+    files_of = {"whole": folder.parent / f"{asked.net}.keras", "slim": folder / "slim.keras"}
     whole.save(files_of["whole"])
     net.save(files_of["slim"])
-    check(net, folder, half["accuracy"]["tuned"], accuracy(files_of["slim"], data))
+    check(net, folder, given_of(folder, asked.net), half["accuracy"]["tuned"], accuracy(files_of["slim"], data))
     row = {name: getattr(asked, name) for name in KEY}
     row |= {"created": datetime.date.today().isoformat(), "command": repeated(asked), "machine": machine()} | half
     row["versions"] = environment.versions() | half["versions"]
@@ -90,8 +90,8 @@ def measured(asked):
 
 def repeated(asked):
     """The command of a row, without the paths of one machine."""
-    words = "python benchmarks/torch_pruning.py --torch PYTHON --folder FOLDER --count COMMAND"
-    for name in (*KEY, "threads"):
+    words = f"python benchmarks/torch_pruning.py {asked.net} --torch PYTHON --folder FOLDER --count COMMAND"
+    for name in (*KEY[1:], "threads"):
         if getattr(asked, name) is not None:
             words += f" --{name.replace('_', '-')} {getattr(asked, name)}"
     return words
@@ -99,13 +99,13 @@ def repeated(asked):
 
 def torch_half(asked, folder, whole):
     """What torch_half.py measured in `folder`, with its CPU minutes; a finished one is not run again."""
-    given, done = folder.parent / "given.npz", folder / "half.json"
+    given, done = given_of(folder, asked.net), folder / "half.json"
     if not done.is_file():
         if not given.is_file():
-            give(given, whole)
+            give(given, asked.net, whole)
         chosen, decay = TRAININGS[asked.training](asked.epochs)
-        checkpoint = Path(os.environ["RESDENSE_CHECKPOINTS"]).resolve() / CHECKPOINTS[NET][0]
-        request = {name: getattr(asked, name) for name in (*KEY, "threads", "steps")}
+        checkpoint = Path(os.environ["RESDENSE_CHECKPOINTS"]).resolve() / CHECKPOINTS[asked.net][0]
+        request = {name: getattr(asked, name) for name in (*KEY, "threads", "steps")} | {"blocks": NETS[asked.net]}
         request |= {"given": str(given), "checkpoint": str(checkpoint), "recipe": chosen.as_dict() | {"decay": decay}}
         files.write_json(folder / "asked.json", request)
         before = cpu_minutes(folder)
@@ -115,23 +115,29 @@ def torch_half(asked, folder, whole):
     return json.loads(done.read_text())
 
 
-def give(path, whole):
+def given_of(folder, name):
+    return folder.parent / f"given-{name}.npz"
+
+
+def give(path, name, whole):
     """Writes the images, as `resdense slim` splits them, and what the whole net answers to some of them."""
     from resdense_keras import data
 
-    dataset, arrays = data.load(os.environ["RESDENSE_CIFAR10"]), {"mean": PIXELS.mean, "std": PIXELS.std}
-    for name in ("train", "validation", "test"):
-        split = getattr(dataset, name)
-        arrays |= {f"{name}_images": split.array(), f"{name}_labels": np.asarray(split.labels, "int64")}
+    pixels = CHECKPOINTS[name][1]
+    dataset, arrays = data.load(os.environ["RESDENSE_CIFAR10"]), {"mean": pixels.mean, "std": pixels.std}
+    for part in ("train", "validation", "test"):
+        split = getattr(dataset, part)
+        arrays |= {f"{part}_images": split.array(), f"{part}_labels": np.asarray(split.labels, "int64")}
     few = arrays["test_images"][:ANSWERS].astype("float32")
     arrays["answers"] = whole.predict(few, verbose=0)
     np.savez(path, **arrays)
 
 
-def keras_net(weights, widths):
+def keras_net(name, weights, widths):
     """The pruned net in built-in layers, with the names that `load_weights` knows; pixels -> probabilities.
 
     Args:
+        name: Of the whole net.
         weights: Path of the PyTorch net's weights as .npz.
         widths: {"layer1.0.conv1.weight": output channels, ...}.
     """
@@ -140,13 +146,13 @@ def keras_net(weights, widths):
 
     norm = partial(layers.BatchNormalization, momentum=0.9, epsilon=1e-5)
     inputs = keras.Input((32, 32, 3), name="image")
-    x = cifar_stem(PIXELS.apply(inputs), widths["conv1.weight"], norm=norm)
+    x = cifar_stem(CHECKPOINTS[name][1].apply(inputs), widths["conv1.weight"], norm=norm)
     for stage in (1, 2, 3):
-        for index in range(3):
+        for index in range(NETS[name]):
             x = block(x, f"stage{stage}_block{index + 1}", f"layer{stage}.{index}", widths, norm)
     x = layers.GlobalAveragePooling2D(name="head_pool")(x)
     outputs = layers.Dense(10, activation="softmax", name="predictions")(x)
-    return load_weights(keras.Model(inputs, outputs, name=f"{NET}_torch_pruned"), weights)
+    return load_weights(keras.Model(inputs, outputs, name=f"{name}_torch_pruned"), weights)
 
 
 def block(x, name, theirs, widths, norm):
@@ -162,41 +168,54 @@ def block(x, name, theirs, widths, norm):
     return layers.ReLU(name=f"{name}_relu")(layers.Add(name=f"{name}_add")([x, y]))
 
 
-def check(net, folder, expected, found):
+def check(net, folder, given, expected, found):
     """Stops where the Keras net answers otherwise than PyTorch's: the last two are their accuracies on test images."""
-    with np.load(folder.parent / "given.npz") as given:
-        few = given["test_images"][:ANSWERS].astype("float32")
+    with np.load(given) as arrays:
+        few = arrays["test_images"][:ANSWERS].astype("float32")
     apart = float(np.abs(net.predict(few, verbose=0) - np.load(folder / "answers.npy")).max())
     assert apart < CLOSE, f"the probabilities are up to {apart:.2g} apart"
     assert abs(found - expected) * 10_000 <= FEW, (found, expected)
 
 
 def table(rows, ours):
-    """The lines of the table, the rows of `resdense slim` first."""
-    lines = [f"| {' | '.join(HEADS)} |", "|---|---|" + "--:|" * (len(HEADS) - 2)]
-    same = {(1 / row["speed_up"], row["epochs"], row["seed"]) for row in rows}
+    """The lines of the table: a line for all seeds of a request, of each net those of `resdense slim` first."""
+    lines = [f"| {' | '.join(HEADS)} |", "|---|---|---|" + "--:|" * (len(HEADS) - 3)]
+    beside = {(row["net"], "macs", 1 / row["speed_up"], row["epochs"]) for row in rows}
+    requests = {}
     for row in ours:
-        if row["net"] == NET and (row.get("macs"), row["epochs"], row["seed"]) in same:
-            found = row["accuracy"]
-            lines.append(line(f"`resdense slim`, {row['for']}", "distilled", row, row["plan"]["macs"],
-                              (found["whole"], found["repaired"], found["slim"])))  # fmt: skip
+        net, flag, share, target, epochs = request_of(row)
+        if (net, flag, share, epochs) in beside:
+            cells = net, f"`resdense slim`, {target}", "distilled", epochs, share
+            requests.setdefault(cells, []).append((row["plan"]["macs"], "repaired", "slim", row))
     for row in rows:
-        found, rounded = row["accuracy"], f", widths of {row['round_to']}" if row["round_to"] else ""
-        lines.append(line(f"Torch-Pruning, {row['importance']}{rounded}", row["training"], row, row["macs"],
-                          (found["whole"], found["pruned"], found["tuned"])))  # fmt: skip
+        rounded = f", widths of {row['round_to']}" if row["round_to"] else ""
+        plan = f"Torch-Pruning, {row['importance']}{rounded}"
+        cells = row["net"], plan, row["training"], row["epochs"], row["speed_up"]
+        requests.setdefault(cells, []).append((row["macs"], "pruned", "tuned", row))
+    for name in NETS:
+        for (net, plan, trained, epochs, _), seeds in requests.items():
+            if net == name:
+                cells = (net, plan, trained, *shares(seeds), epochs, len(seeds))
+                lines.append(f"| {' | '.join(map(str, cells))} |")
     return [f"{text}\n" for text in lines]
 
 
-def line(net, trained, row, macs, accuracies):
-    ratios = [f"{pair[1] / pair[0]:.3f}" for pair in row["instructions"].values()] or ["not counted"] * 2
-    whole, before, after = (100 * share for share in accuracies)
-    cells = (net, trained, f"{macs[1] / macs[0]:.3f}", *ratios, f"{whole:.2f}", f"{before:.2f}", f"{after:.2f}",
-             f"{whole - after:.2f}", row["epochs"], f"{row['cpu_minutes']:.0f}")  # fmt: skip
-    return f"| {' | '.join(map(str, cells))} |"
+def shares(seeds):
+    """The cells from MACs to CPU minutes of rows that differ in their seeds."""
+    yield spread([after / before for (before, after), *_ in seeds], 3)
+    for scheme in SCHEMES:
+        counted = [row["instructions"].get(scheme) for *_, row in seeds]
+        yield spread([after / before for before, after in counted], 3) if all(counted) else "not counted"
+    accuracies = [[100 * row["accuracy"][which] for which in ("whole", *names)] for _, *names, row in seeds]
+    for numbers in zip(*accuracies, strict=True):
+        yield spread(numbers, 2)
+    yield spread([whole - after for whole, _, after in accuracies], 2)
+    yield spread([row["cpu_minutes"] for *_, row in seeds], 0)
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("net", nargs="?", choices=tuple(NETS), default="resnet20")
     parser.add_argument("--torch", metavar="PYTHON", help="of an environment with torch, torch-pruning and numpy")
     parser.add_argument("--importance", choices=("group_norm", "taylor"), default="group_norm")
     parser.add_argument("--training", choices=tuple(TRAININGS), default="own")
