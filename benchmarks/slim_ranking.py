@@ -8,6 +8,7 @@ them together), or `inner`, whose channels one layer makes. Which of them leave 
 
 answers  the first-order change of the answers (Scores.single)
 next     the share in the outputs of the next layers (Scores.local)
+kernels  the sum of squares of all kernels that read the channel
 random   ORDERS random orders
 
 `resdense slim` ranks channels that an addition joins by `next` and others by `answers`. The net is repaired as it does,
@@ -36,7 +37,7 @@ RESULTS = Path(__file__).parent / "results" / "slim_ranking.json"
 MARKS = ("<!-- table: python benchmarks/slim_ranking.py --table -->\n", "<!-- end of slim_ranking -->\n")
 NETS = ("resnet20", "resnet56", "densenet_bc22_16")
 KINDS = {"tied": lambda site: len(site) > 1, "inner": lambda site: len(site) == 1}
-RANKINGS = ("answers", "next", "random")
+RANKINGS = ("answers", "next", "kernels", "random")
 ORDERS = 3
 GONE = 0.25  # of each site's channels
 SEED = 0
@@ -60,6 +61,7 @@ def measured(name, folder):
     worth = {
         "answers": [scores.single],
         "next": [scores.local],
+        "kernels": [kernels(net)],
         "random": [random.random(net.count) for _ in range(ORDERS)],
     }
     right = lambda model: float(search.right(model, test, dataset.test.labels).mean())  # noqa: E731
@@ -77,6 +79,19 @@ def measured(name, folder):
                 found.setdefault(ranking, []).append(right(slim))
                 print(name, kind, ranking, found[ranking], flush=True)
         yield about | {"sites": kind, "macs": shares, "repaired": found}
+
+
+def kernels(net):
+    """(groups,) sum of squares of all kernels that read a group of a channels.Net."""
+    from resdense_export.making.slimming.channels import PRODUCERS
+
+    found = np.zeros(net.count)
+    for node in net.nodes:
+        if net.kinds[node.name] in PRODUCERS:
+            kernel = node.weights["kernel"]
+            squares = (kernel**2).sum(axis=(*range(kernel.ndim - 2), kernel.ndim - 1))
+            np.add.at(found, net.groups[node.inputs[0]], squares)
+    return found
 
 
 def without(net, kind, worth):

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from .request import TrainingRequest
 
-# Of `resdense slim`: the net, its origin, and the teacher, which gives the origin's answers in less time
+# Of `resdense slim`: the net, its origin, and the teacher, which gives the origin's answers by fewer operations
 SLIM, WHOLE, TEACHER = (f"checkpoints/{name}.keras" for name in ("slim", "whole", "teacher"))
 MEASURED_IMAGES = 2_000  # number of files that are measured; the mean of so many is known to a grey level
 

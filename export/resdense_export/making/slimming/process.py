@@ -1,8 +1,9 @@
 """Makes a run folder with a slimmer net from a trained net and data: scores, plan, repair, then the ordinary training.
 
 Files are written in the order in which a killed run needs them: config.yaml (the request), checkpoints/whole.keras,
-slim.json (the plan), checkpoints/teacher.keras (the whole net as `export` rewrites it: the same answers in less time),
-checkpoints/slim.keras (the repaired net), and then those of any training. Files that exist are not made again.
+checkpoints/teacher.keras (the whole net as `export` rewrites it: equal up to rounding, in fewer operations), slim.json
+(the plan), checkpoints/slim.keras (the repaired net), and then those of any training. Files that exist are not made
+again.
 """
 
 import dataclasses
@@ -173,8 +174,9 @@ def _prepare(net, asked, request, out, resume, tell, count):
         planned = _planned(whole, images, asked, request.seed, tell, dataset, request.recipe.epochs, count)
         request = dataclasses.replace(request, model=_named(net.name, planned.plan))
         files.write_text(out / "config.yaml", yaml.safe_dump(request.as_config(), sort_keys=False))
-        with files.writing(out / WHOLE) as temporary:
-            whole.save(temporary)
+        for name, model in ((WHOLE, whole), (TEACHER, rewrite(whole))):
+            with files.writing(out / name) as temporary:
+                model.save(temporary)
         files.write_json(out / PLAN, as_json(planned, net.name, asked))
         files.write_json(out / CHOICE, {"keep": np.flatnonzero(planned.plan.keep).tolist(), "data": data})
     else:
@@ -197,9 +199,8 @@ def _prepare(net, asked, request, out, resume, tell, count):
             "would: the training begins almost from scratch; a less strict target keeps more of what was learnt, such "
             f"as --macs {_larger(planned.plan):.2g}"
         )
-    for name, net in ((TEACHER, rewrite(whole)), (SLIM, made)):
-        with files.writing(out / name) as temporary:
-            net.save(temporary)
+    with files.writing(out / SLIM) as temporary:
+        made.save(temporary)
     return request
 
 

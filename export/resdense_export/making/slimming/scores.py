@@ -8,8 +8,8 @@ keeps the mean. There are three measures:
   One random direction of the logits per image replaces all: its square is, on average, that of the whole change.
   Source: Molchanov et al. 2017, arXiv:1611.06440, section 2.2, with the logits in the loss's place.
 - for channels that an addition joins: their share in the outputs of each of the next convolutions and dense layers,
-  which is squared kernel times variance of what it reads. On ResNets the first order ranks such channels no better than
-  chance does (benchmarks/slim_ranking.py).
+  which is squared kernel times variance of what it reads. On ResNet-20 the first order ranks such channels no better
+  than chance does (benchmarks/slim_ranking.py).
   Source: An et al. 2023, arXiv:2312.11983, section 3, the weighted variance of inputs, there standardised otherwise.
 - directly, for one choice at a time: the net answers with the channels held at their means. The first order says little
   about a whole branch: for 65 % of ResNet-20's MACs in int8 it removes two blocks of the first stage, where the direct
@@ -73,7 +73,8 @@ class Scores:
     def of(self, groups, whole=False):
         """The mean square of the change of the answers without `groups`.
 
-        `whole`: They are all groups of a site, so that a layer is removed.
+        `whole`: They are all groups of a site, so that a layer is removed. Only then a large net is measured; else its
+        change is the sum of `single`, for groups that an addition joins too.
         """
         if not len(groups):
             return 0.0

@@ -1,10 +1,9 @@
 """Finds the smallest net that is expected to lose no more points than allowed, by bisection over the share of MACs.
 
 Each trial is planned and repaired, but not trained; held-out training images measure its loss. The training regains a
-part of the loss, of a large loss a larger part. The model: FACTORS * (points lost before the training) ** POWER points
-are left after it, on test images. POWER is near the least-squares fit to the rows of benchmarks/results/slim.json with
-7 epochs and more, which lose 0.3 to 11 points before the training. The factors are the largest of all rows. The seeds
-of one request are averaged, because the losses of one row can be a few images. It applies to nets and data like those.
+part of the loss. How much is a table, KEPT: the share that was left in the rows of benchmarks/results/slim.json, both
+losses measured on test images, because a net may know the held-out ones. The seeds of one request are added up, because
+the losses of one row can be a few images. It applies to nets and data like those.
 """
 
 import math
@@ -15,11 +14,9 @@ from ...models import answers
 from . import repair
 from .plan import plan
 
-# {epochs: the largest factor of a request of so many epochs or more; of a family without one, of its most epochs}. The
-# held-out images may have been in a net's training, or not. So the points lost before the training on them and on test
-# images both count: the fewer give the larger factor.
-FACTORS = {1: 0.775, 7: 0.401}
-POWER = 3 / 4
+# {epochs: of the points lost before the training, the largest share that a request of so many epochs or more kept; of a
+# family without one, a request of its most epochs}
+KEPT = {1: 0.703, 3: 0.456, 6: 0.415, 7: 0.269}
 ROUNDS = 5  # halvings: the share is found to 1/32
 MOST = 5_000  # held-out images
 
@@ -51,12 +48,9 @@ def right(model, images, labels):
     return answers.top(model.predict(images, batch_size=50, verbose=0)) == labels
 
 
-def expected(points, epochs):
-    """The points that are expected to be lost after so many epochs, of the `points` that the repaired net loses.
-
-    The factor is that of the longest row that is no longer.
-    """
-    return FACTORS[max(known for known in FACTORS if known <= epochs)] * max(points, 0.0) ** POWER
+def kept(epochs):
+    """The share of the points lost before the training that so many epochs leave: that of the longest row no longer."""
+    return KEPT[max(known for known in KEPT if known <= epochs)]
 
 
 def smallest(net, scores, images, held_out, points, target, epochs, tell, judge=None):
@@ -83,7 +77,7 @@ def smallest(net, scores, images, held_out, points, target, epochs, tell, judge=
         key = tried.keep.tobytes()
         if key not in known:
             before = 100 * (whole - float(right(repair.repaired(net, tried.keep, images), judging, labels).mean()))
-            known[key] = after = expected(before, epochs)
+            known[key] = after = kept(epochs) * max(before, 0.0)
             tell(
                 f"trial: {tried.macs[1] / tried.macs[0]:.1%} of the MACs loses {before:.2f} points of {len(labels)} "
                 f"images after the repair; about {after:.2f} are expected after {epochs} epochs"
