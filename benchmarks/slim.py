@@ -154,16 +154,18 @@ def cpu_minutes(folder, who=resource.RUSAGE_CHILDREN):
 
 def table(rows):
     """The table of docs/slimming.md, a line for each request; what was not measured is named below it."""
-    heads = ("net", "asked for", "MACs", "Arm fp32", "Arm int8", "bytes int8", "accuracy", "repaired", "tuned", "lost",
-             "epochs", "seeds", "CPU minutes", "minutes")  # fmt: skip
+    heads = ("net", "asked for", "epochs", "lost", "Arm fp32", "Arm int8", "minutes", "MACs", "bytes int8", "accuracy",
+             "repaired", "tuned", "CPU minutes", "seeds")  # fmt: skip
     lines = [f"| {' | '.join(heads)} |", "|---|---|" + "--:|" * (len(heads) - 2)]
     requests = {}
     for row in sorted(rows, key=place):
         requests.setdefault(request_of(row), []).append(row)
     for (net, flag, value, target, epochs), seeds in requests.items():
         idle = [row["minutes"] for row in seeds if "minutes" in row]
-        cells = [net, f"{flag.replace('_', '-')} {value:g}, {target}", *figures(seeds), epochs, len(seeds),
-                 spread([row["cpu_minutes"] for row in seeds], 0), spread(idle, 0) if idle else ""]  # fmt: skip
+        macs, *counted, size, whole, repaired, tuned, lost = figures(seeds)
+        cells = [net, f"{flag.replace('_', '-')} {value:g}, {target}", epochs, lost, *counted,
+                 spread(idle, 0) if idle else "", macs, size, whole, repaired, tuned,
+                 spread([row["cpu_minutes"] for row in seeds], 0), len(seeds)]  # fmt: skip
         lines.append(f"| {' | '.join(map(str, cells))} |")
     missing = [f"{net} at {flag} {value:g} for {target}, {epochs} epochs" for net, flag, value, target, epochs in ROWS
                if (net, flag, value, target, epochs) not in requests]  # fmt: skip
