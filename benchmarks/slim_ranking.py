@@ -84,13 +84,12 @@ def measured(name, folder):
 def kernels(net):
     """(groups,) sum of squares of all kernels that read a group of a channels.Net."""
     from resdense_export.making.slimming.channels import PRODUCERS
+    from resdense_export.making.slimming.scores import squares
 
     found = np.zeros(net.count)
     for node in net.nodes:
         if net.kinds[node.name] in PRODUCERS:
-            kernel = node.weights["kernel"]
-            squares = (kernel**2).sum(axis=(*range(kernel.ndim - 2), kernel.ndim - 1))
-            np.add.at(found, net.groups[node.inputs[0]], squares)
+            np.add.at(found, net.groups[node.inputs[0]], squares(node))
     return found
 
 

@@ -139,8 +139,7 @@ class Scores:
         found = np.zeros(self.net.count)
         for node in self.net.nodes:
             if self.net.kinds[node.name] in PRODUCERS:
-                kernel = node.weights["kernel"].reshape(-1, *node.weights["kernel"].shape[-2:])
-                part = np.einsum("kio,kio->i", kernel, kernel) * variances[node.inputs[0]]
+                part = squares(node) * variances[node.inputs[0]]
                 if part.any():
                     np.add.at(found, self.net.groups[node.inputs[0]], part / part.sum())
         return found
@@ -187,6 +186,12 @@ class Scores:
         for _, tail in touched:
             self._gates[tail].assign(np.ones(self._gates[tail].shape))
         return mean_square(moved)
+
+
+def squares(node):
+    """(channels,) the sum of squares of the kernel of a convolution or dense layer for each channel that it reads."""
+    kernel = node.weights["kernel"].reshape(-1, *node.weights["kernel"].shape[-2:])
+    return np.einsum("kio,kio->i", kernel, kernel)
 
 
 def _moments(tensor):
