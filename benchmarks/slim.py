@@ -35,28 +35,34 @@ from resdense_keras import files
 RESULTS = Path(__file__).parent / "results" / "slim.json"
 DOCUMENT = Path(__file__).parents[1] / "docs" / "slimming.md"
 MARKS = ("<!-- table: python benchmarks/slim.py --table -->\n", "<!-- end of table -->\n")
-SHIPPED = {"densenet_bc22_16": "cifar10"}  # the others are checkpoints.py's
+SHIPPED = {"densenet_bc22_16": "densenet_bc22_16", "resnet20_shipped": "resnet20"}  # the others are checkpoints.py's
 SCHEMES = ("fp32", "int8")
 FLAGS = ("macs", "latency", "max_drop")  # of a request; one has a value
-ROWS = (  # (net, flag, value, for, epochs) that are to be measured, in the table's order
-    ("densenet_bc22_16", "macs", 0.5, "phone-int8", 1),
-    ("densenet_bc22_16", "macs", 0.5, "phone-int8", 8),
-    ("densenet_bc22_16", "latency", 0.58, "phone-int8", 6),
-    ("densenet_bc22_16", "latency", 0.58, "phone-int8", 7),
-    ("densenet_bc100_12", "macs", 0.5, "phone-int8", 3),
-    ("resnet20", "latency", 0.66, "phone-int8", 3),
-    ("resnet20", "latency", 0.66, "phone-int8", 8),
-    ("resnet20", "macs", 0.5, "phone-int8", 8),
-    ("resnet20", "macs", 0.5, "phone-float", 8),
-    ("resnet20", "macs", 0.5, "phone-float", 16),
-    ("resnet56", "macs", 0.5, "phone-int8", 8),
+ROWS = (  # (net, flag, value, for, recipe, epochs) that are to be measured, in the table's order
+    ("densenet_bc22_16", "macs", 0.5, "phone-int8", "slim", 1),
+    ("densenet_bc22_16", "macs", 0.5, "phone-int8", "slim", 8),
+    ("densenet_bc22_16", "latency", 0.58, "phone-int8", "slim", 6),
+    ("densenet_bc22_16", "latency", 0.58, "phone-int8", "slim", 7),
+    ("densenet_bc22_16", "latency", 0.58, "phone-int8", "fast", 8),
+    ("densenet_bc100_12", "macs", 0.5, "phone-int8", "slim", 3),
+    ("resnet20_shipped", "macs", 0.5, "phone-int8", "slim", 8),
+    ("resnet20_shipped", "macs", 0.5, "phone-int8", "fast", 8),
+    ("resnet20", "latency", 0.66, "phone-int8", "slim", 3),
+    ("resnet20", "latency", 0.66, "phone-int8", "slim", 8),
+    ("resnet20", "macs", 0.5, "phone-int8", "slim", 8),
+    ("resnet20", "macs", 0.5, "phone-int8", "fast", 8),
+    ("resnet20", "macs", 0.5, "phone-float", "slim", 8),
+    ("resnet20", "macs", 0.5, "phone-float", "slim", 16),
+    ("resnet56", "macs", 0.5, "phone-int8", "slim", 8),
+    ("resnet56", "macs", 0.5, "phone-int8", "slim", 16),
 )
 
 
 def measured(name, asked, origin=None):
     """The row of one net; of its file `origin` where that is given."""
     ((flag, value),) = ((flag, value) for flag in FLAGS if (value := getattr(asked, flag, None)) is not None)
-    row = {"net": name, flag: value, "for": asked.target, "epochs": asked.epochs, "seed": asked.seed}
+    row = {"net": name, flag: value, "for": asked.target, "recipe": asked.recipe, "epochs": asked.epochs}
+    row["seed"] = asked.seed
     folder = asked.folder / folder_of(row)
     whole, data = folder / f"{name}.keras", os.environ["RESDENSE_CIFAR10"]
     if not whole.is_file():
@@ -64,7 +70,8 @@ def measured(name, asked, origin=None):
     target = (f"--{flag.replace('_', '-')}", value, "--for", asked.target)
     if flag == "latency" and asked.count:
         target += ("--count", asked.count)
-    slim = ("slim", whole, "--data", data, *target, "--epochs", asked.epochs, "--seed", asked.seed)
+    slim = ("slim", whole, "--data", data, *target, "--recipe", asked.recipe)
+    slim += ("--epochs", asked.epochs, "--seed", asked.seed)
     slim += ("--out", folder / "run", "--resume")
     fresh, start = not (folder / "run").exists(), time.monotonic()
     try:
@@ -112,7 +119,7 @@ def save(name, path, origin=None):
         shutil.copy(origin, path)
         return
     if name in SHIPPED:
-        model = resdense_keras.create(name, weights=SHIPPED[name], include_preprocessing=True)
+        model = resdense_keras.create(SHIPPED[name], weights="cifar10", include_preprocessing=True)
     else:
         from checkpoints import load
 
@@ -154,21 +161,24 @@ def cpu_minutes(folder, who=resource.RUSAGE_CHILDREN):
 
 def table(rows):
     """The table of docs/slimming.md, a line for each request; what was not measured is named below it."""
-    heads = ("net", "asked for", "epochs", "lost", "Arm fp32", "Arm int8", "minutes", "MACs", "bytes int8", "accuracy",
-             "repaired", "tuned", "CPU minutes", "seeds")  # fmt: skip
-    lines = [f"| {' | '.join(heads)} |", "|---|---|" + "--:|" * (len(heads) - 2)]
+    heads = ("net", "asked for", "recipe", "epochs", "lost", "Arm fp32", "Arm int8", "minutes", "MACs", "bytes int8",
+             "accuracy", "repaired", "tuned", "CPU minutes", "seeds")  # fmt: skip
+    lines = [f"| {' | '.join(heads)} |", "|---|---|---|" + "--:|" * (len(heads) - 3)]
     requests = {}
     for row in sorted(rows, key=place):
         requests.setdefault(request_of(row), []).append(row)
-    for (net, flag, value, target, epochs), seeds in requests.items():
+    for (net, flag, value, target, recipe, epochs), seeds in requests.items():
         idle = [row["minutes"] for row in seeds if "minutes" in row]
         macs, *counted, size, whole, repaired, tuned, lost = figures(seeds)
-        cells = [net, f"{flag.replace('_', '-')} {value:g}, {target}", epochs, lost, *counted,
+        cells = [net, f"{flag.replace('_', '-')} {value:g}, {target}", recipe, epochs, lost, *counted,
                  spread(idle, 0) if idle else "", macs, size, whole, repaired, tuned,
                  spread([row["cpu_minutes"] for row in seeds], 0), len(seeds)]  # fmt: skip
         lines.append(f"| {' | '.join(map(str, cells))} |")
-    missing = [f"{net} at {flag} {value:g} for {target}, {epochs} epochs" for net, flag, value, target, epochs in ROWS
-               if (net, flag, value, target, epochs) not in requests]  # fmt: skip
+    missing = [
+        f"{net} at {flag} {value:g} for {target}, {epochs} epochs of {recipe}"
+        for net, flag, value, target, recipe, epochs in ROWS
+        if (net, flag, value, target, recipe, epochs) not in requests
+    ]
     if missing:
         lines += ["", f"Not run yet: {'; '.join(missing)}."]
     return "".join(line + "\n" for line in lines)
@@ -180,14 +190,13 @@ def place(row):
 
 
 def folder_of(row):
-    net, flag, value, target, epochs = request_of(row)
-    return f"{net}-{flag}{value:g}-{target}-{epochs}-{row['seed']}"
+    return "{}-{}{:g}-{}-{}-{}-{}".format(*request_of(row), row["seed"])
 
 
 def request_of(row):
     """What was asked for, but the seed."""
     (flag,) = (flag for flag in FLAGS if flag in row)
-    return row["net"], flag, row[flag], row["for"], row["epochs"]
+    return row["net"], flag, row[flag], row["for"], row.get("recipe", "slim"), row["epochs"]
 
 
 def figures(seeds):
@@ -217,6 +226,7 @@ def main():
     target.add_argument("--latency", type=float, help="counted where --count is given")
     target.add_argument("--max-drop", type=float)
     parser.add_argument("--for", dest="target", default="phone-int8")
+    parser.add_argument("--recipe", default="slim")
     parser.add_argument("--epochs", type=int, default=8)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--folder", type=Path, default=Path("slim-runs"))

@@ -183,8 +183,8 @@ def table(rows, ours):
     beside = {(row["net"], "macs", 1 / row["speed_up"], row["epochs"]) for row in rows}
     requests = {}
     for row in ours:
-        net, flag, share, target, epochs = request_of(row)
-        if (net, flag, share, epochs) in beside:
+        net, flag, share, target, recipe, epochs = request_of(row)
+        if recipe == "slim" and (net, flag, share, epochs) in beside:
             cells = net, f"`resdense slim`, {target}", "distilled", epochs, share
             requests.setdefault(cells, []).append((row["plan"]["macs"], "repaired", "slim", row))
     for row in rows:

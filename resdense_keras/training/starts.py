@@ -58,7 +58,7 @@ def start(
     try:
         with devices.scope():
             model = devices.prepare(new_net(request, net or arguments_of(request, dataset), fresh))
-            teacher = load_net(net["teacher"]) if request.slim else None
+            teacher = load_net(net["teacher"]) if request.slim and request.recipe.teacher else None
         if request.recipe.sparsity and not (request.weights or request.slim):
             # They end at zero then, where they would else swing around it; a scale that is trained may be below zero
             for scale in scales(model):

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from resdense_keras.errors import RequestError
+from resdense_keras.training.recipes import RECIPES
 
 from ..options import (
     SPECS,
@@ -88,12 +89,21 @@ def command(
         ),
     ] = "phone-int8",
     count: Count = None,
+    recipe: Annotated[
+        str,
+        typer.Option(
+            "--recipe",
+            help="How the slim net is trained. slim: by the original's outputs. Any recipe of `resdense train`, or a "
+            "FILE.yaml: from labels alone, for an original that was trained for a short time only.",
+        ),
+    ] = "slim",
     epochs: Annotated[
         int | None,
         typer.Option(
             "--epochs",
             min=1,
-            help="Number of training epochs after the repair: 3 for a first look, more if time allows. Default: 8.",
+            help="Number of training epochs after the repair: 3 for a first look, more if time allows. Default: from "
+            f"the recipe (slim: {RECIPES['slim'].epochs}).",
         ),
     ] = None,
     seed: Annotated[
@@ -128,17 +138,18 @@ def command(
 
     asked = process.SlimRequest(macs, target, latency=latency, max_drop=max_drop)
     start_tensorflow()
-    if deterministic:
-        from resdense_keras import training
+    from resdense_keras import training
 
+    if deterministic:
         training.be_deterministic()
     from resdense_export import sources
     from resdense_keras.training.devices import choose
 
     counted = counting(count)
     net = sources.model(model, weights, builder_options(settings), image_size, preprocessing)
+    trained = training.recipe(recipe, net.name, epochs=epochs)
     if show:
-        planned = _planned(net, data, asked, epochs, seed, image_size, on_bad_image, resize, counted)
+        planned = _planned(net, data, asked, trained.epochs, seed, image_size, on_bad_image, resize, counted)
         found = process.as_json(planned, net.name, asked)
         if as_json:
             print_json(found)
@@ -151,7 +162,7 @@ def command(
             "give the model.keras of a run, or --weights; --show plans an untrained net",
         )
     chosen = choose(devices)
-    request = _request(net, data, asked, epochs, seed, deterministic, image_size, on_bad_image, resize, chosen)
+    request = _request(net, data, asked, trained, seed, deterministic, image_size, on_bad_image, resize, chosen)
     how = {"resume": resume, "save_seconds": save_seconds, "devices": chosen, "tell": tell}
     process.slim(net, asked, request, out, count=counted, **how)
     print(out)
@@ -193,16 +204,15 @@ def _planned(net, data, asked, epochs, seed, image_size, on_bad_image, resize, c
     return process.show(net, dataset, asked, seed, tell, epochs=epochs, count=count)
 
 
-def _request(net, data, asked, epochs, seed, deterministic, image_size, on_bad_image, resize, devices):
+def _request(net, data, asked, recipe, seed, deterministic, image_size, on_bad_image, resize, devices):
     from resdense_export.making.slimming import process
-    from resdense_keras import training
     from resdense_keras.data import resizing
 
     return process.training_request(
         net,
         data,
         asked,
-        recipe=training.recipe("slim", epochs=epochs),
+        recipe=recipe,
         seed=seed,
         deterministic=bool(deterministic),
         image_size=image_size,

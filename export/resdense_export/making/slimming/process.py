@@ -174,7 +174,8 @@ def _prepare(net, asked, request, out, resume, tell, count):
         planned = _planned(whole, images, asked, request.seed, tell, dataset, request.recipe.epochs, count)
         request = dataclasses.replace(request, model=_named(net.name, planned.plan))
         files.write_text(out / "config.yaml", yaml.safe_dump(request.as_config(), sort_keys=False))
-        for name, model in ((WHOLE, whole), (TEACHER, rewrite(whole))):
+        saved = {WHOLE: whole} | ({TEACHER: rewrite(whole)} if request.recipe.teacher else {})
+        for name, model in saved.items():
             with files.writing(out / name) as temporary:
                 model.save(temporary)
         files.write_json(out / PLAN, as_json(planned, net.name, asked))
