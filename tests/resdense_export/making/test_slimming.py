@@ -510,7 +510,8 @@ def test_a_share_of_latency_that_no_plan_has_names_the_fastest(nets):
 def test_what_a_training_is_expected_to_leave_is_the_most_that_it_left_in_the_stored_rows():
     losses = {}  # of the seeds of one request together
     for row in _stored("slim"):
-        if "max_drop" not in row and row.get("recipe", "slim") == "slim":  # max_drop is asked for by what is tested here
+        # max_drop is asked for by what is tested here
+        if "max_drop" not in row and row.get("recipe", "slim") == "slim":
             request = row["epochs"], row["net"], row["for"], row.get("macs"), row.get("latency")
             after, before = (row["accuracy"]["whole"] - row["accuracy"][which] for which in ("slim", "repaired"))
             losses.setdefault(request, []).append((after, before))
@@ -721,6 +722,19 @@ def test_slim_makes_a_run_that_goes_on_after_a_stop_in_the_repair_and_evaluates(
     assert code == 2 and "slim is" in errors
 
 
+def test_any_recipe_trains_a_slim_net_and_without_a_teacher_from_labels_alone(trained, resdense):
+    model, data = trained
+    command = ("slim", model, "--data", data, "--macs", "0.6", "--for", "macs", "--epochs", "1", "--out", "run")
+    code, said, errors = resdense(*command, "--recipe", "compare")
+    assert (code, said.strip()) == (0, "run"), errors
+    asked = training.read_config("run/config.yaml")["recipe"]
+    assert asked == training.recipe("compare", epochs=1).as_dict() and not asked["teacher"]
+    assert Path("run/checkpoints/whole.keras").is_file() and not Path("run/checkpoints/teacher.keras").exists()
+    assert "is finished" in resdense(*command, "--recipe", "compare", "--resume")[2]
+    code, _, errors = resdense(*command, "--resume")
+    assert code == 2 and "teacher is 0.0 there and 0.9 here" in errors
+
+
 @pytest.mark.slow
 def test_a_training_that_makes_a_net_worse_leaves_the_repaired_one(trained, tmp_path):
     """With a learning rate that destroys it: model.keras is the net before the training, and the card says so."""
@@ -814,6 +828,7 @@ def test_show_plans_an_untrained_net_as_json_and_writes_nothing(resdense, tmp_pa
         (("--macs", "0.5", "--count", "true", "--data", "digits", "--out", "o"), "--count was given without --latency"),
         (("--max-drop", "0", "--data", "digits", "--out", "o"), "--max-drop 0.0 was given"),
         (("--max-drop", "1", "--show"), "--max-drop was given without --data"),
+        (("--macs", "0.5", "--data", "digits", "--out", "o", "--recipe", "labels"), "unknown recipe 'labels'"),
         (("--macs", "0.5", "--data", "digits", "--out", "o"), "untrained"),
     ],
 )
