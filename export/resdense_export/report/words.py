@@ -155,7 +155,8 @@ def _slimmed(names, model, models):
     blocks = f" and {units.count(len(slim['removed_blocks']), 'block')} gone" if slim["removed_blocks"] else ""
     trained = "repaired; no training made it better"
     if slim["epochs"]:
-        trained = f"trained on for {units.count(slim['epochs'], 'epoch')} beside the whole net"
+        where = "on labels" if slim.get("teacher") == 0 else "beside the whole net"
+        trained = f"trained on for {units.count(slim['epochs'], 'epoch')} {where}"
     return (
         f"{names.full(model)} is {whole} with {units.percent(after / before)} of its multiply-adds: "
         f"{units.count(slim['narrower'], 'layer')} narrower{blocks}, {trained}."

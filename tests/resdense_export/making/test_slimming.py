@@ -730,6 +730,9 @@ def test_any_recipe_trains_a_slim_net_and_without_a_teacher_from_labels_alone(tr
     asked = training.read_config("run/config.yaml")["recipe"]
     assert asked == training.recipe("compare", epochs=1).as_dict() and not asked["teacher"]
     assert Path("run/checkpoints/whole.keras").is_file() and not Path("run/checkpoints/teacher.keras").exists()
+    slimmed = sources.model(Path("run/model.keras")).slimmed
+    assert "trained for 1 epoch on labels." in card._slimmed(slimmed | {"epochs": 1})[1]
+    assert "A training on labels followed" in card._slimmed(slimmed | {"epochs": 0})[1]
     assert "is finished" in resdense(*command, "--recipe", "compare", "--resume")[2]
     code, _, errors = resdense(*command, "--resume")
     assert code == 2 and "teacher is 0.0 there and 0.9 here" in errors
