@@ -2,6 +2,7 @@ r"""What `resdense slim` loses and saves on trained CIFAR-10 nets: accuracy on a
 
     python benchmarks/slim.py densenet_bc22_16 --macs 0.5 --epochs 1 --folder FOLDER --count "$ARM/instructions"
     python benchmarks/slim.py resnet20 --latency 0.66 --folder FOLDER --count "$ARM/instructions"
+    python benchmarks/slim.py densenet_bc22_16 --latency 0.58 --recipe fast --folder FOLDER --count "$ARM/instructions"
     python benchmarks/slim.py resnet20 --max-drop 1 --folder FOLDER --count "$ARM/instructions"
     python benchmarks/slim.py --table                                                       # docs/slimming.md alone
 
@@ -35,6 +36,7 @@ from resdense_keras import files
 RESULTS = Path(__file__).parent / "results" / "slim.json"
 DOCUMENT = Path(__file__).parents[1] / "docs" / "slimming.md"
 MARKS = ("<!-- table: python benchmarks/slim.py --table -->\n", "<!-- end of table -->\n")
+OF_RECIPES = ("<!-- table of recipes: python benchmarks/slim.py --table -->\n", "<!-- end of table: recipes -->\n")
 SHIPPED = {"densenet_bc22_16": "densenet_bc22_16", "resnet20_shipped": "resnet20"}  # the others are checkpoints.py's
 SCHEMES = ("fp32", "int8")
 FLAGS = ("macs", "latency", "max_drop")  # of a request; one has a value
@@ -43,6 +45,7 @@ ROWS = (  # (net, flag, value, for, recipe, epochs) that are to be measured, in 
     ("densenet_bc22_16", "macs", 0.5, "phone-int8", "slim", 8),
     ("densenet_bc22_16", "latency", 0.58, "phone-int8", "slim", 6),
     ("densenet_bc22_16", "latency", 0.58, "phone-int8", "slim", 7),
+    ("densenet_bc22_16", "latency", 0.58, "phone-int8", "fast", 7),
     ("densenet_bc22_16", "latency", 0.58, "phone-int8", "fast", 8),
     ("densenet_bc100_12", "macs", 0.5, "phone-int8", "slim", 3),
     ("resnet20_shipped", "macs", 0.5, "phone-int8", "slim", 8),
@@ -138,17 +141,26 @@ def accuracy(model, data):
 
 
 def held_out(judged, data):
-    """{"images", "whole", "repaired"}: accuracies on the held-out training images that `slim --max-drop` looks at."""
+    """{"images", "whole", "repaired"}: accuracies on the held-out training images that `slim --max-drop` looks at;
+    {"trained_on"}: that of the whole net on as many of the images that nets are trained on."""
     import keras
 
     from resdense_export.making.slimming import search
     from resdense_keras.data import load
+    from resdense_keras.data.dataset import representative
 
-    images, labels = search.held_out(load(data))
-    found = {"images": len(labels)}
-    for which in ("whole", "repaired"):
+    dataset = load(data)
+    held = search.held_out(dataset)
+    chosen = representative(dataset.train, len(held[1]))
+    trained_on = dataset.train.array(chosen), dataset.train.labels[chosen]
+    found = {"images": len(chosen)}
+    for key, which, images in (
+        ("whole", "whole", held),
+        ("repaired", "repaired", held),
+        ("trained_on", "whole", trained_on),
+    ):
         model = keras.saving.load_model(judged[which], compile=False)
-        found[which] = float(search.right(model, images, labels).mean())
+        found[key] = float(search.right(model, *images).mean())
     return found
 
 
@@ -181,6 +193,26 @@ def table(rows):
     ]
     if missing:
         lines += ["", f"Not run yet: {'; '.join(missing)}."]
+    return "".join(line + "\n" for line in lines)
+
+
+def recipes(rows):
+    """The table of the requests that were trained by more than one recipe, beside how well the original learnt."""
+    heads = ("net", "asked for", "training accuracy", "recipe", "epochs", "lost", "CPU minutes", "seeds")
+    lines = [f"| {' | '.join(heads)} |", "|---|---|--:|---|" + "--:|" * (len(heads) - 4)]
+    trained = {}
+    for row in sorted(rows, key=place):
+        trained.setdefault(request_of(row)[:4], {}).setdefault(request_of(row)[4:], []).append(row)
+    for (net, flag, value, target), requests in trained.items():
+        fitted = {row["held_out"]["trained_on"] for seeds in requests.values() for row in seeds
+                  if "trained_on" in row["held_out"]}  # fmt: skip
+        if len({recipe for recipe, _ in requests}) < 2:
+            continue
+        for (recipe, epochs), seeds in requests.items():
+            cells = [net, f"{flag.replace('_', '-')} {value:g}, {target}", spread([100 * share for share in fitted], 1),
+                     recipe, epochs, list(figures(seeds))[-1], spread([row["cpu_minutes"] for row in seeds], 0),
+                     len(seeds)]  # fmt: skip
+            lines.append(f"| {' | '.join(map(str, cells))} |")
     return "".join(line + "\n" for line in lines)
 
 
@@ -242,6 +274,7 @@ def main():
         rows = [old for old in rows if (request_of(old), old["seed"]) != (request_of(row), row["seed"])] + [row]
         files.write_json(RESULTS, rows)
     put(MARKS, table(rows), DOCUMENT)
+    put(OF_RECIPES, recipes(rows), DOCUMENT)
 
 
 if __name__ == "__main__":

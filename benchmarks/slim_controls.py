@@ -28,7 +28,17 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import numpy as np
 from rewriting_document import put
-from slim import DOCUMENT, SCHEMES, accuracy, add_files, cpu_minutes, figures, folder_of, spread
+from slim import (
+    DOCUMENT,
+    SCHEMES,
+    accuracy,
+    add_files,
+    cpu_minutes,
+    figures,
+    place,
+    request_of,
+    spread,
+)
 
 from resdense_export import environment
 from resdense_export.tflite.timing import machine
@@ -138,31 +148,37 @@ def measured(kind, asked):
 
 
 def table(rows, slim_rows):
-    """The controls' table, each beside the slim nets of its request, whatever their seed."""
-    heads = ("net", "MACs", "Arm fp32", "Arm int8", "accuracy", "against slim", "epochs", "seeds", "CPU minutes")
-    lines = [f"| {' | '.join(heads)} |", "|---|" + "--:|" * (len(heads) - 1)]
-    requests = {}
+    """The controls' table: for each shape the slim nets that were trained no longer than its controls, then those."""
+    heads = ("net", "recipe", "epochs", "accuracy", "against scratch", "Arm fp32", "Arm int8", "CPU minutes", "seeds",
+             "MACs")  # fmt: skip
+    lines = [f"| {' | '.join(heads)} |", "|---|---|" + "--:|" * (len(heads) - 2)]
+    shapes, requests = {}, {}
     for row in rows:
-        requests.setdefault(without_seed(row["of"]), []).append(row)
-    for request, controls in requests.items():
-        slim = [row for row in slim_rows if without_seed(folder_of(row)) == request]
-        best, whole = np.mean([row["accuracy"]["slim"] for row in slim]), slim[0]["instructions"]
-        cost, minutes = list(figures(slim))[: 1 + len(SCHEMES)], spread([row["cpu_minutes"] for row in slim], 0)
-        cells = [f"{slim[0]['net']}, slim", *cost, f"{100 * best:.2f}", "", slim[0]["epochs"], len(slim), minutes]
-        lines.append(f"| {' | '.join(map(str, cells))} |")
+        shapes.setdefault(row["of"].rsplit("-", 3)[0], []).append(row)  # without recipe, epochs and seed
+    for row in sorted(slim_rows, key=place):
+        requests.setdefault(request_of(row), []).append(row)
+    for shape, controls in shapes.items():
+        scratch = max(row["accuracy"] for row in controls if row["control"] == "scratch")
+        longest = max(row["cpu_minutes"] for row in controls)
+        for (*asked, recipe, epochs), seeds in requests.items():
+            minutes = [row["cpu_minutes"] for row in seeds]
+            if "{}-{}{:g}-{}".format(*asked) != shape or np.mean(minutes) > longest:
+                continue
+            whole = seeds[0]["instructions"]
+            macs, *counted = list(figures(seeds))[: 1 + len(SCHEMES)]
+            found = [100 * row["accuracy"]["slim"] for row in seeds]
+            against = f"{np.mean(found) - 100 * scratch:+.2f}"
+            cells = [f"{asked[0]}, slim", recipe, epochs, spread(found, 2), against, *counted, spread(minutes, 0),
+                     len(seeds), macs]  # fmt: skip
+            lines.append(f"| {' | '.join(map(str, cells))} |")
         for row in controls:
             before, after = row["macs"]
-            lost = 100 * (row["accuracy"] - best)
-            cells = [row["control"], f"{after / before:.3f}",
-                     *(f"{row['instructions'][scheme][0] / whole[scheme][0]:.3f}" for scheme in SCHEMES),
-                     f"{100 * row['accuracy']:.2f}", f"{lost:+.2f}", row["epochs"], 1,
-                     f"{row['cpu_minutes']:.0f}"]  # fmt: skip
+            counted = (f"{row['instructions'][scheme][0] / whole[scheme][0]:.3f}" for scheme in SCHEMES)
+            cells = [row["control"], "fast", row["epochs"], f"{100 * row['accuracy']:.2f}",
+                     f"{100 * (row['accuracy'] - scratch):+.2f}", *counted, f"{row['cpu_minutes']:.0f}", 1,
+                     f"{after / before:.3f}"]  # fmt: skip
             lines.append(f"| {' | '.join(map(str, cells))} |")
     return "".join(line + "\n" for line in lines)
-
-
-def without_seed(folder):
-    return folder.rpartition("-")[0]
 
 
 def main():

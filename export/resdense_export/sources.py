@@ -327,12 +327,18 @@ def _slimmed(path, run):
             "removed_blocks": plan["removed_blocks"],
             "scored": plan["images"],
             "repaired": plan.get("repaired"),  # version 0.1 did not say on how many images
-            "epochs": 0 if state.best_file(path.parent, 0).is_file() else run.recipe.epochs,
+            "epochs": 0 if state.best_file(path.parent, 0).is_file() else _epochs(path, run),
             "teacher": run.recipe.teacher,
             "temperature": run.recipe.temperature,
         }
     except (OSError, ValueError, KeyError, TypeError, AttributeError):  # it was changed or is gone
         return None
+
+
+def _epochs(path, run):
+    """How many epochs a run was trained for; the recipe's `patience` may have ended it early."""
+    trained = path.with_name("metrics.jsonl")
+    return len(trained.read_text().splitlines()) if trained.is_file() else run.recipe.epochs
 
 
 def class_names(net, dataset, file=None):

@@ -52,7 +52,8 @@ class TrainingRequest:
         rules: How the recipe's augmentation is read, see augmentation.RULES.
         devices: Name of where the steps run, see `devices.OneDevice.name`.
         slim: For a run of `resdense slim` what it was asked to do. The net is then checkpoints/slim.keras in the run
-            folder, its teacher checkpoints/teacher.keras, and `model` only a name. For other runs None.
+            folder, the teacher, if the recipe has one, checkpoints/teacher.keras, and `model` only a name. For other
+            runs None.
     Raises:
         RequestError: a value that is not allowed.
     """

@@ -317,9 +317,12 @@ class _Run:
         """Arguments that the net is built with. A resumed run keeps its own, because its start weights may be gone."""
         kept = (place or {}).get("net")
         if self.request.slim:
-            there = starts.TEACHER if (self.out / starts.TEACHER).is_file() else starts.WHOLE
-            taught = (kept or {}).get("teacher", starts.WHOLE) if place else there  # older states name none
-            return {"slim": self.out / starts.SLIM, "teacher": self.out / taught}
+            nets = {"slim": self.out / starts.SLIM}
+            if self.recipe.teacher:
+                there = starts.TEACHER if (self.out / starts.TEACHER).is_file() else starts.WHOLE
+                taught = (kept or {}).get("teacher", starts.WHOLE) if place else there  # older states name none
+                nets["teacher"] = self.out / taught
+            return nets
         if kept is None:
             return starts.arguments_of(self.request, self.dataset)
         pixels = kept["include_preprocessing"]
@@ -431,7 +434,8 @@ class _Run:
         pixels = self.arguments.get("include_preprocessing")
         is_record = isinstance(pixels, Preprocessing)
         if self.request.slim:
-            return {"teacher": self.arguments["teacher"].relative_to(self.out).as_posix()}
+            taught = self.arguments.get("teacher")
+            return {"teacher": taught.relative_to(self.out).as_posix()} if taught else {}
         return self.arguments | {"include_preprocessing": pixels.as_dict() if is_record else pixels}
 
     def _restore(self, arrays, place):

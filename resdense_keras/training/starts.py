@@ -45,7 +45,7 @@ def start(
         dataset: The data that it names, see `runs.load_data`.
         devices: Where the steps run, from devices.choose; default: one.
         net: Arguments of the net's builder, as a run keeps them; default: those of `arguments_of`. For a request with
-            `slim` the files of both nets, {"slim", "teacher"}.
+            `slim` the files of its nets, {"slim"} and, where the recipe has a teacher, {"teacher"}.
         fresh: False where a saved state will be loaded: the start weights are then not read.
         again: What this function returned for another seed, or None. That object is reset and used again, because
             tracing a net takes long.
@@ -58,7 +58,7 @@ def start(
     try:
         with devices.scope():
             model = devices.prepare(new_net(request, net or arguments_of(request, dataset), fresh))
-            teacher = load_net(net["teacher"]) if request.slim and request.recipe.teacher else None
+            teacher = load_net(net["teacher"]) if "teacher" in (net or {}) else None
         if request.recipe.sparsity and not (request.weights or request.slim):
             # They end at zero then, where they would else swing around it; a scale that is trained may be below zero
             for scale in scales(model):

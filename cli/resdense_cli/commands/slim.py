@@ -1,4 +1,4 @@
-"""`resdense slim`: makes a trained net with fewer channels, trained to give the original's outputs."""
+"""`resdense slim`: makes a net with fewer channels from a trained one, and trains it."""
 
 from pathlib import Path
 from typing import Annotated
@@ -76,7 +76,8 @@ def command(
             "--max-drop",
             metavar="POINTS",
             help="Percentage points of accuracy (above 0, below 100) that the slim net is expected to lose at most "
-            "after --epochs, compared with the original. The smallest such net is searched, see docs/slimming.md. "
+            "after --epochs of the recipe slim, compared with the original. The smallest such net is searched, see "
+            "docs/slimming.md. "
             "Required unless --macs or --latency is given.",
         ),
     ] = None,
@@ -93,8 +94,9 @@ def command(
         str,
         typer.Option(
             "--recipe",
-            help="How the slim net is trained. slim: by the original's outputs. Any recipe of `resdense train`, or a "
-            "FILE.yaml: from labels alone, for an original that was trained for a short time only.",
+            help="How the slim net is trained. slim: mainly by the original's outputs. Another recipe of `resdense "
+            "train`, such as fast: only by labels, for an original that was trained for a short time. FILE.yaml: its "
+            "field `teacher` is the share of the original's outputs in the loss.",
         ),
     ] = "slim",
     epochs: Annotated[
@@ -130,24 +132,26 @@ def command(
     settings: Settings = None,
     as_json: Annotated[bool, typer.Option("--json", help="With --show: print the plan as JSON.")] = False,
 ):
-    """Make a trained net smaller: remove channels and blocks, repair the rest, teach it the original's outputs."""
+    """Make a trained net smaller: remove channels and blocks, repair the rest, train it."""
     _check_given(model, data, out, (macs, latency, max_drop), show)
+    trained = _recipe(recipe, epochs)
     if count and latency is None:
         raise RequestError("--count was given without --latency", "leave it out, or pass --latency 0.5")
     from resdense_export.making.slimming import process
 
     asked = process.SlimRequest(macs, target, latency=latency, max_drop=max_drop)
     start_tensorflow()
-    from resdense_keras import training
-
+    if max_drop is not None and recipe != "slim":
+        tell("note: --max-drop expects what the recipe slim regains; for other recipes that was not measured")
     if deterministic:
+        from resdense_keras import training
+
         training.be_deterministic()
     from resdense_export import sources
     from resdense_keras.training.devices import choose
 
     counted = counting(count)
     net = sources.model(model, weights, builder_options(settings), image_size, preprocessing)
-    trained = training.recipe(recipe, net.name, epochs=epochs)
     if show:
         planned = _planned(net, data, asked, trained.epochs, seed, image_size, on_bad_image, resize, counted)
         found = process.as_json(planned, net.name, asked)
@@ -183,6 +187,14 @@ def _check_given(model, data, out, targets, show):
     for flag, value in (("--data SPEC", data), ("--out RUN", out)):
         if value is None and not show:
             raise RequestError(f"{flag} is missing", "for example --data cifar10 --out runs/slim; --show needs neither")
+
+
+def _recipe(name, epochs):
+    from resdense_keras.training.recipes import recipe
+
+    if name == "paper":
+        raise RequestError("paper is a recipe for each family", "--recipe paper-resnet, or --recipe paper-densenet")
+    return recipe(name, epochs=epochs)
 
 
 def _is_file(model):

@@ -114,17 +114,15 @@ def _slimmed(slim):
     blocks = ", ".join(f"`{name}`" for name in slim["removed_blocks"])
     gone = f"the branches into {blocks} were removed" if blocks else "no block was removed"
     epochs = f"{slim['epochs']} epoch{'s' * (slim['epochs'] != 1)}"
-    where = "beside the whole net" if slim["teacher"] else "on labels"
-    answers = (
-        f", whose answers at temperature {slim['temperature']:g} make {slim['teacher']:.0%} of the loss"
-        if slim["teacher"]
-        else ""
-    )
+    where, answers = "on labels", ""
+    if slim["teacher"]:
+        where = "beside the whole net"
+        answers = f", whose answers at temperature {slim['temperature']:g} make {slim['teacher']:.0%} of the loss"
     trained = (
         f"Then it was trained for {epochs} {where}{answers}."
         if slim["epochs"]
-        else f"A training {where} followed; no epoch of it answered more held-out images rightly, so the net is kept as "
-        "it was before."
+        else f"A training {where} followed; no epoch of it answered more held-out images rightly, so the net is kept "
+        "as it was before."
     )
     scored, repaired = (f"{slim[key]:,}" if slim[key] else "some" for key in ("scored", "repaired"))
     return [

@@ -517,7 +517,9 @@ def test_what_a_training_is_expected_to_leave_is_the_most_that_it_left_in_the_st
             losses.setdefault(request, []).append((after, before))
     families = {}
     for (epochs, net, *_), seeds in losses.items():
-        families.setdefault(family(net), []).append((epochs, np.divide(*np.sum(seeds, axis=0))))
+        families.setdefault(family(net.removesuffix("_shipped")), []).append(
+            (epochs, np.divide(*np.sum(seeds, axis=0)))
+        )
     for epochs in {request[0] for request in losses}:
         most = 0
         for rows in families.values():  # one without so long a row counts with its longest
@@ -525,6 +527,18 @@ def test_what_a_training_is_expected_to_leave_is_the_most_that_it_left_in_the_st
             most = max(most, *(share for known, share in rows if known >= enough))
         assert search.kept(epochs) == pytest.approx(most, abs=0.005), epochs
     assert search.kept(1) == search.kept(2) > search.kept(7) == search.kept(15) > search.kept(16) == search.kept(30)
+
+
+def test_recipes_were_compared_on_the_same_repaired_nets():
+    same = {}
+    for row in _stored("slim"):
+        asked = row["net"], row["for"], row.get("macs"), row.get("latency"), row["seed"]
+        start = row["plan"]["widths"], row["accuracy"]["repaired"]
+        same.setdefault(asked, []).append((row.get("recipe", "slim"), *start))
+    compared = [rows for rows in same.values() if len({recipe for recipe, *_ in rows}) > 1]
+    for (_, *first), *others in compared:
+        assert all(other == first for _, *other in others)
+    assert compared
 
 
 def test_a_target_out_of_reach_names_the_smallest_that_can(nets):
@@ -699,12 +713,8 @@ def trained(tmp_path_factory):
 def test_slim_makes_a_run_that_goes_on_after_a_stop_in_the_repair_and_evaluates(trained, resdense, monkeypatch):
     model, data = trained
     command = ("slim", model, "--data", data, "--macs", "0.6", "--for", "macs", "--epochs", "1", "--out", "run")
-
-    def stopped(*arguments, **settings):
-        raise KeyboardInterrupt
-
     with monkeypatch.context() as patch:
-        patch.setattr(process, "repaired", stopped)
+        patch.setattr(process, "repaired", _interrupted)
         assert resdense(*command)[0] == 130
     assert resdense(*command)[0] == 2  # without --resume
     code, said, errors = resdense(*command, "--resume")
@@ -722,20 +732,47 @@ def test_slim_makes_a_run_that_goes_on_after_a_stop_in_the_repair_and_evaluates(
     assert code == 2 and "slim is" in errors
 
 
-def test_any_recipe_trains_a_slim_net_and_without_a_teacher_from_labels_alone(trained, resdense):
+def test_a_slim_net_is_trained_only_by_labels_where_the_recipe_has_no_teacher(trained, resdense):
     model, data = trained
-    command = ("slim", model, "--data", data, "--macs", "0.6", "--for", "macs", "--epochs", "1", "--out", "run")
-    code, said, errors = resdense(*command, "--recipe", "compare")
+    command = ("slim", model, "--data", data, "--macs", "0.6", "--for", "macs", "--out", "run")
+    code, said, errors = resdense(*command, "--recipe", "fast")
     assert (code, said.strip()) == (0, "run"), errors
-    asked = training.read_config("run/config.yaml")["recipe"]
-    assert asked == training.recipe("compare", epochs=1).as_dict() and not asked["teacher"]
+    config = training.read_config("run/config.yaml")
+    assert training.Recipe(**config["recipe"]) == training.recipe("fast")  # its number of epochs too
     assert Path("run/checkpoints/whole.keras").is_file() and not Path("run/checkpoints/teacher.keras").exists()
     slimmed = sources.model(Path("run/model.keras")).slimmed
     assert "trained for 1 epoch on labels." in card._slimmed(slimmed | {"epochs": 1})[1]
     assert "A training on labels followed" in card._slimmed(slimmed | {"epochs": 0})[1]
-    assert "is finished" in resdense(*command, "--recipe", "compare", "--resume")[2]
+    assert "is finished" in resdense(*command, "--recipe", "run/config.yaml", "--resume")[2]
     code, _, errors = resdense(*command, "--resume")
-    assert code == 2 and "teacher is 0.0 there and 0.9 here" in errors
+    assert code == 2 and "teacher is 0.0 there and 0.9 here" in errors and "`--recipe run/config.yaml`" in errors
+
+
+def test_a_recipe_of_a_file_has_the_teacher_that_the_file_says_and_its_patience_ends_the_training(trained, resdense):
+    model, data = trained
+    Path("mine.yaml").write_text("base: slim\nteacher: 0.5\nepochs: 9\npatience: 1\nlearning_rate: 0\n")
+    command = ("slim", model, "--data", data, "--macs", "0.6", "--for", "macs", "--out", "run", "--recipe", "mine.yaml")
+    code, _, errors = resdense(*command)
+    assert code == 0 and "the training ends here" in errors, errors
+    assert training.read_config("run/config.yaml")["recipe"]["teacher"] == 0.5
+    assert Path("run/checkpoints/teacher.keras").is_file()
+    Path("run/checkpoints/best-0000.safetensors").unlink(missing_ok=True)  # which says that no epoch was better
+    assert sources.model(Path("run/model.keras")).slimmed["epochs"] == 2
+
+
+def test_an_original_that_is_often_wrong_on_training_images_gets_a_word_about_recipes(trained, resdense, monkeypatch):
+    model, data = trained
+    monkeypatch.setattr(process, "_planned", _interrupted)
+    command = ("slim", model, "--data", data, "--macs", "0.6", "--for", "macs", "--out", "run")
+    assert "may lose less" not in resdense(*command)[2]
+    monkeypatch.setattr(process, "FITTED", 1.01)
+    errors = resdense(*command)[2]
+    assert re.search(r"tiny answers (9\d|100)\.\d% of 1[67]\d training images rightly; .*`--recipe fast`", errors)
+    assert "may lose less" not in resdense(*command, "--recipe", "fast")[2]
+
+
+def _interrupted(*arguments, **settings):
+    raise KeyboardInterrupt
 
 
 @pytest.mark.slow
@@ -832,6 +869,7 @@ def test_show_plans_an_untrained_net_as_json_and_writes_nothing(resdense, tmp_pa
         (("--max-drop", "0", "--data", "digits", "--out", "o"), "--max-drop 0.0 was given"),
         (("--max-drop", "1", "--show"), "--max-drop was given without --data"),
         (("--macs", "0.5", "--data", "digits", "--out", "o", "--recipe", "labels"), "unknown recipe 'labels'"),
+        (("--macs", "0.5", "--data", "digits", "--out", "o", "--recipe", "paper"), "--recipe paper-resnet"),
         (("--macs", "0.5", "--data", "digits", "--out", "o"), "untrained"),
     ],
 )

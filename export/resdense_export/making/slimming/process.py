@@ -1,9 +1,9 @@
 """Makes a run folder with a slimmer net from a trained net and data: scores, plan, repair, then the ordinary training.
 
 Files are written in the order in which a killed run needs them: config.yaml (the request), checkpoints/whole.keras,
-checkpoints/teacher.keras (the whole net as `export` rewrites it: equal up to rounding, in fewer operations), slim.json
-(the plan), checkpoints/slim.keras (the repaired net), and then those of any training. Files that exist are not made
-again.
+checkpoints/teacher.keras where the recipe has a teacher (the whole net as `export` rewrites it: equal up to rounding,
+in fewer operations), slim.json (the plan), checkpoints/slim.keras (the repaired net), and then those of any training.
+Files that exist are not made again.
 """
 
 import dataclasses
@@ -32,6 +32,7 @@ from .shrinking import shape_of
 
 SCHEMA = "resdense-slim/1"
 LABELLED = 500  # images that tell whether a net was trained
+FITTED = 0.9  # share of them answered rightly, below which labels may teach more than the net: docs/slimming.md
 LEAST_IMAGES = 50  # that scores and repair stand on
 TOLD = 10  # seconds between two lines of progress, at least
 PLAN, CHOICE = "slim.json", "checkpoints/keep.json"
@@ -98,7 +99,7 @@ def show(net, dataset, asked, seed=0, tell=None, images=None, epochs=None, count
         net: A sources.Net.
         dataset: A data.Dataset, or None with `images` (N, H, W, C) in random order.
         asked: A SlimRequest.
-        epochs: Of the training to come, for `max_drop`; default: the recipe's.
+        epochs: Of the training to come, for `max_drop`; default: those of the recipe `slim`.
         count: For `latency`: function of a .tflite file that returns its cost; default: files are timed here.
     """
     _check_answers(net)
@@ -107,7 +108,7 @@ def show(net, dataset, asked, seed=0, tell=None, images=None, epochs=None, count
 
 
 def slim(net, asked, request, out, *, resume=False, scan=False, save_seconds=60, devices=None, tell=None, count=None):
-    """Makes a slim net in the run folder `out` and trains it beside the whole one.
+    """Makes a slim net in the run folder `out` and trains it, where the recipe says so beside the whole one.
 
     Args:
         net: A sources.Net, the whole net.
@@ -166,11 +167,16 @@ def _prepare(net, asked, request, out, resume, tell, count):
     dataset = training.load_data(request)
     _check_answers(net)
     _check_data(dataset, net)
-    _check_trained(whole, dataset, net)
+    right, labelled = _check_trained(whole, dataset, net)
     files.check_writable(out, 40 * whole.count_params())
     choice, data = (_read_choice(out) if resume else None), data_fingerprint(dataset)
     images = _scoring(dataset, request.seed)
     if choice is None:
+        if request.recipe.teacher and right < FITTED:
+            tell(
+                f"note: {net.name} answers {right:.1%} of {labelled} training images rightly; if it was trained for a "
+                "short time, `--recipe fast`, which learns only from labels, may lose less"
+            )
         planned = _planned(whole, images, asked, request.seed, tell, dataset, request.recipe.epochs, count)
         request = dataclasses.replace(request, model=_named(net.name, planned.plan))
         files.write_text(out / "config.yaml", yaml.safe_dump(request.as_config(), sort_keys=False))
@@ -317,7 +323,10 @@ def _check_answers(net):
 
 
 def _check_trained(model, dataset, net):
-    """Refuses a net that guesses, because the worth of its channels cannot be measured."""
+    """(share of a few training images that a net answers rightly, their number).
+
+    Refuses a net that guesses, because the worth of its channels cannot be measured.
+    """
     hits, count, guesses = _hits(model, dataset)
     if guesses:
         raise RequestError(
@@ -325,6 +334,7 @@ def _check_trained(model, dataset, net):
             "guessing would: it is untrained, or takes other pixels or classes",
             "train it first (`resdense train`), or give the data that it was trained on",
         )
+    return hits, count
 
 
 def _hits(model, dataset):
@@ -368,6 +378,8 @@ def _check_place(out, request, resume):
     differing.pop("data", None)  # training.run looks at the data themselves
     if differing:
         hint = "repeat the first command with `--resume`, or choose another `--out`"
+        if differing.keys() & set(training.recipes.FIELDS):
+            hint += f"; `--recipe {path}` is the recipe of the run"
         raise RequestError(f"{out} holds another run: {'; '.join(differing.values())}", hint)
 
 
