@@ -153,15 +153,9 @@ def held_out(judged, data):
     held = search.held_out(dataset)
     chosen = representative(dataset.train, len(held[1]))
     trained_on = dataset.train.array(chosen), dataset.train.labels[chosen]
-    found = {"images": len(chosen)}
-    for key, which, images in (
-        ("whole", "whole", held),
-        ("repaired", "repaired", held),
-        ("trained_on", "whole", trained_on),
-    ):
-        model = keras.saving.load_model(judged[which], compile=False)
-        found[key] = float(search.right(model, *images).mean())
-    return found
+    whole, repaired = (keras.saving.load_model(judged[which], compile=False) for which in ("whole", "repaired"))
+    judgements = {"whole": (whole, *held), "repaired": (repaired, *held), "trained_on": (whole, *trained_on)}
+    return {"images": len(chosen)} | {key: float(search.right(*given).mean()) for key, given in judgements.items()}
 
 
 def cpu_minutes(folder, who=resource.RUSAGE_CHILDREN):
@@ -176,20 +170,17 @@ def table(rows):
     heads = ("net", "asked for", "recipe", "epochs", "lost", "Arm fp32", "Arm int8", "minutes", "MACs", "bytes int8",
              "accuracy", "repaired", "tuned", "CPU minutes", "seeds")  # fmt: skip
     lines = [f"| {' | '.join(heads)} |", "|---|---|---|" + "--:|" * (len(heads) - 3)]
-    requests = {}
-    for row in sorted(rows, key=place):
-        requests.setdefault(request_of(row), []).append(row)
+    requests = by_request(rows)
     for (net, flag, value, target, recipe, epochs), seeds in requests.items():
         idle = [row["minutes"] for row in seeds if "minutes" in row]
         macs, *counted, size, whole, repaired, tuned, lost = figures(seeds)
-        cells = [net, f"{flag.replace('_', '-')} {value:g}, {target}", recipe, epochs, lost, *counted,
+        cells = [net, wanted(flag, value, target), recipe, epochs, lost, *counted,
                  spread(idle, 0) if idle else "", macs, size, whole, repaired, tuned,
                  spread([row["cpu_minutes"] for row in seeds], 0), len(seeds)]  # fmt: skip
         lines.append(f"| {' | '.join(map(str, cells))} |")
     missing = [
         f"{net} at {flag} {value:g} for {target}, {epochs} epochs of {recipe}"
-        for net, flag, value, target, recipe, epochs in ROWS
-        if (net, flag, value, target, recipe, epochs) not in requests
+        for net, flag, value, target, recipe, epochs in (request for request in ROWS if request not in requests)
     ]
     if missing:
         lines += ["", f"Not run yet: {'; '.join(missing)}."]
@@ -201,19 +192,31 @@ def recipes(rows):
     heads = ("net", "asked for", "training accuracy", "recipe", "epochs", "lost", "CPU minutes", "seeds")
     lines = [f"| {' | '.join(heads)} |", "|---|---|--:|---|" + "--:|" * (len(heads) - 4)]
     trained = {}
-    for row in sorted(rows, key=place):
-        trained.setdefault(request_of(row)[:4], {}).setdefault(request_of(row)[4:], []).append(row)
-    for (net, flag, value, target), requests in trained.items():
-        fitted = {row["held_out"]["trained_on"] for seeds in requests.values() for row in seeds
-                  if "trained_on" in row["held_out"]}  # fmt: skip
-        if len({recipe for recipe, _ in requests}) < 2:
+    for (*asked, recipe, epochs), seeds in by_request(rows).items():
+        trained.setdefault(tuple(asked), []).append((recipe, epochs, seeds))
+    for (net, *asked), trainings in trained.items():
+        if len({recipe for recipe, *_ in trainings}) < 2:
             continue
-        for (recipe, epochs), seeds in requests.items():
-            cells = [net, f"{flag.replace('_', '-')} {value:g}, {target}", spread([100 * share for share in fitted], 1),
-                     recipe, epochs, list(figures(seeds))[-1], spread([row["cpu_minutes"] for row in seeds], 0),
-                     len(seeds)]  # fmt: skip
+        fitted = [100 * row["held_out"]["trained_on"] for *_, seeds in trainings for row in seeds
+                  if "trained_on" in row["held_out"]]  # fmt: skip
+        for recipe, epochs, seeds in trainings:
+            cells = [net, wanted(*asked), spread(fitted, 1), recipe, epochs, list(figures(seeds))[-1],
+                     spread([row["cpu_minutes"] for row in seeds], 0), len(seeds)]  # fmt: skip
             lines.append(f"| {' | '.join(map(str, cells))} |")
     return "".join(line + "\n" for line in lines)
+
+
+def by_request(rows):
+    """{request: its rows, one for each seed}, in the table's order."""
+    requests = {}
+    for row in sorted(rows, key=place):
+        requests.setdefault(request_of(row), []).append(row)
+    return requests
+
+
+def wanted(flag, value, target):
+    """The cell `asked for`."""
+    return f"{flag.replace('_', '-')} {value:g}, {target}"
 
 
 def place(row):

@@ -33,10 +33,9 @@ from slim import (
     SCHEMES,
     accuracy,
     add_files,
+    by_request,
     cpu_minutes,
     figures,
-    place,
-    request_of,
     spread,
 )
 
@@ -152,11 +151,9 @@ def table(rows, slim_rows):
     heads = ("net", "recipe", "epochs", "accuracy", "against scratch", "Arm fp32", "Arm int8", "CPU minutes", "seeds",
              "MACs")  # fmt: skip
     lines = [f"| {' | '.join(heads)} |", "|---|---|" + "--:|" * (len(heads) - 2)]
-    shapes, requests = {}, {}
+    shapes, requests = {}, by_request(slim_rows)
     for row in rows:
         shapes.setdefault(row["of"].rsplit("-", 3)[0], []).append(row)  # without recipe, epochs and seed
-    for row in sorted(slim_rows, key=place):
-        requests.setdefault(request_of(row), []).append(row)
     for shape, controls in shapes.items():
         scratch = max(row["accuracy"] for row in controls if row["control"] == "scratch")
         longest = max(row["cpu_minutes"] for row in controls)

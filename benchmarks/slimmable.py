@@ -89,7 +89,7 @@ def main():
     if not asked.table:
         if not asked.count:
             parser.error("--count is needed")
-        asked = argparse.Namespace(**vars(asked), latency=SHARE, epochs=1, seed=0, idle=False)
+        asked = argparse.Namespace(**vars(asked), latency=SHARE, recipe="slim", epochs=1, seed=0, idle=False)
         found = json.loads(RESULTS.read_text()) if RESULTS.is_file() else []
         files.write_json(RESULTS, [row for row in found if row["for"] != asked.target] + list(rows(asked)))
     put(MARKS, table(json.loads(RESULTS.read_text())), slim.DOCUMENT)

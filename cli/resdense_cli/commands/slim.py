@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from resdense_keras.errors import RequestError
-from resdense_keras.training.recipes import RECIPES
+from resdense_keras.training import recipes
 
 from ..options import (
     SPECS,
@@ -105,7 +105,7 @@ def command(
             "--epochs",
             min=1,
             help="Number of training epochs after the repair: 3 for a first look, more if time allows. Default: from "
-            f"the recipe (slim: {RECIPES['slim'].epochs}).",
+            f"the recipe (slim: {recipes.RECIPES['slim'].epochs}).",
         ),
     ] = None,
     seed: Annotated[
@@ -190,11 +190,9 @@ def _check_given(model, data, out, targets, show):
 
 
 def _recipe(name, epochs):
-    from resdense_keras.training.recipes import recipe
-
     if name == "paper":
         raise RequestError("paper is a recipe for each family", "--recipe paper-resnet, or --recipe paper-densenet")
-    return recipe(name, epochs=epochs)
+    return recipes.recipe(name, epochs=epochs)
 
 
 def _is_file(model):
