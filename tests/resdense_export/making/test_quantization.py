@@ -78,8 +78,19 @@ def test_channels_without_weights_keep_their_bias(layer, dead, calibration):
     np.moveaxis(kernel, axis, 0)[1] *= 1e-9
     made.set_weights([kernel, np.linspace(0.5, 1, made.bias.shape[0])])
     net = keras.Model(inputs, x)
-    found = [_run(quantize(convert(net), scheme, calibration), calibration) for scheme in ("fp32", "int8")]
+    files = [quantize(convert(net), scheme, calibration) for scheme in ("fp32", "int8")]
+    found = [_run(file, calibration) for file in files]
     assert np.abs(found[1] - found[0]).max() < 0.02 * np.abs(found[0]).max()
+    assert _unread(files[1]) == 0  # such as the float weights before they were raised
+
+
+def _unread(content):
+    """Bytes of constants that no tensor and no metadata of a file names."""
+    model = flatbuffer.unpack(content)
+    named = {tensor.buffer for graph in model.subgraphs for tensor in graph.tensors}
+    named |= {entry.buffer for entry in model.metadata}
+    unread = [buffer.data for number, buffer in enumerate(model.buffers) if number not in named]
+    return sum(data.nbytes for data in unread if data is not None)
 
 
 def _run(content, images):
