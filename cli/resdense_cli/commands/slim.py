@@ -10,7 +10,6 @@ from resdense_keras.training import recipes
 
 from ..options import (
     SPECS,
-    Count,
     Deterministic,
     Devices,
     OnBadImage,
@@ -58,7 +57,7 @@ def command(
             "--macs",
             metavar="SHARE",
             help="Share of the multiply-adds (MACs) to keep, such as 0.5. "
-            "Required unless --latency or --max-drop is given.",
+            "Required unless --latency or --max-drop is given; only one of the three is allowed.",
         ),
     ] = None,
     latency: Annotated[
@@ -77,8 +76,7 @@ def command(
             metavar="POINTS",
             help="Percentage points of accuracy (above 0, below 100) that the slim net is expected to lose at most "
             "after --epochs of the recipe slim, compared with the original. The smallest such net is searched, see "
-            "docs/slimming.md. "
-            "Required unless --macs or --latency is given.",
+            "docs/slimming.md. Required unless --macs or --latency is given.",
         ),
     ] = None,
     target: Annotated[
@@ -89,7 +87,15 @@ def command(
             help="What should get cheaper: phone-int8 (widths in steps of 16), phone-float (of 8) or macs.",
         ),
     ] = "phone-int8",
-    count: Count = None,
+    count: Annotated[
+        str | None,
+        typer.Option(
+            "--count",
+            metavar="COMMAND",
+            help="With --latency: count instead of time. COMMAND FILE.tflite is run for each file; the last word that "
+            "it prints must be a number above 0, such as the Arm instructions of one inference. Default: timed here.",
+        ),
+    ] = None,
     recipe: Annotated[
         str,
         typer.Option(
@@ -142,7 +148,10 @@ def command(
     asked = process.SlimRequest(macs, target, latency=latency, max_drop=max_drop)
     start_tensorflow()
     if max_drop is not None and recipe != "slim":
-        tell("note: --max-drop expects what the recipe slim regains; for other recipes that was not measured")
+        tell(
+            f"note: --max-drop reckons with what the recipe slim regains, and {recipe} may regain less: "
+            "measure the slim net with `resdense eval`"
+        )
     if deterministic:
         from resdense_keras import training
 
@@ -182,7 +191,8 @@ def _check_given(model, data, out, targets, show):
         raise RequestError("the size of the slim net is missing", "pass --macs 0.5 for half of the multiply-adds")
     if targets[-1] is not None and data is None:
         raise RequestError(
-            "--max-drop was given without --data SPEC", "held-out training images measure what a net loses"
+            "--max-drop was given without --data SPEC, whose held-out training images measure what a net loses",
+            "add --data SPEC, or ask for --macs",
         )
     for flag, value in (("--data SPEC", data), ("--out RUN", out)):
         if value is None and not show:
@@ -236,7 +246,7 @@ def _print(found):
     table = columns("layer", ">channels", ">left")
     widths = list(found["widths"].items())
     for name, (before, after) in widths[:MOST_SHOWN]:
-        table.add_row(name, str(before), str(after) if after else "goes")
+        table.add_row(name, str(before), str(after) if after else "removed")
     if len(widths) > MOST_SHOWN:
         table.add_row(f"and {len(widths) - MOST_SHOWN} more (--json has all)", "", "")
     print_table(table)
@@ -253,4 +263,4 @@ def _print(found):
             f"{found['measured']['scheme']}, {found['measured']['by']}: {found['measured']['share']:.3f} of the latency"
         )
     if found["removed_blocks"]:
-        print(f"blocks without their branch: {', '.join(found['removed_blocks'])}")
+        print(f"removed blocks, by the layer that joined them: {', '.join(found['removed_blocks'])}")

@@ -113,23 +113,24 @@ def _slimmed(slim):
     (before, after), (parameters, left) = slim["macs"], slim["parameters"]
     blocks = ", ".join(f"`{name}`" for name in slim["removed_blocks"])
     gone = f"the branches into {blocks} were removed" if blocks else "no block was removed"
+    narrower = f"{slim['narrower']} layer{'s have' if slim['narrower'] != 1 else ' has'}"
     epochs = f"{slim['epochs']} epoch{'s' * (slim['epochs'] != 1)}"
-    where, answers = "on labels", ""
+    goal = "labels only"
     if slim["teacher"]:
-        where = "beside the whole net"
-        answers = f", whose answers at temperature {slim['temperature']:g} make {slim['teacher']:.0%} of the loss"
+        share, temperature = slim["teacher"], slim["temperature"]
+        goal = f"the original net's answers ({share:.0%} of the loss, at temperature {temperature:g}) and labels"
     trained = (
-        f"Then it was trained for {epochs} {where}{answers}."
+        f"Then it was trained for {epochs} on {goal}."
         if slim["epochs"]
-        else f"A training {where} followed; no epoch of it answered more held-out images rightly, so the net is kept "
+        else f"A training on {goal} followed; no epoch of it answered more held-out images rightly, so the net is kept "
         "as it was before."
     )
     scored, repaired = (f"{slim[key]:,}" if slim[key] else "some" for key in ("scored", "repaired"))
     return [
         "",
         f"Slimmed by `resdense slim` from {slim['from']}: {after / before:.1%} of its multiply-adds ({after:,} of "
-        f"{before:,}) and {left / parameters:.1%} of its parameters are left. {slim['narrower']} layers have fewer "
-        f"channels; {gone}. {scored} training images ranked the channels, and the layers were solved again on "
+        f"{before:,}) and {left / parameters:.1%} of its parameters are left. {narrower} fewer channels; "
+        f"{gone}. {scored} training images ranked the channels, and the layers were solved again on "
         f"{repaired}. {trained}",
     ]
 

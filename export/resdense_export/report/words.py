@@ -152,11 +152,11 @@ def _slimmed(names, model, models):
     before, after = slim["macs"]
     origin = next((other for other in models if other is not model and other["name"] == slim["from"]), None)
     whole = names(origin) if origin else slim["from"]
-    blocks = f" and {units.count(len(slim['removed_blocks']), 'block')} gone" if slim["removed_blocks"] else ""
+    blocks = f" and {units.count(len(slim['removed_blocks']), 'block')} removed" if slim["removed_blocks"] else ""
     trained = "repaired; no training made it better"
     if slim["epochs"]:
-        where = "on labels" if slim.get("teacher") == 0 else "beside the whole net"
-        trained = f"trained on for {units.count(slim['epochs'], 'epoch')} {where}"
+        goal = "labels only" if slim.get("teacher") == 0 else "the original's answers and labels"
+        trained = f"then trained for {units.count(slim['epochs'], 'epoch')} on {goal}"
     return (
         f"{names.full(model)} is {whole} with {units.percent(after / before)} of its multiply-adds: "
         f"{units.count(slim['narrower'], 'layer')} narrower{blocks}, {trained}."

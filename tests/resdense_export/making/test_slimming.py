@@ -504,7 +504,24 @@ def test_a_share_of_latency_that_no_plan_has_names_the_fastest(nets):
         RequestError, match=r"--latency 0.9 .* takes 1.000 of the original's latency \(counted\)"
     ) as refused:
         latency.plan_within(net, Scores(net, images), images, 0.9, "phone-float", lambda path: 7.0, print)
-    assert refused.value.hint == "ask for --macs"
+    assert refused.value.hint == "limit the multiply-adds: --macs 0.9"
+
+
+@pytest.mark.parametrize(
+    ("channels", "message", "hint"),
+    [(32, "is expected to lose [0-9.]+ points", "--max-drop [0-9.]+ or more"), (8, "even 96.9% .* cannot be", "0.99")],
+)
+def test_points_that_no_plan_keeps_name_what_was_found(channels, message, hint):
+    image = keras.Input((8, 8, 3))
+    x = keras.layers.GlobalAveragePooling2D()(keras.layers.Conv2D(channels, 3, activation="relu")(image))
+    model = keras.Model(image, keras.layers.Dense(10)(x))
+    images = _images(model, 80)
+    model.layers[-1].bias.assign(-np.mean(model(images), axis=0))  # so that the answers differ
+    labels = np.argmax(model(images), axis=-1)
+    net = net_of(model)
+    with pytest.raises(RequestError, match=message) as refused:
+        search.smallest(net, Scores(net, images), images, (images, labels), 1e-9, "phone-float", 8, print)
+    assert re.search(hint, refused.value.hint)
 
 
 def test_what_a_training_is_expected_to_leave_is_the_most_that_it_left_in_the_stored_rows():
@@ -741,8 +758,8 @@ def test_a_slim_net_is_trained_only_by_labels_where_the_recipe_has_no_teacher(tr
     assert training.Recipe(**config["recipe"]) == training.recipe("fast")  # its number of epochs too
     assert Path("run/checkpoints/whole.keras").is_file() and not Path("run/checkpoints/teacher.keras").exists()
     slimmed = sources.model(Path("run/model.keras")).slimmed
-    assert "trained for 1 epoch on labels." in card._slimmed(slimmed | {"epochs": 1})[1]
-    assert "A training on labels followed" in card._slimmed(slimmed | {"epochs": 0})[1]
+    assert "trained for 1 epoch on labels only." in card._slimmed(slimmed | {"epochs": 1})[1]
+    assert "A training on labels only followed" in card._slimmed(slimmed | {"epochs": 0})[1]
     assert "is finished" in resdense(*command, "--recipe", "run/config.yaml", "--resume")[2]
     code, _, errors = resdense(*command, "--resume")
     assert code == 2 and "teacher is 0.0 there and 0.9 here" in errors and "`--recipe run/config.yaml`" in errors
@@ -789,7 +806,10 @@ def test_a_training_that_makes_a_net_worse_leaves_the_repaired_one(trained, tmp_
     assert any(line.startswith("best on held-out training images: the net before the training") for line in said)
     slimmed = sources.model(out / "model.keras").slimmed
     assert slimmed["epochs"] == 0 and "so the net is kept as it was" in card._slimmed(slimmed)[1]
-    assert "trained for 1 epoch beside the whole net" in card._slimmed(slimmed | {"epochs": 1})[1]
+    assert (
+        "trained for 1 epoch on the original net's answers (90% of the loss"
+        in card._slimmed(slimmed | {"epochs": 1})[1]
+    )
 
 
 @pytest.mark.slow

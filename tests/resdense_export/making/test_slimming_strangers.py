@@ -248,5 +248,5 @@ def test_data_with_the_classes_in_another_order_are_refused(digits_run):
 def test_a_net_that_chooses_no_class_is_refused_before_it_is_planned():
     image = keras.Input((8, 8, 3))
     net = sources.Net("masks", keras.Model(image, layers.Conv2D(4, 1)(image)), "unknown")
-    with pytest.raises(RequestError, match="slimming trains nets that choose one class"):
+    with pytest.raises(RequestError, match="slim takes nets that choose one class"):
         process.show(net, None, process.SlimRequest(macs=0.5), images=images(50))

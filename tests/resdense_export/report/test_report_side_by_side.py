@@ -54,11 +54,11 @@ def test_words_say_what_left_and_what_it_costs(slim_report):
     first, second, *_ = summary(slim_report).shows
     assert (
         first.startswith("resnet20_slim50 is resnet20 with 50.0")
-        and "7\u00a0layers narrower and 1\u00a0block gone" in first
+        and "7\u00a0layers narrower and 1\u00a0block removed" in first
     )
-    assert "8\u00a0epochs beside the whole net" in first
+    assert "8\u00a0epochs on the original's answers and labels" in first
     slim_report["models"][1]["slim"]["teacher"] = 0
-    assert "8\u00a0epochs on labels" in summary(slim_report).shows[0]
+    assert "8\u00a0epochs on labels only" in summary(slim_report).shows[0]
     assert "on the same 360\u00a0test images" in second
     assert "as fp32 resnet20 is more accurate by 3.3 points (94.4\u00a0% against 91.1\u00a0%" in second
 

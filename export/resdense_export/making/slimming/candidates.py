@@ -50,7 +50,7 @@ class AfterRepair:
             self._found[key] = change if math.isfinite(change) else math.inf
             whole, left = (macs(self.net, shape_of(self.net, own)) for own in (self.net.everything, keep))
             self.tell(
-                f"plan: candidate with {left / whole:.1%} of the MACs: after the repair the squared distance of its "
-                f"logits from the original net's is {self._found[key]:.3g} (mean over images)"
+                f"plan: candidate with {left / whole:.1%} of the MACs: repaired, its logits are {self._found[key]:.3g} "
+                "from the original's (mean squared distance; the nearest is taken)"
             )
         return self._found[key]

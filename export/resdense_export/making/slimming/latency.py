@@ -71,7 +71,9 @@ def plan_within(net, scores, images, share, name, count, tell, judge=None):
         raise RequestError(
             f"--latency {share:g} was asked for; the fastest net that was tried takes {least:.3f} of the original's "
             f"latency ({compare.by})",
-            f"ask for --latency {enough:g} or more, or for --macs" if enough < 1 else "ask for --macs",
+            f"ask for --latency {enough:g} or more, or limit the multiply-adds: --macs {share:g}"
+            if enough < 1
+            else f"limit the multiply-adds: --macs {share:g}",
         )
     return best[1], {"by": compare.by, "scheme": scheme, "share": round(best[0], 4), "plans": len(shares)}
 

@@ -59,9 +59,11 @@ class SlimRequest:
     def __post_init__(self):
         given = {flag: value for flag, value in self._flags().items() if value is not None}
         if len(given) != 1:
-            shown = " and ".join(f"{flag} {value}" for flag, value in given.items()) or "nothing"
+            shown = " and ".join(f"{flag} {value}" for flag, value in given.items())
             raise RequestError(
-                f"{shown} was given; one of {', '.join(self._flags())} must say how small the net should be"
+                f"{shown + ' were' if given else 'nothing was'} given; exactly one of {', '.join(self._flags())} must "
+                "say how small the net should be",
+                "leave out all but one" if given else "pass --macs 0.5 for half of the multiply-adds",
             )
         for flag, value in given.items():
             if flag == "--max-drop":
@@ -221,7 +223,7 @@ def repaired(planned, images, name, tell=None):
     """The slim model of a Planned, its layers solved again on `images`."""
     images = images[: repair.images_that_fit(planned.net)]
     if tell:
-        tell(f"repair: {len(planned.plan.shape.widths)} layers on {len(images)} training images")
+        tell(f"repair: the layers whose input changed are solved again on {len(images):,} training images")
     return repair.repaired(planned.net, planned.plan.keep, images, name)
 
 
@@ -253,7 +255,8 @@ def _planned(model, images, asked, seed, tell, dataset=None, epochs=None, count=
         tell(f"note: the channels at {layer!r} stay: {why}")
     if graph.fixed.all():
         raise RequestError(
-            "no channel of this net can be removed", "all its layers are read by operations that slimming does not know"
+            "no channel of this net can be removed: operations that slimming does not know read all its layers",
+            "export the net as it is, or replace what the notes above name",
         )
     whole = macs(graph, shape_of(graph, graph.everything))
     tell(f"scores: {len(images)} images, {whole / 1e6:,.1f} M MACs each")
@@ -317,8 +320,8 @@ def _check_answers(net):
     """Refuses a net that does not choose one class."""
     if not answers.has_classes(net.answers) or net.answers == answers.LABELS:
         raise RequestError(
-            f"the numbers of {net.name} are {answers.MEANINGS[net.answers]}",
-            "slimming trains nets that choose one class",
+            f"the numbers of {net.name} are {answers.MEANINGS[net.answers]}; slim takes nets that choose one class",
+            "give a net with one output for each class",
         )
 
 

@@ -86,10 +86,15 @@ def smallest(net, scores, images, held_out, points, target, epochs, tell, judge=
             high, found = min(share, tried.macs[1] / tried.macs[0]), tried
         else:
             low = share
+    if not known:
+        raise RequestError(
+            f"--max-drop {points:g} was asked for; even {low:.1%} of the multiply-adds cannot be reached",
+            "look with --macs 0.99 --show at what can be removed, and ask for that",
+        )
     if found is None:
-        least = min(known.values(), default=math.inf)
+        least = min(known.values())
         raise RequestError(
             f"--max-drop {points:g} was asked for; the best net that was tried is expected to lose {least:.2f} points",
-            f"ask for --max-drop {math.ceil(10 * least) / 10:g} or more, or for --macs" if known else "ask for --macs",
+            f"ask for --max-drop {math.ceil(10 * least) / 10:g} or more, or train for more --epochs",
         )
     return found
