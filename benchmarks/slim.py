@@ -10,7 +10,7 @@ One row of slim.json a call, by the commands that a user types: slim, eval on th
 keeps the run, and the same call goes on with one that was stopped. `repaired` is the net before any training. CPU
 minutes are of all processes of the row, the teacher's answers included. `minutes` is the wall time of `slim`, kept if
 `--idle` says that nothing else runs: that of a shared machine says little. Adds the row to benchmarks/results/slim.json
-and writes the table of docs/slimming.md, in which the seeds of one request are one line.
+and writes the tables of docs/slimming.md, in which the seeds of one request are one line.
 """
 
 import argparse
@@ -36,6 +36,7 @@ from resdense_keras import files
 RESULTS = Path(__file__).parent / "results" / "slim.json"
 DOCUMENT = Path(__file__).parents[1] / "docs" / "slimming.md"
 MARKS = ("<!-- table: python benchmarks/slim.py --table -->\n", "<!-- end of table -->\n")
+OF_DETAILS = ("<!-- table of details: python benchmarks/slim.py --table -->\n", "<!-- end of table: details -->\n")
 OF_RECIPES = ("<!-- table of recipes: python benchmarks/slim.py --table -->\n", "<!-- end of table: recipes -->\n")
 SHIPPED = {"densenet_bc22_16": "densenet_bc22_16", "resnet20_shipped": "resnet20"}  # the others are checkpoints.py's
 SCHEMES = ("fp32", "int8")
@@ -166,32 +167,35 @@ def cpu_minutes(folder, who=resource.RUSAGE_CHILDREN):
 
 
 def table(rows):
-    """The table of docs/slimming.md, a line for each request; what was not measured is named below it."""
-    heads = ("net", "asked for", "recipe", "epochs", "lost", "Arm fp32", "Arm int8", "minutes", "MACs", "bytes int8",
-             "accuracy", "repaired", "tuned", "CPU minutes", "seeds")  # fmt: skip
-    lines = [f"| {' | '.join(heads)} |", "|---|---|---|" + "--:|" * (len(heads) - 3)]
-    requests = by_request(rows)
-    for (net, flag, value, target, recipe, epochs), seeds in requests.items():
-        idle = [row["minutes"] for row in seeds if "minutes" in row]
-        macs, *counted, size, whole, repaired, tuned, lost = figures(seeds)
-        cells = [net, wanted(flag, value, target), recipe, epochs, lost, *counted,
-                 spread(idle, 0) if idle else "", macs, size, whole, repaired, tuned,
-                 spread([row["cpu_minutes"] for row in seeds], 0), len(seeds)]  # fmt: skip
-        lines.append(f"| {' | '.join(map(str, cells))} |")
+    """The first table of docs/slimming.md, a line for each request; what was not measured is named below it."""
+    requests, lines = by_request(rows), []
+    for request, seeds in requests.items():
+        found, idle = figures(seeds), [row["minutes"] for row in seeds if "minutes" in row]
+        lines.append([*asked_for(request), found["lost"], found["fp32"], found["int8"],
+                      spread(idle, 0) if idle else "", len(seeds)])  # fmt: skip
     missing = [
         f"{net} at {flag} {value:g} for {target}, {epochs} epochs of {recipe}"
         for net, flag, value, target, recipe, epochs in (request for request in ROWS if request not in requests)
     ]
-    if missing:
-        lines += ["", f"Not run yet: {'; '.join(missing)}."]
-    return "".join(line + "\n" for line in lines)
+    told = f"\nNot run yet: {'; '.join(missing)}.\n" if missing else ""
+    heads = ["epochs", "lost", "Arm fp32", "Arm int8", "minutes", "seeds"]
+    return markdown(["net", "asked for", "recipe"], heads, lines) + told
+
+
+def details(rows):
+    """The table with the other figures of the same lines."""
+    lines = []
+    for request, seeds in by_request(rows).items():
+        found = figures(seeds)
+        lines.append([*asked_for(request), *(found[key] for key in ("whole", "repaired", "slim", "macs", "bytes")),
+                      spread([row["cpu_minutes"] for row in seeds], 0)])  # fmt: skip
+    heads = ["epochs", "accuracy", "repaired", "tuned", "MACs", "bytes int8", "CPU minutes"]
+    return markdown(["net", "asked for", "recipe"], heads, lines)
 
 
 def recipes(rows):
     """The table of the requests that were trained by more than one recipe, beside how well the original learnt."""
-    heads = ("net", "asked for", "training accuracy", "recipe", "epochs", "lost", "CPU minutes", "seeds")
-    lines = [f"| {' | '.join(heads)} |", "|---|---|--:|---|" + "--:|" * (len(heads) - 4)]
-    trained = {}
+    lines, trained = [], {}
     for (*asked, recipe, epochs), seeds in by_request(rows).items():
         trained.setdefault(tuple(asked), []).append((recipe, epochs, seeds))
     for (net, *asked), trainings in trained.items():
@@ -200,10 +204,22 @@ def recipes(rows):
         fitted = [100 * row["held_out"]["trained_on"] for *_, seeds in trainings for row in seeds
                   if "trained_on" in row["held_out"]]  # fmt: skip
         for recipe, epochs, seeds in trainings:
-            cells = [net, wanted(*asked), spread(fitted, 1), recipe, epochs, list(figures(seeds))[-1],
-                     spread([row["cpu_minutes"] for row in seeds], 0), len(seeds)]  # fmt: skip
-            lines.append(f"| {' | '.join(map(str, cells))} |")
-    return "".join(line + "\n" for line in lines)
+            lines.append([net, wanted(*asked), recipe, epochs, spread(fitted, 1), figures(seeds)["lost"],
+                          spread([row["cpu_minutes"] for row in seeds], 0), len(seeds)])  # fmt: skip
+    heads = ["epochs", "training accuracy", "lost", "CPU minutes", "seeds"]
+    return markdown(["net", "asked for", "recipe"], heads, lines)
+
+
+def markdown(words, numbers, lines):
+    """A table: columns of words, then columns of numbers."""
+    rows = [[*words, *numbers], ["---"] * len(words) + ["--:"] * len(numbers), *lines]
+    return "".join(f"| {' | '.join(map(str, row))} |\n" for row in rows)
+
+
+def asked_for(request):
+    """The cells that tell requests apart."""
+    net, *wish, recipe, epochs = request
+    return net, wanted(*wish), recipe, epochs
 
 
 def by_request(rows):
@@ -235,16 +251,17 @@ def request_of(row):
 
 
 def figures(seeds):
-    """The cells from MACs to `lost` of rows that differ in their seeds."""
+    """{name: cell} of rows that differ in their seeds: shares, accuracies in percent, points lost."""
     ratio = lambda pairs: spread([after / before for before, after in pairs], 3)  # noqa: E731
-    yield ratio([row["plan"]["macs"] for row in seeds])
+    found = {"macs": ratio([row["plan"]["macs"] for row in seeds])}
     for scheme in SCHEMES:
         counted = [row["instructions"].get(scheme) for row in seeds]
-        yield ratio(counted) if all(counted) else "not counted"
-    yield ratio([row["bytes"]["int8"] for row in seeds])
+        found[scheme] = ratio(counted) if all(counted) else "not counted"
+    found["bytes"] = ratio([row["bytes"]["int8"] for row in seeds])
     for which in ("whole", "repaired", "slim"):
-        yield spread([100 * row["accuracy"][which] for row in seeds], 2)
-    yield spread([100 * (row["accuracy"]["whole"] - row["accuracy"]["slim"]) for row in seeds], 2)
+        found[which] = spread([100 * row["accuracy"][which] for row in seeds], 2)
+    found["lost"] = spread([100 * (row["accuracy"]["whole"] - row["accuracy"]["slim"]) for row in seeds], 2)
+    return found
 
 
 def spread(numbers, digits):
@@ -276,8 +293,8 @@ def main():
         row = measured(asked.net, asked)
         rows = [old for old in rows if (request_of(old), old["seed"]) != (request_of(row), row["seed"])] + [row]
         files.write_json(RESULTS, rows)
-    put(MARKS, table(rows), DOCUMENT)
-    put(OF_RECIPES, recipes(rows), DOCUMENT)
+    for marks, lines in ((MARKS, table), (OF_DETAILS, details), (OF_RECIPES, recipes)):
+        put(marks, lines(rows), DOCUMENT)
 
 
 if __name__ == "__main__":

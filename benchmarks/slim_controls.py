@@ -36,6 +36,8 @@ from slim import (
     by_request,
     cpu_minutes,
     figures,
+    markdown,
+    request_of,
     spread,
 )
 
@@ -148,10 +150,7 @@ def measured(kind, asked):
 
 def table(rows, slim_rows):
     """The controls' table: for each shape the slim nets that were trained no longer than its controls, then those."""
-    heads = ("net", "recipe", "epochs", "accuracy", "against scratch", "Arm fp32", "Arm int8", "CPU minutes", "seeds",
-             "MACs")  # fmt: skip
-    lines = [f"| {' | '.join(heads)} |", "|---|---|" + "--:|" * (len(heads) - 2)]
-    shapes, requests = {}, by_request(slim_rows)
+    lines, shapes, requests = [], {}, by_request(slim_rows)
     for row in rows:
         shapes.setdefault(row["of"].rsplit("-", 3)[0], []).append(row)  # without recipe, epochs and seed
     for shape, controls in shapes.items():
@@ -159,23 +158,27 @@ def table(rows, slim_rows):
         longest = max(row["cpu_minutes"] for row in controls)
         for (*asked, recipe, epochs), seeds in requests.items():
             minutes = [row["cpu_minutes"] for row in seeds]
-            if "{}-{}{:g}-{}".format(*asked) != shape or np.mean(minutes) > longest:
+            if _shape(*asked) != shape or np.mean(minutes) > longest:
                 continue
-            whole = seeds[0]["instructions"]
-            macs, *counted = list(figures(seeds))[: 1 + len(SCHEMES)]
-            found = [100 * row["accuracy"]["slim"] for row in seeds]
+            shares, found = figures(seeds), [100 * row["accuracy"]["slim"] for row in seeds]
             against = f"{np.mean(found) - 100 * scratch:+.2f}"
-            cells = [f"{asked[0]}, slim", recipe, epochs, spread(found, 2), against, *counted, spread(minutes, 0),
-                     len(seeds), macs]  # fmt: skip
-            lines.append(f"| {' | '.join(map(str, cells))} |")
+            lines.append([f"{asked[0]}, slim", recipe, epochs, spread(found, 2), against,
+                          *(shares[scheme] for scheme in SCHEMES), spread(minutes, 0), len(seeds),
+                          shares["macs"]])  # fmt: skip
+        whole = next(row for row in slim_rows if _shape(*request_of(row)[:4]) == shape)["instructions"]
         for row in controls:
             before, after = row["macs"]
             counted = (f"{row['instructions'][scheme][0] / whole[scheme][0]:.3f}" for scheme in SCHEMES)
-            cells = [row["control"], "fast", row["epochs"], f"{100 * row['accuracy']:.2f}",
-                     f"{100 * (row['accuracy'] - scratch):+.2f}", *counted, f"{row['cpu_minutes']:.0f}", 1,
-                     f"{after / before:.3f}"]  # fmt: skip
-            lines.append(f"| {' | '.join(map(str, cells))} |")
-    return "".join(line + "\n" for line in lines)
+            lines.append([row["control"], "fast", row["epochs"], f"{100 * row['accuracy']:.2f}",
+                          f"{100 * (row['accuracy'] - scratch):+.2f}", *counted, f"{row['cpu_minutes']:.0f}", 1,
+                          f"{after / before:.3f}"])  # fmt: skip
+    heads = ["epochs", "accuracy", "against scratch", "Arm fp32", "Arm int8", "CPU minutes", "seeds", "MACs"]
+    return markdown(["net", "recipe"], heads, lines)
+
+
+def _shape(net, flag, value, target):
+    """What the controls' field `of` begins with."""
+    return f"{net}-{flag}{value:g}-{target}"
 
 
 def main():
@@ -188,6 +191,8 @@ def main():
     parser.add_argument("--count", metavar="COMMAND", help="prints millions of Arm instructions of a file")
     parser.add_argument("--table", action="store_true", help="only write the table anew")
     asked = parser.parse_args()
+    if not asked.table and not (asked.control and asked.of):
+        parser.error("name a control, and give --of ROW; or give --table")
     rows = json.loads(RESULTS.read_text()) if RESULTS.is_file() else []
     if not asked.table:
         row = measured(asked.control, asked)
