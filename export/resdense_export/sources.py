@@ -146,16 +146,16 @@ def _from_file(path, weights, options, image_size, preprocessing):
     resize = run and (run.resize or resizing.DEFAULT)
     classes = answers.classes(answers.kind(loaded), loaded.output_shape[-1])
     names = _labels_of_run(path, classes)
-    return Net(_name(path, loaded), loaded, known, names, resize, run, _family(loaded), _slimmed(path, run))
+    return Net(_name(path, loaded, run), loaded, known, names, resize, run, _family(loaded), _slimmed(path, run))
 
 
-def _name(path, model):
-    """The name for files and report: the catalogue's name, which a training run writes into its model.keras, or the
-    file's stem."""
+def _name(path, model, run):
+    """The name for files and report: that of the net, which a training run writes into its model.keras, or the file's
+    stem."""
     from resdense_keras import list_models
 
-    of_run = path.name == "model.keras" and re.sub(r"_slim\d+$", "", model.name) in list_models()
-    return model.name if of_run else path.stem
+    of_run = (run and run.slim) or re.sub(r"_slim\d+$", "", model.name) in list_models()
+    return model.name if of_run and path.name == "model.keras" else path.stem
 
 
 def _family(model):
@@ -397,14 +397,14 @@ def dataset(spec, net, image_size=None, on_bad_image="fail", resize=None):
         on_bad_image=on_bad_image,
         labelled=answers.has_classes(net.answers),
     )
-    _warn_of_resizing(net, loaded, resize)
+    warn_of_resizing(net, loaded, resize)
     if any(side not in (None, given) for side, given in zip(image_shape, loaded.image_shape, strict=True)):
         raise RequestError(f"{spec} has images of shape {loaded.image_shape}, the model takes {tuple(image_shape)}")
     return loaded
 
 
-def _warn_of_resizing(net, dataset, asked):
-    """Warns where photos may be resized in another way than in the net's training."""
+def warn_of_resizing(net, dataset, asked):
+    """Warns where photos may be resized in another way than in the net's training; `asked` is None for no wish."""
     if dataset.found is None:
         return
     if asked and net.resize and asked != net.resize:

@@ -245,8 +245,8 @@ def recipe(name: str | Path, model: str | None = None, **changes: Any) -> Recipe
     """A recipe by name or from a YAML file, with `changes` to its fields; a change to None leaves a field as it is.
 
     Args:
-        name: A name of RECIPES; "paper", the recipe of the paper of `model`; the config.yaml of a run; or a .yaml file
-            with fields of a recipe, and `base: NAME` of the recipe that has the others.
+        name: A name of RECIPES; "paper", the recipe of the paper of `model`, which must be given then; the config.yaml
+            of a run; or a .yaml file with fields of a recipe, and `base: NAME` of the recipe that has the others.
         model: Catalogue name.
     Raises:
         RequestError: no such recipe or field (the nearest is in the hint), or a value out of range.
@@ -277,7 +277,11 @@ def _key(name, model):
     if name == "paper":
         from ..catalog import family
 
-        return "paper-densenet" if model is not None and family(model) == "densenet" else "paper-resnet"
+        if model is None:
+            raise RequestError(
+                "paper is a recipe for each family of the catalogue", "take paper-resnet or paper-densenet"
+            )
+        return "paper-densenet" if family(model) == "densenet" else "paper-resnet"
     if name not in RECIPES:
         raise unknown("recipe", name, dict.fromkeys((*OFFERED, *RECIPES, "FILE.yaml")))
     return name

@@ -139,7 +139,7 @@ def run(
             f"this is the request of a `resdense slim` run, and {out} has no {starts.SLIM}",
             "`resdense slim` makes the slim net and trains it; to repeat a run, give it the same model, data and flags",
         )
-    if resume and _state_file(out).exists() and (out / "config.yaml").is_file():
+    if resume and state_file(out).exists() and (out / "config.yaml").is_file():
         request = request.going_on(read_config(out / "config.yaml"))
     with contextlib.ExitStack() as stack:
         if not _begins(out, request, resume, devices, stack):
@@ -181,7 +181,7 @@ def _check_folder(out, request, resume):
     """Refuses a folder that holds something other than a run, or a run of another configuration."""
     names = {path.name for path in out.iterdir() if not path.name.startswith(".")} if out.is_dir() else set()
     path = out / "config.yaml"
-    if names <= BEGUN and (not names or path.is_file()) and not _state_file(out).exists():
+    if names <= BEGUN and (not names or path.is_file()) and not state_file(out).exists():
         return  # nothing to lose: it was killed, or failed, before its first step was saved
     if not path.is_file():
         raise RequestError(f"{out} is not empty and holds no run", "choose another `--out`")
@@ -189,9 +189,9 @@ def _check_folder(out, request, resume):
         raise RequestError(f"{out} holds a run", "pass `--resume` to go on with it, or choose another `--out`")
     config = read_config(path)
     differing, finished = request.differences(config), (out / files.MANIFEST).is_file()
-    if "data" in differing and _state_file(out).exists() and differing.keys() == {"data"}:
+    if "data" in differing and state_file(out).exists() and differing.keys() == {"data"}:
         if finished:
-            _check_data(out, request, state.load(_state_file(out))[1], data_fingerprint(load_data(request)))
+            _check_data(out, request, state.load(state_file(out))[1], data_fingerprint(load_data(request)))
         return  # files may have moved; reading them shows whether they are the same
     if finished and differing.keys() <= {"epochs", "data"} and request.recipe.epochs > config["recipe"]["epochs"]:
         raise RequestError(
@@ -219,7 +219,7 @@ def _check_data(out, request, place, fingerprint):
         )
 
 
-def _state_file(out):
+def state_file(out):
     return out / "checkpoints" / "state.safetensors"
 
 
@@ -241,7 +241,7 @@ class _Run:
 
     @property
     def state_file(self):
-        return _state_file(self.out)
+        return state_file(self.out)
 
     def go(self):
         """Trains from where the folder is to the end, or until Ctrl-C or SIGTERM."""

@@ -47,6 +47,7 @@ def test_flags_override_and_show_says_so():
         ("base: fast\nlearning_rat: 0.1", "learning_rat.*did you mean `learning_rate`"),
         ("epochs: 3", "lacks batch_size, learning_rate"),
         ("base: fats", "did you mean `fast`"),
+        ("base: paper", "paper is a recipe for each family"),
         ("base: fast\nepochs: 0", "epochs=0 was given"),
         ("base: fast\nepochs: many", "epochs='many' was given"),
         ("base: fast\nmomentum: 1.0", "momentum=1.0 was given; it must be a number from 0 and below 1"),

@@ -140,7 +140,7 @@ def command(
 ):
     """Make a trained net smaller: remove channels and blocks, repair the rest, train it."""
     _check_given(model, data, out, (macs, latency, max_drop), show)
-    trained = _recipe(recipe, epochs)
+    trained = recipes.recipe(recipe, epochs=epochs)
     if count and latency is None:
         raise RequestError("--count was given without --latency", "leave it out, or pass --latency 0.5")
     from resdense_export.making.slimming import process
@@ -161,6 +161,8 @@ def command(
 
     counted = counting(count)
     net = sources.model(model, weights, builder_options(settings), image_size, preprocessing)
+    if not net.takes_pixels:
+        tell(f"note: {sources.UNKNOWN_PIXELS.format(name=net.name)}")
     if show:
         planned = _planned(net, data, asked, trained.epochs, seed, image_size, on_bad_image, resize, counted)
         found = process.as_json(planned, net.name, asked)
@@ -199,12 +201,6 @@ def _check_given(model, data, out, targets, show):
             raise RequestError(f"{flag} is missing", "for example --data cifar10 --out runs/slim; --show needs neither")
 
 
-def _recipe(name, epochs):
-    if name == "paper":
-        raise RequestError("paper is a recipe for each family", "--recipe paper-resnet, or --recipe paper-densenet")
-    return recipes.recipe(name, epochs=epochs)
-
-
 def _is_file(model):
     from resdense_export.models import opening
     from resdense_keras import list_models
@@ -226,7 +222,7 @@ def _planned(net, data, asked, epochs, seed, image_size, on_bad_image, resize, c
 
 def _request(net, data, asked, recipe, seed, deterministic, image_size, on_bad_image, resize, devices):
     from resdense_export.making.slimming import process
-    from resdense_keras.data import resizing
+    from resdense_keras.data import is_folder, resizing
 
     return process.training_request(
         net,
@@ -237,7 +233,7 @@ def _request(net, data, asked, recipe, seed, deterministic, image_size, on_bad_i
         deterministic=bool(deterministic),
         image_size=image_size,
         on_bad_image=on_bad_image,
-        resize=resize or net.resize or resizing.DEFAULT,
+        resize=resize or (net.resize if is_folder(data) else None) or resizing.DEFAULT,
         devices=devices.name,
     )
 

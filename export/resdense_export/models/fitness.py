@@ -102,21 +102,21 @@ def _with_plain_names(model):
         model = copy
         for number, call in enumerate(calls(model)):
             if not _is_plain(call.operation.name):
-                call.operation.name = f"{_plain(call.operation.name)}_{number}"
+                call.operation.name = f"{plain_name(call.operation.name)}_{number}"
     return model if _is_plain(model.name) else _renamed(model)
 
 
 def _renamed(model):
     import keras
 
-    return keras.Model(model.inputs, model.outputs, name=_plain(model.name))
+    return keras.Model(model.inputs, model.outputs, name=plain_name(model.name))
 
 
 def _is_plain(name):
-    return _plain(name) == name
+    return plain_name(name) == name
 
 
-def _plain(name):
+def plain_name(name):
     """A name without the signs that TensorFlow does not allow in a scope."""
     return re.sub(r"^[^A-Za-z0-9]", "m", re.sub(r"[^A-Za-z0-9_.>-]", "_", name))
 

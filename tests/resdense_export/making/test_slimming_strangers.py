@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import resdense_keras
+from resdense_cli.commands import slim as command
 from resdense_export import sources
 from resdense_export.making.slimming import plan, process, repair
 from resdense_export.making.slimming.building import build
@@ -16,6 +17,7 @@ from resdense_export.making.slimming.scores import Scores
 from resdense_export.making.slimming.shrinking import shape_of
 from resdense_keras import data, training
 from resdense_keras.errors import RequestError
+from resdense_keras.training import devices
 
 layers = keras.layers
 
@@ -129,6 +131,99 @@ def test_a_batch_norm_without_scale_is_repaired_as_one_with_a_scale_of_one(scale
     assert np.abs(found - whole).mean() < np.abs(before - whole).mean()
 
 
+@pytest.mark.parametrize(
+    "scaled", [lambda y: 0.1 * y, layers.Rescaling(0.1)], ids=["times a number", "a layer that rescales"]
+)
+def test_a_scaled_branch_is_repaired_and_its_channels_leave(scaled):
+    def block(x):
+        y = layers.Conv2D(16, 3, padding="same", activation="relu", name="inner")(x)
+        return layers.Add()([x, scaled(layers.Conv2D(16, 3, padding="same", name="last")(y))])
+
+    net = net_of(net_around(block))
+    assert not net.uncut
+    keep = half_of(net, "inner") & half_of(net, "last")
+    found = repair.repaired(net, keep, images(120)).predict(images(20), verbose=0)
+    whole, before = (build(net, one).model.predict(images(20), verbose=0) for one in (net.everything, keep))
+    assert np.abs(found - whole).mean() < np.abs(before - whole).mean()
+
+
+def test_a_gate_of_arithmetic_lets_channels_leave():
+    """As in keras.applications' MobileNetV3."""
+
+    def hard(x):
+        gate = layers.Conv2D(16, 1)(layers.GlobalAveragePooling2D(keepdims=True)(x))
+        return layers.Conv2D(8, 1)(layers.Multiply()([x, layers.ReLU(6)(gate + 3.0) * (1 / 6)]))
+
+    net = net_of(net_around(hard))
+    assert not net.uncut
+    assert build(net, half_of(net, "stem")).model.get_layer("stem").filters == 8
+    np.testing.assert_allclose(build(net).model(images(4)), net_around(hard)(images(4)), atol=1e-6)
+
+
+def test_a_number_for_each_channel_is_named_where_channels_could_have_left():
+    def middle(x):
+        return layers.Conv2D(8, 3, name="behind")(layers.Rescaling([0.5] * 16, name="own")(x))
+
+    net = net_of(net_around(middle))
+    assert net.uncut == {"own": "Rescaling has a number for each channel"} and net.fixed[net.groups["stem"]].all()
+    image = keras.Input((8, 8, 3))
+    x = layers.Normalization(mean=[1.0, 2, 3], variance=[1.0, 2, 3])(image)
+    x = layers.GlobalAveragePooling2D()(layers.Conv2D(8, 3)(x))
+    assert not net_of(keras.Model(image, layers.Dense(10)(x))).uncut
+
+
+def test_augmentation_inside_a_net_takes_no_part():
+    def net(*front):
+        keras.utils.set_random_seed(0)
+        image = x = keras.Input((8, 8, 3))
+        for layer in front:
+            x = layer(x)
+        x = layers.Conv2D(16, 3, activation="relu", name="inner")(x)
+        return net_of(keras.Model(image, layers.Dense(10)(layers.GlobalAveragePooling2D()(layers.Conv2D(8, 3)(x)))))
+
+    augmented, plain = net(layers.RandomFlip(), layers.RandomRotation(0.3)), net()
+    assert not augmented.uncut
+    first, second = (Scores(one, images(60)) for one in (augmented, plain))
+    keep = half_of(augmented, "inner")
+    left, same = np.flatnonzero(~keep), np.flatnonzero(~half_of(plain, "inner"))
+    assert first.of(left) == pytest.approx(second.of(same), rel=1e-4)
+    found, expected = (
+        repair.repaired(one, half_of(one, "inner"), images(120)).predict(images(9), verbose=0)
+        for one in (augmented, plain)
+    )
+    np.testing.assert_allclose(found, expected, atol=1e-4)
+
+
+def test_a_layer_without_bias_keeps_the_means_of_its_outputs_though_only_the_values_of_its_inputs_changed():
+    def middle(x):
+        x = layers.Conv2D(16, 1, activation="relu", name="inner")(x)
+        x = layers.Conv2D(16, 1, activation="relu", use_bias=False)(x)
+        return layers.Conv2D(12, 1, use_bias=False)(x)
+
+    net = net_of(net_around(middle))
+    keep = half_of(net, "inner")
+    means = []
+    for model in (build(net).model, repair.repaired(net, keep, images(200))):
+        pooled = keras.Model(model.inputs, model.layers[-1].input)
+        means.append(pooled.predict(images(200), verbose=0).mean(axis=0))
+    np.testing.assert_allclose(means[1], means[0], atol=1e-4)
+
+
+def test_a_norm_is_measured_again_though_one_of_its_channels_is_always_zero():
+    def middle(x):
+        x = layers.Conv2D(16, 1, activation="relu", name="inner")(x)
+        x = layers.BatchNormalization(name="norm")(layers.Conv2D(16, 1, activation="relu", name="dead")(x))
+        return layers.Conv2D(8, 1)(x)
+
+    model = net_around(middle)
+    kernel, bias = model.get_layer("dead").get_weights()
+    model.get_layer("dead").set_weights([kernel, bias - 1000 * (np.arange(16) == 0)])
+    net = net_of(model)
+    norm = repair.repaired(net, half_of(net, "inner"), images(120)).get_layer("norm")
+    assert norm.moving_mean[0] == 0 and norm.moving_variance[0] == 1  # as they were
+    assert np.all(np.asarray(norm.moving_variance)[1:] < 0.9)
+
+
 def test_a_layer_without_weights_may_have_several_places():
     relu, pool = layers.ReLU(), layers.MaxPooling2D(2)
 
@@ -224,7 +319,7 @@ def test_a_plan_goes_on_only_with_the_data_that_it_was_made_from(digits_run, mon
     arrays[0] = arrays[0] ^ 1  # so little that the net still answers rightly
     np.savez(tmp_path / "others.npz", **dict(zip(("x_train", "y_train", "x_test", "y_test"), arrays, strict=True)))
 
-    def stopped(*arguments):
+    def stopped(*arguments, **settings):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
@@ -234,6 +329,29 @@ def test_a_plan_goes_on_only_with_the_data_that_it_was_made_from(digits_run, mon
     with pytest.raises(RequestError, match="the data have changed since"):
         begin(process.SlimRequest(macs=0.7), str(tmp_path / "others.npz"), resume=True)
     assert not (out / "checkpoints/slim.keras").exists()
+    with monkeypatch.context() as patch:
+        patch.setattr(training, "run", stopped)
+        with pytest.raises(KeyboardInterrupt):  # before the training has a state that knows its data
+            begin(process.SlimRequest(macs=0.7), resume=True)
+    with pytest.raises(RequestError, match="the data have changed since"):
+        begin(process.SlimRequest(macs=0.7), str(tmp_path / "others.npz"), resume=True)
+
+
+@pytest.mark.parametrize("width", [16, 32])
+def test_a_share_that_no_stair_reaches_names_what_can_be_asked_for(width):
+    net = net_of(net_around(lambda x: layers.Conv2D(16, 1)(x), width))
+    with pytest.raises(RequestError, match="the smallest that can be reached") as refused:
+        plan.plan(net, Scores(net, images(50)), 0.01)
+    assert "pass --for macs, which removes single channels" in refused.value.hint
+    assert ("ask for --macs 0." in refused.value.hint) == (width == 32) and "--macs 1 " not in refused.value.hint
+
+
+@pytest.mark.parametrize(("spec", "resize"), [("d.npz", "crop"), (".", "stretch")])
+def test_photos_are_resized_as_in_the_net_s_training_and_arrays_are_not(spec, resize):
+    net = sources.Net("tiny", net_around(lambda x: x), "unknown", resize="stretch")
+    asked = process.SlimRequest(macs=0.5)
+    request = command._request(net, spec, asked, "slim", 0, False, None, "fail", None, devices.choose(None))
+    assert request.resize == resize
 
 
 def test_data_with_the_classes_in_another_order_are_refused(digits_run):

@@ -1,6 +1,8 @@
 """Builds a Keras model with the layers of a Net and only the groups of channels that stay."""
 
 import contextlib
+import functools
+import inspect
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -72,8 +74,8 @@ class _Building:
                 outputs.append(self.tensors[sources[0]])
                 continue
             function = self.function(node, sources)
-            self.steps[node.name] = (sources, function)
             self.tensors[node.name] = function([self.tensors[source] for source in sources])
+            self.steps[node.name] = (sources, _inference(function, self.layers.get(node.name)))
         model = keras.Model(_alone(inputs), _alone(outputs), name=name)
         for layer, arrays in self.settle:
             layer.set_weights(arrays)
@@ -103,11 +105,11 @@ class _Building:
         if kind in ("Add", "Concatenate"):
             return (lambda inputs: made(list(inputs))) if layer or kind == "Concatenate" else (lambda x: made(*x))
 
-        def run(inputs):
+        def run(inputs, **how):
             args, kwargs = keras.tree.map_structure(
                 lambda value: inputs[value.position] if isinstance(value, Reference) else value, call["arguments"]
             )
-            return made(*args, **kwargs)
+            return made(*args, **{**kwargs, **how})
 
         return run
 
@@ -189,6 +191,13 @@ def _copying(operation):
             f"{first_line(error)}",
             "give the layer a `get_config` that its constructor takes",
         ) from error
+
+
+def _inference(function, layer):
+    """The function of a layer, or of no layer, as a step of `Built.steps`: augmentation is on by default."""
+    if layer is None or "training" not in inspect.signature(layer.call).parameters:
+        return function
+    return functools.partial(function, training=False)
 
 
 def _first(inputs):

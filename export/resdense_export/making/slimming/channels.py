@@ -12,10 +12,10 @@ from functools import cached_property
 
 import numpy as np
 
-from ...nets.node import Node
+from ...nets.node import Node, Reference
 from ...nets.reading import read_with_calls
 from .exported import exported
-from .norms import constants, held
+from .norms import constants, held, is_norm
 
 PRODUCERS = ("Conv2D", "Dense")
 CHANNELWISE = (
@@ -150,14 +150,23 @@ class _Grouping:
             self.parent[self.root(int(one))] = self.root(int(other))
 
     def pin(self, node, why=None):
-        """Fixes all groups that `node` reads, and gives its output new, fixed groups."""
-        for source in node.inputs:
-            self.pinned.extend(self.groups[source])
-        if why:
+        """Fixes all groups that `node` reads, and gives its output new, fixed groups. `why` is told where any of them
+        could have left."""
+        read = [group for source in node.inputs for group in self.groups[source].tolist()]
+        if why and (self.trains(node) or self.are_free(read)):
             self.uncut[node.name] = why
+        self.pinned.extend(read)
         given = self.new(node.shape[-1] if node.shape and node.shape[-1] else 0)
         self.pinned.extend(given)
         return given
+
+    def trains(self, node):
+        return bool(getattr(self.calls.get(node.name, {}).get("operation"), "trainable_weights", ()))
+
+    def are_free(self, groups):
+        """Whether any of the groups is not fixed by now."""
+        pinned = {self.root(group) for group in self.pinned}
+        return any(self.root(group) not in pinned for group in groups)
 
     def of(self, node):
         """The groups of the output of `node`, from those of its inputs."""
@@ -172,8 +181,8 @@ class _Grouping:
             return self.new(node.channels)
         if kind == "Activation" and node.attributes["activation"] in MIXING:
             return self.pin(node)
-        if kind == "Affine" and type(self.calls[node.name]["operation"]).__name__ != "BatchNormalization":
-            return self.pin(node)
+        if kind == "Affine" and not is_norm(node) and not _has_one_number(self.calls[node.name]):
+            return self.pin(node, f"{_class(node, self.calls)} has a number for each channel")
         if kind in CHANNELWISE or kind == "UpSampling2D":
             return np.repeat(inputs[0], node.channels // len(inputs[0]))  # more than once: a depth multiplier
         if kind == "ChannelPadding":
@@ -209,6 +218,15 @@ class _Grouping:
         born = {group: tuple(dict.fromkeys(names)) for group, names in born.items()}
         still = constants(self.nodes, self.kinds, self.calls, frozen=self.uncut)
         return Net(self.nodes, self.calls, self.kinds, groups, count, fixed, born, self.uncut, still)
+
+
+def _has_one_number(call):
+    """Whether what a call adds or multiplies is the same for all channels: arithmetic with a number, or a Rescaling."""
+    import keras
+
+    own = [getattr(call["operation"], name, 0) for name in ("scale", "offset")]
+    given = [value for value in keras.tree.flatten(call["arguments"]) if not isinstance(value, Reference)]
+    return all(np.ndim(value) == 0 for value in own + given)
 
 
 def _class(node, calls):

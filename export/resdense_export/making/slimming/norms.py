@@ -30,7 +30,7 @@ def constants(nodes, kinds, calls, frozen=()):
     """
     graph, found = Editor(nodes), {}
     for node in graph.kinds("Affine"):
-        if "deviation" not in node.weights or node.name in frozen:
+        if not is_norm(node) or node.name in frozen:
             continue
         operation, reader = calls[node.name]["operation"], graph.sole_user(node)
         if operation.gamma is None or operation.beta is None or reader is None or not is_relu(reader):
@@ -44,6 +44,11 @@ def constants(nodes, kinds, calls, frozen=()):
         return found
     before, after = (exported(some, kinds)["int8"] for some in (nodes, held(nodes, found)))
     return {name: still for name, still in found.items() if _is_depthwise(before, name) > _is_depthwise(after, name)}
+
+
+def is_norm(node):
+    """Whether a node is a batch norm, and no other scale and shift, such as Rescaling or arithmetic with a number."""
+    return node.kind == "Affine" and "deviation" in node.weights
 
 
 def held(nodes, channels):

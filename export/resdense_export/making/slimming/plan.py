@@ -12,6 +12,7 @@ from resdense_keras.errors import RequestError
 
 from .channels import PRODUCERS
 from .costs import TARGETS, Counted, instructions, macs
+from .repair import unsupported
 from .shrinking import shape_of
 
 NAMES = {"macs": "MACs", "instructions": "Arm instructions"}
@@ -74,10 +75,14 @@ def plan(net, scores, share, target="phone-int8", of="macs", progress=None, judg
     if found:
         return described(net, found[0] if len(found) == 1 else min(found, key=judge.change))
     least, flag = getattr(descent.now, of) / whole, {"macs": "--macs", "instructions": "--latency"}[of]
+    enough = math.ceil(100 * least) / 100
+    hints = [f"ask for {flag} {enough:g} or more"] if enough < 1 else []
+    if target != "macs" and of == "macs":
+        hints.append("pass --for macs, which removes single channels")
     raise RequestError(
         f"{flag} {share:g} was asked for; the smallest that can be reached is {least:.3g} of the original's {NAMES[of]}"
         + _around(net),
-        f"ask for {flag} {math.ceil(100 * least) / 100:g} or more",
+        ", or ".join(hints) or "export the net as it is",
     )
 
 
@@ -225,7 +230,7 @@ def described(net, keep):
         shape.keep,
         shape,
         (macs(net, whole), macs(net, shape)),
-        (_parameters(net, whole), _parameters(net, shape)),
+        (_parameters(net, whole), _parameters(net, shape) + sum(shape.widths[name] for name in unsupported(net, keep))),
         {
             scheme: (instructions(net.original, whole, scheme), instructions(net, shape, scheme))
             for scheme in ("fp32", "int8")

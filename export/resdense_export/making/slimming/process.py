@@ -17,11 +17,13 @@ from pathlib import Path
 import numpy as np
 
 from resdense_keras import files
+from resdense_keras.data import resizing
 from resdense_keras.errors import RequestError
 
 from ...models import answers
+from ...models.fitness import plain_name
 from ...nets.rewriting import rewrite
-from ...sources import agreed
+from ...sources import agreed, warn_of_resizing
 from . import latency, repair, search
 from .candidates import AfterRepair
 from .channels import net_of
@@ -85,6 +87,7 @@ class Planned:
 
     `repaired`: Number of images on which the layers are solved.
     `measured`: What latency.plan_within found, where latency was asked for.
+    `whole`: The Built whole net, where one was made.
     """
 
     net: object
@@ -92,6 +95,7 @@ class Planned:
     images: int
     repaired: int = 0
     measured: dict | None = None
+    whole: object = None
 
 
 def show(net, dataset, asked, seed=0, tell=None, images=None, epochs=None, count=None):
@@ -126,6 +130,7 @@ def slim(net, asked, request, out, *, resume=False, scan=False, save_seconds=60,
         WorkError: as training.run.
     """
     from resdense_keras import training
+    from resdense_keras.training.runs import data_fingerprint, state_file
     from resdense_keras.training.starts import SLIM
 
     out, tell = Path(out), tell or _nothing
@@ -136,10 +141,12 @@ def slim(net, asked, request, out, *, resume=False, scan=False, save_seconds=60,
             request = _prepare(net, asked, request, out, resume, tell, count)
     else:
         request = dataclasses.replace(request, model=_name_there(out))
+        if not state_file(out).is_file():  # the training looks at the data that its state came from
+            _check_same_data(request, out, _read_choice(out), data_fingerprint(training.load_data(request)))
     return training.run(request, out, **how)
 
 
-def training_request(net, data, asked, **given):
+def training_request(net, data, asked, recipe="slim", **given):
     """The TrainingRequest of a slim run; its `model` is a name until the plan is known.
 
     Args:
@@ -150,11 +157,12 @@ def training_request(net, data, asked, **given):
     what = {
         "from": net.name,
         "sha256": _fingerprint(net.model),
+        "preprocessing": net.preprocessing,
         **asked.as_dict(),
         "input_shape": [*net.image_shape],
         "classes": list(net.class_names) if net.class_names else None,
     }
-    return training.TrainingRequest(model=f"{net.name}_slim", data=data, slim=what, **given)
+    return training.TrainingRequest(model=f"{net.name}_slim", data=data, recipe=recipe, slim=what, **given)
 
 
 def _prepare(net, asked, request, out, resume, tell, count):
@@ -169,6 +177,7 @@ def _prepare(net, asked, request, out, resume, tell, count):
     dataset = training.load_data(request)
     _check_answers(net)
     _check_data(dataset, net)
+    warn_of_resizing(net, dataset, None if request.resize == resizing.DEFAULT else request.resize)
     right, labelled = _check_trained(whole, dataset, net)
     files.check_writable(out, 40 * whole.count_params())
     choice, data = (_read_choice(out) if resume else None), data_fingerprint(dataset)
@@ -189,11 +198,7 @@ def _prepare(net, asked, request, out, resume, tell, count):
         files.write_json(out / PLAN, as_json(planned, net.name, asked))
         files.write_json(out / CHOICE, {"keep": np.flatnonzero(planned.plan.keep).tolist(), "data": data})
     else:
-        if choice.get("data", data) != data:
-            raise RequestError(
-                f"{request.data} is not what the plan in {out} was made from: the data have changed since",
-                "restore the data, or choose another `--out`",
-            )
+        _check_same_data(request, out, choice, data)
         tell("continuing with the plan in slim.json")
         graph = net_of(whole)
         keep = np.zeros(graph.count, bool)
@@ -213,6 +218,14 @@ def _prepare(net, asked, request, out, resume, tell, count):
     return request
 
 
+def _check_same_data(request, out, choice, data):
+    if choice and choice.get("data", data) != data:
+        raise RequestError(
+            f"{request.data} is not what the plan in {out} was made from: the data have changed since",
+            "restore the data, or choose another `--out`",
+        )
+
+
 def _larger(chosen):
     """A share of the MACs halfway between a Plan's and the whole net's."""
     before, after = chosen.macs
@@ -224,7 +237,7 @@ def repaired(planned, images, name, tell=None):
     images = images[: repair.images_that_fit(planned.net)]
     if tell:
         tell(f"repair: the layers whose input changed are solved again on {len(images):,} training images")
-    return repair.repaired(planned.net, planned.plan.keep, images, name)
+    return repair.repaired(planned.net, planned.plan.keep, images, name, planned.whole)
 
 
 def as_json(planned, name, asked):
@@ -277,7 +290,8 @@ def _planned(model, images, asked, seed, tell, dataset=None, epochs=None, count=
         chosen = plan(graph, scores, asked.macs, asked.target, progress=left, judge=judge)
     before, after = chosen.macs
     tell(f"plan: {after / before:.1%} of the MACs, {len(chosen.widths)} layers get narrower or are removed")
-    return Planned(graph, chosen, scores.images, min(len(images), repair.images_that_fit(graph)), measured)
+    fitting = min(len(images), repair.images_that_fit(graph))
+    return Planned(graph, chosen, scores.images, fitting, measured, scores.built)
 
 
 def _now_and_then(show):
@@ -335,7 +349,8 @@ def _check_trained(model, dataset, net):
         raise RequestError(
             f"{net.name} answers {hits:.1%} of {count} training images of {dataset.spec} rightly, no more than "
             "guessing would: it is untrained, or takes other pixels or classes",
-            "train it first (`resdense train`), or give the data that it was trained on",
+            "train it first (`resdense train`), give the data that it was trained on, or say by --preprocessing what "
+            "pixels it was trained on",
         )
     return hits, count
 
@@ -378,12 +393,22 @@ def _check_place(out, request, resume):
     config = training.read_config(path)
     there = dataclasses.replace(request, model=config["model"]) if config.get("slim") else request
     differing = there.differences(config)
-    differing.pop("data", None)  # training.run looks at the data themselves
+    differing.pop("data", None)  # the data themselves are looked at
+    if "slim" in differing:
+        differing["slim"] = _other_slim(config["slim"], there.slim)
     if differing:
         hint = "repeat the first command with `--resume`, or choose another `--out`"
         if differing.keys() & set(training.recipes.FIELDS):
             hint += f"; `--recipe {path}` is the recipe of the run"
         raise RequestError(f"{out} holds another run: {'; '.join(differing.values())}", hint)
+
+
+def _other_slim(before, asked):
+    """How two requests for a slim net differ, without the long values."""
+    long = {"sha256": "the net's weights", "classes": "its class names", "preprocessing": "its normalisations"}
+    differing = [key for key in dict.fromkeys((*before, *asked)) if before.get(key) != asked.get(key)]
+    words = [f"{key} is {before.get(key)!r} there and {asked.get(key)!r} here" for key in differing if key not in long]
+    return "; ".join(words + [f"{long[key]} differ" for key in differing if key in long])
 
 
 def _name_there(out):
@@ -406,7 +431,7 @@ def _read_choice(out):
 def _named(name, chosen):
     """`resnet20_slim50` for a net with 50 % of the MACs; a slim net that is slimmed again has only one such ending."""
     before, after = chosen.macs
-    return f"{re.sub(r'_slim[0-9]+$', '', name)}_slim{round(100 * after / before)}"
+    return f"{re.sub(r'_slim[0-9]+$', '', plain_name(name))}_slim{round(100 * after / before)}"
 
 
 def _fingerprint(model):

@@ -16,6 +16,7 @@ from .building import build
 from .channels import PRODUCERS
 from .costs import macs
 from .exported import places_of
+from .norms import is_norm
 from .shrinking import shape_of
 
 IMAGES = 1_000  # the most; fewer where the memory would not hold what runs at once
@@ -57,10 +58,13 @@ def work(net, images):
 def unsupported(net, keep):
     """Layers that the repair shifts and that cannot store a shift: they have no bias, and no batch norm after them."""
     shape, users = shape_of(net, keep), net.users()
+    changed = _changed(net, shape)
     return [
         node.name
         for node in net.nodes
-        if _is_solved(net, shape, node)
+        if node.name in shape.widths
+        and _is_solved(net, node)
+        and (node.inputs[0] in changed or node.inputs[0] not in shape.widths)
         and not net.calls[node.name]["operation"].use_bias
         and _norm_behind(net, users, node.name) is None
     ]
@@ -74,7 +78,7 @@ def repaired(net, keep, images, name="model", whole=None):
 
 
 def repair(net, whole, slim, keep, images):
-    """Solves, in place, those layers of the Built net `slim` that lost inputs, against those of the Built `whole`.
+    """Solves, in place, those layers of the Built net `slim` whose inputs changed, against those of the Built `whole`.
 
     Args:
         net: The channels.Net that both were built from; `slim` of the groups `keep`, with biases for `unsupported`.
@@ -90,7 +94,7 @@ class _Repair:
         self.random = np.random.default_rng(0)
         self.values = {True: {}, False: {}}  # of the whole net and of the slim one, {node: (N, ...) outputs}
         self.unread = {name: len(readers) for name, readers in self.users.items()}
-        self.changed = set()  # nodes of the slim net that differ from the whole net's
+        self.changed = _changed(net, self.shape)
 
     def run(self):
         for node in self.net.nodes:
@@ -110,23 +114,15 @@ class _Repair:
         self.values[True][name] = self.outputs(self.whole, True, name)
         if not runs:
             return
-        if self.slim.layers.get(name) is not None and self.is_changed(node):
-            self.changed.add(name)
-            if self.net.kinds[name] in PRODUCERS and name not in self.net.uncut:
+        if self.slim.layers.get(name) is not None and name in self.changed:
+            if _is_solved(self.net, node):
                 self.solve(node)
-            elif self.net.kinds[name] == "Affine":
+            elif is_norm(node):
                 self.measure(node)
-        elif self.is_changed(node):
-            self.changed.add(name)
         # What has not changed is the very array of the whole net
         self.values[False][name] = (
             self.outputs(self.slim, False, name) if name in self.changed else self.values[True][name]
         )
-
-    def is_changed(self, node):
-        lost = any(source not in self.shape.widths for source in node.inputs)
-        own = self.net.groups[node.name]
-        return lost or not self.shape.keep[own].all() or any(source in self.changed for source in node.inputs)
 
     def outputs(self, built, whole, name):
         """(N, ...) outputs of a node, batch by batch."""
@@ -139,7 +135,7 @@ class _Repair:
         layer = self.slim.layers[node.name]
         norm = _norm_behind(self.net, self.users, node.name)
         rows, goals = self.rows(node, norm)
-        kernel = layer.kernel.numpy().astype(np.float64)
+        kernel = layer.kernel.numpy()
         prior = kernel.reshape(-1, kernel.shape[-1])
         rows_mean, goals_mean = rows.mean(axis=0), goals.mean(axis=0)
         rows, goals = rows - rows_mean, goals - goals_mean
@@ -209,28 +205,37 @@ class _Repair:
         layer, inputs = self.slim.layers[node.name], self.values[False][node.inputs[0]]
         axes = tuple(range(inputs.ndim - 1))
         mean, variance = inputs.mean(axes, dtype=np.float64), inputs.var(axes, dtype=np.float64)
-        if layer.gamma is None or layer.beta is None or not (variance > 0).all():
+        if layer.gamma is None or layer.beta is None:
             return
-        old = np.sqrt(layer.moving_variance.numpy().astype(np.float64) + layer.epsilon)
-        scale = layer.gamma.numpy() / old
-        shift = layer.beta.numpy() - layer.moving_mean.numpy() * scale
+        gamma, beta, old_mean, old_variance = (array.astype(np.float64) for array in layer.get_weights())
+        # A channel that is zero in all images says nothing about others
+        mean, variance = np.where(variance > 0, (mean, variance), (old_mean, old_variance))
+        scale = gamma / np.sqrt(old_variance + layer.epsilon)
         layer.gamma.assign(scale * np.sqrt(variance + layer.epsilon))
-        layer.beta.assign(shift + mean * scale)
+        layer.beta.assign(beta + (mean - old_mean) * scale)
         layer.moving_mean.assign(mean)
         layer.moving_variance.assign(variance)
 
 
-def _is_solved(net, shape, node):
-    """Whether a layer is solved again: a convolution or dense layer that lost inputs, called once."""
-    if net.kinds[node.name] not in PRODUCERS or node.name not in shape.widths or node.name in net.uncut:
-        return False
-    return not shape.keep[net.groups[node.inputs[0]]].all()
+def _is_solved(net, node):
+    """Whether a layer is solved again if its input has changed: a convolution or dense layer that is called once."""
+    return net.kinds[node.name] in PRODUCERS and node.name not in net.uncut
+
+
+def _changed(net, shape):
+    """Nodes of the slim net that differ from the whole net's, by their own channels or by what they read."""
+    found = set()
+    for node in net.nodes:
+        lost = any(source not in shape.widths or source in found for source in node.inputs)
+        if node.name in shape.widths and (lost or not shape.keep[net.groups[node.name]].all()):
+            found.add(node.name)
+    return found
 
 
 def _norm_behind(net, users, name):
     """The batch norm that is the only reader of a layer, or None."""
     behind = users[name]
-    if len(behind) != 1 or net.kinds[behind[0].name] != "Affine" or behind[0].name in net.uncut:
+    if len(behind) != 1 or not is_norm(behind[0]) or behind[0].name in net.uncut:
         return None
     return behind[0].name
 
