@@ -3,7 +3,7 @@
     python benchmarks/slim_ranking.py resnet20     # one net a call, some minutes
     python benchmarks/slim_ranking.py --table      # docs/slimming.md alone
 
-A quarter of the channels leaves at every site of one kind: `tied`, whose channels several layers make (an addition ties
+A quarter of the channels leaves at every site of one kind: `joined`, whose channels several layers make (an addition ties
 them together), or `inner`, whose channels one layer makes. Which of them leave is said by one of these rankings:
 
 answers  the first-order change of the answers (Scores.single)
@@ -36,7 +36,7 @@ from resdense_keras import files
 RESULTS = Path(__file__).parent / "results" / "slim_ranking.json"
 MARKS = ("<!-- table: python benchmarks/slim_ranking.py --table -->\n", "<!-- end of slim_ranking -->\n")
 NETS = ("resnet20", "resnet56", "densenet_bc22_16")
-KINDS = {"tied": lambda site: len(site) > 1, "inner": lambda site: len(site) == 1}
+KINDS = {"joined": lambda site: len(site) > 1, "inner": lambda site: len(site) == 1}
 RANKINGS = ("answers", "next", "kernels", "random")
 ORDERS = 3
 GONE = 0.25  # of each site's channels
