@@ -3,8 +3,8 @@
     python benchmarks/slim_ranking.py resnet20     # one net a call, some minutes
     python benchmarks/slim_ranking.py --table      # docs/slimming.md alone
 
-A quarter of the channels leaves at every site of one kind: `joined`, whose channels several layers make (an addition ties
-them together), or `inner`, whose channels one layer makes. Which of them leave is said by one of these rankings:
+A quarter of the channels leaves at every site of one kind: `joined`, whose channels several layers make (an addition
+ties them together), or `inner`, whose channels one layer makes. Which of them leave is said by one of these rankings:
 
 answers  the first-order change of the answers (Scores.single)
 next     the share in the outputs of the next layers (Scores.local)

@@ -1,6 +1,7 @@
 """Slimming of nets that others wrote: what stands between their layers, what their data are, what a refusal leaves."""
 
 import dataclasses
+import json
 
 import keras
 import numpy as np
@@ -368,3 +369,78 @@ def test_a_net_that_chooses_no_class_is_refused_before_it_is_planned():
     net = sources.Net("masks", keras.Model(image, layers.Conv2D(4, 1)(image)), "unknown")
     with pytest.raises(RequestError, match="slim takes nets that choose one class"):
         process.show(net, None, process.SlimRequest(macs=0.5), images=images(50))
+
+
+def bars(count, channels):
+    """Noise with a bright bar across (class 1) or along (class 0), as uint8."""
+    random, labels = np.random.default_rng(0), np.arange(count) % 2
+    found = random.uniform(0, 100, (count, 12, 12, channels))
+    for image, across, place in zip(found, labels, random.integers(0, 10, count), strict=True):
+        rows = image if across else image.swapaxes(0, 1)
+        rows[place : place + 2] += 120
+    return found.astype("uint8"), labels
+
+
+def in_folders(found, labels, folder):
+    from PIL import Image
+
+    for number, (image, label) in enumerate(zip(found, labels, strict=True)):
+        place = folder / ("train" if number < 180 else "test") / ("0 along", "1 across")[label]
+        place.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image[..., 0]).save(place / f"{number}.png")
+    return folder
+
+
+def in_arrays(found, labels, folder):
+    arrays = {"x_train": found[:180], "y_train": labels[:180], "x_test": found[180:], "y_test": labels[180:]}
+    np.savez(folder / "bars.npz", **arrays)
+    return folder / "bars.npz"
+
+
+def pooled(units, activation=None):
+    return lambda x: layers.Dense(units, activation)(layers.GlobalMaxPooling2D()(x))
+
+
+def flattened(x):
+    return layers.Dense(2)(layers.Dense(24, "relu", name="hidden")(layers.Flatten()(layers.MaxPooling2D(2)(x))))
+
+
+KINDS = {
+    "one sigmoid, computed in float16": (pooled(1, "sigmoid"), 3, in_arrays, "mixed_float16"),
+    "logits behind a Flatten": (flattened, 3, in_arrays, "float32"),
+    "grey photos in folders": (pooled(2, "softmax"), 1, in_folders, "float32"),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", KINDS)
+def test_each_kind_of_net_and_data_is_slimmed_trained_and_judged(kind, resdense, tmp_path):
+    head, channels, stored, policy = KINDS[kind]
+    found, labels = bars(240, channels)
+    image = keras.Input((12, 12, channels))
+    keras.utils.set_random_seed(0)
+    keras.config.set_dtype_policy(policy)
+    try:
+        x = layers.RandomTranslation(0.1, 0.1)(layers.Rescaling(1 / 255)(image))
+        for filters in (16, 24):
+            x = layers.ReLU()(layers.BatchNormalization()(layers.Conv2D(filters, 3, use_bias=False)(x)))
+        model = keras.Model(image, head(x))
+    finally:
+        keras.config.set_dtype_policy("float32")
+    loss = (
+        keras.losses.SparseCategoricalCrossentropy(head is flattened)
+        if model.output_shape[-1] > 1
+        else "binary_crossentropy"
+    )
+    model.compile(keras.optimizers.Adam(0.01), loss)
+    model.fit(found[:180], labels[:180], epochs=12, batch_size=30, verbose=0)
+    model.save("net.keras")
+    data = stored(found, labels, tmp_path)
+    run = ("--macs", "0.5", "--for", "macs", "--epochs", "2", "--out", "run")
+    code, _, errors = resdense("slim", "net.keras", "--data", data, *run)
+    assert code == 0, errors
+    whole, slim = (
+        json.loads(resdense("eval", file, "--data", data, "--json")[1])["accuracy"]
+        for file in ("net.keras", "run/model.keras")
+    )
+    assert whole > 0.85 and slim > whole - 0.1
