@@ -23,9 +23,10 @@ from ..options import (
     counting,
 )
 from ..output import columns, print_json, print_table, start_tensorflow, tell
+from . import train
 
 ORDER = 25
-STOPPED = "nothing of the run is lost; the same command with `--resume` continues it"
+STOPPED = train.STOPPED
 GENERATED = 64  # images of `--show` without --data
 MOST_SHOWN = 40  # layers of the table
 

@@ -35,6 +35,7 @@ class AfterRepair:
         self.repairing, self.judging = images[:half], images[half : 2 * half]
         self.candidates = int(np.clip(WORK // repair.work(net, half), 1, MOST)) if half else 1
         self._found, self._whole = {}, None
+        self._macs = macs(net, shape_of(net, net.everything))
 
     def change(self, keep):
         """The mean over images of the squared distance of the logits from the whole net's, if only the groups `keep`
@@ -48,9 +49,9 @@ class AfterRepair:
             moved = self.scores.answers(model, self.judging) - self._whole
             change = mean_square(moved)
             self._found[key] = change if math.isfinite(change) else math.inf
-            whole, left = (macs(self.net, shape_of(self.net, own)) for own in (self.net.everything, keep))
+            left = macs(self.net, shape_of(self.net, keep)) / self._macs
             self.tell(
-                f"plan: candidate with {left / whole:.1%} of the MACs: repaired, its logits are {self._found[key]:.3g} "
+                f"plan: candidate with {left:.1%} of the MACs: repaired, its logits are {self._found[key]:.3g} "
                 "from the original's (mean squared distance; the nearest is taken)"
             )
         return self._found[key]
