@@ -690,9 +690,10 @@ def test_a_layer_that_slimming_does_not_know_is_slimmed_around_and_named(middle)
     assert thin.get_layer("unknown").count_params() == middle.count_params() and thin(images).shape == (len(images), 4)
 
 
-def test_a_layer_that_is_called_twice_stays():
+@pytest.mark.parametrize("trainable", [True, False])
+def test_a_layer_that_is_called_twice_stays(trainable):
     inputs = keras.Input((8, 8, 4))
-    twice = keras.layers.Conv2D(4, 3, padding="same", name="twice")
+    twice = keras.layers.Conv2D(4, 3, padding="same", name="twice", trainable=trainable)
     x = keras.layers.Add()([twice(twice(inputs)), inputs])
     model = keras.Model(inputs, keras.layers.Dense(2)(keras.layers.GlobalAveragePooling2D()(x)))
     net = net_of(model)

@@ -151,17 +151,19 @@ class _Grouping:
 
     def pin(self, node, why=None):
         """Fixes all groups that `node` reads, and gives its output new, fixed groups. `why` is told where any of them
-        could have left."""
+        could have left, so not of what stands between an image and the first layer."""
         read = [group for source in node.inputs for group in self.groups[source].tolist()]
-        if why and (self.trains(node) or self.are_free(read)):
+        if why and (self.learns(node) or self.are_free(read)):
             self.uncut[node.name] = why
         self.pinned.extend(read)
         given = self.new(node.shape[-1] if node.shape and node.shape[-1] else 0)
         self.pinned.extend(given)
         return given
 
-    def trains(self, node):
-        return bool(getattr(self.calls.get(node.name, {}).get("operation"), "trainable_weights", ()))
+    def learns(self, node):
+        """Whether a node has kernels or the like; a Normalization only has statistics."""
+        operation = self.calls.get(node.name, {}).get("operation")
+        return node.kind != "Affine" and bool(getattr(operation, "weights", ()))
 
     def are_free(self, groups):
         """Whether any of the groups is not fixed by now."""

@@ -395,7 +395,7 @@ def _check_place(out, request, resume):
     differing = there.differences(config)
     differing.pop("data", None)  # the data themselves are looked at
     if "slim" in differing:
-        differing["slim"] = _other_slim(config["slim"], there.slim)
+        differing["slim"] = _other_slim(config["slim"], there.as_config()["slim"])
     if differing:
         hint = "repeat the first command with `--resume`, or choose another `--out`"
         if differing.keys() & set(training.recipes.FIELDS):
