@@ -219,7 +219,7 @@ TABLE = {
         "augment": (("crop", "mirror"), "ours: as in `imagenet`"),
         **_OFF,
     },
-    "slim": {  # a net that lost channels, from its repaired weights, beside the whole net: `resdense slim`
+    "slim": {  # a net that lost channels, from its repaired weights, with the original as teacher: `resdense slim`
         "epochs": (8, "ours: under an hour on two cores for CIFAR-10's small nets"),
         "batch_size": (128, _HE),
         "learning_rate": (0.03, "ours: a third of He et al.'s; the weights are trained already"),
@@ -277,11 +277,12 @@ def _key(name, model):
     if name == "paper":
         from ..catalog import family
 
-        if model is None:
+        known = "other" if model is None else family(model)
+        if known == "other":
             raise RequestError(
                 "paper is a recipe for each family of the catalogue", "take paper-resnet or paper-densenet"
             )
-        return "paper-densenet" if family(model) == "densenet" else "paper-resnet"
+        return "paper-densenet" if known == "densenet" else "paper-resnet"
     if name not in RECIPES:
         raise unknown("recipe", name, dict.fromkeys((*OFFERED, *RECIPES, "FILE.yaml")))
     return name

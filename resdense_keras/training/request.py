@@ -81,8 +81,7 @@ class TrainingRequest:
         for name, known in (("precision", PRECISIONS), ("jit", JITS), ("model", catalog.BUILDERS)):
             if getattr(self, name) not in known and not (name == "model" and self.slim):
                 raise unknown(name, getattr(self, name), known)
-        if isinstance(self.recipe, str):
-            self._set("recipe", recipes.recipe(self.recipe, None if self.slim else self.model))
+        self._set("recipe", recipes.recipe(self.recipe, self.model) if isinstance(self.recipe, str) else self.recipe)
         self._set("options", dict(self.options or {}))
         self._set("slim", None if self.slim is None else dict(self.slim))
         if self.slim:

@@ -132,7 +132,7 @@ def run(
     if request.recipe.teacher and not request.slim:
         raise RequestError(
             f"the recipe's teacher={request.recipe.teacher:g} is a share of another net's answers, and there is none",
-            "`resdense slim` trains beside the whole net; for `train` take another --recipe",
+            "`resdense slim` has the original net as teacher; for `train` take another --recipe",
         )
     if request.slim and not (out / starts.SLIM).is_file():
         raise RequestError(

@@ -93,7 +93,8 @@ def unpack(content):
 def pack(model):
     """The bytes of a tree from `unpack`, without constants that nothing names; the same tree gives the same bytes.
 
-    Where a tensor was given another buffer, the former one stays in the tree, and would stay in the file.
+    Where a tensor was given another buffer, the former one stays in the tree, and would stay in the file; so it is
+    emptied.
     """
     named = {tensor.buffer for graph in model.subgraphs for tensor in graph.tensors}
     named |= {entry.buffer for entry in model.metadata or ()}

@@ -6,6 +6,7 @@ import json
 import keras
 import numpy as np
 import pytest
+import yaml
 
 import resdense_keras
 from resdense_cli.commands import slim as command
@@ -16,7 +17,7 @@ from resdense_export.making.slimming.channels import net_of
 from resdense_export.making.slimming.costs import macs
 from resdense_export.making.slimming.scores import Scores
 from resdense_export.making.slimming.shrinking import shape_of
-from resdense_keras import data, training
+from resdense_keras import data, files, training
 from resdense_keras.errors import RequestError
 from resdense_keras.training import devices
 
@@ -162,15 +163,38 @@ def test_a_gate_of_arithmetic_lets_channels_leave():
 
 
 def test_a_number_for_each_channel_is_named_where_channels_could_have_left():
-    def middle(x):
-        return layers.Conv2D(8, 3, name="behind")(layers.Rescaling([0.5] * 16, name="own")(x))
-
-    net = net_of(net_around(middle))
-    assert net.uncut == {"own": "Rescaling has a number for each channel"} and net.fixed[net.groups["stem"]].all()
+    numbers = [0.5] * 16
+    for own in (
+        layers.Rescaling(numbers, name="own"),
+        layers.Normalization(mean=numbers, variance=numbers, name="own"),
+    ):
+        net = net_of(net_around(lambda x, own=own: layers.Conv2D(8, 3, name="behind")(own(x))))
+        assert net.uncut == {"own": f"{type(own).__name__} has a number for each channel"}
+        assert net.fixed[net.groups["stem"]].all()
+        assert np.isfinite(repair.repaired(net, half_of(net, "behind"), images(60)).predict(images(4), verbose=0)).all()
     image = keras.Input((8, 8, 3))
     x = layers.Normalization(mean=[1.0, 2, 3], variance=[1.0, 2, 3])(image)
     x = layers.GlobalAveragePooling2D()(layers.Conv2D(8, 3)(x))
     assert not net_of(keras.Model(image, layers.Dense(10)(x))).uncut
+
+
+def test_each_layer_that_keeps_the_channels_of_another_is_named():
+    def two(x):
+        x = layers.Conv2D(16, 3, name="cut")(x)
+        return layers.Add()([layers.Lambda(keras.ops.sin, name=name)(x) for name in ("one", "other")])
+
+    assert list(net_of(net_around(two)).uncut) == ["one", "other"]
+
+
+class Turned(layers.Layer):
+    """Augments, and its `call` does not know of training."""
+
+    def __init__(self, **settings):
+        super().__init__(**settings)
+        self.flip = layers.RandomFlip()
+
+    def call(self, inputs):
+        return self.flip(inputs)
 
 
 def test_augmentation_inside_a_net_takes_no_part():
@@ -182,7 +206,7 @@ def test_augmentation_inside_a_net_takes_no_part():
         x = layers.Conv2D(16, 3, activation="relu", name="inner")(x)
         return net_of(keras.Model(image, layers.Dense(10)(layers.GlobalAveragePooling2D()(layers.Conv2D(8, 3)(x)))))
 
-    augmented, plain = net(layers.RandomFlip(), layers.RandomRotation(0.3)), net()
+    augmented, plain = net(layers.RandomRotation(0.3), Turned()), net()
     assert not augmented.uncut
     first, second = (Scores(one, images(60)) for one in (augmented, plain))
     keep = half_of(augmented, "inner")
@@ -355,6 +379,13 @@ def test_photos_are_resized_as_in_the_net_s_training_and_arrays_are_not(spec, re
     assert request.resize == resize
 
 
+def test_the_folder_of_an_ordinary_training_is_refused(tmp_path):
+    files.write_text(tmp_path / "config.yaml", yaml.safe_dump(training.TrainingRequest(model="resnet20").as_config()))
+    net = sources.Net("tiny", net_around(lambda x: x), "unknown")
+    with pytest.raises(RequestError, match="holds another run: .*it is none of `resdense slim`"):
+        process._check_place(tmp_path, process.training_request(net, "digits", process.SlimRequest(macs=0.5)), True)
+
+
 def test_data_with_the_classes_in_another_order_are_refused(digits_run):
     net, _, _ = digits_run
     dataset = data.load("digits")
@@ -428,7 +459,7 @@ def test_each_kind_of_net_and_data_is_slimmed_trained_and_judged(kind, resdense,
     finally:
         keras.config.set_dtype_policy("float32")
     loss = (
-        keras.losses.SparseCategoricalCrossentropy(head is flattened)
+        keras.losses.SparseCategoricalCrossentropy(from_logits=head is flattened)
         if model.output_shape[-1] > 1
         else "binary_crossentropy"
     )

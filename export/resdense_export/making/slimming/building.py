@@ -2,7 +2,6 @@
 
 import contextlib
 import functools
-import inspect
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,7 +23,8 @@ class Built:
     Attributes:
         layers: {node: Keras layer} for the nodes that are layers.
         tensors: {node: symbolic output} for the nodes that run.
-        steps: {node: (names of the nodes that it reads, function of their outputs)}; None for the inputs.
+        steps: {node: (names of the nodes that it reads, function of their outputs)}; None for the inputs. The functions
+            compute as in inference: augmentation, which is on by default, is off.
     """
 
     model: Any
@@ -75,7 +75,7 @@ class _Building:
                 continue
             function = self.function(node, sources)
             self.tensors[node.name] = function([self.tensors[source] for source in sources])
-            self.steps[node.name] = (sources, _inference(function, self.layers.get(node.name)))
+            self.steps[node.name] = (sources, functools.partial(function, training=False))
         model = keras.Model(_alone(inputs), _alone(outputs), name=name)
         for layer, arrays in self.settle:
             layer.set_weights(arrays)
@@ -84,12 +84,12 @@ class _Building:
         return Built(model, self.layers, self.tensors, self.steps)
 
     def function(self, node, sources):
-        """Function of [outputs of the `sources`] -> the node's output."""
+        """Function of ([outputs of the `sources`], `training` or None) -> the node's output."""
         kind = self.net.kinds[node.name]
         if kind in ("Add", "Concatenate") and len(sources) == 1 < len(node.inputs):
             return _first  # what is left of a block without its branch
         if kind == "Pick":
-            return lambda inputs: inputs[0][node.attributes["index"]]
+            return lambda inputs, training=None: inputs[0][node.attributes["index"]]
         if node.name not in self.net.calls:
             return _first  # a cast, or the activation of a layer that has it inside
         return self.operation(node, kind)
@@ -103,13 +103,16 @@ class _Building:
         if layer:
             self.layers[node.name] = made
         if kind in ("Add", "Concatenate"):
-            return (lambda inputs: made(list(inputs))) if layer or kind == "Concatenate" else (lambda x: made(*x))
+            together = layer or kind == "Concatenate"
+            return lambda inputs, training=None: made(list(inputs)) if together else made(*inputs)
 
-        def run(inputs, **how):
+        def run(inputs, training=None):
             args, kwargs = keras.tree.map_structure(
                 lambda value: inputs[value.position] if isinstance(value, Reference) else value, call["arguments"]
             )
-            return made(*args, **{**kwargs, **how})
+            if layer and training is not None:  # Keras keeps augmentation's default of True in the call
+                kwargs = {**kwargs, "training": training}  # and hands it to the layers inside of a layer
+            return made(*args, **kwargs)
 
         return run
 
@@ -193,14 +196,7 @@ def _copying(operation):
         ) from error
 
 
-def _inference(function, layer):
-    """The function of a layer, or of no layer, as a step of `Built.steps`: augmentation is on by default."""
-    if layer is None or "training" not in inspect.signature(layer.call).parameters:
-        return function
-    return functools.partial(function, training=False)
-
-
-def _first(inputs):
+def _first(inputs, training=None):
     return inputs[0]
 
 

@@ -150,25 +150,14 @@ class _Grouping:
             self.parent[self.root(int(one))] = self.root(int(other))
 
     def pin(self, node, why=None):
-        """Fixes all groups that `node` reads, and gives its output new, fixed groups. `why` is told where any of them
-        could have left, so not of what stands between an image and the first layer."""
-        read = [group for source in node.inputs for group in self.groups[source].tolist()]
-        if why and (self.learns(node) or self.are_free(read)):
+        """Fixes all groups that `node` reads, and gives its output new, fixed groups."""
+        for source in node.inputs:
+            self.pinned.extend(self.groups[source])
+        if why:
             self.uncut[node.name] = why
-        self.pinned.extend(read)
         given = self.new(node.shape[-1] if node.shape and node.shape[-1] else 0)
         self.pinned.extend(given)
         return given
-
-    def learns(self, node):
-        """Whether a node has kernels or the like; a Normalization only has statistics."""
-        operation = self.calls.get(node.name, {}).get("operation")
-        return node.kind != "Affine" and bool(getattr(operation, "weights", ()))
-
-    def are_free(self, groups):
-        """Whether any of the groups is not fixed by now."""
-        pinned = {self.root(group) for group in self.pinned}
-        return any(self.root(group) not in pinned for group in groups)
 
     def of(self, node):
         """The groups of the output of `node`, from those of its inputs."""
@@ -202,6 +191,11 @@ class _Grouping:
             return np.tile(inputs[0], node.channels // len(inputs[0]))
         return self.pin(node, f"{_class(node, self.calls)} is not a layer that slimming knows")
 
+    def learns(self, node):
+        """Whether a node has kernels, scales or the like; a Normalization only has statistics."""
+        weights = getattr(self.calls.get(node.name, {}).get("operation"), "weights", ())
+        return bool(weights) and (node.kind != "Affine" or is_norm(node))
+
     def done(self):
         roots = np.array([self.root(number) for number in range(len(self.parent))], int)
         _, numbers = np.unique(roots, return_inverse=True)
@@ -219,6 +213,10 @@ class _Grouping:
         fixed |= ~free
         born = {group: tuple(dict.fromkeys(names)) for group, names in born.items()}
         still = constants(self.nodes, self.kinds, self.calls, frozen=self.uncut)
+        for node in self.nodes:  # between the image and the first layer nothing could have left
+            read = [group for source in node.inputs for group in groups[source].tolist()]
+            if node.name in self.uncut and not self.learns(node) and not any(group in born for group in read):
+                del self.uncut[node.name]
         return Net(self.nodes, self.calls, self.kinds, groups, count, fixed, born, self.uncut, still)
 
 
@@ -226,9 +224,13 @@ def _has_one_number(call):
     """Whether what a call adds or multiplies is the same for all channels: arithmetic with a number, or a Rescaling."""
     import keras
 
-    own = [getattr(call["operation"], name, 0) for name in ("scale", "offset")]
-    given = [value for value in keras.tree.flatten(call["arguments"]) if not isinstance(value, Reference)]
-    return all(np.ndim(value) == 0 for value in own + given)
+    operation, given = call["operation"], keras.tree.flatten(call["arguments"])
+    numbers = [value for value in given if not isinstance(value, Reference)]
+    if isinstance(operation, keras.layers.Layer):
+        if not isinstance(operation, keras.layers.Rescaling):
+            return False
+        numbers += [operation.scale, operation.offset]
+    return all(np.ndim(value) == 0 for value in numbers)
 
 
 def _class(node, calls):

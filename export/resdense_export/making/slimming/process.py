@@ -114,7 +114,7 @@ def show(net, dataset, asked, seed=0, tell=None, images=None, epochs=None, count
 
 
 def slim(net, asked, request, out, *, resume=False, scan=False, save_seconds=60, devices=None, tell=None, count=None):
-    """Makes a slim net in the run folder `out` and trains it, where the recipe says so beside the whole one.
+    """Makes a slim net in the run folder `out` and trains it, where the recipe says so with the whole one as teacher.
 
     Args:
         net: A sources.Net, the whole net.
@@ -177,7 +177,8 @@ def _prepare(net, asked, request, out, resume, tell, count):
     dataset = training.load_data(request)
     _check_answers(net)
     _check_data(dataset, net)
-    warn_of_resizing(net, dataset, None if request.resize == resizing.DEFAULT else request.resize)
+    told = net.resize is not None or request.resize != resizing.DEFAULT
+    warn_of_resizing(net, dataset, request.resize if told else None)
     right, labelled = _check_trained(whole, dataset, net)
     files.check_writable(out, 40 * whole.count_params())
     choice, data = (_read_choice(out) if resume else None), data_fingerprint(dataset)
@@ -236,7 +237,7 @@ def repaired(planned, images, name, tell=None):
     """The slim model of a Planned, its layers solved again on `images`."""
     images = images[: repair.images_that_fit(planned.net)]
     if tell:
-        tell(f"repair: the layers whose input changed are solved again on {len(images):,} training images")
+        tell(f"repair: convolutions and dense layers whose input changed are solved again on {len(images):,} images")
     return repair.repaired(planned.net, planned.plan.keep, images, name, planned.whole)
 
 
@@ -267,10 +268,8 @@ def _planned(model, images, asked, seed, tell, dataset=None, epochs=None, count=
     for layer, why in graph.uncut.items():
         tell(f"note: the channels at {layer!r} stay: {why}")
     if graph.fixed.all():
-        raise RequestError(
-            "no channel of this net can be removed: operations that slimming does not know read all its layers",
-            "export the net as it is, or replace what the notes above name",
-        )
+        why = "what the notes above name reads all its layers" if graph.uncut else "all its layers make its output"
+        raise RequestError(f"no channel of this net can be removed: {why}", "export the net as it is")
     whole = macs(graph, shape_of(graph, graph.everything))
     tell(f"scores: {len(images)} images, {whole / 1e6:,.1f} M MACs each")
     scored = _now_and_then(lambda done, total: done < total and tell(f"scores: {done:,} of {total:,} images"))
@@ -395,7 +394,8 @@ def _check_place(out, request, resume):
     differing = there.differences(config)
     differing.pop("data", None)  # the data themselves are looked at
     if "slim" in differing:
-        differing["slim"] = _other_slim(config["slim"], there.as_config()["slim"])
+        before, asked = config.get("slim"), there.as_config()["slim"]
+        differing["slim"] = _other_slim(before, asked) if before else "it is none of `resdense slim`"
     if differing:
         hint = "repeat the first command with `--resume`, or choose another `--out`"
         if differing.keys() & set(training.recipes.FIELDS):

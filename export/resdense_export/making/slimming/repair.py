@@ -64,7 +64,7 @@ def unsupported(net, keep):
         for node in net.nodes
         if node.name in shape.widths
         and _is_solved(net, node)
-        and (node.inputs[0] in changed or node.inputs[0] not in shape.widths)
+        and node.inputs[0] in changed
         and not net.calls[node.name]["operation"].use_bias
         and _norm_behind(net, users, node.name) is None
     ]
@@ -208,8 +208,8 @@ class _Repair:
         if layer.gamma is None or layer.beta is None:
             return
         gamma, beta, old_mean, old_variance = (array.astype(np.float64) for array in layer.get_weights())
-        # A channel that is zero in all images says nothing about others
-        mean, variance = np.where(variance > 0, (mean, variance), (old_mean, old_variance))
+        # A channel that is the same in all images, such as a dead one, keeps its statistics
+        mean, variance = np.where(variance > 0, mean, old_mean), np.where(variance > 0, variance, old_variance)
         scale = gamma / np.sqrt(old_variance + layer.epsilon)
         layer.gamma.assign(scale * np.sqrt(variance + layer.epsilon))
         layer.beta.assign(beta + (mean - old_mean) * scale)

@@ -89,7 +89,7 @@ def smallest(net, scores, images, held_out, points, target, epochs, tell, judge=
     if not known:
         raise RequestError(
             f"--max-drop {points:g} was asked for; even {low:.1%} of the multiply-adds cannot be reached",
-            "look with --macs 0.99 --show at what can be removed, and ask for that",
+            "look with --for macs --macs 0.9 --show at what can be removed, and ask for that",
         )
     if found is None:
         least = min(known.values())
