@@ -165,11 +165,13 @@ def table(rows, slim_rows):
             lines.append([f"{asked[0]}, slim", recipe, epochs, spread(found, 2), against,
                           *(shares[scheme] for scheme in SCHEMES), spread(minutes, 0), len(seeds),
                           shares["macs"]])  # fmt: skip
-        whole = next(row for row in slim_rows if _shape(*request_of(row)[:4]) == shape)["instructions"]
+        slim = next(row for row in slim_rows if _shape(*request_of(row)[:4]) == shape)
+        net, whole = slim["net"], slim["instructions"]
         for row in controls:
             before, after = row["macs"]
             counted = (f"{row['instructions'][scheme][0] / whole[scheme][0]:.3f}" for scheme in SCHEMES)
-            lines.append([row["control"], "fast", row["epochs"], f"{100 * row['accuracy']:.2f}",
+            recipe = "fast, teacher" if LEARNT[row["control"]] else "fast"
+            lines.append([f"{net}, {row['control']}", recipe, row["epochs"], f"{100 * row['accuracy']:.2f}",
                           f"{100 * (row['accuracy'] - scratch):+.2f}", *counted, f"{row['cpu_minutes']:.0f}", 1,
                           f"{after / before:.3f}"])  # fmt: skip
     heads = ["epochs", "accuracy", "against scratch", "Arm fp32", "Arm int8", "CPU minutes", "seeds", "MACs"]
