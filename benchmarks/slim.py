@@ -40,6 +40,7 @@ OF_DETAILS = ("<!-- table of details: python benchmarks/slim.py --table -->\n", 
 OF_RECIPES = ("<!-- table of recipes: python benchmarks/slim.py --table -->\n", "<!-- end of table: recipes -->\n")
 SHIPPED = {"densenet_bc22_16": "densenet_bc22_16", "resnet20_shipped": "resnet20"}  # the others are checkpoints.py's
 SCHEMES = ("fp32", "int8")
+ASKED = ("net", "asked for", "recipe, epochs")  # columns that tell requests apart
 FLAGS = ("macs", "latency", "max_drop")  # of a request; one has a value
 ROWS = (  # (net, flag, value, for, recipe, epochs) that are to be measured, in the table's order
     ("densenet_bc22_16", "macs", 0.5, "phone-int8", "slim", 1),
@@ -171,15 +172,14 @@ def table(rows):
     requests, lines = by_request(rows), []
     for request, seeds in requests.items():
         found, idle = figures(seeds), [row["minutes"] for row in seeds if "minutes" in row]
-        lines.append([*asked_for(request), found["lost"], found["fp32"], found["int8"],
-                      spread(idle, 0) if idle else "", len(seeds)])  # fmt: skip
+        means = [found[scheme].split(" (")[0] for scheme in SCHEMES]
+        lines.append([*asked_for(request), found["lost"], *means, spread(idle, 0) if idle else "", len(seeds)])
     missing = [
         f"{net} at {flag} {value:g} for {target}, {epochs} epochs of {recipe}"
         for net, flag, value, target, recipe, epochs in (request for request in ROWS if request not in requests)
     ]
     told = f"\nNot run yet: {'; '.join(missing)}.\n" if missing else ""
-    heads = ["epochs", "lost", "Arm fp32", "Arm int8", "minutes", "seeds"]
-    return markdown(["net", "asked for", "recipe"], heads, lines) + told
+    return markdown(ASKED, ["lost", "Arm fp32", "Arm int8", "minutes", "seeds"], lines) + told
 
 
 def details(rows):
@@ -187,10 +187,11 @@ def details(rows):
     lines = []
     for request, seeds in by_request(rows).items():
         found = figures(seeds)
+        ranges = [found[scheme].partition(" (")[2].rstrip(")") for scheme in SCHEMES]
         lines.append([*asked_for(request), *(found[key] for key in ("whole", "repaired", "slim", "macs", "bytes")),
-                      spread([row["cpu_minutes"] for row in seeds], 0)])  # fmt: skip
-    heads = ["epochs", "accuracy", "repaired", "tuned", "MACs", "bytes int8", "CPU minutes"]
-    return markdown(["net", "asked for", "recipe"], heads, lines)
+                      *ranges, spread([row["cpu_minutes"] for row in seeds], 0)])  # fmt: skip
+    heads = ["accuracy", "repaired", "tuned", "MACs", "bytes int8", "range fp32", "range int8", "CPU minutes"]
+    return markdown(ASKED, heads, lines)
 
 
 def recipes(rows):
@@ -204,10 +205,9 @@ def recipes(rows):
         fitted = [100 * row["held_out"]["trained_on"] for *_, seeds in trainings for row in seeds
                   if "trained_on" in row["held_out"]]  # fmt: skip
         for recipe, epochs, seeds in trainings:
-            lines.append([net, wanted(*asked), recipe, epochs, spread(fitted, 1), figures(seeds)["lost"],
+            lines.append([*asked_for((net, *asked, recipe, epochs)), spread(fitted, 1), figures(seeds)["lost"],
                           spread([row["cpu_minutes"] for row in seeds], 0), len(seeds)])  # fmt: skip
-    heads = ["epochs", "training accuracy", "lost", "CPU minutes", "seeds"]
-    return markdown(["net", "asked for", "recipe"], heads, lines)
+    return markdown(ASKED, ["training accuracy", "lost", "CPU minutes", "seeds"], lines)
 
 
 def markdown(words, numbers, lines):
@@ -217,9 +217,10 @@ def markdown(words, numbers, lines):
 
 
 def asked_for(request):
-    """The cells that tell requests apart."""
-    net, *wish, recipe, epochs = request
-    return net, wanted(*wish), recipe, epochs
+    """The cells under ASKED; the target phone-int8 is not named."""
+    net, flag, value, target, recipe, epochs = request
+    other = "" if target == "phone-int8" else f", {target}"
+    return net, f"{flag.replace('_', '-')} {value:g}{other}", f"{recipe}, {epochs}"
 
 
 def by_request(rows):
@@ -228,11 +229,6 @@ def by_request(rows):
     for row in sorted(rows, key=place):
         requests.setdefault(request_of(row), []).append(row)
     return requests
-
-
-def wanted(flag, value, target):
-    """The cell `asked for`."""
-    return f"{flag.replace('_', '-')} {value:g}, {target}"
 
 
 def place(row):
