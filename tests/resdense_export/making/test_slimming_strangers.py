@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 import resdense_keras
-from resdense_cli.commands import slim as command
+from resdense_cli.commands import slim
 from resdense_export import sources
 from resdense_export.making.slimming import plan, process, repair
 from resdense_export.making.slimming.building import build
@@ -375,7 +375,7 @@ def test_a_share_that_no_stair_reaches_names_what_can_be_asked_for(width):
 def test_photos_are_resized_as_in_the_net_s_training_and_arrays_are_not(spec, resize):
     net = sources.Net("tiny", net_around(lambda x: x), "unknown", resize="stretch")
     asked = process.SlimRequest(macs=0.5)
-    request = command._request(net, spec, asked, "slim", 0, False, None, "fail", None, devices.choose(None))
+    request = slim._request(net, spec, asked, "slim", 0, False, None, "fail", None, devices.choose(None))
     assert request.resize == resize
 
 
@@ -470,8 +470,8 @@ def test_each_kind_of_net_and_data_is_slimmed_trained_and_judged(kind, resdense,
     run = ("--macs", "0.5", "--for", "macs", "--epochs", "2", "--out", "run")
     code, _, errors = resdense("slim", "net.keras", "--data", data, *run)
     assert code == 0, errors
-    whole, slim = (
+    whole, tuned = (
         json.loads(resdense("eval", file, "--data", data, "--json")[1])["accuracy"]
         for file in ("net.keras", "run/model.keras")
     )
-    assert whole > 0.85 and slim > whole - 0.1
+    assert whole > 0.85 and tuned > whole - 0.1
