@@ -172,8 +172,8 @@ def table(rows):
     requests, lines = by_request(rows), []
     for request, seeds in requests.items():
         found, idle = figures(seeds), [row["minutes"] for row in seeds if "minutes" in row]
-        means = [found[scheme].split(" (")[0] for scheme in SCHEMES]
-        lines.append([*asked_for(request), found["lost"], *means, spread(idle, 0) if idle else "", len(seeds)])
+        lines.append([*asked_for(request), *(found[key] for key in ("lost", "mean fp32", "mean int8")),
+                      spread(idle, 0) if idle else "", len(seeds)])  # fmt: skip
     missing = [
         f"{net} at {flag} {value:g} for {target}, {epochs} epochs of {recipe}"
         for net, flag, value, target, recipe, epochs in (request for request in ROWS if request not in requests)
@@ -187,9 +187,9 @@ def details(rows):
     lines = []
     for request, seeds in by_request(rows).items():
         found = figures(seeds)
-        ranges = [found[scheme].partition(" (")[2].rstrip(")") for scheme in SCHEMES]
-        lines.append([*asked_for(request), *(found[key] for key in ("whole", "repaired", "slim", "macs", "bytes")),
-                      *ranges, spread([row["cpu_minutes"] for row in seeds], 0)])  # fmt: skip
+        keys = ("whole", "repaired", "slim", "macs", "bytes", "range fp32", "range int8")
+        lines.append([*asked_for(request), *(found[key] for key in keys),
+                      spread([row["cpu_minutes"] for row in seeds], 0)])  # fmt: skip
     heads = ["accuracy", "repaired", "tuned", "MACs", "bytes int8", "range fp32", "range int8", "CPU minutes"]
     return markdown(ASKED, heads, lines)
 
@@ -248,12 +248,14 @@ def request_of(row):
 
 def figures(seeds):
     """{name: cell} of rows that differ in their seeds: shares, accuracies in percent, points lost."""
-    ratio = lambda pairs: spread([after / before for before, after in pairs], 3)  # noqa: E731
-    found = {"macs": ratio([row["plan"]["macs"] for row in seeds])}
+    ratios = lambda pairs: ([after / before for before, after in pairs], 3)  # noqa: E731
+    found = {"macs": spread(*ratios([row["plan"]["macs"] for row in seeds]))}
     for scheme in SCHEMES:
         counted = [row["instructions"].get(scheme) for row in seeds]
-        found[scheme] = ratio(counted) if all(counted) else "not counted"
-    found["bytes"] = ratio([row["bytes"]["int8"] for row in seeds])
+        cells = mean_and_range(*ratios(counted)) if all(counted) else ("not counted", "")
+        found[f"mean {scheme}"], found[f"range {scheme}"] = cells
+        found[scheme] = together(*cells)
+    found["bytes"] = spread(*ratios([row["bytes"]["int8"] for row in seeds]))
     for which in ("whole", "repaired", "slim"):
         found[which] = spread([100 * row["accuracy"][which] for row in seeds], 2)
     found["lost"] = spread([100 * (row["accuracy"]["whole"] - row["accuracy"]["slim"]) for row in seeds], 2)
@@ -262,8 +264,17 @@ def figures(seeds):
 
 def spread(numbers, digits):
     """The mean, and where they differ the range."""
-    shown = [f"{number:.{digits}f}" for number in (np.mean(numbers), min(numbers), max(numbers))]
-    return shown[0] if len(set(shown)) == 1 else "{} ({} to {})".format(*shown)
+    return together(*mean_and_range(numbers, digits))
+
+
+def mean_and_range(numbers, digits):
+    """The range is empty where the numbers are the same as shown."""
+    mean, *ends = (f"{number:.{digits}f}" for number in (np.mean(numbers), min(numbers), max(numbers)))
+    return mean, "" if {mean} == set(ends) else " to ".join(ends)
+
+
+def together(mean, ends):
+    return f"{mean} ({ends})" if ends else mean
 
 
 def main():

@@ -393,7 +393,7 @@ def dataset(spec, net, image_size=None, on_bad_image="fail", resize=None):
         spec,
         image_size=image_size or own,
         channels=image_shape[-1] if folder else None,
-        resize=(resize or net.resize or resizing.DEFAULT) if folder else (resize or resizing.DEFAULT),
+        resize=resize_for(net, spec, resize),
         on_bad_image=on_bad_image,
         labelled=answers.has_classes(net.answers),
     )
@@ -401,6 +401,13 @@ def dataset(spec, net, image_size=None, on_bad_image="fail", resize=None):
     if any(side not in (None, given) for side, given in zip(image_shape, loaded.image_shape, strict=True)):
         raise RequestError(f"{spec} has images of shape {loaded.image_shape}, the model takes {tuple(image_shape)}")
     return loaded
+
+
+def resize_for(net, spec, asked):
+    """The rule of data.resizing.RULES for the images of `spec`: `asked`, or for photos that of the net's training."""
+    from resdense_keras import data
+
+    return asked or (net.resize if data.is_folder(spec) else None) or resizing.DEFAULT
 
 
 def warn_of_resizing(net, dataset, asked):

@@ -222,8 +222,8 @@ def _planned(net, data, asked, epochs, seed, image_size, on_bad_image, resize, c
 
 
 def _request(net, data, asked, recipe, seed, deterministic, image_size, on_bad_image, resize, devices):
+    from resdense_export import sources
     from resdense_export.making.slimming import process
-    from resdense_keras.data import is_folder, resizing
 
     return process.training_request(
         net,
@@ -234,7 +234,7 @@ def _request(net, data, asked, recipe, seed, deterministic, image_size, on_bad_i
         deterministic=bool(deterministic),
         image_size=image_size,
         on_bad_image=on_bad_image,
-        resize=resize or (net.resize if is_folder(data) else None) or resizing.DEFAULT,
+        resize=sources.resize_for(net, data, resize),
         devices=devices.name,
     )
 

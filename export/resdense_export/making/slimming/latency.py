@@ -67,13 +67,11 @@ def plan_within(net, scores, images, share, name, count, tell, judge=None):
                 goal = (low + high) / 2
     if best is None:
         least = min(shares.values())
-        enough = np.ceil(100 * least) / 100
+        enough, other = np.ceil(100 * least) / 100, f"limit the multiply-adds: --macs {share:g}"
         raise RequestError(
             f"--latency {share:g} was asked for; the fastest net that was tried takes {least:.3f} of the original's "
             f"latency ({compare.by})",
-            f"ask for --latency {enough:g} or more, or limit the multiply-adds: --macs {share:g}"
-            if enough < 1
-            else f"limit the multiply-adds: --macs {share:g}",
+            f"ask for --latency {enough:g} or more, or {other}" if enough < 1 else other,
         )
     return best[1], {"by": compare.by, "scheme": scheme, "share": round(best[0], 4), "plans": len(shares)}
 

@@ -76,7 +76,8 @@ def smallest(net, scores, images, held_out, points, target, epochs, tell, judge=
             continue
         key = tried.keep.tobytes()
         if key not in known:
-            before = 100 * (whole - float(right(repair.repaired(net, tried.keep, images), judging, labels).mean()))
+            made = repair.repaired(net, tried.keep, images, whole=scores.built)
+            before = 100 * (whole - float(right(made, judging, labels).mean()))
             known[key] = after = kept(epochs) * max(before, 0.0)
             tell(
                 f"trial: {tried.macs[1] / tried.macs[0]:.1%} of the MACs loses {before:.2f} points of {len(labels)} "
