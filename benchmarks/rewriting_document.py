@@ -22,6 +22,12 @@ def put(marks, lines, document=DOCUMENT):
     files.write_text(document, re.sub(f"(?s){start}.*?{end}", lambda _: text, document.read_text()))
 
 
+def markdown(words, numbers, lines):
+    """A table: columns of words, then columns of numbers."""
+    rows = [[*words, *numbers], ["---"] * len(words) + ["--:"] * len(numbers), *lines]
+    return "".join(f"| {' | '.join(map(str, row))} |\n" for row in rows)
+
+
 def millions(command, path):
     """The number that `command FILE` prints last, such as the millions of instructions of one inference."""
     run = subprocess.run([*shlex.split(command), str(path)], capture_output=True, text=True, check=True)

@@ -27,7 +27,7 @@ from pathlib import Path
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import numpy as np
-from rewriting_document import millions, put
+from rewriting_document import markdown, millions, put
 
 from resdense_export import environment
 from resdense_export.tflite.timing import machine
@@ -208,12 +208,6 @@ def recipes(rows):
             lines.append([*asked_for((net, *asked, recipe, epochs)), spread(fitted, 1), figures(seeds)["lost"],
                           spread([row["cpu_minutes"] for row in seeds], 0), len(seeds)])  # fmt: skip
     return markdown(ASKED, ["training accuracy", "lost", "CPU minutes", "seeds"], lines)
-
-
-def markdown(words, numbers, lines):
-    """A table: columns of words, then columns of numbers."""
-    rows = [[*words, *numbers], ["---"] * len(words) + ["--:"] * len(numbers), *lines]
-    return "".join(f"| {' | '.join(map(str, row))} |\n" for row in rows)
 
 
 def asked_for(request):

@@ -27,7 +27,7 @@ from pathlib import Path
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import numpy as np
-from rewriting_document import put
+from rewriting_document import markdown, put
 from slim import (
     DOCUMENT,
     SCHEMES,
@@ -36,7 +36,6 @@ from slim import (
     by_request,
     cpu_minutes,
     figures,
-    markdown,
     request_of,
     spread,
 )

@@ -21,7 +21,7 @@ from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
-from rewriting_document import millions, put
+from rewriting_document import markdown, millions, put
 
 from resdense_export import environment
 from resdense_export.tflite.timing import machine
@@ -143,10 +143,9 @@ def shares(row):
 
 def table(rows):
     """Lines of the table of docs/slimming.md."""
-    heads = ["net", "MACs"]
+    lines, heads = [], ["MACs"]
     heads += [f"Arm {scheme}: {what}" for scheme in FILES for what in ("predicted", "counted")]
     heads += ["scores, s", "plan, s", "peak, GiB"]
-    lines = [f"| {' | '.join(heads)} |", "|---|" + "--:|" * (len(heads) - 1)]
     for name in NETS:
         for row in (row for row in rows if row["net"] == name):
             cells = [name, f"{row['macs'][1] / row['macs'][0]:.3f}"]
@@ -154,8 +153,8 @@ def table(rows):
                 cells += ["–" if share is None else f"{share:.3f}" for share in pair]
             cells += [f"{row['wall'][part]:.0f}" for part in ("scores", "plan")]
             cells.append(f"{row['peak_bytes'] / 2**30:.1f}")
-            lines.append(f"| {' | '.join(cells)} |")
-    return [line + "\n" for line in lines]
+            lines.append(cells)
+    return markdown(["net"], heads, lines)
 
 
 def main():

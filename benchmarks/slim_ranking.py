@@ -26,7 +26,7 @@ from types import SimpleNamespace
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import numpy as np
-from rewriting_document import put
+from rewriting_document import markdown, put
 from slim import DOCUMENT, save, spread
 
 from resdense_export import environment
@@ -105,14 +105,12 @@ def without(net, kind, worth):
 
 
 def table(rows):
-    heads = ("net", "sites", "MACs", "whole", *RANKINGS)
-    lines = [f"| {' | '.join(heads)} |\n", "|---|---|" + "--:|" * (len(heads) - 2) + "\n"]
+    lines = []
     for row in sorted(rows, key=lambda row: NETS.index(row["net"])):
         accuracies = ([row["whole"]], *(row["repaired"][ranking] for ranking in RANKINGS))
-        cells = (row["net"], row["sites"], f"{row['macs'][1] / row['macs'][0]:.3f}",
-                 *(spread([100 * one for one in seeds], 2) for seeds in accuracies))  # fmt: skip
-        lines.append(f"| {' | '.join(cells)} |\n")
-    return lines
+        lines.append([row["net"], row["sites"], f"{row['macs'][1] / row['macs'][0]:.3f}",
+                      *(spread([100 * one for one in seeds], 2) for seeds in accuracies)])  # fmt: skip
+    return markdown(["net", "sites"], ["MACs", "whole", *RANKINGS], lines)
 
 
 def main():

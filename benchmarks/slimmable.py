@@ -19,7 +19,7 @@ from pathlib import Path
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import slim
-from rewriting_document import put
+from rewriting_document import markdown, put
 
 from resdense_keras import files
 from resdense_keras.weights.table import SHIPPED_FOLDER
@@ -57,26 +57,16 @@ def measured(asked, origin=None):
 
 
 def table(found):
-    heads = (
-        "trained",
-        "slimmed for",
-        "Arm fp32",
-        "Arm int8",
-        "accuracy",
-        "repaired",
-        "lost before training",
-        "lost after 1 epoch",
-    )
-    lines = [f"| {' | '.join(heads)} |\n", "|---|---|" + "--:|" * (len(heads) - 2) + "\n"]
-    first = found[0]
+    heads = ["Arm fp32", "Arm int8", "accuracy", "repaired", "lost before training", "lost after 1 epoch"]
+    lines, first = [], found[0]
     for row in found:
         shares = [f"{row['instructions'][name][1] / first['instructions'][name][0]:.3f}" for name in slim.SCHEMES]
         whole, repaired, tuned = (100 * row["accuracy"][which] for which in ("whole", "repaired", "slim"))
         best = 100 * first["accuracy"]["whole"]
         points = [f"{number:.2f}" for number in (whole, repaired, best - repaired, best - tuned)]
         name = "with `--slimmable`" if "trained" in row else "without"
-        lines.append(f"| {' | '.join([name, row['for'], *shares, *points])} |\n")
-    return lines
+        lines.append([name, row["for"], *shares, *points])
+    return markdown(["trained", "slimmed for"], heads, lines)
 
 
 def main():

@@ -30,7 +30,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import numpy as np
 from checkpoints import CHECKPOINTS, load
-from rewriting_document import put
+from rewriting_document import markdown, put
 from slim import DOCUMENT, SCHEMES, accuracy, add_files, cpu_minutes, request_of, spread
 from slim import RESULTS as OURS
 
@@ -179,7 +179,7 @@ def check(net, folder, given, expected, found):
 
 def table(rows, ours):
     """The lines of the table: a line for all seeds of a request, of each net those of `resdense slim` first."""
-    lines = [f"| {' | '.join(HEADS)} |", "|---|---|---|" + "--:|" * (len(HEADS) - 3)]
+    lines = []
     beside = {(row["net"], "macs", 1 / row["speed_up"], row["epochs"]) for row in rows}
     requests = {}
     for row in ours:
@@ -195,9 +195,8 @@ def table(rows, ours):
     for name in NETS:
         for (net, plan, trained, epochs, _), seeds in requests.items():
             if net == name:
-                cells = (net, plan, trained, *shares(seeds), epochs, len(seeds))
-                lines.append(f"| {' | '.join(map(str, cells))} |")
-    return [f"{text}\n" for text in lines]
+                lines.append([net, plan, trained, *shares(seeds), epochs, len(seeds)])
+    return markdown(HEADS[:3], HEADS[3:], lines)
 
 
 def shares(seeds):
