@@ -124,6 +124,9 @@ def _explain(error, arguments):
     if isinstance(error, MemoryError):
         _complain("memory is full", "close other programs, or take fewer or smaller images")
         return 1
+    if type(error).__name__ == "ResourceExhaustedError":  # TensorFlow's, of a device or of this machine
+        _complain("the memory of the device is full", "pass a smaller --batch-size, or take smaller images")
+        return 1
     _complain(f"{type(error).__name__}: {error}", "this is a defect; --debug shows where it happened")
     return 1
 

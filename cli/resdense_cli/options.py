@@ -103,6 +103,13 @@ OnBadImage = Annotated[
         help="What to do with an unreadable image: fail, or skip (at most 1 % of the images). Default: fail.",
     ),
 ]
+BatchSize = Annotated[
+    int | None, typer.Option("--batch-size", min=1, help="Images per step. Default: from the recipe.")
+]
+LearningRate = Annotated[
+    float | None,
+    typer.Option("--learning-rate", help="Highest learning rate of the schedule. Default: from the recipe."),
+]
 Augment = Annotated[
     str | None,
     typer.Option(

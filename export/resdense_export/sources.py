@@ -326,7 +326,7 @@ def _slimmed(path, run):
             "narrower": sum(after > 0 for _, after in plan["widths"].values()),
             "removed_blocks": plan["removed_blocks"],
             "scored": plan["images"],
-            "repaired": plan.get("repaired"),  # version 0.1 did not say on how many images
+            "repaired": plan["repaired"],
             "epochs": 0 if state.best_file(path.parent, 0).is_file() else _epochs(path, run),
             "teacher": run.recipe.teacher,
             "temperature": run.recipe.temperature,

@@ -29,8 +29,18 @@ if TYPE_CHECKING:
 
 
 def steps_per_epoch(images, batch_size, whole=False):
-    """Number of steps of one epoch; a smaller last batch counts, unless all batches must be `whole`."""
-    return images // batch_size if whole else math.ceil(images / batch_size)
+    """Number of steps of one epoch; a smaller last batch counts, unless all batches must be `whole`.
+
+    Raises:
+        RequestError: there is none.
+    """
+    steps = images // batch_size if whole else math.ceil(images / batch_size)
+    if not steps:
+        raise RequestError(
+            f"{images} training images do not fill a batch of {batch_size}",
+            "several devices share whole batches only: pass a smaller --batch-size",
+        )
+    return steps
 
 
 class Training:
@@ -68,11 +78,6 @@ class Training:
         self.dataset, self.recipe = dataset, recipe
         self.whole = self.devices.count > 1  # a smaller batch cannot be shared evenly
         self.steps = steps_per_epoch(len(dataset.train), recipe.batch_size, self.whole)
-        if not self.steps:
-            raise RequestError(
-                f"{len(dataset.train)} training images do not fill a batch of {recipe.batch_size}",
-                "several devices share whole batches only: pass a smaller --batch-size",
-            )
         self.waited = self.worked = 0.0  # seconds spent on waiting for input, and on steps as a whole
         self.jit = jit
         with self.devices.scope():

@@ -191,12 +191,14 @@ def _check_folder(out, request, resume):
     differing, finished = request.differences(config), (out / files.MANIFEST).is_file()
     if "data" in differing and state_file(out).exists() and differing.keys() == {"data"}:
         if finished:
-            _check_data(out, request, state.load(state_file(out))[1], data_fingerprint(load_data(request)))
+            check_data(out, request, state.load(state_file(out))[1], data_fingerprint(load_data(request)))
         return  # files may have moved; reading them shows whether they are the same
     if finished and differing.keys() <= {"epochs", "data"} and request.recipe.epochs > config["recipe"]["epochs"]:
         raise RequestError(
             f"{out} is finished after {config['recipe']['epochs']} epochs, and its learning rate has ended its fall",
-            f"go on from its weights: {_going_on_from(out, request, config)}",
+            "train its origin's slim net anew: `resdense slim` with the same flags, more --epochs and another --out"
+            if request.slim
+            else f"go on from its weights: {_going_on_from(out, request, config)}",
         )
     if differing:
         hint = "repeat the first command with `--resume`, or choose another `--out`"
@@ -211,10 +213,11 @@ def _going_on_from(out, request, config):
     return shlex.join(map(str, (*words, "--out", out.with_name(f"{out.name}-more"))))
 
 
-def _check_data(out, request, place, fingerprint):
+def check_data(out, request, place, fingerprint):
+    """Refuses data of another fingerprint than those of a run's state, or of a slim net's plan."""
     if place["data"] != fingerprint:
         raise RequestError(
-            f"{request.data} is not what {out} was trained on: the data have changed since",
+            f"{request.data} is not what {out} was made from: the data have changed since",
             "restore the data, or choose another `--out`",
         )
 
@@ -275,7 +278,9 @@ class _Run:
     def _prepare(self):
         before = state.load(self.state_file) if self.state_file.exists() else None
         if before:
-            _check_data(self.out, self.request, before[1], self.fingerprint)
+            check_data(self.out, self.request, before[1], self.fingerprint)
+        elif self.request.slim and (plan := self.out / starts.CHOICE).is_file():
+            check_data(self.out, self.request, json.loads(plan.read_text()), self.fingerprint)
         self.arguments = self._arguments(before and before[1])
         self.training = starts.start(self.request, self.dataset, self.devices, net=self.arguments, fresh=before is None)
         if said := self.devices.describe(self.recipe.batch_size):
@@ -468,7 +473,7 @@ class _Run:
         arrays, _ = state.load(self._best_file)
         with warnings.catch_warnings(action="ignore"):  # its warnings about the first weights were shown already
             model = starts.new_net(self.request, self.arguments)
-        model.trainable = True
+        starts.unfreeze(model)
         for name, variable in _named(model).items():
             variable.assign(arrays[name])
         with files.writing(self.out / "model.keras") as temporary:

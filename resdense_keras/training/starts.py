@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import keras
 
-from .. import create, preprocessing, weights
+from .. import compat, create, preprocessing, weights
 from ..data import representative
 from ..errors import RequestError, WorkError, unknown
 from .devices import OneDevice
@@ -22,8 +22,10 @@ if TYPE_CHECKING:
 
     from .request import TrainingRequest
 
-# Of `resdense slim`: the net, its origin, and the teacher, which gives the origin's answers by fewer operations
+# Of `resdense slim`: the net, its origin, the teacher, which gives the origin's answers by fewer operations, and what
+# the plan keeps with the data that it was made from
 SLIM, WHOLE, TEACHER = (f"checkpoints/{name}.keras" for name in ("slim", "whole", "teacher"))
+CHOICE = "checkpoints/keep.json"
 MEASURED_IMAGES = 2_000  # number of files that are measured; the mean of so many is known to a grey level
 
 
@@ -217,6 +219,16 @@ def _load(model, path):
             raise whole from None
         warnings.warn(f"{path}: the head does not fit and starts anew", stacklevel=2)
         return model
+
+
+def unfreeze(model: keras.Model) -> None:
+    """Lets all layers of a model be trained, also those inside of layers.
+
+    `model.trainable = True` does not reach them where it is True already, because TensorFlow's objects skip such an
+    assignment.
+    """
+    for layer in compat.parts(model):
+        layer.trainable = True
 
 
 def freeze(model: keras.Model, through: str):

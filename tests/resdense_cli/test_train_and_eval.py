@@ -67,6 +67,7 @@ def test_fine_tuning_leaves_the_frozen_stages_alone_batch_norms_included(fine_tu
             continue
         same = np.array_equal(weight.numpy(), theirs[weight.path])
         assert same == weight.path.startswith(("stem_", "stage1_", "stage2_")), weight.path
+    assert all(layer.trainable for layer in tuned.layers)  # for whoever trains it further
 
 
 def test_the_readmes_fine_tuning_in_python_runs(folder, resnet8, tmp_path):

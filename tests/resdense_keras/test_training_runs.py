@@ -184,7 +184,7 @@ def test_data_that_moved_are_the_same_data_and_others_are_not(npz, begun, finish
     np.savez(other, x_train=x, y_train=y, x_test=x[:30], y_test=y[:30])
     before, lines = (begun / "config.yaml").read_bytes(), []
     for folder in (begun, finished[0]):
-        with pytest.raises(RequestError, match="is not what .* was trained on: the data have changed since"):
+        with pytest.raises(RequestError, match="is not what .* was made from: the data have changed since"):
             go_on(other, folder)
     assert (begun / "config.yaml").read_bytes() == before
     assert len(go_on(moved, begun)) == 2

@@ -10,8 +10,11 @@ from resdense_keras.training import recipes
 
 from ..options import (
     SPECS,
+    Augment,
+    BatchSize,
     Deterministic,
     Devices,
+    LearningRate,
     OnBadImage,
     Preprocessing,
     Resize,
@@ -21,12 +24,12 @@ from ..options import (
     Settings,
     builder_options,
     counting,
+    names,
 )
 from ..output import columns, print_json, print_table, start_tensorflow, tell
-from . import train
 
 ORDER = 25
-STOPPED = train.STOPPED
+STOPPED = "the same command with `--resume` goes on; a plan that was not finished is made anew"
 GENERATED = 64  # images of `--show` without --data
 MOST_SHOWN = 40  # layers of the table
 
@@ -85,7 +88,7 @@ def command(
         typer.Option(
             "--for",
             metavar="TARGET",
-            help="What should get cheaper: phone-int8 (widths in steps of 16), phone-float (of 8) or macs.",
+            help="What should get cheaper: phone-int8 (widths are multiples of 16), phone-float (of 8) or macs.",
         ),
     ] = "phone-int8",
     count: Annotated[
@@ -94,7 +97,8 @@ def command(
             "--count",
             metavar="COMMAND",
             help="With --latency: count instead of time. COMMAND FILE.tflite is run for each file; the last word that "
-            "it prints must be a number above 0, such as the Arm instructions of one inference. Default: timed here.",
+            "it prints must be a number above 0, such as the millions of Arm instructions of one inference. Default: "
+            "timed here.",
         ),
     ] = None,
     recipe: Annotated[
@@ -102,8 +106,8 @@ def command(
         typer.Option(
             "--recipe",
             help="How the slim net is trained. slim: mainly by the original's outputs. Another recipe of `resdense "
-            "train`, such as fast: only by labels, for an original that was trained for a short time. FILE.yaml: its "
-            "field `teacher` is the share of the original's outputs in the loss.",
+            "train`, such as fast: only by labels; try it too if the original was trained for a short time. FILE.yaml: "
+            "its field `teacher` is the share of the original's outputs in the loss.",
         ),
     ] = "slim",
     epochs: Annotated[
@@ -115,6 +119,9 @@ def command(
             f"the recipe (slim: {recipes.RECIPES['slim'].epochs}).",
         ),
     ] = None,
+    batch_size: BatchSize = None,
+    learning_rate: LearningRate = None,
+    augment: Augment = None,
     seed: Annotated[
         int, typer.Option("--seed", min=0, help="Seed of the training, and of the images that rank the channels.")
     ] = 0,
@@ -141,12 +148,15 @@ def command(
 ):
     """Make a trained net smaller: remove channels and blocks, repair the rest, train it."""
     _check_given(model, data, out, (macs, latency, max_drop), show)
-    trained = recipes.recipe(recipe, epochs=epochs)
+    if as_json and not show:
+        raise RequestError("--json was given without --show", "leave it out: the run's slim.json has the plan")
+    changes = {"epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate, "augment": names(augment)}
+    trained = recipes.recipe(recipe, **changes)
     if count and latency is None:
         raise RequestError("--count was given without --latency", "leave it out, or pass --latency 0.5")
     from resdense_export.making.slimming import process
 
-    asked = process.SlimRequest(macs, target, latency=latency, max_drop=max_drop)
+    asked = process.SlimRequest(macs, target, latency=latency, max_drop=max_drop, counted=True if count else None)
     start_tensorflow()
     if max_drop is not None and recipe != "slim":
         tell(
@@ -165,7 +175,8 @@ def command(
     if not net.takes_pixels:
         tell(f"note: {sources.UNKNOWN_PIXELS.format(name=net.name)}")
     if show:
-        planned = _planned(net, data, asked, trained.epochs, seed, image_size, on_bad_image, resize, counted)
+        how = {"epochs": trained.epochs, "count": counted, "deterministic": bool(deterministic)}
+        planned = _planned(net, data, asked, seed, image_size, on_bad_image, resize, how)
         found = process.as_json(planned, net.name, asked)
         if as_json:
             print_json(found)
@@ -179,7 +190,7 @@ def command(
         )
     chosen = choose(devices)
     request = _request(net, data, asked, trained, seed, deterministic, image_size, on_bad_image, resize, chosen)
-    how = {"resume": resume, "save_seconds": save_seconds, "devices": chosen, "tell": tell}
+    how = {"resize": resize, "resume": resume, "save_seconds": save_seconds, "devices": chosen, "tell": tell}
     process.slim(net, asked, request, out, count=counted, **how)
     print(out)
 
@@ -199,7 +210,10 @@ def _check_given(model, data, out, targets, show):
         )
     for flag, value in (("--data SPEC", data), ("--out RUN", out)):
         if value is None and not show:
-            raise RequestError(f"{flag} is missing", "for example --data cifar10 --out runs/slim; --show needs neither")
+            raise RequestError(
+                f"{flag} is missing",
+                "for example --data cifar10 --out runs/slim; --show with --macs or --latency needs neither",
+            )
 
 
 def _is_file(model):
@@ -209,16 +223,16 @@ def _is_file(model):
     return opening.is_path(model, list_models())
 
 
-def _planned(net, data, asked, epochs, seed, image_size, on_bad_image, resize, count):
+def _planned(net, data, asked, seed, image_size, on_bad_image, resize, how):
     from resdense_export import sources
     from resdense_export.making.slimming import process
 
     if data is None:
         images = sources.generated_images(net.image_shape, GENERATED, seed)
         tell(f"note: without --data {GENERATED} generated images rank the channels; on your data other ones may leave")
-        return process.show(net, None, asked, seed, tell, images, count=count)
+        return process.show(net, None, asked, seed, tell, images, **how)
     dataset = sources.dataset(data, net, image_size, on_bad_image, resize)
-    return process.show(net, dataset, asked, seed, tell, epochs=epochs, count=count)
+    return process.show(net, dataset, asked, seed, tell, **how)
 
 
 def _request(net, data, asked, recipe, seed, deterministic, image_size, on_bad_image, resize, devices):

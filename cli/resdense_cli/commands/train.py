@@ -13,8 +13,10 @@ from ..options import (
     NONE,
     SPECS,
     Augment,
+    BatchSize,
     Deterministic,
     Devices,
+    LearningRate,
     OnBadImage,
     Resize,
     Resume,
@@ -68,13 +70,8 @@ def command(
         int | None,
         typer.Option("--epochs", min=1, help="Number of passes over the training images. Default: from the recipe."),
     ] = None,
-    batch_size: Annotated[
-        int | None, typer.Option("--batch-size", min=1, help="Images per step. Default: from the recipe.")
-    ] = None,
-    learning_rate: Annotated[
-        float | None,
-        typer.Option("--learning-rate", help="Highest learning rate of the schedule. Default: from the recipe."),
-    ] = None,
+    batch_size: BatchSize = None,
+    learning_rate: LearningRate = None,
     weight_decay: Annotated[
         float | None,
         typer.Option(
@@ -115,8 +112,9 @@ def command(
         bool | None,
         typer.Option(
             "--slimmable/--no-slimmable",
-            help="Push scales of batch norms to zero while training, so that `resdense slim` finds more channels that "
-            "can leave (the recipe's field sparsity, stronger in a short training). Default: from the recipe.",
+            help="Push scales of batch norms to zero while training, so that a later `resdense slim` loses less "
+            "before its own training (the recipe's field sparsity, stronger in a short training). Default: from the "
+            "recipe.",
         ),
     ] = None,
     patience: Annotated[

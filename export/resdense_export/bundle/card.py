@@ -116,22 +116,21 @@ def _slimmed(slim):
     narrower = f"{slim['narrower']} layer{'s have' if slim['narrower'] != 1 else ' has'}"
     epochs = f"{slim['epochs']} epoch{'s' * (slim['epochs'] != 1)}"
     goal = "labels only"
-    if slim["teacher"]:
-        share, temperature = slim["teacher"], slim["temperature"]
-        goal = f"the original net's answers ({share:.0%} of the loss, at temperature {temperature:g}) and labels"
+    if share := slim["teacher"]:
+        goal = f"the original net's answers ({share:.0%} of the loss, at temperature {slim['temperature']:g})"
+        goal += " and labels" if share < 1 else ""
     trained = (
         f"Then it was trained for {epochs} on {goal}."
         if slim["epochs"]
         else f"A training on {goal} followed; no epoch of it answered more held-out images rightly, so the net is kept "
         "as it was before."
     )
-    scored, repaired = (f"{slim[key]:,}" if slim[key] else "some" for key in ("scored", "repaired"))
     return [
         "",
         f"Slimmed by `resdense slim` from {slim['from']}: {after / before:.1%} of its multiply-adds ({after:,} of "
         f"{before:,}) and {left / parameters:.1%} of its parameters are left. {narrower} fewer channels; "
-        f"{gone}. {scored} training images ranked the channels, and the layers were solved again on "
-        f"{repaired}. {trained}",
+        f"{gone}. {slim['scored']:,} training images ranked the channels, and the layers were solved again on "
+        f"{slim['repaired']:,}. {trained}",
     ]
 
 

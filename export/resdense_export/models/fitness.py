@@ -58,13 +58,32 @@ def check_float(model):
 def copied(operation, **changes):
     """A new layer or operation of the same configuration, but for `changes`, and without its weights.
 
+    See `with_activation`.
+    """
+    return with_activation(type(operation).from_config({**operation.get_config(), **changes}), operation)
+
+
+def with_activation(made, operation):
+    """`made`, from the configuration of `operation`, with its activation.
+
     A configuration has only the name of an activation: a function of one's own that is called `gelu` would become
     Keras' there.
     """
-    made = type(operation).from_config({**operation.get_config(), **changes})
     if inspect.isfunction(getattr(operation, "activation", None)):
         made.activation = operation.activation
     return made
+
+
+def cloned(model, function):
+    """A copy of a model with `function(layer)` in the place of each layer or operation, and the weights of `model`."""
+    import keras
+
+    copy = keras.models.clone_model(model, clone_function=function, recursive=True)
+    copy.set_weights(model.get_weights())
+    for layer in compat.parts(copy):
+        if hasattr(layer, "finalize_state"):  # keras.layers.Normalization derives what it computes with
+            layer.finalize_state()
+    return copy
 
 
 def _check_weights(model):
@@ -91,15 +110,8 @@ def _check_softmaxes(model):
 
 def _with_plain_names(model):
     """`model`, or a copy of it where TensorFlow does not allow the name of a layer, such as `my layer` or `água`."""
-    import keras
-
     if not all(_is_plain(call.operation.name) for call in calls(model)):
-        copy = keras.models.clone_model(model, clone_function=copied, recursive=True)
-        copy.set_weights(model.get_weights())
-        for layer in compat.parts(copy):
-            if hasattr(layer, "finalize_state"):  # keras.layers.Normalization derives what it computes with
-                layer.finalize_state()
-        model = copy
+        model = cloned(model, copied)
         for number, call in enumerate(calls(model)):
             if not _is_plain(call.operation.name):
                 call.operation.name = f"{plain_name(call.operation.name)}_{number}"

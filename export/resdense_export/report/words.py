@@ -155,7 +155,8 @@ def _slimmed(names, model, models):
     blocks = f" and {units.count(len(slim['removed_blocks']), 'block')} removed" if slim["removed_blocks"] else ""
     trained = "repaired; no training made it better"
     if slim["epochs"]:
-        goal = "labels only" if slim.get("teacher") == 0 else "the original's answers and labels"
+        goals = {0: "labels only", 1: "the original's answers"}
+        goal = goals.get(slim.get("teacher"), "the original's answers and labels")
         trained = f"then trained for {units.count(slim['epochs'], 'epoch')} on {goal}"
     return (
         f"{names.full(model)} is {whole} with {units.percent(after / before)} of its multiply-adds: "

@@ -93,17 +93,18 @@ def unpack(content):
 def pack(model):
     """The bytes of a tree from `unpack`, without constants that nothing names; the same tree gives the same bytes.
 
-    Where a tensor was given another buffer, the former one stays in the tree, and would stay in the file; so it is
-    emptied.
+    Where a tensor was given another buffer, the former one stays in the tree, but not in the file.
     """
     named = {tensor.buffer for graph in model.subgraphs for tensor in graph.tensors}
     named |= {entry.buffer for entry in model.metadata or ()}
-    for number, buffer in enumerate(model.buffers):
-        if number not in named:
-            buffer.data = None
-    size = sum(buffer.data.nbytes for buffer in model.buffers if buffer.data is not None)
-    builder = _SharingBuilder(size + (1 << 16))
-    builder.Finish(model.Pack(builder), b"TFL3")
+    buffers = model.buffers
+    model.buffers = [buffer if number in named else schema.BufferT() for number, buffer in enumerate(buffers)]
+    try:
+        size = sum(buffer.data.nbytes for buffer in model.buffers if buffer.data is not None)
+        builder = _SharingBuilder(size + (1 << 16))
+        builder.Finish(model.Pack(builder), b"TFL3")
+    finally:
+        model.buffers = buffers
     return bytes(builder.Output())
 
 

@@ -84,6 +84,14 @@ def test_channels_without_weights_keep_their_bias(layer, dead, calibration):
     assert _unread(files[1]) == 0  # such as the float weights before they were raised
 
 
+def test_a_file_has_no_constant_that_nothing_names_and_the_tree_keeps_it(separable):
+    tree = flatbuffer.unpack(separable)
+    before = flatbuffer.pack(tree)
+    tree.buffers.append(flatbuffer.schema.BufferT())
+    tree.buffers[-1].data = np.arange(10_000, dtype="uint8")
+    assert len(flatbuffer.pack(tree)) - len(before) < 100 and len(tree.buffers[-1].data) == 10_000
+
+
 def _unread(content):
     """Bytes of constants that no tensor and no metadata of a file names."""
     model = flatbuffer.unpack(content)

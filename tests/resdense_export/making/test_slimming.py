@@ -169,7 +169,7 @@ def test_a_block_without_inner_channels_leaves_as_a_whole(nets):
 def test_a_slim_net_is_read_back_by_keras_alone_and_counts_as_predicted(name, nets, tmp_path):
     _, net = nets(name)
     shape = _some(net, 7, 0.3)
-    model = build(net, shape.keep, name="thin", biased=repair.unsupported(net, shape.keep)).model
+    model = build(net, shape.keep, name="thin").model
     model.save(tmp_path / "thin.keras")
     again = keras.saving.load_model(tmp_path / "thin.keras")
     assert np.abs(_answers(again) - _answers(model)).max() < SAME
@@ -368,7 +368,7 @@ def test_joined_channels_of_no_effect_leave_first(nets):
 def test_the_repair_brings_the_answers_nearer(nets):
     model, net = nets("resnet, option B")
     images, keep = _images(model, 80), _some(net, 5, 0.25).keep
-    whole, thin = build(net), build(net, keep, biased=repair.unsupported(net, keep))
+    whole, thin = build(net), build(net, keep)
     before = np.abs(_answers(thin.model) - _answers(model)).mean()
     repair.repair(net, whole, thin, keep, images)
     assert np.abs(_answers(thin.model) - _answers(model)).mean() < 0.7 * before
@@ -505,14 +505,14 @@ def test_a_share_of_latency_that_no_plan_has_names_the_fastest(nets):
         RequestError, match=r"--latency 0.9 .* takes 1.000 of the original's latency \(counted\)"
     ) as refused:
         latency.plan_within(net, Scores(net, images), images, 0.9, "phone-float", lambda path: 7.0, print)
-    assert refused.value.hint == "limit the multiply-adds: --macs 0.9"
+    assert refused.value.hint == "limit the multiply-adds: --macs 0.9 without --count"
 
 
 @pytest.mark.parametrize(
     ("channels", "message", "hint"),
     [
         (32, "is expected to lose [0-9.]+ points", "--max-drop [0-9.]+ or more"),
-        (8, "even 96.9% .* cannot be", "--for macs --macs 0.9 "),
+        (8, "even 96.9% .* cannot be", "pass --for macs"),
     ],
 )
 def test_points_that_no_plan_keeps_name_what_was_found(channels, message, hint):
@@ -525,7 +525,12 @@ def test_points_that_no_plan_keeps_name_what_was_found(channels, message, hint):
     net = net_of(model)
     with pytest.raises(RequestError, match=message) as refused:
         search.smallest(net, Scores(net, images), images, (images, labels), 1e-9, "phone-float", 8, print)
-    assert re.search(hint, refused.value.hint)
+    assert re.search(hint, refused.value.hint) and "--epochs" not in refused.value.hint
+
+
+def test_more_epochs_are_named_where_they_are_expected_to_be_enough():
+    hints = [search._longer(1.0, points, epochs) for points, epochs in ((0.96, 8), (0.7, 1), (0.9, 8), (0.99, 16))]
+    assert hints == [", or train for --epochs 16", ", or train for --epochs 3", "", ""]
 
 
 def test_what_a_training_is_expected_to_leave_is_the_most_that_it_left_in_the_stored_rows():
@@ -752,6 +757,8 @@ def test_slim_makes_a_run_that_goes_on_after_a_stop_in_the_repair_and_evaluates(
     assert "is finished" in resdense(*command, "--resume")[2]
     code, _, errors = resdense("slim", model, "--data", data, "--macs", "0.7", "--out", "run", "--resume")
     assert code == 2 and "holds another run: macs is 0.6 there and 0.7 here" in errors
+    code, _, errors = resdense("train", "run/config.yaml", "--epochs", "2", "--out", "run", "--resume")
+    assert code == 2 and "`resdense slim` with the same flags, more --epochs and another --out" in errors
 
 
 def test_a_slim_net_is_trained_only_by_labels_where_the_recipe_has_no_teacher(trained, resdense):
@@ -894,6 +901,7 @@ def test_show_plans_an_untrained_net_as_json_and_writes_nothing(resdense, tmp_pa
         (("--macs", "0.5", "--count", "true", "--data", "digits", "--out", "o"), "--count was given without --latency"),
         (("--max-drop", "0", "--data", "digits", "--out", "o"), "--max-drop 0.0 was given"),
         (("--max-drop", "1", "--show"), "--max-drop was given without --data"),
+        (("--macs", "0.5", "--data", "digits", "--out", "o", "--json"), "--json was given without --show"),
         (("--macs", "0.5", "--data", "digits", "--out", "o", "--recipe", "labels"), "unknown recipe 'labels'"),
         (
             ("--macs", "0.5", "--data", "digits", "--out", "o", "--recipe", "paper"),
@@ -914,8 +922,9 @@ def test_a_net_that_guesses_is_refused(trained, resdense, tmp_path):
         if weight.path.endswith("kernel"):
             weight.assign(np.zeros(weight.shape))
     model.save(tmp_path / "fresh.keras")
-    code, _, errors = resdense("slim", "fresh.keras", "--data", trained[1], "--macs", "0.5", "--out", "o")
-    assert code == 2 and "untrained" in errors and not (tmp_path / "o").exists()
+    for flags in (("--macs", "0.5", "--out", "o"), ("--max-drop", "1", "--show")):  # whose trials would lose nothing
+        code, _, errors = resdense("slim", "fresh.keras", "--data", trained[1], *flags)
+        assert code == 2 and "untrained" in errors and not (tmp_path / "o").exists()
 
 
 def test_an_exported_file_is_refused_in_words(resdense, tmp_path):

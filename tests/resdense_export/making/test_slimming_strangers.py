@@ -16,6 +16,7 @@ from resdense_export.making.slimming.building import build
 from resdense_export.making.slimming.channels import net_of
 from resdense_export.making.slimming.costs import macs
 from resdense_export.making.slimming.scores import Scores
+from resdense_export.making.slimming.separable import separated
 from resdense_export.making.slimming.shrinking import shape_of
 from resdense_keras import data, files, training
 from resdense_keras.errors import RequestError
@@ -134,7 +135,9 @@ def test_a_batch_norm_without_scale_is_repaired_as_one_with_a_scale_of_one(scale
 
 
 @pytest.mark.parametrize(
-    "scaled", [lambda y: 0.1 * y, layers.Rescaling(0.1)], ids=["times a number", "a layer that rescales"]
+    "scaled",
+    [lambda y: 0.1 * y, layers.Rescaling(0.1), layers.Rescaling([0.1])],
+    ids=["times a number", "a layer that rescales", "by a list of one number"],
 )
 def test_a_scaled_branch_is_repaired_and_its_channels_leave(scaled):
     def block(x):
@@ -197,6 +200,63 @@ class Turned(layers.Layer):
         return self.flip(inputs)
 
 
+SIMPLE = {
+    "a function of keras.ops": lambda x: x * keras.ops.sigmoid(x),
+    "a mean by keras.ops": lambda x: x * keras.ops.mean(x, axis=[1, 2], keepdims=True),
+    "a layer that crops": lambda x: layers.Cropping2D(1)(x),
+    "a separable convolution": lambda x: layers.SeparableConv2D(24, 3, depth_multiplier=2, activation="relu")(x),
+    "two strided ones": lambda x: layers.SeparableConv2D(24, 3, use_bias=False)(layers.SeparableConv2D(20, 3, 2)(x)),
+}
+
+
+@pytest.mark.parametrize("kind", SIMPLE)
+def test_channels_leave_through_what_keeps_them_apart(kind):
+    model = net_around(lambda x: layers.Conv2D(12, 1, name="behind")(SIMPLE[kind](x)))
+    taken_apart = separated(model)
+    assert (taken_apart is model) == ("separable" not in kind and "strided" not in kind)
+    np.testing.assert_allclose(taken_apart(images(4)), model(images(4)), atol=1e-6)
+    net = net_of(taken_apart)
+    assert not net.uncut
+    keep = half_of(net, "stem") & half_of(net, "behind")
+    found = repair.repaired(net, keep, images(120))
+    assert found.get_layer("stem").filters == 8
+    described = plan.described(net, keep)
+    assert described.macs == (resdense_keras.profile(model).macs, resdense_keras.profile(found).macs)
+    assert described.parameters == (model.count_params(), found.count_params())
+    thin, whole = build(net, keep).model, model(images(20))
+    assert np.abs(found(images(20)) - whole).mean() < np.abs(thin(images(20)) - whole).mean()
+
+
+def test_a_softmax_inside_a_net_is_named():
+    def attended(x):
+        return layers.Multiply()([x, layers.Conv2D(16, 1, activation="softmax", name="gate")(x)])
+
+    net = net_of(net_around(attended))
+    assert list(net.uncut.values()) == ["softmax looks at all channels at once"]
+    image = keras.Input((4,))
+    assert not net_of(keras.Model(image, layers.Dense(3, "softmax")(image))).uncut
+
+
+def test_layers_that_were_frozen_are_trained():
+    model = net_around(lambda x: layers.Conv2D(16, 1, name="cut")(x))
+    for layer in model.layers[:-1]:
+        layer.trainable = False
+    net = net_of(model)
+    found = repair.repaired(net, half_of(net, "cut"), images(60))
+    assert len(found.trainable_weights) == 2 + 2 + 2 + 2  # kernels, biases, and a norm's scale and shift
+
+
+def test_an_activation_of_one_s_own_stays_though_keras_has_one_of_that_name():
+    def gelu(x):
+        return 2 * x
+
+    def cut(x):
+        return layers.Conv2D(16, 1, name="cut")(layers.Conv2D(16, 1, activation=gelu)(x))
+
+    net = net_of(model := net_around(cut))
+    np.testing.assert_allclose(build(net).model(images(4)), model(images(4)), atol=1e-6)
+
+
 def test_augmentation_inside_a_net_takes_no_part():
     def net(*front):
         keras.utils.set_random_seed(0)
@@ -232,6 +292,24 @@ def test_a_layer_without_bias_keeps_the_means_of_its_outputs_though_only_the_val
         pooled = keras.Model(model.inputs, model.layers[-1].input)
         means.append(pooled.predict(images(200), verbose=0).mean(axis=0))
     np.testing.assert_allclose(means[1], means[0], atol=1e-4)
+
+
+def test_a_layer_that_only_lost_outputs_computes_what_is_left_as_before():
+    """Also beside a branch that left: what such a layer reads is whole, and it may have no bias to make up for more."""
+
+    def middle(x):
+        branch = layers.Conv2D(16, 1, name="inner", activation="relu")(x)
+        branch = layers.Conv2D(12, 1)(branch)
+        shortcut = layers.Conv2D(12, 1, use_bias=False, name="shortcut")(x)
+        return layers.Conv2D(8, 1)(layers.Add()([branch, shortcut]))
+
+    net = net_of(net_around(middle))
+    keep = half_of(net, "shortcut")
+    keep[net.groups["inner"]] = False
+    kernels = [
+        model.get_layer("shortcut").kernel for model in (build(net).model, repair.repaired(net, keep, images(90)))
+    ]
+    np.testing.assert_array_equal(kernels[1], np.asarray(kernels[0])[..., keep[net.groups["shortcut"]]])
 
 
 def test_a_norm_is_measured_again_though_one_of_its_channels_is_always_zero():
@@ -360,6 +438,9 @@ def test_a_plan_goes_on_only_with_the_data_that_it_was_made_from(digits_run, mon
             begin(process.SlimRequest(macs=0.7), resume=True)
     with pytest.raises(RequestError, match="the data have changed since"):
         begin(process.SlimRequest(macs=0.7), str(tmp_path / "others.npz"), resume=True)
+    config = training.read_config(out / "config.yaml") | {"data": str(tmp_path / "others.npz")}
+    with pytest.raises(RequestError, match="the data have changed since"):  # `train RUN/config.yaml`
+        training.run(training.TrainingRequest.from_config(config), out, resume=True)
 
 
 @pytest.mark.parametrize("width", [16, 32])
@@ -367,7 +448,7 @@ def test_a_share_that_no_stair_reaches_names_what_can_be_asked_for(width):
     net = net_of(net_around(lambda x: layers.Conv2D(16, 1)(x), width))
     with pytest.raises(RequestError, match="the smallest that can be reached") as refused:
         plan.plan(net, Scores(net, images(50)), 0.01)
-    assert "pass --for macs, which removes single channels" in refused.value.hint
+    assert "pass --for macs, which removes single channels and may reach less" in refused.value.hint
     assert ("ask for --macs 0." in refused.value.hint) == (width == 32) and "--macs 1 " not in refused.value.hint
 
 
@@ -382,8 +463,37 @@ def test_photos_are_resized_as_in_the_net_s_training_and_arrays_are_not(spec, re
 def test_the_folder_of_an_ordinary_training_is_refused(tmp_path):
     files.write_text(tmp_path / "config.yaml", yaml.safe_dump(training.TrainingRequest(model="resnet20").as_config()))
     net = sources.Net("tiny", net_around(lambda x: x), "unknown")
-    with pytest.raises(RequestError, match="holds another run: .*it is none of `resdense slim`"):
+    with pytest.raises(RequestError, match="holds another run: .*it was not made by `resdense slim`"):
         process._check_place(tmp_path, process.training_request(net, "digits", process.SlimRequest(macs=0.5)), True)
+
+
+def test_a_plan_by_counted_instructions_does_not_go_on_as_one_by_times(tmp_path):
+    net = sources.Net("tiny", net_around(lambda x: x), "unknown")
+    counted, timed = (
+        process.training_request(net, "digits", process.SlimRequest(latency=0.5, counted=by)) for by in (True, None)
+    )
+    files.write_text(tmp_path / "config.yaml", yaml.safe_dump(counted.as_config()))
+    process._check_place(tmp_path, counted, True)
+    with pytest.raises(RequestError, match="counted is True there and None here"):
+        process._check_place(tmp_path, timed, True)
+
+
+def test_a_file_in_the_place_of_the_run_is_refused_before_the_work(tmp_path):
+    files.write_text(tmp_path / "run", "mine")
+    net = sources.Net("tiny", net_around(lambda x: x), "unknown")
+    with pytest.raises(RequestError, match="run is a file"):
+        process._check_place(
+            tmp_path / "run", process.training_request(net, "digits", process.SlimRequest(macs=0.5)), False
+        )
+
+
+def test_a_plan_whose_numbers_mean_other_channels_does_not_go_on(tmp_path):
+    net = net_of(net_around(lambda x: layers.Conv2D(12, 1, name="cut")(x)))
+    one, other = (plan.described(net, half_of(net, name)) for name in ("stem", "cut"))
+    files.write_json(tmp_path / "slim.json", {"widths": one.widths})
+    process._check_same_plan(tmp_path, one)
+    with pytest.raises(RequestError, match="made by another version"):
+        process._check_same_plan(tmp_path, other)
 
 
 def test_data_with_the_classes_in_another_order_are_refused(digits_run):
@@ -426,6 +536,21 @@ def in_arrays(found, labels, folder):
     arrays = {"x_train": found[:180], "y_train": labels[:180], "x_test": found[180:], "y_test": labels[180:]}
     np.savez(folder / "bars.npz", **arrays)
     return folder / "bars.npz"
+
+
+def test_photos_of_another_shape_get_a_warning_only_where_no_resizing_was_asked_for(tmp_path, capsys):
+    found, labels = bars(240, 1)
+    folder = in_folders(found[:, :, :9], labels, tmp_path / "photos")
+    image = keras.Input((12, 12, 1))
+    guessing = layers.Dense(2, "softmax", kernel_initializer="zeros")  # so it is refused after the look at the photos
+    net = sources.Net("tiny", keras.Model(image, guessing(layers.Flatten()(layers.Conv2D(32, 3)(image)))), "unknown")
+    asked, said = process.SlimRequest(macs=0.5), []
+    for resize in ("crop", None):
+        request = process.training_request(net, str(folder), asked, resize=resize or "crop")
+        with pytest.raises(RequestError, match="no more than guessing would"):
+            process.slim(net, asked, request, tmp_path / "run", resize=resize)
+        said.append("photos such as" in capsys.readouterr().err)
+    assert said == [False, True]
 
 
 def pooled(units, activation=None):

@@ -59,6 +59,8 @@ def test_words_say_what_left_and_what_it_costs(slim_report):
     assert "8\u00a0epochs on the original's answers and labels" in first
     slim_report["models"][1]["slim"]["teacher"] = 0
     assert "8\u00a0epochs on labels only" in summary(slim_report).shows[0]
+    slim_report["models"][1]["slim"]["teacher"] = 1
+    assert "8\u00a0epochs on the original's answers." in summary(slim_report).shows[0]
     assert "on the same 360\u00a0test images" in second
     assert "as fp32 resnet20 is more accurate by 3.3 points (94.4\u00a0% against 91.1\u00a0%" in second
 

@@ -9,9 +9,11 @@ import numpy as np
 
 from resdense_keras.errors import RequestError, first_line
 
+from ...models.fitness import with_activation
 from ...nets.node import Reference
 from .norms import as_maxima
 from .shrinking import shape_of
+from .solved import biased
 
 SETTINGS = {"Conv2D": "filters", "Dense": "units"}
 
@@ -33,25 +35,26 @@ class Built:
     steps: dict = field(repr=False)
 
 
-def build(net, keep=None, name="model", biased=()):
+def build(net, keep=None, name="model"):
     """The Built model of the groups that stay, with the weights of their channels.
 
-    An addition or a concatenation with only one input left is removed too. Trainable flags are not kept, because the
-    net will be trained further. The scales of norms that `export` turns into a maximum stay at or above zero then.
+    An addition or a concatenation with only one input left is removed too. All layers can be trained, also those that
+    were frozen, because they lost channels. The scales of norms that `export` turns into a maximum stay at or above
+    zero then. Layers that the repair will shift get a bias where they have none, at first zero, see solved.py.
 
     Args:
         net: A channels.Net.
         keep: (groups,) bool; all where None.
-        biased: Convolutions and dense layers without bias that get one, at first zero.
     Raises:
         RequestError: the choice leaves a layer without input.
     """
-    return _Building(net, net.everything if keep is None else keep, set(biased)).build(name)
+    return _Building(net, net.everything if keep is None else keep).build(name)
 
 
 class _Building:
-    def __init__(self, net, keep, biased):
-        self.net, self.biased, self.shape = net, biased, shape_of(net, keep)
+    def __init__(self, net, keep):
+        self.net, self.shape = net, shape_of(net, keep)
+        self.biased = biased(net, self.shape)
         self.maxima = as_maxima(net.exported, net.kinds)
         if self.shape.broken:
             raise RequestError(f"{self.shape.broken!r} would have no input left", "remove fewer channels")
@@ -59,6 +62,8 @@ class _Building:
 
     def build(self, name):
         import keras
+
+        from resdense_keras.training.starts import unfreeze
 
         inputs, outputs = [], []
         for node in self.net.nodes:
@@ -77,6 +82,7 @@ class _Building:
             self.tensors[node.name] = function([self.tensors[source] for source in sources])
             self.steps[node.name] = (sources, functools.partial(function, training=False))
         model = keras.Model(_alone(inputs), _alone(outputs), name=name)
+        unfreeze(model)
         for layer, arrays in self.settle:
             layer.set_weights(arrays)
             if hasattr(layer, "finalize_state"):
@@ -179,7 +185,7 @@ def _config(operation):
 
 def _from(operation, config, name):
     with _copying(operation):
-        made = type(operation).from_config(config)
+        made = with_activation(type(operation).from_config(config), operation)
     made.name = name
     return made
 

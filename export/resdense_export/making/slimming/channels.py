@@ -12,6 +12,8 @@ from functools import cached_property
 
 import numpy as np
 
+from resdense_keras import compat
+
 from ...nets.node import Node, Reference
 from ...nets.reading import read_with_calls
 from .exported import exported
@@ -21,10 +23,16 @@ PRODUCERS = ("Conv2D", "Dense")
 CHANNELWISE = (
     "Affine", "Activation", "LeakyReLU", "DepthwiseConv2D", "Identity", "Cast", "ZeroPadding2D", "LowestPadding2D",
     "MaxPooling2D", "AveragePooling2D", "GlobalAveragePooling2D", "GlobalMaxPooling2D", "Slice",
+    "UpSampling2D", "Cropping2D", "ELU",
+)  # fmt: skip
+# Functions of keras.ops that do so too
+FUNCTIONS = (
+    "Sigmoid", "Silu", "Tanh", "Gelu", "Elu", "Selu", "Celu", "Softplus", "Softsign", "LogSigmoid", "HardSigmoid",
+    "HardSilu", "HardTanh", "Clip", "Exp", "Square", "Sqrt", "Absolute", "Negative", "Mean", "Max",
 )  # fmt: skip
 TIED = ("Add", "Multiply", "Maximum", "Minimum", "Average", "Subtract")  # the same channel of each input
 # Without weights one such layer may have several places in a net, and another width in each.
-ANY_WIDTH = (*CHANNELWISE, *TIED, "Concatenate", "Flatten", "UpSampling2D")
+ANY_WIDTH = (*CHANNELWISE, *FUNCTIONS, *TIED, "Concatenate", "Flatten")
 MIXING = ("softmax", "log_softmax", "glu", "sparsemax")  # activations that look at all channels at once
 
 
@@ -171,10 +179,11 @@ class _Grouping:
         if kind in PRODUCERS:
             return self.new(node.channels)
         if kind == "Activation" and node.attributes["activation"] in MIXING:
-            return self.pin(node)
+            last = any(node.name in other.inputs for other in self.nodes if other.kind == "Output")
+            return self.pin(node, None if last else f"{node.attributes['activation']} looks at all channels at once")
         if kind == "Affine" and not is_norm(node) and not _has_one_number(self.calls[node.name]):
             return self.pin(node, f"{_class(node, self.calls)} has a number for each channel")
-        if kind in CHANNELWISE or kind == "UpSampling2D":
+        if kind in CHANNELWISE or kind in FUNCTIONS:
             return np.repeat(inputs[0], node.channels // len(inputs[0]))  # more than once: a depth multiplier
         if kind == "ChannelPadding":
             before, after = node.attributes["padding"]
@@ -230,7 +239,7 @@ def _has_one_number(call):
         if not isinstance(operation, keras.layers.Rescaling):
             return False
         numbers += [operation.scale, operation.offset]
-    return all(np.ndim(value) == 0 for value in numbers)
+    return all(np.size(value) == 1 for value in numbers)
 
 
 def _class(node, calls):
@@ -250,9 +259,25 @@ def _kind(node, calls):
     if node.kind != "Carried":
         return node.kind
     operation = calls[node.name]["operation"]
-    own = getattr(keras.layers, type(operation).__name__, None) is type(operation)
-    if not own or getattr(operation, "data_format", "channels_last") != "channels_last":
-        return "Carried"
-    # No Add: one that is carried repeats an input over the image, and could not go on without the other.
-    known = {*TIED, "Reshape", "Flatten", "UpSampling2D"} - {"Add"}
-    return type(operation).__name__ if type(operation).__name__ in known else "Carried"
+    name = type(operation).__name__
+    if compat.is_keras_operation(type(operation)):
+        known = _FUNCTIONS_HERE if _keeps_channels(node, operation) else ()
+    elif getattr(keras.layers, name, None) is type(operation):
+        known = _LAYERS_HERE if getattr(operation, "data_format", "channels_last") == "channels_last" else ()
+    else:
+        known = ()
+    return name if name in known else "Carried"
+
+
+# No Add: one that is carried repeats an input over the image, and could not go on without the other.
+_FUNCTIONS_HERE = {*FUNCTIONS, *TIED} - {"Add"}
+_LAYERS_HERE = {*TIED, "Reshape", "Flatten", "UpSampling2D", "Cropping2D", "ELU"} - {"Add"}
+
+
+def _keeps_channels(node, operation):
+    """Whether the last axis of a function's output is that of its inputs: no axis to reduce is the last one."""
+    if type(operation).__name__ not in ("Mean", "Max"):
+        return True
+    axes = operation.axis if isinstance(operation.axis, (list, tuple)) else [operation.axis]
+    rank = len(node.shape) + 1 + (0 if operation.keepdims else len(axes))
+    return all(axis is not None and axis % rank != rank - 1 for axis in axes)

@@ -43,6 +43,7 @@ OTHERS = {  # {kind of a Part: (kind of the table, its taps)}
     "AveragePooling2D": ("average pool", 4),
     "GlobalAveragePooling2D": ("mean", 1),
     **{name: (name, 1) for name in ("sigmoid", "silu", "hard_silu")},
+    **{name: (kind, 1) for name, kind in (("Sigmoid", "sigmoid"), ("Silu", "silu"), ("HardSilu", "hard_silu"))},
 }
 READ = {"fp32": 1, "int8": 4}  # channels that a convolution's kernel reads at a time
 LAST = 32  # channels of the table that repeat beyond it

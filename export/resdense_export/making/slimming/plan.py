@@ -12,8 +12,8 @@ from resdense_keras.errors import RequestError
 
 from .channels import PRODUCERS
 from .costs import TARGETS, Counted, instructions, macs
-from .repair import unsupported
 from .shrinking import shape_of
+from .solved import biased
 
 NAMES = {"macs": "MACs", "instructions": "Arm instructions"}
 
@@ -78,7 +78,7 @@ def plan(net, scores, share, target="phone-int8", of="macs", progress=None, judg
     enough = math.ceil(100 * least) / 100
     hints = [f"ask for {flag} {enough:g} or more"] if enough < 1 else []
     if target != "macs" and of == "macs":
-        hints.append("pass --for macs, which removes single channels")
+        hints.append("pass --for macs, which removes single channels and may reach less")
     raise RequestError(
         f"{flag} {share:g} was asked for; the smallest that can be reached is {least:.3g} of the original's {NAMES[of]}"
         + _around(net),
@@ -230,7 +230,7 @@ def described(net, keep):
         shape.keep,
         shape,
         (macs(net, whole), macs(net, shape)),
-        (_parameters(net, whole), _parameters(net, shape) + sum(shape.widths[name] for name in unsupported(net, keep))),
+        (_parameters(net, whole), _parameters(net, shape) + sum(shape.widths[name] for name in biased(net, shape))),
         {
             scheme: (instructions(net.original, whole, scheme), instructions(net, shape, scheme))
             for scheme in ("fp32", "int8")

@@ -2,13 +2,14 @@
 
 Files are written in the order in which a killed run needs them: config.yaml (the request), checkpoints/whole.keras,
 checkpoints/teacher.keras where the recipe has a teacher (the whole net as `export` rewrites it: equal up to rounding,
-in fewer operations), slim.json (the plan), checkpoints/slim.keras (the repaired net), and then those of any training.
-Files that exist are not made again.
+in fewer operations), slim.json (the plan), checkpoints/keep.json (the groups that it keeps, and which data it was made
+from), checkpoints/slim.keras (the repaired net), and then those of any training. Files that exist are not made again.
 """
 
 import dataclasses
 import hashlib
 import json
+import math
 import re
 import time
 from dataclasses import dataclass
@@ -17,7 +18,6 @@ from pathlib import Path
 import numpy as np
 
 from resdense_keras import files
-from resdense_keras.data import resizing
 from resdense_keras.errors import RequestError
 
 from ...models import answers
@@ -29,7 +29,8 @@ from .candidates import AfterRepair
 from .channels import net_of
 from .costs import macs, target
 from .plan import check_share, described, plan
-from .scores import IMAGES, Scores
+from .scores import IMAGES, SECONDS, Scores
+from .separable import separated
 from .shrinking import shape_of
 
 SCHEMA = "resdense-slim/1"
@@ -37,7 +38,7 @@ LABELLED = 500  # images that tell whether a net was trained
 FITTED = 0.9  # share of them answered rightly, below which labels may teach more than the net: docs/slimming.md
 LEAST_IMAGES = 50  # that scores and repair stand on
 TOLD = 10  # seconds between two lines of progress, at least
-PLAN, CHOICE = "slim.json", "checkpoints/keep.json"
+PLAN = "slim.json"
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,7 @@ class SlimRequest:
         target: Name of costs.TARGETS: what the ranking saves.
         latency: Largest share of the latency of the target's file, see latency.py.
         max_drop: Points of accuracy that the net may be expected to lose, see search.py.
+        counted: Whether a command counts the latency; None or False where it is timed.
     Raises:
         RequestError: a value that is not allowed, or not exactly one of `macs`, `latency` and `max_drop`.
     """
@@ -57,6 +59,7 @@ class SlimRequest:
     target: str = "phone-int8"
     latency: float | None = None
     max_drop: float | None = None
+    counted: bool | None = None
 
     def __post_init__(self):
         given = {flag: value for flag, value in self._flags().items() if value is not None}
@@ -98,7 +101,7 @@ class Planned:
     whole: object = None
 
 
-def show(net, dataset, asked, seed=0, tell=None, images=None, epochs=None, count=None):
+def show(net, dataset, asked, seed=0, tell=None, images=None, epochs=None, count=None, deterministic=False):
     """The Planned that `slim` would carry out.
 
     Args:
@@ -107,19 +110,41 @@ def show(net, dataset, asked, seed=0, tell=None, images=None, epochs=None, count
         asked: A SlimRequest.
         epochs: Of the training to come, for `max_drop`; default: those of the recipe `slim`.
         count: For `latency`: function of a .tflite file that returns its cost; default: files are timed here.
+        deterministic: Whether the plan may not depend on the time that scores take.
+    Raises:
+        RequestError: the data do not fit the net, or, for `max_drop`, it answers them no better than by guessing.
     """
     _check_answers(net)
+    whole = _sliceable(net.model)
+    if dataset is not None:
+        _check_data(dataset, net)
+        if asked.max_drop is not None:
+            _check_trained(whole, dataset, net)
     images = _scoring(dataset, seed) if images is None else images
-    return _planned(_float32(net.model), images, asked, seed, tell, dataset, epochs, count)
+    return _planned(whole, images, asked, seed, tell, dataset, epochs, count, deterministic)
 
 
-def slim(net, asked, request, out, *, resume=False, scan=False, save_seconds=60, devices=None, tell=None, count=None):
+def slim(
+    net,
+    asked,
+    request,
+    out,
+    *,
+    resize=None,
+    resume=False,
+    scan=False,
+    save_seconds=60,
+    devices=None,
+    tell=None,
+    count=None,
+):
     """Makes a slim net in the run folder `out` and trains it, where the recipe says so with the whole one as teacher.
 
     Args:
         net: A sources.Net, the whole net.
         asked: A SlimRequest.
         request: TrainingRequest, from `training_request`.
+        resize: What the user asked for, None for no wish: photos are resized as the request says.
         resume, scan, save_seconds, devices, tell: As training.run takes them.
         count: As `show` takes it.
     Returns:
@@ -130,19 +155,18 @@ def slim(net, asked, request, out, *, resume=False, scan=False, save_seconds=60,
         WorkError: as training.run.
     """
     from resdense_keras import training
-    from resdense_keras.training.runs import data_fingerprint, state_file
+    from resdense_keras.training.devices import OneDevice, check_batch
     from resdense_keras.training.starts import SLIM
 
     out, tell = Path(out), tell or _nothing
     how = {"resume": resume, "scan": scan, "save_seconds": save_seconds, "devices": devices, "tell": tell}
+    check_batch(devices or OneDevice(), request.recipe.batch_size)
     _check_place(out, request, resume)
     if not (resume and (out / SLIM).is_file()):
         with files.lock(out):
-            request = _prepare(net, asked, request, out, resume, tell, count)
+            request = _prepare(net, asked, request, out, resume, resize, devices or OneDevice(), tell, count)
     else:
         request = dataclasses.replace(request, model=_name_there(out))
-        if not state_file(out).is_file():  # the training looks at the data that its state came from
-            _check_same_data(request, out, _read_choice(out), data_fingerprint(training.load_data(request)))
     return training.run(request, out, **how)
 
 
@@ -165,20 +189,21 @@ def training_request(net, data, asked, recipe="slim", **given):
     return training.TrainingRequest(model=f"{net.name}_slim", data=data, recipe=recipe, slim=what, **given)
 
 
-def _prepare(net, asked, request, out, resume, tell, count):
+def _prepare(net, asked, request, out, resume, resize, devices, tell, count):
     """Plans and repairs; returns the request with the slim net's name."""
     import yaml
 
     from resdense_keras import training
-    from resdense_keras.training.runs import data_fingerprint
-    from resdense_keras.training.starts import SLIM, TEACHER, WHOLE
+    from resdense_keras.training.loop import steps_per_epoch
+    from resdense_keras.training.runs import check_data, data_fingerprint
+    from resdense_keras.training.starts import CHOICE, SLIM, TEACHER, WHOLE
 
-    whole = _float32(net.model)
+    whole = _sliceable(net.model)
     dataset = training.load_data(request)
     _check_answers(net)
     _check_data(dataset, net)
-    told = net.resize is not None or request.resize != resizing.DEFAULT
-    warn_of_resizing(net, dataset, request.resize if told else None)
+    steps_per_epoch(len(dataset.train), request.recipe.batch_size, devices.count > 1)
+    warn_of_resizing(net, dataset, resize)
     right, labelled = _check_trained(whole, dataset, net)
     files.check_writable(out, 40 * whole.count_params())
     choice, data = (_read_choice(out) if resume else None), data_fingerprint(dataset)
@@ -189,7 +214,8 @@ def _prepare(net, asked, request, out, resume, tell, count):
                 f"note: {net.name} answers {right:.1%} of {labelled} training images rightly; if it was trained for a "
                 "short time, `--recipe fast`, which learns only from labels, may lose less"
             )
-        planned = _planned(whole, images, asked, request.seed, tell, dataset, request.recipe.epochs, count)
+        epochs, exactly = request.recipe.epochs, request.deterministic
+        planned = _planned(whole, images, asked, request.seed, tell, dataset, epochs, count, exactly)
         request = dataclasses.replace(request, model=_named(net.name, planned.plan))
         files.write_text(out / "config.yaml", yaml.safe_dump(request.as_config(), sort_keys=False))
         saved = {WHOLE: whole} | ({TEACHER: rewrite(whole)} if request.recipe.teacher else {})
@@ -199,12 +225,13 @@ def _prepare(net, asked, request, out, resume, tell, count):
         files.write_json(out / PLAN, as_json(planned, net.name, asked))
         files.write_json(out / CHOICE, {"keep": np.flatnonzero(planned.plan.keep).tolist(), "data": data})
     else:
-        _check_same_data(request, out, choice, data)
+        check_data(out, request, choice, data)
         tell("continuing with the plan in slim.json")
         graph = net_of(whole)
         keep = np.zeros(graph.count, bool)
         keep[choice["keep"]] = True
         planned = Planned(graph, described(graph, keep), 0)
+        _check_same_plan(out, planned.plan)
         request = dataclasses.replace(request, model=_named(net.name, planned.plan))
     made = repaired(planned, images, request.model, tell)
     hits, count, guesses = _hits(made, dataset)
@@ -219,11 +246,11 @@ def _prepare(net, asked, request, out, resume, tell, count):
     return request
 
 
-def _check_same_data(request, out, choice, data):
-    if choice and choice.get("data", data) != data:
+def _check_same_plan(out, chosen):
+    """Refuses a plan whose numbers mean other channels now, such as after another version numbered them."""
+    if json.loads((out / PLAN).read_text())["widths"] != {name: list(pair) for name, pair in chosen.widths.items()}:
         raise RequestError(
-            f"{request.data} is not what the plan in {out} was made from: the data have changed since",
-            "restore the data, or choose another `--out`",
+            f"the plan in {out} was made by another version, or its files were changed", "choose another `--out`"
         )
 
 
@@ -262,7 +289,7 @@ def as_json(planned, name, asked):
     } | ({"measured": planned.measured} if planned.measured else {})
 
 
-def _planned(model, images, asked, seed, tell, dataset=None, epochs=None, count=None):
+def _planned(model, images, asked, seed, tell, dataset, epochs, count, deterministic):
     tell, measured = tell or _nothing, None
     graph = net_of(model)
     for layer, why in graph.uncut.items():
@@ -273,7 +300,10 @@ def _planned(model, images, asked, seed, tell, dataset=None, epochs=None, count=
     whole = macs(graph, shape_of(graph, graph.everything))
     tell(f"scores: {len(images)} images, {whole / 1e6:,.1f} M MACs each")
     scored = _now_and_then(lambda done, total: done < total and tell(f"scores: {done:,} of {total:,} images"))
-    scores = Scores(graph, images, seed, progress=scored, stair=target(asked.target).stair)
+    if deterministic and asked.latency is not None and count is None:
+        tell("note: times differ from run to run, so another run may choose another plan; --count makes them the same")
+    seconds = math.inf if deterministic else SECONDS
+    scores = Scores(graph, images, seed, seconds, scored, target(asked.target).stair)
     tell(f"plan: channels leave step by step, by the scores of {scores.images:,} images")
     judge = AfterRepair(graph, scores, images, tell)
     if asked.max_drop is not None:
@@ -333,7 +363,7 @@ def _check_answers(net):
     """Refuses a net that does not choose one class."""
     if not answers.has_classes(net.answers) or net.answers == answers.LABELS:
         raise RequestError(
-            f"the numbers of {net.name} are {answers.MEANINGS[net.answers]}; slim takes nets that choose one class",
+            f"the outputs of {net.name} are {answers.MEANINGS[net.answers]}; slim takes nets that choose one class",
             "give a net with one output for each class",
         )
 
@@ -348,8 +378,8 @@ def _check_trained(model, dataset, net):
         raise RequestError(
             f"{net.name} answers {hits:.1%} of {count} training images of {dataset.spec} rightly, no more than "
             "guessing would: it is untrained, or takes other pixels or classes",
-            "train it first (`resdense train`), give the data that it was trained on, or say by --preprocessing what "
-            "pixels it was trained on",
+            "train it first (`resdense train`), or give the data that it was trained on"
+            + ("" if net.takes_pixels else ", or say by --preprocessing what pixels it was trained on"),
         )
     return hits, count
 
@@ -384,6 +414,8 @@ def _check_place(out, request, resume):
 
     path = out / "config.yaml"
     if not path.is_file():
+        if out.is_file():
+            raise RequestError(f"{out} is a file", "choose another `--out`: a folder that is new or empty")
         if out.is_dir() and any(not entry.name.startswith(".") for entry in out.iterdir()):
             raise RequestError(f"{out} is not empty and holds no run", "choose another `--out`")
         return
@@ -395,7 +427,7 @@ def _check_place(out, request, resume):
     differing.pop("data", None)  # the data themselves are looked at
     if "slim" in differing:
         before, asked = config.get("slim"), there.as_config()["slim"]
-        differing["slim"] = _other_slim(before, asked) if before else "it is none of `resdense slim`"
+        differing["slim"] = _other_slim(before, asked) if before else "it was not made by `resdense slim`"
     if differing:
         hint = "repeat the first command with `--resume`, or choose another `--out`"
         if differing.keys() & set(training.recipes.FIELDS):
@@ -420,7 +452,7 @@ def _name_there(out):
 def _read_choice(out):
     """{"keep": numbers of the groups that the plan in a run folder keeps, "data": what it was made from}; None where
     the plan was not finished."""
-    from resdense_keras.training.starts import WHOLE
+    from resdense_keras.training.starts import CHOICE, WHOLE
 
     path = out / CHOICE
     if not (path.is_file() and (out / WHOLE).is_file() and (out / "config.yaml").is_file()):
@@ -442,10 +474,11 @@ def _fingerprint(model):
     return digest.hexdigest()
 
 
-def _float32(model):
+def _sliceable(model):
+    """`model` in float32, with layers that can lose channels."""
     from ...nets.float32 import as_float32
 
-    return as_float32(model)
+    return separated(as_float32(model))
 
 
 def _nothing(*arguments):

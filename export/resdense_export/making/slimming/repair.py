@@ -18,6 +18,7 @@ from .costs import macs
 from .exported import places_of
 from .norms import is_norm
 from .shrinking import shape_of
+from .solved import changed, norm_behind, solved
 
 IMAGES = 1_000  # the most; fewer where the memory would not hold what runs at once
 BYTES = 3 * 2**30  # of activations of both nets
@@ -55,24 +56,9 @@ def work(net, images):
     return total
 
 
-def unsupported(net, keep):
-    """Layers that the repair shifts and that cannot store a shift: they have no bias, and no batch norm after them."""
-    shape, users = shape_of(net, keep), net.users()
-    changed = _changed(net, shape)
-    return [
-        node.name
-        for node in net.nodes
-        if node.name in shape.widths
-        and _is_solved(net, node)
-        and node.inputs[0] in changed
-        and not net.calls[node.name]["operation"].use_bias
-        and _norm_behind(net, users, node.name) is None
-    ]
-
-
 def repaired(net, keep, images, name="model", whole=None):
     """The slim model of the groups `keep`, its layers solved again on `images`; `whole` is the Built whole net."""
-    thin = build(net, keep, name=name, biased=unsupported(net, keep))
+    thin = build(net, keep, name=name)
     repair(net, whole or build(net), thin, keep, images)
     return thin.model
 
@@ -81,7 +67,7 @@ def repair(net, whole, slim, keep, images):
     """Solves, in place, those layers of the Built net `slim` whose inputs changed, against those of the Built `whole`.
 
     Args:
-        net: The channels.Net that both were built from; `slim` of the groups `keep`, with biases for `unsupported`.
+        net: The channels.Net that both were built from; `slim` of the groups `keep`.
         images: (N, H, W, C) training images; labels are not needed.
     """
     _Repair(net, whole, slim, keep, images).run()
@@ -94,7 +80,7 @@ class _Repair:
         self.random = np.random.default_rng(0)
         self.values = {True: {}, False: {}}  # of the whole net and of the slim one, {node: (N, ...) outputs}
         self.unread = {name: len(readers) for name, readers in self.users.items()}
-        self.changed = _changed(net, self.shape)
+        self.changed, self.solved = changed(net, self.shape), solved(net, self.shape)
 
     def run(self):
         for node in self.net.nodes:
@@ -115,7 +101,7 @@ class _Repair:
         if not runs:
             return
         if self.slim.layers.get(name) is not None and name in self.changed:
-            if _is_solved(self.net, node):
+            if name in self.solved:
                 self.solve(node)
             elif is_norm(node):
                 self.measure(node)
@@ -133,7 +119,7 @@ class _Repair:
     def solve(self, node):
         """Weights and bias of a layer by ridge regression around the present ones."""
         layer = self.slim.layers[node.name]
-        norm = _norm_behind(self.net, self.users, node.name)
+        norm = norm_behind(self.net, self.users, node.name)
         rows, goals = self.rows(node, norm)
         kernel = layer.kernel.numpy()
         prior = kernel.reshape(-1, kernel.shape[-1])
@@ -215,29 +201,6 @@ class _Repair:
         layer.beta.assign(beta + (mean - old_mean) * scale)
         layer.moving_mean.assign(mean)
         layer.moving_variance.assign(variance)
-
-
-def _is_solved(net, node):
-    """Whether a layer is solved again if its input has changed: a convolution or dense layer that is called once."""
-    return net.kinds[node.name] in PRODUCERS and node.name not in net.uncut
-
-
-def _changed(net, shape):
-    """Nodes of the slim net that differ from the whole net's, by their own channels or by what they read."""
-    found = set()
-    for node in net.nodes:
-        lost = any(source not in shape.widths or source in found for source in node.inputs)
-        if node.name in shape.widths and (lost or not shape.keep[net.groups[node.name]].all()):
-            found.add(node.name)
-    return found
-
-
-def _norm_behind(net, users, name):
-    """The batch norm that is the only reader of a layer, or None."""
-    behind = users[name]
-    if len(behind) != 1 or not is_norm(behind[0]) or behind[0].name in net.uncut:
-        return None
-    return behind[0].name
 
 
 def _batched(function, values):

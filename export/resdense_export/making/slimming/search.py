@@ -53,6 +53,13 @@ def kept(epochs):
     return KEPT[max(known for known in KEPT if known <= epochs)]
 
 
+def _longer(least, points, epochs):
+    """The end of a hint that names the fewest epochs after which a loss is expected to be small enough, if any are."""
+    enough = (more for more in sorted(KEPT) if more > epochs and least * KEPT[more] / kept(epochs) <= points)
+    more = next(enough, None)
+    return f", or train for --epochs {more}" if more else ""
+
+
 def smallest(net, scores, images, held_out, points, target, epochs, tell, judge=None):
     """The Plan with the fewest MACs that is expected to lose at most so many points.
 
@@ -66,13 +73,19 @@ def smallest(net, scores, images, held_out, points, target, epochs, tell, judge=
     """
     judging, labels = held_out
     whole = float(right(scores.built.model, judging, labels).mean())
+    if 100 / len(labels) > points:
+        tell(
+            f"note: there are {len(labels)} held-out images, so one of them is {100 / len(labels):.2g} points: a loss "
+            f"of {points:g} points cannot be seen on them"
+        )
     images, low, high, found, known = images[: repair.images_that_fit(net)], 0.0, 1.0, None, {}
+    refused = None
     for _ in range(ROUNDS):
         share = (low + high) / 2
         try:
             tried = plan(net, scores, share, target, judge=judge)
-        except RequestError:  # everything that is left is needed
-            low = share
+        except RequestError as error:  # everything that is left is needed
+            low, refused = share, error
             continue
         key = tried.keep.tobytes()
         if key not in known:
@@ -89,13 +102,12 @@ def smallest(net, scores, images, held_out, points, target, epochs, tell, judge=
             low = share
     if not known:
         raise RequestError(
-            f"--max-drop {points:g} was asked for; even {low:.1%} of the multiply-adds cannot be reached",
-            "look with --for macs --macs 0.9 --show at what can be removed, and ask for that",
+            f"--max-drop {points:g} was asked for; even {low:.1%} of the multiply-adds cannot be reached", refused.hint
         )
     if found is None:
         least = min(known.values())
         raise RequestError(
             f"--max-drop {points:g} was asked for; the best net that was tried is expected to lose {least:.2f} points",
-            f"ask for --max-drop {math.ceil(10 * least) / 10:g} or more, or train for more --epochs",
+            f"ask for --max-drop {math.ceil(10 * least) / 10:g} or more" + _longer(least, points, epochs),
         )
     return found
