@@ -6,6 +6,7 @@ request is wrong; 130: Ctrl-C; 143: SIGTERM. Nothing heavy is imported before a 
 
 import errno
 import importlib
+import inspect
 import os
 import pkgutil
 import signal
@@ -125,7 +126,10 @@ def _explain(error, arguments):
         _complain("memory is full", "close other programs, or take fewer or smaller images")
         return 1
     if type(error).__name__ == "ResourceExhaustedError":  # TensorFlow's, of a device or of this machine
-        _complain("the memory of the device is full", "pass a smaller --batch-size, or take smaller images")
+        command = COMMANDS.get(arguments[0] if arguments else None)
+        batched = command and "batch_size" in inspect.signature(command.command).parameters
+        hint = "pass a smaller --batch-size" if batched else "take smaller images, or free memory on the device"
+        _complain(f"the memory of the device is full: {str(error).splitlines()[0][:200]}", hint)
         return 1
     _complain(f"{type(error).__name__}: {error}", "this is a defect; --debug shows where it happened")
     return 1

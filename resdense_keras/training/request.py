@@ -102,8 +102,8 @@ class TrainingRequest:
         for name in ("options", "weights", "freeze", "precision"):
             if getattr(self, name) != defaults[name]:
                 raise RequestError(
-                    f"{name}={getattr(self, name)!r} was given for a slim net, all of whose layers are trained, in "
-                    "float32 and from its own file",
+                    f"{name}={getattr(self, name)!r} was given for a slim net, which takes layers and weights "
+                    "from its own file, in float32",
                     f"leave {name} out",
                 )
 

@@ -221,8 +221,8 @@ def _load(model, path):
         return model
 
 
-def unfreeze(model: keras.Model) -> None:
-    """Lets all layers of a model be trained, also those inside of layers.
+def unfreeze(model: keras.Layer) -> None:
+    """Lets a layer or model be trained, with all layers inside it.
 
     `model.trainable = True` does not reach them where it is True already, because TensorFlow's objects skip such an
     assignment.

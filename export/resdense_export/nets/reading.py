@@ -31,25 +31,25 @@ def read_with_calls(model):
     import keras
 
     reader = _Reader()
-    functional = _functional(model)
-    if functional is None:
+    graph = functional(model)
+    if graph is None:
         raise RequestError(
             f"model {getattr(model, 'name', model)!r} is not a built Functional or Sequential model",
             "build it from keras.Input and layers: a subclassed model hides its graph in code",
         )
-    for tensor in functional.inputs:
+    for tensor in graph.inputs:
         name = reader.unique(compat.maker(tensor)[0].name)
         reader.add(tensor, Node(name, "Input", (), _shape(tensor), tensor.dtype))
         if not keras.backend.is_float_dtype(tensor.dtype):
             reader.integers.add(name)
-    reader.walk(call for call in compat.calls(functional) if not call.is_input)
-    for tensor in functional.outputs:
+    reader.walk(call for call in compat.calls(graph) if not call.is_input)
+    for tensor in graph.outputs:
         source = reader.names[id(tensor)]
         reader.nodes.append(Node(reader.unique(f"{source}_output"), "Output", (source,), _shape(tensor), tensor.dtype))
     return tuple(reader.nodes), reader.calls
 
 
-def _functional(model):
+def functional(model):
     """The graph inside a Functional or Sequential model; None for anything else."""
     import keras
 
@@ -97,7 +97,7 @@ class _Reader:
 
     def call(self, call):
         """Adds one call of an operation: a layer, a keras.ops function, or a nested model."""
-        inner = _functional(call.operation)
+        inner = functional(call.operation)
         if inner is not None:
             self.nested(inner, call)
             return

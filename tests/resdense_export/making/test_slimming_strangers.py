@@ -234,7 +234,8 @@ def test_a_softmax_inside_a_net_is_named():
     net = net_of(net_around(attended))
     assert list(net.uncut.values()) == ["softmax looks at all channels at once"]
     image = keras.Input((4,))
-    assert not net_of(keras.Model(image, layers.Dense(3, "softmax")(image))).uncut
+    ends = layers.Activation("linear", dtype="float32")(layers.Dense(3, "softmax")(image))
+    assert not net_of(keras.Model(image, ends)).uncut
 
 
 def test_layers_that_were_frozen_are_trained():
@@ -243,18 +244,75 @@ def test_layers_that_were_frozen_are_trained():
         layer.trainable = False
     net = net_of(model)
     found = repair.repaired(net, half_of(net, "cut"), images(60))
+    assert len(found.trainable_weights) == 2 + 2 and not found.get_layer("stem").trainable
+    found = repair.repaired(net, half_of(net, "stem"), images(60))
     assert len(found.trainable_weights) == 2 + 2 + 2 + 2  # kernels, biases, and a norm's scale and shift
 
 
-def test_an_activation_of_one_s_own_stays_though_keras_has_one_of_that_name():
+def test_an_activation_of_one_s_own_with_a_name_of_keras_is_refused():
     def gelu(x):
         return 2 * x
 
     def cut(x):
         return layers.Conv2D(16, 1, name="cut")(layers.Conv2D(16, 1, activation=gelu)(x))
 
-    net = net_of(model := net_around(cut))
-    np.testing.assert_allclose(build(net).model(images(4)), model(images(4)), atol=1e-6)
+    with pytest.raises(RequestError, match="a function of your own with a name of Keras, gelu"):
+        build(net_of(net_around(cut)))
+
+
+def twice(layer):
+    return lambda x: layer(layer(x))
+
+
+def inside(function):
+    image = keras.Input((8, 8, 16))
+    return keras.Model(image, function(layers.Conv2D(16, 1)(image)))
+
+
+def standardised(x):
+    deviation = keras.ops.sqrt(keras.ops.mean(keras.ops.square(x), axis=[1, 2, 3]))
+    return x / keras.ops.reshape(deviation, (-1, 1, 1, 1))
+
+
+def at_two_sizes(x):
+    separable, mean = layers.SeparableConv2D(16, 3, padding="same"), layers.GlobalAveragePooling2D(keepdims=True)
+    return layers.Add()([mean(separable(x)), mean(separable(layers.MaxPooling2D()(x)))])
+
+
+class Fivefold(keras.Model):
+    """A graph with a `call` of its own."""
+
+    def __init__(self):
+        image = keras.Input((8, 8, 16))
+        super().__init__(image, layers.SeparableConv2D(16, 3, padding="same")(image))
+
+    @classmethod
+    def from_config(cls, config):
+        return cls()
+
+    def call(self, inputs):
+        return 5 * super().call(inputs)
+
+
+AROUND = {
+    "a bound for each channel": lambda x: keras.ops.maximum(x, np.linspace(-1, 1, 16, dtype="float32")),
+    "a number for each place": lambda x: x * np.ones((8, 8, 16), "float32"),
+    "a function in a model that is called twice": lambda x: twice(inside(keras.ops.silu))(x),
+    "a separable convolution at two sizes": at_two_sizes,
+    "numbers without channels": standardised,
+    "a mean over channels": lambda x: layers.Reshape((8, 8, 1))(keras.ops.average(x, axis=-1)) * x,
+    "a graph with a call of its own": lambda x: Fivefold()(x),
+}
+
+
+@pytest.mark.parametrize("kind", AROUND)
+def test_what_looks_like_a_known_layer_and_is_none_is_slimmed_around(kind):
+    model = net_around(lambda x: layers.Conv2D(8, 1)(layers.Conv2D(16, 1, name="behind")(AROUND[kind](x))))
+    net = net_of(separated(model))
+    assert net.uncut and net.fixed[net.groups["stem"]].all()
+    np.testing.assert_allclose(build(net).model(images(4)), model(images(4)), atol=1e-5)
+    found = repair.repaired(net, half_of(net, "behind"), images(60))
+    assert found.get_layer("behind").filters == 8 and np.isfinite(found(images(4))).all()
 
 
 def test_augmentation_inside_a_net_takes_no_part():
@@ -489,11 +547,30 @@ def test_a_file_in_the_place_of_the_run_is_refused_before_the_work(tmp_path):
 
 def test_a_plan_whose_numbers_mean_other_channels_does_not_go_on(tmp_path):
     net = net_of(net_around(lambda x: layers.Conv2D(12, 1, name="cut")(x)))
-    one, other = (plan.described(net, half_of(net, name)) for name in ("stem", "cut"))
-    files.write_json(tmp_path / "slim.json", {"widths": one.widths})
-    process._check_same_plan(tmp_path, one)
-    with pytest.raises(RequestError, match="made by another version"):
-        process._check_same_plan(tmp_path, other)
+    one, other = (np.flatnonzero(half_of(net, name)).tolist() for name in ("stem", "cut"))
+    found = plan.described(net, half_of(net, "stem"))
+    files.write_json(tmp_path / "slim.json", {"widths": found.widths})
+    assert process._plan_there(tmp_path, {"keep": one}, net).macs == found.macs
+    for keep in (other, [*one, net.count]):
+        with pytest.raises(RequestError, match="made by another version"):
+            process._plan_there(tmp_path, {"keep": keep}, net)
+
+
+def test_until_the_training_has_begun_it_may_be_another_one(tmp_path):
+    net = sources.Net("tiny", net_around(lambda x: x), "unknown")
+
+    def asked(batch_size, **size):
+        return process.training_request(
+            net, "digits", process.SlimRequest(**size), training.recipe("slim", batch_size=batch_size)
+        )
+
+    files.write_text(tmp_path / "config.yaml", yaml.safe_dump(asked(128, macs=0.5).as_config()))
+    process._check_place(tmp_path, asked(64, macs=0.5), True)  # after a memory that was full
+    with pytest.raises(RequestError, match="macs is 0.5 there and 0.6 here"):
+        process._check_place(tmp_path, asked(64, macs=0.6), True)
+    files.write_text(tmp_path / "checkpoints" / "state.safetensors", "begun")
+    with pytest.raises(RequestError, match="batch_size"):
+        process._check_place(tmp_path, asked(64, macs=0.5), True)
 
 
 def test_data_with_the_classes_in_another_order_are_refused(digits_run):
@@ -536,6 +613,22 @@ def in_arrays(found, labels, folder):
     arrays = {"x_train": found[:180], "y_train": labels[:180], "x_test": found[180:], "y_test": labels[180:]}
     np.savez(folder / "bars.npz", **arrays)
     return folder / "bars.npz"
+
+
+def test_batch_norms_that_have_not_settled_are_told_from_a_net_that_is_untrained(tmp_path):
+    found, labels = bars(240, 1)
+    image = keras.Input((12, 12, 1))
+    keras.utils.set_random_seed(0)
+    norm = layers.BatchNormalization()
+    x = layers.ReLU()(norm(layers.Conv2D(16, 3, use_bias=False)(image)))
+    model = keras.Model(image, layers.Dense(2, "softmax")(layers.GlobalMaxPooling2D()(x)))
+    model.compile(keras.optimizers.Adam(0.02), "sparse_categorical_crossentropy")
+    model.fit(found[:180], labels[:180], epochs=8, batch_size=30, verbose=0)
+    norm.moving_mean.assign(norm.moving_mean + 1e4)  # still so far off that no ReLU passes anything
+    dataset = data.load(str(in_arrays(found, labels, tmp_path)))
+    net = sources.Net("tiny", model, "unknown")
+    with pytest.raises(RequestError, match="moving statistics have not settled"):
+        process._check_trained(model, dataset, net)
 
 
 def test_photos_of_another_shape_get_a_warning_only_where_no_resizing_was_asked_for(tmp_path, capsys):

@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import inspect
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -9,11 +10,10 @@ import numpy as np
 
 from resdense_keras.errors import RequestError, first_line
 
-from ...models.fitness import with_activation
 from ...nets.node import Reference
 from .norms import as_maxima
 from .shrinking import shape_of
-from .solved import biased
+from .solved import biased, changed
 
 SETTINGS = {"Conv2D": "filters", "Dense": "units"}
 
@@ -38,8 +38,8 @@ class Built:
 def build(net, keep=None, name="model"):
     """The Built model of the groups that stay, with the weights of their channels.
 
-    An addition or a concatenation with only one input left is removed too. All layers can be trained, also those that
-    were frozen, because they lost channels. The scales of norms that `export` turns into a maximum stay at or above
+    An addition or a concatenation with only one input left is removed too. Frozen layers that are not what they were,
+    see solved.changed, can be trained. The scales of norms that `export` turns into a maximum stay at or above
     zero then. Layers that the repair will shift get a bias where they have none, at first zero, see solved.py.
 
     Args:
@@ -82,7 +82,9 @@ class _Building:
             self.tensors[node.name] = function([self.tensors[source] for source in sources])
             self.steps[node.name] = (sources, functools.partial(function, training=False))
         model = keras.Model(_alone(inputs), _alone(outputs), name=name)
-        unfreeze(model)
+        for node in changed(self.net, self.shape):
+            if node in self.layers:
+                unfreeze(self.layers[node])
         for layer, arrays in self.settle:
             layer.set_weights(arrays)
             if hasattr(layer, "finalize_state"):
@@ -173,7 +175,7 @@ class _Building:
 
 def _config(operation):
     """The operation's configuration, without first values of another width; the weights are set afterwards."""
-    with _copying(operation):
+    with copying(operation):
         config = dict(operation.get_config())
     for key, start in list(config.items()):
         if key.endswith("_initializer") and isinstance(start, dict):
@@ -184,14 +186,22 @@ def _config(operation):
 
 
 def _from(operation, config, name):
-    with _copying(operation):
-        made = with_activation(type(operation).from_config(config), operation)
+    with copying(operation):
+        made = type(operation).from_config(config)
+    activation = getattr(operation, "activation", None)
+    if inspect.isfunction(activation) and made.activation is not activation:
+        raise RequestError(
+            f"the activation of layer {name!r} is a function of your own with a name of Keras, "
+            f"{activation.__name__}, which a file reads as Keras' function",
+            "give it another name and register it: @keras.saving.register_keras_serializable()",
+        )
     made.name = name
     return made
 
 
 @contextlib.contextmanager
-def _copying(operation):
+def copying(operation):
+    """Says which layer it is that cannot be copied from its configuration."""
     try:
         yield
     except (NotImplementedError, TypeError, ValueError) as error:

@@ -174,13 +174,12 @@ class _Grouping:
             return self.pin(node)
         if node.name not in self.calls and kind == "Carried":
             return self.pin(node)
-        if node.name in self.repeated and (kind not in ANY_WIDTH or self.calls[node.name]["operation"].weights):
+        if node.name in self.repeated and (kind not in ANY_WIDTH or _weights(node, self.calls)):
             return self.pin(node, "it is called more than once")
         if kind in PRODUCERS:
             return self.new(node.channels)
         if kind == "Activation" and node.attributes["activation"] in MIXING:
-            last = any(node.name in other.inputs for other in self.nodes if other.kind == "Output")
-            return self.pin(node, None if last else f"{node.attributes['activation']} looks at all channels at once")
+            return self.pin(node, f"{node.attributes['activation']} looks at all channels at once")
         if kind == "Affine" and not is_norm(node) and not _has_one_number(self.calls[node.name]):
             return self.pin(node, f"{_class(node, self.calls)} has a number for each channel")
         if kind in CHANNELWISE or kind in FUNCTIONS:
@@ -202,8 +201,17 @@ class _Grouping:
 
     def learns(self, node):
         """Whether a node has kernels, scales or the like; a Normalization only has statistics."""
-        weights = getattr(self.calls.get(node.name, {}).get("operation"), "weights", ())
-        return bool(weights) and (node.kind != "Affine" or is_norm(node))
+        return bool(_weights(node, self.calls)) and (node.kind != "Affine" or is_norm(node))
+
+    def is_read_by_a_producer(self, node):
+        """Whether the output of `node` reaches a convolution or dense layer."""
+        reached = {node.name}
+        for other in self.nodes:
+            if reached.intersection(other.inputs):
+                reached.add(other.name)
+                if self.kinds[other.name] in PRODUCERS or self.learns(other):
+                    return True
+        return False
 
     def done(self):
         roots = np.array([self.root(number) for number in range(len(self.parent))], int)
@@ -222,11 +230,18 @@ class _Grouping:
         fixed |= ~free
         born = {group: tuple(dict.fromkeys(names)) for group, names in born.items()}
         still = constants(self.nodes, self.kinds, self.calls, frozen=self.uncut)
-        for node in self.nodes:  # between the image and the first layer nothing could have left
+        for node in self.nodes:  # between the image and the first layer nothing could have left, nor behind the last
             read = [group for source in node.inputs for group in groups[source].tolist()]
-            if node.name in self.uncut and not self.learns(node) and not any(group in born for group in read):
+            if node.name not in self.uncut or self.learns(node):
+                continue
+            if not any(group in born for group in read) or not self.is_read_by_a_producer(node):
                 del self.uncut[node.name]
         return Net(self.nodes, self.calls, self.kinds, groups, count, fixed, born, self.uncut, still)
+
+
+def _weights(node, calls):
+    """Those of a layer; a function of keras.ops has none."""
+    return getattr(calls.get(node.name, {}).get("operation"), "weights", ())
 
 
 def _has_one_number(call):
@@ -243,7 +258,9 @@ def _has_one_number(call):
 
 
 def _class(node, calls):
-    return type(calls[node.name]["operation"]).__name__ if node.name in calls else node.kind
+    name = type(calls[node.name]["operation"]).__name__ if node.name in calls else node.kind
+    groups = node.attributes.get("groups", 1)
+    return f"{name} in {groups} groups" if groups > 1 else name
 
 
 def _kind(node, calls):
@@ -261,7 +278,7 @@ def _kind(node, calls):
     operation = calls[node.name]["operation"]
     name = type(operation).__name__
     if compat.is_keras_operation(type(operation)):
-        known = _FUNCTIONS_HERE if _keeps_channels(node, operation) else ()
+        known = _FUNCTIONS_HERE if _keeps_channels(node, calls[node.name]) else ()
     elif getattr(keras.layers, name, None) is type(operation):
         known = _LAYERS_HERE if getattr(operation, "data_format", "channels_last") == "channels_last" else ()
     else:
@@ -270,12 +287,15 @@ def _kind(node, calls):
 
 
 # No Add: one that is carried repeats an input over the image, and could not go on without the other.
-_FUNCTIONS_HERE = {*FUNCTIONS, *TIED} - {"Add"}
+_FUNCTIONS_HERE = {*FUNCTIONS, "Multiply", "Maximum", "Minimum", "Subtract"}
 _LAYERS_HERE = {*TIED, "Reshape", "Flatten", "UpSampling2D", "Cropping2D", "ELU"} - {"Add"}
 
 
-def _keeps_channels(node, operation):
-    """Whether the last axis of a function's output is that of its inputs: no axis to reduce is the last one."""
+def _keeps_channels(node, call):
+    """Whether a function has a last axis of known size, which is that of its inputs, and no array beside them."""
+    operation = call["operation"]
+    if not (node.shape and node.shape[-1]) or not _has_one_number(call):
+        return False
     if type(operation).__name__ not in ("Mean", "Max"):
         return True
     axes = operation.axis if isinstance(operation.axis, (list, tuple)) else [operation.axis]

@@ -32,6 +32,7 @@ from .plan import check_share, described, plan
 from .scores import IMAGES, SECONDS, Scores
 from .separable import separated
 from .shrinking import shape_of
+from .solved import changed
 
 SCHEMA = "resdense-slim/1"
 LABELLED = 500  # images that tell whether a net was trained
@@ -228,10 +229,7 @@ def _prepare(net, asked, request, out, resume, resize, devices, tell, count):
         check_data(out, request, choice, data)
         tell("continuing with the plan in slim.json")
         graph = net_of(whole)
-        keep = np.zeros(graph.count, bool)
-        keep[choice["keep"]] = True
-        planned = Planned(graph, described(graph, keep), 0)
-        _check_same_plan(out, planned.plan)
+        planned = Planned(graph, _plan_there(out, choice, graph), 0)
         request = dataclasses.replace(request, model=_named(net.name, planned.plan))
     made = repaired(planned, images, request.model, tell)
     hits, count, guesses = _hits(made, dataset)
@@ -246,12 +244,19 @@ def _prepare(net, asked, request, out, resume, resize, devices, tell, count):
     return request
 
 
-def _check_same_plan(out, chosen):
-    """Refuses a plan whose numbers mean other channels now, such as after another version numbered them."""
-    if json.loads((out / PLAN).read_text())["widths"] != {name: list(pair) for name, pair in chosen.widths.items()}:
-        raise RequestError(
-            f"the plan in {out} was made by another version, or its files were changed", "choose another `--out`"
-        )
+def _plan_there(out, choice, graph):
+    """The Plan in a run folder. Refused where its numbers mean other channels now, as after another version's
+    numbering."""
+    numbers, there = np.array(choice["keep"], int), out / PLAN
+    if there.is_file() and numbers.max(initial=-1) < graph.count:
+        keep = np.zeros(graph.count, bool)
+        keep[numbers] = True
+        found = described(graph, keep)
+        if json.loads(there.read_text())["widths"] == {name: list(pair) for name, pair in found.widths.items()}:
+            return found
+    raise RequestError(
+        f"the plan in {out} was made by another version, or its files were changed", "choose another `--out`"
+    )
 
 
 def _larger(chosen):
@@ -262,6 +267,13 @@ def _larger(chosen):
 
 def repaired(planned, images, name, tell=None):
     """The slim model of a Planned, its layers solved again on `images`."""
+    frozen = [
+        node
+        for node in changed(planned.net, planned.plan.shape)
+        if not getattr(planned.net.calls.get(node, {}).get("operation"), "trainable", True)
+    ]
+    if tell and frozen:
+        tell(f"note: {len(frozen)} frozen layers that lost channels, or what they read, are trained again")
     images = images[: repair.images_that_fit(planned.net)]
     if tell:
         tell(f"repair: convolutions and dense layers whose input changed are solved again on {len(images):,} images")
@@ -375,22 +387,36 @@ def _check_trained(model, dataset, net):
     """
     hits, count, guesses = _hits(model, dataset)
     if guesses:
-        raise RequestError(
+        message = (
             f"{net.name} answers {hits:.1%} of {count} training images of {dataset.spec} rightly, no more than "
-            "guessing would: it is untrained, or takes other pixels or classes",
+            "guessing would"
+        )
+        hits, _, guesses = _hits(model, dataset, training=True)
+        if not guesses:
+            raise RequestError(
+                f"{message}; as in training, with batch norms that use each batch's own statistics, {hits:.1%}: their "
+                "moving statistics have not settled",
+                "train it for more steps, or with BatchNormalization(momentum=0.9); its validation accuracy shows when "
+                "they have",
+            )
+        raise RequestError(
+            f"{message}: it is untrained, or takes other pixels or classes",
             "train it first (`resdense train`), or give the data that it was trained on"
             + ("" if net.takes_pixels else ", or say by --preprocessing what pixels it was trained on"),
         )
     return hits, count
 
 
-def _hits(model, dataset):
-    """(share of LABELLED training images answered rightly, their number, whether guessing would be as good)."""
+def _hits(model, dataset, training=False):
+    """(share of LABELLED training images answered rightly, their number, whether guessing would be as good).
+
+    `training`: The net computes as in training, which changes its moving statistics.
+    """
     from resdense_keras.data.dataset import representative
 
-    chosen = representative(dataset.train, LABELLED)
+    chosen = np.random.default_rng(0).permutation(representative(dataset.train, LABELLED))
     labels = dataset.train.labels[chosen]
-    right = search.right(model, dataset.train.array(chosen), labels)
+    right = search.right(model, dataset.train.array(chosen), labels, training)
     return float(right.mean()), len(labels), _guessed(right, labels)
 
 
@@ -411,6 +437,7 @@ def _guessed(right, labels):
 def _check_place(out, request, resume):
     """Refuses a folder of another slim run before the long work; training.run refuses all other folders."""
     from resdense_keras import training
+    from resdense_keras.training.runs import state_file
 
     path = out / "config.yaml"
     if not path.is_file():
@@ -425,6 +452,9 @@ def _check_place(out, request, resume):
     there = dataclasses.replace(request, model=config["model"]) if config.get("slim") else request
     differing = there.differences(config)
     differing.pop("data", None)  # the data themselves are looked at
+    if not state_file(out).is_file():  # the training has not begun, and may be another one, such as in smaller batches
+        for name in set(training.recipes.FIELDS) - ({"epochs"} if request.slim.get("max_drop") else set()):
+            differing.pop(name, None)
     if "slim" in differing:
         before, asked = config.get("slim"), there.as_config()["slim"]
         differing["slim"] = _other_slim(before, asked) if before else "it was not made by `resdense slim`"

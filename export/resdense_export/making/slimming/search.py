@@ -8,6 +8,8 @@ the losses of one row can be a few images. It applies to nets and data like thos
 
 import math
 
+import numpy as np
+
 from resdense_keras.errors import RequestError
 
 from ...models import answers
@@ -19,6 +21,7 @@ from .plan import plan
 KEPT = {1: 0.703, 3: 0.456, 6: 0.415, 7: 0.269, 16: 0.255}
 ROUNDS = 5  # halvings: the share is found to 1/32
 MOST = 5_000  # held-out images
+BATCH = 50
 
 
 def check_points(points):
@@ -43,9 +46,12 @@ def held_out(dataset):
     return split.array(chosen), split.labels[chosen]
 
 
-def right(model, images, labels):
-    """(N,) bool: which images a model answers rightly."""
-    return answers.top(model.predict(images, batch_size=50, verbose=0)) == labels
+def right(model, images, labels, training=False):
+    """(N,) bool: which images a model answers rightly; with `training` as it computes in training, batch by batch."""
+    if training:
+        parts = (images[first : first + BATCH].astype("float32") for first in range(0, len(images), BATCH))
+        return answers.top(np.concatenate([model(part, training=True) for part in parts])) == labels
+    return answers.top(model.predict(images, batch_size=BATCH, verbose=0)) == labels
 
 
 def kept(epochs):

@@ -1,24 +1,36 @@
 """Takes separable convolutions apart, so that they can lose channels."""
 
-from ...models.fitness import cloned, copied, with_activation
+from collections import Counter
+
+from ...models.fitness import calls, cloned, copied, with_activation
+from ...nets.reading import functional
+from .building import copying
 
 
 def separated(model):
     """`model`, or a copy of it whose separable convolutions are a depthwise and a 1x1 convolution each.
 
     It has the same weights and the same answers. `SeparableConv2D` is one layer, which could be built only with as many
-    channels between its two halves as it reads.
+    channels between its two halves as it reads. One that is called more than once keeps its channels, and stays.
     """
     import keras
 
-    from ...models.fitness import calls
+    times = Counter(id(call.operation) for call in calls(model))
 
     def is_separable(operation):
-        return type(operation) is keras.layers.SeparableConv2D and operation.data_format == "channels_last"
+        known = type(operation) is keras.layers.SeparableConv2D and operation.data_format == "channels_last"
+        return known and times[id(operation)] == 1
 
-    if not any(is_separable(call.operation) for call in calls(model)):
-        return model
-    return cloned(model, lambda operation: _halves(operation) if is_separable(operation) else copied(operation))
+    def taken_apart(operation):
+        if is_separable(operation):
+            return _halves(operation)
+        with copying(operation):
+            return copied(operation)
+
+    operations = [call.operation for call in calls(model)]
+    # A model inside with a `call` of its own computes something else than its graph, of which a copy would be made
+    hidden = any(isinstance(one, keras.Model) and functional(one) is None for one in operations)
+    return cloned(model, taken_apart) if not hidden and any(map(is_separable, operations)) else model
 
 
 def _halves(layer):
@@ -30,7 +42,7 @@ def _halves(layer):
         name=f"{layer.name}_depthwise",
         use_bias=False,
         **{key: config[key] for key in ("kernel_size", "strides", "padding", "depth_multiplier", "dilation_rate")},
-        **{key: config[key] for key in ("depthwise_regularizer", "depthwise_constraint", "dtype")},
+        **{key: config[key] for key in ("depthwise_regularizer", "depthwise_constraint", "dtype", "trainable")},
     )
     second = keras.layers.Conv2D(
         kernel_size=1,
@@ -38,6 +50,6 @@ def _halves(layer):
         kernel_regularizer=config["pointwise_regularizer"],
         kernel_constraint=config["pointwise_constraint"],
         **{key: config[key] for key in ("filters", "use_bias", "activation", "bias_regularizer", "bias_constraint")},
-        dtype=config["dtype"],
+        **{key: config[key] for key in ("activity_regularizer", "dtype", "trainable")},
     )
     return keras.Sequential([first, with_activation(second, layer)], name=f"{layer.name}_halves")
