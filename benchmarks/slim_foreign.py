@@ -145,7 +145,7 @@ def table(rows):
     """Lines of the table of docs/slimming.md."""
     lines, heads = [], ["MACs"]
     heads += [f"Arm {scheme}: {what}" for scheme in FILES for what in ("predicted", "counted")]
-    heads += ["scores, s", "plan, s", "peak, GiB"]
+    heads += ["ranking, s", "plan, s", "peak, GiB"]
     for name in NETS:
         for row in (row for row in rows if row["net"] == name):
             cells = [name, f"{row['macs'][1] / row['macs'][0]:.3f}"]

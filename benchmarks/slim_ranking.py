@@ -110,7 +110,7 @@ def table(rows):
         accuracies = ([row["whole"]], *(row["repaired"][ranking] for ranking in RANKINGS))
         lines.append([row["net"], row["sites"], f"{row['macs'][1] / row['macs'][0]:.3f}",
                       *(spread([100 * one for one in seeds], 2) for seeds in accuracies)])  # fmt: skip
-    return markdown(["net", "sites"], ["MACs", "whole", *RANKINGS], lines)
+    return markdown(["net", "channels"], ["MACs", "original", *RANKINGS], lines)
 
 
 def main():

@@ -196,7 +196,7 @@ def _check_folder(out, request, resume):
     if finished and differing.keys() <= {"epochs", "data"} and request.recipe.epochs > config["recipe"]["epochs"]:
         raise RequestError(
             f"{out} is finished after {config['recipe']['epochs']} epochs, and its learning rate has ended its fall",
-            "train its origin's slim net anew: `resdense slim` with the same flags, more --epochs and another --out"
+            "run `resdense slim` again with more --epochs and another --out"
             if request.slim
             else f"go on from its weights: {_going_on_from(out, request, config)}",
         )

@@ -43,7 +43,7 @@ def command(
         typer.Option(
             "--data",
             metavar="SPEC",
-            help=f"Data that the net was trained on: {SPECS}. Required unless --show is given.",
+            help=f"Data that the net was trained on: {SPECS}. Required, except for --show with --macs or --latency.",
         ),
     ] = None,
     out: RunFolder = None,
@@ -126,7 +126,10 @@ def command(
         int, typer.Option("--seed", min=0, help="Seed of the training, and of the images that rank the channels.")
     ] = 0,
     show: Annotated[
-        bool, typer.Option("--show", help="Print the plan and train nothing; works for untrained nets too.")
+        bool,
+        typer.Option(
+            "--show", help="Print the plan and train nothing. Untrained nets are taken too, but not with --max-drop."
+        ),
     ] = False,
     resume: Resume = False,
     deterministic: Deterministic = None,

@@ -758,7 +758,7 @@ def test_slim_makes_a_run_that_goes_on_after_a_stop_in_the_repair_and_evaluates(
     code, _, errors = resdense("slim", model, "--data", data, "--macs", "0.7", "--out", "run", "--resume")
     assert code == 2 and "holds another run: macs is 0.6 there and 0.7 here" in errors
     code, _, errors = resdense("train", "run/config.yaml", "--epochs", "2", "--out", "run", "--resume")
-    assert code == 2 and "`resdense slim` with the same flags, more --epochs and another --out" in errors
+    assert code == 2 and "run `resdense slim` again with more --epochs and another --out" in errors
 
 
 def test_a_slim_net_is_trained_only_by_labels_where_the_recipe_has_no_teacher(trained, resdense):

@@ -191,8 +191,8 @@ def _from(operation, config, name):
     activation = getattr(operation, "activation", None)
     if inspect.isfunction(activation) and made.activation is not activation:
         raise RequestError(
-            f"the activation of layer {name!r} is a function of your own with a name of Keras, "
-            f"{activation.__name__}, which a file reads as Keras' function",
+            f"layer {name!r} has your own activation function {activation.__name__}; from a saved file Keras would "
+            f"load its own {activation.__name__} in its place",
             "give it another name and register it: @keras.saving.register_keras_serializable()",
         )
     made.name = name

@@ -270,10 +270,14 @@ def repaired(planned, images, name, tell=None):
     frozen = [
         node
         for node in changed(planned.net, planned.plan.shape)
-        if not getattr(planned.net.calls.get(node, {}).get("operation"), "trainable", True)
+        if (layer := planned.net.calls.get(node, {}).get("operation")) is not None
+        and getattr(layer, "weights", ())
+        and not layer.trainable
     ]
     if tell and frozen:
-        tell(f"note: {len(frozen)} frozen layers that lost channels, or what they read, are trained again")
+        tell(
+            f"note: frozen layers that will be trained, because they or layers before them lost channels: {len(frozen)}"
+        )
     images = images[: repair.images_that_fit(planned.net)]
     if tell:
         tell(f"repair: convolutions and dense layers whose input changed are solved again on {len(images):,} images")
@@ -313,7 +317,10 @@ def _planned(model, images, asked, seed, tell, dataset, epochs, count, determini
     tell(f"scores: {len(images)} images, {whole / 1e6:,.1f} M MACs each")
     scored = _now_and_then(lambda done, total: done < total and tell(f"scores: {done:,} of {total:,} images"))
     if deterministic and asked.latency is not None and count is None:
-        tell("note: times differ from run to run, so another run may choose another plan; --count makes them the same")
+        tell(
+            "note: measured times differ from run to run, so another run may choose another plan; with --count it "
+            "would not"
+        )
     seconds = math.inf if deterministic else SECONDS
     scores = Scores(graph, images, seed, seconds, scored, target(asked.target).stair)
     tell(f"plan: channels leave step by step, by the scores of {scores.images:,} images")
@@ -394,10 +401,10 @@ def _check_trained(model, dataset, net):
         hits, _, guesses = _hits(model, dataset, training=True)
         if not guesses:
             raise RequestError(
-                f"{message}; as in training, with batch norms that use each batch's own statistics, {hits:.1%}: their "
-                "moving statistics have not settled",
-                "train it for more steps, or with BatchNormalization(momentum=0.9); its validation accuracy shows when "
-                "they have",
+                f"{message}. With the statistics of each batch, as in training, it answers {hits:.1%}: the moving "
+                "statistics of its batch norms have not settled yet",
+                "train it for more steps, or use BatchNormalization(momentum=0.9); when the validation accuracy is "
+                "near the training accuracy, they have settled",
             )
         raise RequestError(
             f"{message}: it is untrained, or takes other pixels or classes",
