@@ -203,7 +203,7 @@ def _prepare(net, asked, request, out, resume, resize, devices, tell, count):
     dataset = training.load_data(request)
     _check_answers(net)
     _check_data(dataset, net)
-    steps_per_epoch(len(dataset.train), request.recipe.batch_size, devices.count > 1)
+    steps_per_epoch(len(dataset.train), request.recipe.batch_size, devices.count > 1)  # refuses where there is none
     warn_of_resizing(net, dataset, resize)
     right, labelled = _check_trained(whole, dataset, net)
     files.check_writable(out, 40 * whole.count_params())

@@ -18,7 +18,7 @@ from .plan import plan
 
 # {epochs: of the points lost before the training, the largest share that a request of so many epochs or more kept; of a
 # family without one, a request of its most epochs}
-KEPT = {1: 0.703, 3: 0.456, 6: 0.415, 7: 0.269, 16: 0.255}
+KEPT = {1: 0.703, 3: 0.415, 7: 0.269, 16: 0.255}
 ROUNDS = 5  # halvings: the share is found to 1/32
 MOST = 5_000  # held-out images
 BATCH = 50
