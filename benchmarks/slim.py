@@ -54,6 +54,7 @@ ROWS = (  # (net, flag, value, for, recipe, epochs) that are to be measured, in 
     ("resnet20_shipped", "macs", 0.5, "phone-int8", "fast", 8),
     ("resnet20", "latency", 0.66, "phone-int8", "slim", 3),
     ("resnet20", "latency", 0.66, "phone-int8", "slim", 8),
+    ("resnet20", "max_drop", 1, "phone-int8", "slim", 8),
     ("resnet20", "macs", 0.5, "phone-int8", "slim", 8),
     ("resnet20", "macs", 0.5, "phone-int8", "fast", 8),
     ("resnet20", "macs", 0.5, "phone-float", "slim", 8),
