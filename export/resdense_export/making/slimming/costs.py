@@ -43,7 +43,9 @@ OTHERS = {  # {kind of a Part: (kind of the table, its taps)}
     "AveragePooling2D": ("average pool", 4),
     "GlobalAveragePooling2D": ("mean", 1),
     **{name: (name, 1) for name in ("sigmoid", "silu", "hard_silu")},
-    **{name: (kind, 1) for name, kind in (("Sigmoid", "sigmoid"), ("Silu", "silu"), ("HardSilu", "hard_silu"))},
+    "Sigmoid": ("sigmoid", 1),  # these three are functions of keras.ops
+    "Silu": ("silu", 1),
+    "HardSilu": ("hard_silu", 1),
 }
 READ = {"fp32": 1, "int8": 4}  # channels that a convolution's kernel reads at a time
 LAST = 32  # channels of the table that repeat beyond it

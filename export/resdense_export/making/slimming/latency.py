@@ -67,10 +67,8 @@ def plan_within(net, scores, images, share, name, count, tell, judge=None):
                 goal = (low + high) / 2
     if best is None:
         least = min(shares.values())
-        enough, other = (
-            np.ceil(100 * least) / 100,
-            f"limit the multiply-adds: --macs {share:g}{' without --count' * bool(count)}",
-        )
+        enough = np.ceil(100 * least) / 100
+        other = f"limit the multiply-adds: --macs {share:g}{' without --count' if count else ''}"
         raise RequestError(
             f"--latency {share:g} was asked for; the fastest net that was tried takes {least:.3f} of the original's "
             f"latency ({compare.by})",

@@ -84,8 +84,8 @@ def smallest(net, scores, images, held_out, points, target, epochs, tell, judge=
             f"note: there are {len(labels)} held-out images, so one of them is {100 / len(labels):.2g} points: a loss "
             f"of {points:g} points cannot be seen on them"
         )
-    images, low, high, found, known = images[: repair.images_that_fit(net)], 0.0, 1.0, None, {}
-    refused = None
+    images, low, high = images[: repair.images_that_fit(net)], 0.0, 1.0
+    found, refused, known = None, None, {}
     for _ in range(ROUNDS):
         share = (low + high) / 2
         try:

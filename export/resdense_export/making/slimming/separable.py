@@ -15,7 +15,8 @@ def separated(model):
     """
     import keras
 
-    times = Counter(id(call.operation) for call in calls(model))
+    operations = [call.operation for call in calls(model)]
+    times = Counter(map(id, operations))
 
     def is_separable(operation):
         known = type(operation) is keras.layers.SeparableConv2D and operation.data_format == "channels_last"
@@ -27,7 +28,6 @@ def separated(model):
         with copying(operation):
             return copied(operation)
 
-    operations = [call.operation for call in calls(model)]
     # A model inside with a `call` of its own computes something else than its graph, of which a copy would be made
     hidden = any(isinstance(one, keras.Model) and functional(one) is None for one in operations)
     return cloned(model, taken_apart) if not hidden and any(map(is_separable, operations)) else model
